@@ -1,0 +1,1 @@
+"""Reads what a sweep stored and draws it. Needs neither torch nor ray."""

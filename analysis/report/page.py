@@ -1,0 +1,121 @@
+"""The page of a study: its question, how much of it is there, its figures and where the numbers come from."""
+
+from __future__ import annotations
+
+import io
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from analysis.captions import sentence
+from analysis.errors import AnalysisError
+from analysis.frames import OUTCOMES
+from analysis.report.studies import FigureSpec, default_figures, draw, parse_figures
+from analysis.style import SUFFIXES, Picture, save_figure
+
+FIGURES = "figures"
+
+
+def write_report(
+    points: pd.DataFrame,
+    curves: pd.DataFrame,
+    description: Mapping[str, Any],
+    figures_spec: Sequence[Mapping[str, Any] | FigureSpec] | None,
+    out: Path,
+) -> list[Path]:
+    """Writes `out/index.html` and `out/figures/*.{png,svg,pdf}`; the paths written, the page first.
+
+    description: `name`; and as far as known `question`, `definition` (YAML), `fixed` (field -> value), `axes` (fields,
+    or field -> values), `provenance` (words -> value), `chance` (accuracy of guessing, 0..1). figures_spec: as in
+    `studies.parse_figures`; None or empty: `studies.default_figures`.
+
+    Every figure is drawn before anything is written, and each file is moved into place whole, the page last. Raises
+    AnalysisError for a figure that cannot be drawn and OSError where `out` cannot be written.
+    """
+    out = Path(out)
+    specs = parse_figures(figures_spec) if figures_spec else default_figures(points, curves)
+    chance = description.get("chance")
+    drawn = [(spec, _drawn(index, spec, points, curves, chance)) for index, spec in enumerate(specs)]
+    files: dict[str, bytes] = {}
+    shown: list[dict[str, Any]] = []
+    for stem, (spec, picture) in zip(_stems(specs), drawn, strict=True):
+        links = {suffix: f"{FIGURES}/{stem}.{suffix}" for suffix in SUFFIXES}
+        files |= {link: _rendered(picture, suffix) for suffix, link in links.items()}
+        width, height = (round(float(inches) * 96) for inches in picture.get_size_inches())
+        shown.append({
+            "id": stem, "heading": spec.title or sentence(picture.heading).rstrip("."), "caption": picture.caption,
+            "alt": picture.alt, "links": links, "width": width, "height": height,
+        })  # fmt: skip
+    page = _template().render(
+        name=description.get("name", "sweep"),
+        question=description.get("question", ""),
+        definition=description.get("definition", ""),
+        settings=_settings(description),
+        provenance=dict(description.get("provenance") or {}),
+        status=status(points),
+        figures=shown,
+    )
+    written = [_write(out / link, content) for link, content in files.items()]
+    return [_write(out / "index.html", page.encode()), *written]
+
+
+def status(points: pd.DataFrame) -> dict[str, int]:
+    """How many points there are, and how many of each outcome."""
+    counts = points["outcome"].value_counts() if len(points) else pd.Series(dtype=int)
+    return {"points": len(points), **{outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES}}
+
+
+def _drawn(index: int, spec: FigureSpec, points: pd.DataFrame, curves: pd.DataFrame, chance: float | None) -> Picture:
+    try:
+        return draw(spec, points, curves, chance)
+    except AnalysisError as error:
+        raise AnalysisError(f"figures[{index}].{error.key}", f"figures[{index}] ({spec.kind}): {error}") from error
+
+
+def _stems(specs: Sequence[FigureSpec]) -> list[str]:
+    """A file name for each figure, numbered where two would share one."""
+    names: list[str] = []
+    for spec in specs:
+        same = sum(name == spec.stem or name.startswith(f"{spec.stem}-") for name in names)
+        names.append(f"{spec.stem}-{same + 1}" if same else spec.stem)
+    return names
+
+
+def _rendered(picture: Picture, suffix: str) -> bytes:
+    buffer = io.BytesIO()
+    save_figure(picture, buffer, suffix)
+    return buffer.getvalue()
+
+
+def _settings(description: Mapping[str, Any]) -> dict[str, str]:
+    axes = description.get("axes") or {}
+    if not isinstance(axes, Mapping):
+        axes = dict.fromkeys(axes, "varies")
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        for name, value in {**axes, **(description.get("fixed") or {})}.items()
+    }
+
+
+def _template() -> jinja2.Template:
+    loader = jinja2.PackageLoader("analysis.report", ".")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        aside.write_bytes(content)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path

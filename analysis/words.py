@@ -1,0 +1,179 @@
+"""How fields and metrics are called in a picture, and how their values are written.
+
+`FIELDS` mirrors the fields of a sweep's points: a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+Direction = Literal["higher", "lower"] | None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a measured column means.
+
+    words: for a sentence. unit: of the drawn number, which is the stored one times `scale`. limits: of the drawn
+    number, and of its colours; None where they depend on the data. better: which end is better, None where neither is.
+    complement: the column this is one minus. chance: whether guessing has a level on this scale.
+    """
+
+    words: str
+    unit: str
+    scale: float = 1.0
+    limits: tuple[float, float] | None = None
+    better: Direction = None
+    colormap: str = "viridis"
+    complement: str | None = None
+    chance: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.words} ({self.unit})" if self.unit else self.words
+
+    @property
+    def difference_unit(self) -> str:
+        return "points" if self.unit == "%" else self.unit
+
+
+def _share(
+    words: str, better: Direction, colormap: str = "viridis", complement: str | None = None, chance: bool = False
+) -> Metric:
+    return Metric(words, "%", 100.0, (0.0, 100.0), better, colormap, complement, chance)
+
+
+METRICS: dict[str, Metric] = {
+    "train_loss": Metric("training loss", "nats", better="lower", colormap="cividis"),
+    "train_accuracy": _share("training accuracy, labels as given", None),
+    "test_loss": Metric("test loss", "nats", better="lower", colormap="cividis"),
+    "test_accuracy": _share("clean test accuracy", "higher", chance=True),
+    "clean_accuracy": _share("accuracy on uncorrupted training examples", "higher", chance=True),
+    "memorized_fraction": _share("corrupted labels memorized", "lower", "rocket_r"),
+    "recovered_fraction": _share("corrupted labels recovered", "higher", "mako", chance=True),
+    "bits_memorized": Metric("memorized information", "bits", colormap="cividis"),
+    "validation_loss": Metric("validation loss", "nats", better="lower", colormap="cividis"),
+    "validation_accuracy": _share("validation accuracy, labels as noisy as training", "higher"),
+    "train_error": _share("training error, labels as given", None, "cividis", "train_accuracy"),
+    "test_error": _share("clean test error", "lower", "cividis", "test_accuracy"),
+}
+"""Every value that can be drawn; those with a complement are computed, the rest are columns."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """What an axis is called.
+
+    unset: the word for a value that was left to its default. phrase: one setting in words, if not "WORDS VALUE".
+    """
+
+    words: str
+    unit: str = ""
+    count: bool = False
+    unset: str = "unset"
+    phrase: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.words} ({self.unit})" if self.unit else self.words
+
+
+FIELDS: dict[str, Field] = {
+    "data": Field("data set"),
+    "data_digest": Field("data digest"),
+    "dataset_size": Field("training examples", count=True, unset="all", phrase="{} training examples"),
+    "validation_fraction": Field("held out for validation", "fraction"),
+    "complexity": Field("sub-clusters per class", count=True),
+    "label_noise": Field("label noise", "fraction"),
+    "label_noise_kind": Field("label noise kind"),
+    "input_noise": Field("input noise", "fraction"),
+    "input_noise_kind": Field("input noise kind"),
+    "rotation": Field("rotation", "degrees"),
+    "augment_noise": Field("augmentation noise", "standard deviation"),
+    "color_jitter": Field("colour jitter", "strength"),
+    "crop_flip": Field("crop and flip", "pixels of padding"),
+    "shift": Field("shift", "samples"),
+    "scale": Field("gain jitter", "fraction"),
+    "model": Field("model"),
+    "parameter_count": Field("parameters", count=True, unset="by width", phrase="{} parameters"),
+    "width": Field("width", "units or channels", count=True, unset="by parameters"),
+    "depth": Field("depth", "layers", unset="default"),
+    "dropout": Field("dropout", "probability"),
+    "optimizer": Field("optimizer"),
+    "learning_rate": Field("learning rate"),
+    "momentum": Field("momentum"),
+    "weight_decay": Field("weight decay"),
+    "lr_schedule": Field("learning-rate schedule"),
+    "lr_decay_epochs": Field("decay every", "epochs", count=True),
+    "lr_decay_factor": Field("decay factor"),
+    "lr_decay_updates": Field("decay scale", "updates", count=True),
+    "batch_size": Field("batch size", "examples", count=True),
+    "epochs": Field("training length", "epochs", count=True, phrase="{} epochs"),
+    "precision": Field("precision"),
+    "seed": Field("seed"),
+}
+
+AXES: dict[str, Field] = {
+    **FIELDS,
+    "parameters": Field("parameters", count=True, unset="not built", phrase="{} parameters"),
+    "epoch": Field("epoch", count=True),
+}
+"""What can be an axis: the fields, the parameters a model really has, and the epoch of a measurement."""
+
+
+def _number(value: float, count: bool, digits: int) -> str:
+    if not count or abs(value) < 1000:
+        return f"{value:.{max(digits, 3)}g}"
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        # 999,950 is 1M and not 1000k.
+        if float(f"{abs(value):.{digits}g}") >= size:
+            text = f"{value / size:.{digits}g}"
+            return (text if "e" not in text else f"{value / size:.0f}") + suffix
+    return f"{value:.{digits}g}"
+
+
+def _text(field: str, value: object, digits: int) -> str:
+    axis = AXES[field]
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return axis.unset
+    if isinstance(value, int | float | np.number):
+        return _number(float(value), axis.count, digits)
+    text = str(value)
+    # Paths and hub names are told apart by their end.
+    return text if len(text) <= 24 else "…" + text[-23:]
+
+
+def value_labels(field: str, values: Sequence[object]) -> list[str]:
+    """The values as short tick labels ("0.3", "1.2k", "all"), with as many digits as keep different values apart."""
+    for digits in range(2, 8):
+        labels = [_text(field, value, digits) for value in values]
+        if len(set(labels)) == len(values):
+            return labels
+    return [AXES[field].unset if pd.isna(value) else str(value) for value in values]
+
+
+def setting(field: str, value: object) -> str:
+    """One setting in words: "label noise 0.4"."""
+    return settings(field, [value])
+
+
+def settings(field: str, values: Sequence[object]) -> str:
+    """Several settings of one field in words: "label noise 0.2, 0.4"."""
+    return (AXES[field].phrase or AXES[field].words + " {}").format(", ".join(value_labels(field, values)))
+
+
+def short(drawn: float, metric: Metric) -> str:
+    """A drawn number in the three or four characters that a cell has room for."""
+    size = abs(drawn)
+    if metric.unit == "%":
+        return f"{drawn:.0f}"
+    if size >= 1000:
+        return _number(drawn, True, 2)
+    if size < 0.01:
+        return f"{drawn:.0e}" if size else "0"
+    return f"{drawn:.{0 if size >= 100 else 1 if size >= 1 else 2}f}"

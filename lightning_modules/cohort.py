@@ -1,0 +1,155 @@
+"""CohortModule: a LightningModule that trains K members of the same shape as one stacked model.
+
+Parameters and buffers of K ordinary networks are stacked along a new first axis, and `torch.func` maps one network's
+forward pass over it: every Linear becomes one batched product, every convolution one grouped convolution. Nothing
+couples the members: the losses are summed, never averaged, over them, and every draw comes from a member's own
+generator. A cohort of one runs the same code.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional
+
+from lightning_modules.data.augmentation import Augmenter
+from lightning_modules.data.datamodule import CohortData
+from lightning_modules.dropout import DropoutMasks, mask_shapes, replace_dropout
+from lightning_modules.metrics import evaluate
+from lightning_modules.models import build
+from lightning_modules.optimizers import OPTIMIZERS, learning_rates
+from lightning_modules.settings import Settings
+from lightning_modules.streams import stream_seed, torch_generator
+
+LOSS_BOUND = 1000.0
+"""A mean training loss of an epoch above this many times ln(classes), the loss of guessing, counts as diverged."""
+
+EpochListener = Callable[[int], None]
+
+
+class CohortModule(pl.LightningModule):
+    """K members that agree in everything that has a shape, and differ in anything else.
+
+    `rows[k]` collects (epoch, measures) of member k at the epochs in `evaluated[k]`; `diverged[k]` is the epoch in which
+    its loss or a parameter stopped being finite, or None. `on_epoch` is called with the number of finished epochs.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Settings],
+        data: CohortData,
+        evaluated: Sequence[Sequence[int]],
+        on_epoch: EpochListener = lambda epoch: None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.members = tuple(members)
+        self.evaluated = [frozenset(epochs) for epochs in evaluated]
+        self.rows: list[list[tuple[int, dict[str, float | None]]]] = [[] for _ in members]
+        self.diverged: list[int | None] = [None] * len(members)
+        self._data = data
+        self._on_epoch = on_epoch
+        self._classes = data.dataset.classes
+        inputs = data.train.inputs
+        device, dtype = inputs.device, inputs.dtype
+
+        drops = any(member.dropout for member in members)
+        networks = [
+            replace_dropout(build_member(member, data.dataset.shape, self._classes), drops).to(device, dtype)
+            for member in members
+        ]
+        stacked, buffers = stack_module_state(networks)  # type: ignore[arg-type]
+        self.parameters_per_member = sum(parameter[0].numel() for parameter in stacked.values())
+        self.stacked = nn.ParameterDict({_key(name): nn.Parameter(value.detach()) for name, value in stacked.items()})
+        self._names = list(stacked)
+        self._buffers_stacked = {name: value for name, value in buffers.items() if not name.endswith(".keep")}
+        # The skeleton holds no numbers; it says how they are combined. Kept out of this module's own children.
+        self._skeleton = (copy.deepcopy(networks[0]).to("meta"),)
+        self._masks = DropoutMasks(members, mask_shapes(networks[0], inputs[:1]), device, dtype)
+        self._augmenter = Augmenter(members, data.dataset.shape, device, dtype)
+        self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in members]
+        self._rates = np.empty((len(members), 0))
+        self._losses = torch.zeros(len(members), dtype=torch.float64, device=device)
+
+    def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers, such as BatchNorm's, are updated."""
+        skeleton = self._skeleton[0].train(self.training)
+        parameters = {name: self.stacked[_key(name)] for name in self._names}
+        state = {**parameters, **self._buffers_stacked, **(masks or {})}
+        return vmap(lambda state, x: functional_call(skeleton, state, (x,)), randomness="error")(state, inputs)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        dtype = next(iter(self.stacked.values())).dtype
+        return OPTIMIZERS[self.members[0].optimizer](self.stacked.values(), self.members, dtype)
+
+    def on_train_epoch_start(self) -> None:
+        per_epoch = self._data.updates_per_epoch
+        updates = np.arange(per_epoch) + self.current_epoch * per_epoch
+        self._rates = np.stack([learning_rates(member, updates, per_epoch) for member in self.members])
+        self._losses.zero_()
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """One update of every member; `batch` holds positions [K, B] in each member's training set."""
+        inputs, labels = self._data.train.take(batch)
+        if self._augmenter.active:
+            inputs = self._augmenter(inputs, self._augmentation)
+        logits = self(inputs, self._masks.draw(batch.shape[1]))
+        each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+        losses = each.mean(1)
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        optimizer.zero_grad()
+        self.manual_backward(losses.sum())
+        optimizer.rates = self._rates[:, batch_idx]
+        optimizer.step()
+        self._losses += losses.detach().double() * (batch.shape[1] / self._data.train.size)
+
+    def on_train_epoch_end(self) -> None:
+        epoch = self.current_epoch + 1
+        self._note_diverged(epoch)
+        self.measure(epoch)
+        self._on_epoch(epoch)
+        if all(at is not None for at in self.diverged):
+            self.trainer.should_stop = True
+
+    def _note_diverged(self, epoch: int) -> None:
+        finite = self._losses <= LOSS_BOUND * math.log(max(2, self._classes))  # False for NaN
+        for parameter in self.stacked.values():
+            finite &= parameter.detach().flatten(1).isfinite().all(1)
+        for k, fine in enumerate(finite.tolist()):
+            if not fine and self.diverged[k] is None:
+                self.diverged[k] = epoch
+
+    def measure(self, epoch: int) -> None:
+        """Evaluate every member, if any still training is to be measured at this epoch (0: before training)."""
+        due = [
+            k for k, epochs in enumerate(self.evaluated) if epoch in epochs and self.diverged[k] is None
+        ]  # fmt: skip
+        if not due:
+            return
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            measures = evaluate(self, self._data, self._classes)
+        self.train(training)
+        for k in due:
+            self.rows[k].append((epoch, measures[k]))
+
+
+def build_member(member: Settings, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The member's network, initialised from its own seed; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(member.seed, "init"))
+        return build(member.model, shape, classes, member.width, member.depth)
+
+
+def _key(name: str) -> str:
+    """nn.ParameterDict allows no dots."""
+    return name.replace(".", "/")

@@ -1,0 +1,145 @@
+"""CohortData: what K members train on, as tensors on the device; a batch is K rows of indices into them.
+
+Data sets of this field's size fit in memory many times over, so there are no loader workers: a step gathers its
+examples by index. Members share the inputs unless some of theirs are noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from lightning_modules.data import corruption
+from lightning_modules.data.sources import Dataset
+from lightning_modules.settings import Settings
+from lightning_modules.streams import numpy_generator, torch_generator
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The same number of examples for each member. `rows` [K, n] index `inputs` [N, *shape]."""
+
+    inputs: Tensor
+    rows: Tensor
+    given: Tensor
+    """[K, n] labels as trained on."""
+    true: Tensor
+    """[K, n] labels before any noise."""
+
+    @property
+    def size(self) -> int:
+        return self.rows.shape[1]
+
+    def take(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs [K, B, *shape] and given labels [K, B] at `positions` [K, B] of each member."""
+        rows = self.rows.gather(1, positions)
+        return self._inputs(rows), self.given.gather(1, positions)
+
+    def slice(self, start: int, stop: int) -> Tensor:
+        """Inputs [K, stop - start, *shape]."""
+        return self._inputs(self.rows[:, start:stop])
+
+    def _inputs(self, rows: Tensor) -> Tensor:
+        return self.inputs.index_select(0, rows.reshape(-1)).unflatten(0, tuple(rows.shape))
+
+
+class CohortData(pl.LightningDataModule):
+    """The training, held-out and test examples of members that agree in data, dataset_size and batch_size.
+
+    `train_dataloader` yields, for every update of an epoch, positions [K, B] into `train`; each member's order comes
+    from its own seed. The test examples are the clean ones of the data set, untouched by any noise.
+    """
+
+    def __init__(self, members: Sequence[Settings], dataset: Dataset, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.members = tuple(members)
+        self.dataset = dataset
+        first = members[0]
+        self.batch_size = first.batch_size
+        size = first.dataset_size or len(dataset.train_labels)
+        held_out = int(first.validation_fraction * size)
+        seeds = {seed: _Chance(dataset, seed) for seed in {member.seed for member in members}}
+        tensors = _examples(dataset, members, [seeds[member.seed] for member in members], size, device, dtype)
+        self.train = _part(tensors, 0, size - held_out)
+        self.validation = _part(tensors, size - held_out, size) if held_out else None
+        count = len(dataset.test_labels)
+        labels = torch.from_numpy(dataset.test_labels).to(device).expand(len(members), count)
+        everything = torch.arange(count, device=device).expand(len(members), count)
+        self.test = Examples(torch.from_numpy(dataset.test_inputs).to(device, dtype), everything, labels, labels)
+        self._orders = {member.seed: torch_generator(member.seed, "order") for member in members}
+
+    @property
+    def updates_per_epoch(self) -> int:
+        return -(-self.train.size // self.batch_size)
+
+    def train_dataloader(self) -> _Epoch:
+        return _Epoch(self)
+
+    def draw_order(self) -> Tensor:
+        """Positions [K, n] of one epoch: a permutation for each member. Members of one seed share it."""
+        orders = {seed: torch.randperm(self.train.size, generator=g) for seed, g in self._orders.items()}
+        return torch.stack([orders[member.seed] for member in self.members])
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """An iterable of one epoch's batches; iterating again draws the next epoch."""
+
+    data: CohortData
+
+    def __len__(self) -> int:
+        return self.data.updates_per_epoch
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield from self.data.draw_order().to(self.data.train.rows.device).split(self.data.batch_size, dim=1)
+
+
+class _Chance:
+    """All that chance decides about a data set for one seed: the same for every member that has the seed."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        count = len(dataset.train_labels)
+        self.order = corruption.subset_order(dataset.train_labels, numpy_generator(seed, "subset"))
+        self.labels = corruption.label_draws(count, dataset.classes, numpy_generator(seed, "label_noise"))
+        self.inputs = corruption.input_draws(dataset.train_inputs, numpy_generator(seed, "input_noise"))
+
+
+def _examples(
+    dataset: Dataset, members: Sequence[Settings], chances: Sequence[_Chance], size: int, device: torch.device,
+    dtype: torch.dtype,
+) -> Examples:  # fmt: skip
+    """Each member's subset with its noise. Inputs are stored once, and beside them those of members with input noise."""
+    blocks, rows, given, true = [torch.from_numpy(dataset.train_inputs).to(device, dtype)], [], [], []
+    noisy: dict[tuple[int, float, str], int] = {}
+    for member, chance in zip(members, chances, strict=True):
+        chosen = chance.order[:size]
+        labels = dataset.train_labels[chosen]
+        true.append(labels)
+        given.append(
+            corruption.corrupt_labels(
+                labels, chance.labels.of(chosen), member.label_noise, member.label_noise_kind, dataset.classes
+            )
+        )
+        if not member.input_noise:
+            rows.append(chosen)
+            continue
+        key = (member.seed, member.input_noise, member.input_noise_kind)
+        if key not in noisy:
+            noisy[key] = sum(len(block) for block in blocks)
+            inputs = corruption.corrupt_inputs(
+                dataset.train_inputs[chosen], chance.inputs.of(chosen), member.input_noise, member.input_noise_kind
+            )
+            blocks.append(torch.from_numpy(inputs).to(device, dtype))
+        rows.append(noisy[key] + np.arange(size))
+    stacked = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in (rows, given, true))
+    return Examples(torch.cat(blocks) if noisy else blocks[0], *stacked)
+
+
+def _part(examples: Examples, start: int, stop: int) -> Examples:
+    cut = slice(start, stop)
+    return Examples(examples.inputs, examples.rows[:, cut], examples.given[:, cut], examples.true[:, cut])

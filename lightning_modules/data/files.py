@@ -1,0 +1,71 @@
+"""`parquet:PATH`: a Parquet file, or a folder of them, with the columns that `columns` describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_modules.data.dataset import Dataset
+from lightning_modules.errors import DataError
+
+if TYPE_CHECKING:
+    from lightning_modules.data.columns import Columns
+
+
+def parquet(path: str) -> Dataset:
+    """The arrays; an example's id is its row, counted through a folder's files in the order of their names."""
+    return _read(path).dataset(path)
+
+
+def parquet_digest(path: str) -> str:
+    return _read(path).digest()
+
+
+def _read(path: str) -> Columns:
+    from lightning_modules.data.columns import concatenate
+
+    return concatenate([_read_file(file) for file in _files(path)])
+
+
+def _files(path: str) -> list[Path]:
+    """A folder's Parquet files at any depth, sorted; names that start with a dot or underscore are not data."""
+    given = Path(path).expanduser()
+    if given.is_dir():
+        inside = (file.relative_to(given) for file in given.rglob("*.parquet") if file.is_file())
+        found = sorted(file for file in inside if not any(part.startswith((".", "_")) for part in file.parts))
+        if not found:
+            raise DataError("data", f"{path}: the folder holds no file that ends in .parquet")
+        return [given / file for file in found]
+    if not given.is_file():
+        raise DataError("data", f"{path}: there is no such file or folder; valid is parquet:PATH of one that exists")
+    return [given]
+
+
+def _read_file(file: Path) -> Columns:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from lightning_modules.data.columns import NUMBERS, read_columns
+
+    try:
+        # Not pq.read_table, which takes columns from the names of the folders.
+        with pq.ParquetFile(file) as opened:
+            names = opened.schema_arrow.names
+            # A file without any of the columns is read for its row count alone, and refused with its own names.
+            table = opened.read(columns=[name for name in names if name in (*NUMBERS, "label", "split")] or None)
+    except pa.ArrowException as error:
+        raise DataError("data", f"{file}: not a readable Parquet file: {_said(error)}") from error
+    except OSError as error:
+        raise DataError("data", f"{file}: cannot be read: {_said(error)}") from error
+    try:
+        return read_columns(table, str(file))
+    except DataError as error:
+        if "split" not in names and "`split`" in str(error):
+            raise DataError(
+                "data", f"{error} (a folder with a file a split, as the hub has them, is read by hub:PATH)"
+            ) from error
+        raise
+
+
+def _said(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

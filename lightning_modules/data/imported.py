@@ -1,0 +1,65 @@
+"""A data set of the user's own, named by import path: `package.module:function`.
+
+The function takes no argument and returns a Dataset, or the four arrays train_inputs, train_labels, test_inputs and
+test_labels as a tuple in that order or a dict. It must return the same every time it is called: its content names the
+points that were trained on it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_modules.data.dataset import Dataset
+from lightning_modules.errors import DataError
+
+ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
+
+
+def imported(path: str) -> Dataset:
+    """What the function returns, checked. Raises DataError("data") if it cannot be imported, fails or returns else."""
+    made = _call(path)
+    if isinstance(made, Dataset):
+        given: dict[str, Any] = {**vars(made)}
+    elif isinstance(made, Mapping):
+        if set(made) != set(ARRAYS):
+            keys = ", ".join(str(key) for key in made)
+            raise DataError("data", f"{path} returned a dict of {keys or 'nothing'}; it must have {', '.join(ARRAYS)}")
+        given = {name: made[name] for name in ARRAYS}
+    elif isinstance(made, tuple) and len(made) == len(ARRAYS):
+        given = dict(zip(ARRAYS, made, strict=True))
+    else:
+        size = f" of {len(made)}" if isinstance(made, tuple) else ""
+        raise DataError(
+            "data",
+            f"{path} returned a {type(made).__name__}{size}; valid is a Dataset, or a dict or tuple of "
+            f"{', '.join(ARRAYS)}",
+        )
+    return Dataset.of(**given, name=path)
+
+
+def imported_digest(path: str) -> str:
+    return imported(path).digest()
+
+
+def _call(path: str) -> Any:
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        # A module of the user's may raise anything while it is imported.
+        raise DataError("data", f"{path}: cannot import {module_name}: {type(error).__name__}: {error}") from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        near = difflib.get_close_matches(attribute, [name for name in vars(module) if not name.startswith("_")], 1)
+        problem = "has no function" if function is None else "has no function, but a value,"
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise DataError("data", f"{path}: {module_name} {problem} {attribute}{hint}")
+    try:
+        return function()
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError("data", f"{path} failed: {type(error).__name__}: {error}") from error

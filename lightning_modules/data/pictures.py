@@ -1,0 +1,62 @@
+"""Encoded images (PNG, JPEG and whatever else Pillow reads) to one array."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lightning_modules.data.dataset import Floats
+from lightning_modules.errors import DataError
+
+GREY = frozenset({"1", "L", "LA"})
+COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+"""Pillow's modes of at most 8 bits a channel. Transparency is dropped."""
+
+
+def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
+    """[n, 1, height, width] if every image is grey, else [n, 3, height, width]; levels 0..255 scaled to -1..1.
+
+    Raises DataError("data") for bytes that are no image, an image of more than 8 bits a channel, or images of several
+    sizes; `place` says where an image is. Cost: about 50 µs for an image of 32 x 32.
+    """
+    from PIL import Image
+
+    def opened(position: int) -> Image.Image:
+        try:
+            return Image.open(io.BytesIO(encoded[position]))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _undecodable(position, error) from error
+
+    def _undecodable(position: int, error: Exception) -> DataError:
+        count = len(encoded[position])
+        return DataError("data", f"{place(position)}: column `image` has {count} bytes that are no image: {error}")
+
+    colour = False
+    size = (0, 0)
+    for position in range(len(encoded)):
+        # Opening reads the header alone: sizes and modes are known before anything is decoded.
+        with opened(position) as image:
+            if image.mode not in GREY | COLOUR:
+                raise DataError(
+                    "data",
+                    f"{place(position)}: the image is of mode {image.mode}; valid are 8 bits a channel at most",
+                )
+            colour = colour or image.mode in COLOUR
+            size = size if position else image.size
+            if image.size != size:
+                raise DataError(
+                    "data",
+                    f"{place(position)}: the image is {image.size[0]} x {image.size[1]} pixels, and the first is "
+                    f"{size[0]} x {size[1]}; all must be of one size",
+                )
+    levels = np.empty((len(encoded), size[1], size[0], 3 if colour else 1), dtype=np.uint8)
+    for position in range(len(encoded)):
+        with opened(position) as image:
+            try:
+                pixels = np.asarray(image.convert("RGB" if colour else "L"))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise _undecodable(position, error) from error
+        levels[position] = pixels.reshape(levels.shape[1:])
+    return np.ascontiguousarray(levels.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(127.5) - np.float32(1)

@@ -1,0 +1,100 @@
+"""Dropout whose rate and draws belong to a member.
+
+torch's own dropout draws from one generator for the whole batch, so what a member drops would depend on who trains
+beside it. Here every nn.Dropout of a network is replaced by a product with a buffer, and the buffers of a step are drawn
+for each member from its own generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.settings import Settings
+from lightning_modules.streams import torch_generator
+
+_WHOLE_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_LEVELS = 2**16
+"""Rates are rounded to 1/65,536, so that one 64-bit draw serves four activations."""
+
+
+class MaskedDropout(nn.Module):
+    """Multiplies by `keep`, which the cohort hands in at every training step; the identity in evaluation."""
+
+    keep: Tensor
+
+    def __init__(self, whole_channels: bool) -> None:
+        super().__init__()
+        self.whole_channels = whole_channels
+        self.register_buffer("keep", torch.ones(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.keep if self.training else x
+
+
+def replace_dropout(network: nn.Module, masked: bool) -> nn.Module:
+    """The network, its dropout modules replaced in place: by masked ones, or by nothing where no member drops any."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
+            parent, _, child = name.rpartition(".")
+            whole_channels = isinstance(module, _WHOLE_CHANNELS)
+            setattr(network.get_submodule(parent), child, MaskedDropout(whole_channels) if masked else nn.Identity())
+    return network
+
+
+def mask_shapes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...]]:
+    """The shape of each mask for one example, found by running the network once on `example` [1, *shape]."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, MaskedDropout):
+
+            def note(module: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
+                shape = tuple(inputs[0].shape[1:])
+                whole = isinstance(module, MaskedDropout) and module.whole_channels
+                shapes[name] = (shape[0], *(1,) * (len(shape) - 1)) if whole else shape
+
+            hooks.append(module.register_forward_pre_hook(note))
+    was_training = network.training
+    with torch.no_grad():
+        network.eval()(example)
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return shapes
+
+
+class DropoutMasks:
+    """Draws the masks of a step: {"<module>.keep": [K, batch, *mask shape]}."""
+
+    def __init__(
+        self, members: Sequence[Settings], shapes: dict[str, tuple[int, ...]], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._shapes = shapes
+        self._dtype = dtype
+        self._generators = [
+            torch_generator(member.seed, "dropout", device) if member.dropout else None for member in members
+        ]
+        rates = torch.tensor([member.dropout for member in members], dtype=torch.float64)
+        # Below the threshold is dropped; a member without dropout has the lowest one, which nothing is below.
+        self._threshold = (rates * _LEVELS).round().clamp(max=_LEVELS - 1).sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
+        self._gain = (1 / (1 - rates)).to(dtype).to(device)[:, None]
+
+    def draw(self, batch: int) -> dict[str, Tensor]:
+        sizes = {name: batch * torch.Size(shape).numel() for name, shape in self._shapes.items()}
+        if not sizes:
+            return {}
+        quads = -(-sum(sizes.values()) // 4)
+        device = self._gain.device
+        draws = torch.zeros(len(self._generators), quads, dtype=torch.int64, device=device)
+        for row, generator in zip(draws, self._generators, strict=True):
+            if generator is not None:
+                row.random_(-(2**63), None, generator=generator)
+        kept = (draws.view(torch.int16) >= self._threshold).to(self._dtype).mul_(self._gain)
+        masks, start = {}, 0
+        for name, size in sizes.items():
+            masks[f"{name}.keep"] = kept[:, start : start + size].unflatten(1, (batch, *self._shapes[name]))
+            start += size
+        return masks

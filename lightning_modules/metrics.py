@@ -1,0 +1,79 @@
+"""What is measured at every evaluated epoch, for each member, on the full training, held-out and test sets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_modules.data.datamodule import CohortData, Examples
+
+CHUNK_FLOATS = 2**18
+"""Numbers of one member's input that are evaluated at once: a function of the data's shape alone, so that a member's
+sums are taken in the same order in any cohort."""
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    """Per example, [K, n]."""
+
+    loss: Tensor
+    """Cross-entropy with the given label, in nats, float64."""
+    predicted: Tensor
+
+
+def evaluate(forward: Callable[[Tensor], Tensor], data: CohortData, classes: int) -> list[dict[str, float | None]]:
+    """One row of measures for each member.
+
+    `forward` maps [K, n, *shape] to logits [K, n, classes] in evaluation mode. Accuracies and fractions are in 0..1,
+    losses in nats, `bits_memorized` in bits: N log2 C + sum of log2 p(label as given), after Morris et al. 2025 applied
+    to classifiers; at most N log2 C, negative for a network that is worse than guessing. None where a measure has no
+    examples to be taken on: the fractions without corrupted examples, the validation columns without a held-out part.
+    """
+    train = _predict(forward, data.train)
+    test = _predict(forward, data.test)
+    given, true = data.train.given, data.train.true
+    corrupted = given != true
+    columns: dict[str, Tensor] = {
+        "train_loss": train.loss.mean(1),
+        "train_accuracy": _fraction(train.predicted == given),
+        "test_loss": test.loss.mean(1),
+        "test_accuracy": _fraction(test.predicted == data.test.given),
+        "clean_accuracy": _fraction(train.predicted == true, ~corrupted),
+        "memorized_fraction": _fraction(train.predicted == given, corrupted),
+        "recovered_fraction": _fraction(train.predicted == true, corrupted),
+        "bits_memorized": data.train.size * math.log2(classes) - train.loss.sum(1) / math.log(2),
+    }
+    if data.validation is not None:
+        held_out = _predict(forward, data.validation)
+        columns["validation_loss"] = held_out.loss.mean(1)
+        columns["validation_accuracy"] = _fraction(held_out.predicted == data.validation.given)
+    values = {name: column.tolist() for name, column in columns.items()}
+    return [
+        {name: None if math.isnan(column[k]) else column[k] for name, column in values.items()}
+        for k in range(len(data.members))
+    ]
+
+
+def _predict(forward: Callable[[Tensor], Tensor], examples: Examples) -> _Predictions:
+    chunk = max(1, CHUNK_FLOATS // math.prod(examples.inputs.shape[1:]))
+    losses, predicted = [], []
+    for start in range(0, examples.size, chunk):
+        stop = min(start + chunk, examples.size)
+        logits = forward(examples.slice(start, stop)).double()
+        given = examples.given[:, start:stop]
+        loss = functional.cross_entropy(logits.flatten(0, 1), given.flatten(), reduction="none")
+        losses.append(loss.view_as(given))
+        predicted.append(logits.argmax(2))
+    return _Predictions(torch.cat(losses, 1), torch.cat(predicted, 1))
+
+
+def _fraction(hits: Tensor, among: Tensor | None = None) -> Tensor:
+    """[K], float64: the part of each row that is true, among the marked ones; NaN where none is marked."""
+    if among is None:
+        return hits.double().mean(1)
+    return (hits & among).sum(1).double() / among.sum(1)

@@ -1,0 +1,84 @@
+"""Family: a kind of network whose size is a width and a depth. Needs no torch until something is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, Protocol
+
+from lightning_modules.errors import ModelError
+from lightning_modules.models.layers import Layer, Shape, Size
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class AnyFamily(Protocol):
+    """What sizing and building need to know: of a family of this package, and of one named by import path.
+
+    A family whose default width is None and that `takes_width` chooses a width itself, or has to be given one.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def default_width(self) -> int | None: ...
+    @property
+    def default_depth(self) -> int | None: ...
+    @property
+    def takes_width(self) -> bool: ...
+    @property
+    def takes_depth(self) -> bool: ...
+
+    def size(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> Size:
+        """Cost of one example of this shape (see `layers.Size`); raises ModelError for a shape it cannot use."""
+
+    def build(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> nn.Module:
+        """[batch, *shape] -> [batch, classes], initialised from torch's global generator; raises as `size` does."""
+
+
+Layout = Callable[[Shape, int, int, int], Layer]
+"""(shape, classes, width, depth) -> the network."""
+
+RANKS = {1: "(features,)", 2: "(channels, length)", 3: "(channels, height, width)"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture. A default of None says that there is nothing to choose (`linear` has no width)."""
+
+    name: str
+    summary: str
+    layout: Layout
+    default_width: int | None
+    default_depth: int | None
+    ranks: tuple[int, ...] = (1, 2, 3)
+    """Numbers of axes that an example may have."""
+
+    @property
+    def takes_width(self) -> bool:
+        return self.default_width is not None
+
+    @property
+    def takes_depth(self) -> bool:
+        return self.default_depth is not None
+
+    def network(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> Layer:
+        """The layers, at the defaults where width or depth is None.
+
+        Raises ModelError("model", ...) for a shape that this architecture cannot use.
+        """
+        if len(shape) not in self.ranks:
+            takes = " or ".join(RANKS[rank] for rank in self.ranks)
+            raise ModelError("model", f"given {self.name} for data of shape {shape}; it takes {takes}")
+        return self.layout(shape, classes, width or self.default_width or 0, depth or self.default_depth or 0)
+
+    def size(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> Size:
+        size = self.network(shape, classes, width, depth).size(shape)
+        return replace(size, activations=size.activations + prod(shape))
+
+    def build(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> nn.Module:
+        from lightning_modules.models.modules import module
+
+        return module(self.network(shape, classes, width, depth), shape)

@@ -1,0 +1,143 @@
+"""A family of the user's own, named by import path: `package.module:function`.
+
+The function (or class) returns an `nn.Module` that maps [batch, *shape] to [batch, classes]. It is called with those of
+the keywords `shape`, `classes`, `width` and `depth` that it accepts, and without `width` or `depth` where they are
+unset. Its sizes are measured on torch's meta device, so planning with such a family imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from lightning_modules.errors import ModelError
+from lightning_modules.models.layers import Shape, Size
+
+if TYPE_CHECKING:
+    from torch import nn
+
+KEYWORDS = ("shape", "classes", "width", "depth")
+
+
+@dataclass(frozen=True)
+class ImportedFamily:
+    """A user's function as a family; `parameters` are those of KEYWORDS that it accepts, with its own defaults."""
+
+    name: str
+    make: Callable[..., Any]
+    parameters: Mapping[str, inspect.Parameter]
+
+    @property
+    def default_width(self) -> int | None:
+        return self._default("width")
+
+    @property
+    def default_depth(self) -> int | None:
+        return self._default("depth")
+
+    @property
+    def takes_width(self) -> bool:
+        return "width" in self.parameters
+
+    @property
+    def takes_depth(self) -> bool:
+        return "depth" in self.parameters
+
+    def _default(self, keyword: str) -> int | None:
+        value = self.parameters[keyword].default if keyword in self.parameters else None
+        return value if isinstance(value, int) else None
+
+    def size(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> Size:
+        """Measured, once for each combination; raises ModelError("model", ...) if the function or its module fails."""
+        return _measured(self, shape, classes, width, depth)
+
+    def build(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> nn.Module:
+        from torch import nn
+
+        given = {"shape": shape, "classes": classes, "width": width, "depth": depth}
+        for keyword, parameter in self.parameters.items():
+            if given[keyword] is None and parameter.default is inspect.Parameter.empty and _is_named(parameter):
+                raise ModelError(keyword, f"not given, and {self.name} has no default for it")
+        chosen = {key: value for key, value in given.items() if key in self.parameters and value is not None}
+        try:
+            module = self.make(**chosen)
+        except Exception as error:
+            words = ", ".join(f"{key}={value}" for key, value in chosen.items())
+            raise ModelError("model", f"{self.name} failed for {words}: {_said(error)}") from error
+        if not isinstance(module, nn.Module):
+            raise ModelError("model", f"{self.name} returned {type(module).__name__}; it must return a torch nn.Module")
+        return module
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+def import_family(path: str) -> ImportedFamily:
+    """Raises ModelError("model", ...) that names the module, or the attribute, that is not there."""
+    where, _, what = path.partition(":")
+    try:
+        found = importlib.import_module(where)
+    except Exception as error:
+        raise ModelError("model", f"given {path!r}; module {where!r} cannot be imported: {_said(error)}") from error
+    make = getattr(found, what, None)
+    if make is None:
+        names = [name for name, value in vars(found).items() if callable(value) and not name.startswith("_")]
+        close = difflib.get_close_matches(what, names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ModelError("model", f"given {path!r}; module {where!r} has no {what!r}{hint}")
+    if not callable(make):
+        raise ModelError("model", f"given {path!r}; {what!r} is not a function but {type(make).__name__}")
+    try:
+        accepted = inspect.signature(make).parameters
+    except ValueError as error:
+        raise ModelError("model", f"given {path!r}; {_said(error)}") from error
+    anything = next((p for p in accepted.values() if p.kind is inspect.Parameter.VAR_KEYWORD), None)
+    parameters = {key: accepted.get(key, anything) for key in KEYWORDS}
+    return ImportedFamily(path, make, {key: value for key, value in parameters.items() if value is not None})
+
+
+def _is_named(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is not inspect.Parameter.VAR_KEYWORD
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+@lru_cache(maxsize=4096)
+def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | None, depth: int | None) -> Size:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    batch = 2  # BatchNorm trains on no less
+    kept: dict[int, int] = {}
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        module = family.build(shape, classes, width, depth).train()
+        weights = {tensor.untyped_storage()._cdata for tensor in module.parameters()}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in weights:
+                kept[storage._cdata] = storage.nbytes() // torch.get_default_dtype().itemsize
+            return tensor
+
+        counter = FlopCounterMode(display=False)
+        try:
+            with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                out = module(torch.empty(batch, *shape))
+        except Exception as error:
+            raise ModelError("model", f"{family.name} cannot use data of shape {shape}: {_said(error)}") from error
+    if tuple(out.shape) != (batch, classes):
+        raise ModelError(
+            "model",
+            f"{family.name} maps {batch} examples of shape {shape} to {tuple(out.shape)}; "
+            f"it must give ({batch}, {classes})",
+        )
+    parameters = sum(tensor.numel() for tensor in module.parameters())
+    return Size((classes,), parameters, counter.get_total_flops() // batch, sum(kept.values()) // batch)

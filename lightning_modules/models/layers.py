@@ -1,0 +1,226 @@
+"""An architecture as a value: layers without torch, each of which knows its size.
+
+A family writes its network once, as a `Chain` of these. Two interpreters read it: `Layer.size` (parameters, operations
+and memory, for planning, which must not import torch) and `modules.module` (the `torch.nn.Module`). They cannot
+drift apart unnoticed: tests compare them layer by layer.
+
+Shapes are those of one example, without the batch: (features,), (tokens, features), (channels, length) or
+(channels, height, width).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a layer costs for one example.
+
+    `shape`: of its output; `parameters`: trainable numbers; `flops`: operations of a forward pass, a multiplication
+    and an addition counting as two, and only those of matrix products and convolutions; `activations`: numbers kept
+    for the backward pass, in units of one float (an estimate, within a factor of two for whole networks).
+    """
+
+    shape: Shape
+    parameters: int = 0
+    flops: int = 0
+    activations: int = 0
+
+    def then(self, after: Size) -> Size:
+        """This layer and one behind it."""
+        return Size(
+            after.shape,
+            self.parameters + after.parameters,
+            self.flops + after.flops,
+            self.activations + after.activations,
+        )
+
+
+class Layer(ABC):
+    @abstractmethod
+    def size(self, shape: Shape) -> Size:
+        """For one example of this shape at the input."""
+
+
+@dataclass(frozen=True)
+class Chain(Layer):
+    """One after the other."""
+
+    layers: tuple[Layer, ...]
+
+    def size(self, shape: Shape) -> Size:
+        total = Size(shape)
+        for layer in self.layers:
+            total = total.then(layer.size(total.shape))
+        return total
+
+
+def chain(*layers: Layer | Iterable[Layer]) -> Chain:
+    """A Chain of layers and of sequences of layers."""
+    return Chain(tuple(each for item in layers for each in ([item] if isinstance(item, Layer) else item)))
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    """shortcut(x) + body(x); without a shortcut, x + body(x)."""
+
+    body: Layer
+    shortcut: Layer | None = None
+
+    def size(self, shape: Shape) -> Size:
+        body = self.body.size(shape)
+        return body if self.shortcut is None else self.shortcut.size(shape).then(body)
+
+
+@dataclass(frozen=True)
+class Reshape(Layer):
+    """The same numbers under another shape."""
+
+    shape: Shape
+
+    def size(self, shape: Shape) -> Size:
+        return Size(self.shape)
+
+
+@dataclass(frozen=True)
+class Flatten(Layer):
+    def size(self, shape: Shape) -> Size:
+        return Size((prod(shape),))
+
+
+@dataclass(frozen=True)
+class Linear(Layer):
+    """A full connection over the last axis, with biases."""
+
+    outputs: int
+
+    def size(self, shape: Shape) -> Size:
+        *places, inputs = shape
+        return Size((*places, self.outputs), (inputs + 1) * self.outputs, 2 * prod(shape) * self.outputs)
+
+
+@dataclass(frozen=True)
+class Conv(Layer):
+    """A convolution in as many dimensions as the input has, with the same kernel, stride and padding along each."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    bias: bool = True
+
+    def size(self, shape: Shape) -> Size:
+        inputs, *sides = shape
+        out = tuple((side + 2 * self.padding - self.kernel) // self.stride + 1 for side in sides)
+        weights = inputs * self.channels * self.kernel ** len(sides)
+        return Size((self.channels, *out), weights + self.bias * self.channels, 2 * weights * prod(out))
+
+
+@dataclass(frozen=True)
+class ReLU(Layer):
+    """The one nonlinearity: in torch's CPU kernels the bits of exp, tanh and GELU depend on where a number lies."""
+
+    def size(self, shape: Shape) -> Size:
+        return Size(shape, activations=prod(shape))
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Where hidden activations may be dropped; the rate belongs to whoever trains."""
+
+    def size(self, shape: Shape) -> Size:
+        return Size(shape, activations=2 * prod(shape))
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Over the batch and every axis but the first, with a scale and a shift a channel."""
+
+    def size(self, shape: Shape) -> Size:
+        return Size(shape, 2 * shape[0], activations=prod(shape))
+
+
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """Over the last axis, with a scale and a shift a feature."""
+
+    def size(self, shape: Shape) -> Size:
+        return Size(shape, 2 * shape[-1], activations=2 * prod(shape))
+
+
+@dataclass(frozen=True)
+class MaxPool(Layer):
+    """The maximum of blocks that do not overlap; a rest at the far end is dropped."""
+
+    block: Shape
+
+    def size(self, shape: Shape) -> Size:
+        out = (shape[0], *(side // block for side, block in zip(shape[1:], self.block, strict=True)))
+        return Size(out, activations=3 * prod(out))  # the output, and its indices of 64 bits
+
+
+@dataclass(frozen=True)
+class Mean(Layer):
+    """The mean over these axes, which vanish."""
+
+    axes: tuple[int, ...]
+
+    def size(self, shape: Shape) -> Size:
+        out = tuple(side for axis, side in enumerate(shape) if axis not in self.axes)
+        return Size(out, activations=prod(out))
+
+
+@dataclass(frozen=True)
+class Patches(Layer):
+    """(channels, *sides) cut into blocks, each a token: (blocks, channels * block).
+
+    Sides that the block does not divide are padded with zeros at their far ends.
+    """
+
+    block: Shape
+
+    def size(self, shape: Shape) -> Size:
+        tokens = prod(-(-side // block) for side, block in zip(shape[1:], self.block, strict=True))
+        out = (tokens, shape[0] * prod(self.block))
+        return Size(out, activations=prod(out))
+
+
+@dataclass(frozen=True)
+class Position(Layer):
+    """A trained vector added to each token."""
+
+    def size(self, shape: Shape) -> Size:
+        return Size(shape, prod(shape))
+
+
+@dataclass(frozen=True)
+class Attention(Layer):
+    """Self-attention of (tokens, features), every token to every token.
+
+    A head has ceil(features / heads) units, so that any number of features will do.
+    """
+
+    heads: int
+
+    def inner(self, shape: Shape) -> int:
+        """Units of all heads together."""
+        return self.heads * -(-shape[-1] // self.heads)
+
+    def size(self, shape: Shape) -> Size:
+        tokens, features = shape
+        inner = self.inner(shape)
+        project = Linear(3 * inner).size(shape)
+        back = Linear(features).size((tokens, inner))
+        scores = self.heads * tokens * tokens
+        return Size(
+            shape,
+            project.parameters + back.parameters,
+            project.flops + back.flops + 4 * tokens * tokens * inner,
+            4 * tokens * inner + scores,
+        )

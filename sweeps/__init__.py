@@ -1,0 +1,1 @@
+"""Orchestration: a sweep file becomes points, points become a plan, a plan is executed into a store."""

@@ -1,0 +1,239 @@
+"""The command line: parses, calls, prints. What a command does lives in the modules it calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lightning_modules.errors import InputError
+from sweeps.cost import available_bytes, measured_rate
+from sweeps.errors import MemsweepError
+from sweeps.explain import explain, summary
+from sweeps.plan import Packing, Plan
+from sweeps.store import Contents, Store
+from sweeps.sweep_file import load_sweep, preset_names
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Train whole grids of networks on partly random labels, and map where they memorize and where they generalize.",
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="a preset's name (`memsweep list`) or a YAML file")]
+StoreUri = Annotated[str, typer.Option("--store", metavar="URI", help="a folder, or s3://BUCKET/PATH")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="fix a field, or make an axis of it: --set 'seed=[0, 1]'; repeatable"),
+]
+Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
+MaxCohort = Annotated[int, typer.Option("--max-cohort", min=1, metavar="N", help="trainings in one stack, at most")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, metavar="N", help="cohorts trained at once; default: one a core")
+]
+Seen = Annotated[
+    int | None, typer.Option("--epoch", min=0, metavar="E", help="draw at this evaluated epoch, not at each point's last")
+]
+
+
+def main() -> None:
+    """The program. Bad input is one message on standard error and exit code 2."""
+    sys.path.append(os.getcwd())  # where a data set or model of the user's own lies; last, so that it shadows nothing
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        errors.print("interrupted; what was trained is in the store, and the same command goes on from there")
+        sys.exit(130)
+    except (MemsweepError, InputError) as error:
+        _fail(str(error))
+    except ValueError as error:
+        # analysis has errors of its own; its package is imported only by the commands that draw.
+        if type(error).__module__.partition(".")[0] != "analysis":
+            raise
+        _fail(str(error))
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _fail(message: str) -> None:
+    errors.print(f"error: {message}", markup=False, soft_wrap=True)
+    sys.exit(2)
+
+
+@app.command("list")
+def list_presets(as_json: Json = False) -> None:
+    """The presets, one line each."""
+    presets = [load_sweep(name) for name in preset_names()]
+    if as_json:
+        _print_json([{"name": p.name, "question": p.question, "axes": p.axes, "cells": p.size()} for p in presets])
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading, justify in (("preset", "left"), ("cells", "right"), ("question", "left")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for preset in presets:
+        table.add_row(preset.name, f"{preset.size():,}", preset.question)
+    console.print(table)
+
+
+@app.command()
+def plan(
+    sweep: SweepName,
+    store: StoreUri = "results",
+    settings: Settings = None,
+    max_cohort: MaxCohort = Packing.max_cohort,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """What is done, what would be trained, what folding and packing save, and how long it takes. Trains nothing."""
+    place = Store(store)
+    planned = _plan(sweep, place, settings, max_cohort, workers).minus(place.done())
+    rate = measured_rate(place)
+    if as_json:
+        _print_json(summary(planned, rate))
+    else:
+        console.print(explain(planned, rate), markup=False, soft_wrap=True)
+
+
+@app.command()
+def run(
+    sweep: SweepName,
+    store: StoreUri = "results",
+    settings: Settings = None,
+    max_cohort: MaxCohort = Packing.max_cohort,
+    workers: Workers = None,
+    inline: Annotated[bool, typer.Option("--inline", help="train in this process, without Ray")] = False,
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="ADDRESS", help="a Ray cluster's address, or auto")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", metavar="DEVICE", help="cpu, or cuda for one GPU a cohort")] = "cpu",
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="train again what is recorded as failed")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="show what Ray and Tune say")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train what is missing and store it. Interrupt it at any time; the same command goes on."""
+    from sweeps.execution.inline import Inline
+    from sweeps.execution.ray_tune import RayTune
+    from sweeps.progress import Display
+
+    place = Store(store)
+    executor = Inline(device) if inline else RayTune(address, device, verbose)
+    everything = _plan(sweep, place, settings, max_cohort, 1 if inline else workers)
+    done = place.done()
+    todo = everything.minus(done.without_failed() if retry_failed else done)
+    place.prepare()
+    said = Console(stderr=True, highlight=False) if as_json else console
+    said.print(explain(todo, measured_rate(place)), markup=False, soft_wrap=True)
+    with Display(todo, said) as display:
+        if todo.missing:
+            executor.execute(todo, place, display.listen)
+    if as_json:
+        _print_json(display.summary())
+    if display.failed:
+        said.print(f"see `memsweep status {sweep}` for what failed, `--retry-failed` to train it again", markup=False)
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(sweep: SweepName, store: StoreUri = "results", settings: Settings = None, as_json: Json = False) -> None:
+    """How much of the grid is there, and what failed and why."""
+    from sweeps.status import describe, report
+
+    place = Store(store)
+    found = report(_plan(sweep, place, settings), place.read(["parameters", "reason"]))
+    if as_json:
+        _print_json(found)
+    else:
+        console.print(describe(found), markup=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    sweep: SweepName,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="a .parquet or .csv file")],
+    store: StoreUri = "results",
+    settings: Settings = None,
+    curves: Annotated[bool, typer.Option("--curves", help="one row an evaluated epoch instead of one a point")] = False,
+) -> None:
+    """One tidy row a point, in the order of the sweep."""
+    from sweeps.export import curves_table, points_table, write_table
+
+    place = Store(store)
+    planned, contents = _plan(sweep, place, settings), place.read()
+    _warn_of_damage(contents)
+    table = (curves_table if curves else points_table)(planned, contents)
+    write_table(table, out)
+    console.print(f"{out}: {table.num_rows:,} rows", markup=False)
+
+
+@app.command()
+def heatmap(
+    sweep: SweepName,
+    x: Annotated[str, typer.Option("--x", metavar="FIELD", help="the horizontal axis")],
+    y: Annotated[str, typer.Option("--y", metavar="FIELD", help="the vertical axis")],
+    value: Annotated[str, typer.Option("--value", metavar="MEASURE", help="what the colour shows")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="a .png, .svg or .pdf file")],
+    facet: Annotated[
+        list[str] | None, typer.Option("--facet", metavar="FIELD", help="a panel for each value; at most two")
+    ] = None,
+    epoch: Seen = None,
+    annotate: Annotated[
+        str | None, typer.Option("--annotate", metavar="WHAT", help="write mean, n or interval into the cells")
+    ] = None,
+    store: StoreUri = "results",
+    settings: Settings = None,
+) -> None:
+    """One figure: a measure over two fields, seeds averaged, missing cells hatched."""
+    from sweeps.pictures import draw_heatmap
+
+    place = Store(store)
+    planned, contents = _plan(sweep, place, settings), place.read()
+    _warn_of_damage(contents)
+    draw_heatmap(planned, contents, out, x=x, y=y, value=value, facet=facet or [], epoch=epoch, annotate=annotate)
+    console.print(str(out), markup=False)
+
+
+@app.command("report")
+def write_report(
+    sweep: SweepName,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="default: report/SWEEP")] = None,
+    store: StoreUri = "results",
+    settings: Settings = None,
+) -> None:
+    """Every figure of the study (PNG, SVG and PDF), and a page that shows them."""
+    from sweeps.pictures import draw_report
+
+    place = Store(store)
+    study = load_sweep(sweep, settings or [])
+    planned, contents = Plan.of(study), place.read()
+    _warn_of_damage(contents)
+    paths = draw_report(study, planned, contents, out or Path("report") / study.name)
+    console.print("\n".join(str(path) for path in paths if path.suffix in (".png", ".html")), markup=False)
+
+
+def _plan(
+    sweep: str, store: Store, settings: list[str] | None, max_cohort: int = 64, workers: int | None = None
+) -> Plan:
+    count = workers or len(os.sched_getaffinity(0))
+    packing = Packing(count, max_cohort, int(0.6 * available_bytes() / count))
+    return Plan.of(load_sweep(sweep, settings or []), packing)
+
+
+def _warn_of_damage(contents: Contents) -> None:
+    for path, reason in contents.damaged.items():
+        errors.print(f"warning: {path}: {reason}; skipped", markup=False, soft_wrap=True)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=list))
+
+

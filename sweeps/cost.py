@@ -1,0 +1,85 @@
+"""What a training costs: floating-point operations, bytes, and seconds at a measured rate."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from lightning_modules.data import sources
+from lightning_modules.models import sizes
+from sweeps.spec import Point
+from sweeps.store import Store
+
+BYTES = {"float32": 4, "float64": 8}
+STACK_EFFICIENCY = 0.25
+"""Part of a batched matrix product's rate that a stacked training reaches; used only before anything was trained
+(measured on two cores with MLPs of width 16 to 100 on MNIST-1D: 0.2 to 0.5)."""
+_OPTIMIZER_STATES = {"sgd": 1, "adamw": 2}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one trajectory as a member of a cohort."""
+
+    flops: float
+    bytes: int
+
+
+def training_cost(point: Point, evaluations: int) -> Cost:
+    """`point` has its width and depth resolved; its `epochs` is the horizon.
+
+    A backward pass counts as two forward passes; an evaluation is a forward pass over training and test set. Bytes
+    are parameters, gradients, optimiser state and one temporary of each, the activations kept for backward (twice, for
+    their gradients), and the member's own labels and inputs.
+    """
+    facts = sources.facts(point.data, point.complexity)
+    shape = (point.model, facts.shape, facts.classes, point.width, point.depth)
+    forward = sizes.forward_flops(*shape)
+    examples = point.dataset_size or facts.train_size
+    flops = forward * (3.0 * examples * point.epochs + (examples + facts.test_size) * evaluations)
+    width = BYTES[point.precision]
+    weights = sizes.parameter_count(*shape) * width * (4 + _OPTIMIZER_STATES[point.optimizer])
+    inputs = math.prod(facts.shape)
+    batch = min(point.batch_size, examples) * (2 * sizes.activation_floats(*shape) + 2 * inputs) * width
+    own_data = examples * (24 + (inputs * width if point.input_noise else 0))
+    return Cost(flops, int(weights + batch + own_data))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Floating-point operations per second of one worker."""
+
+    flops_per_second: float
+    source: str
+
+
+def measured_rate(store: Store) -> Rate:
+    """The median rate of the trainings in the store or, before there are any, of a 0.1 s matrix product on one core."""
+    table = store.read(["flops", "wall_seconds"]).table
+    table = table.filter(pc.and_(pc.greater(table["wall_seconds"], 0), pc.greater(table["flops"], 0)))
+    if table.num_rows:
+        rates = pc.divide(table["flops"], table["wall_seconds"])
+        return Rate(float(pc.quantile(rates, 0.5)[0].as_py()), "measured on the trainings in this store")
+    return Rate(_probe() * STACK_EFFICIENCY, "from a 0.1 s matrix product; measured once something is trained")
+
+
+def _probe() -> float:
+    """FLOP/s of one worker's core on a batched product of the size that a stacked layer has."""
+    a, b = np.ones((16, 128, 64), np.float32), np.ones((16, 64, 64), np.float32)
+    seconds, stop = [], time.perf_counter() + 0.1
+    while len(seconds) < 3 or time.perf_counter() < stop:
+        start = time.perf_counter()
+        np.matmul(a, b)
+        seconds.append(time.perf_counter() - start)
+    return 2.0 * a.shape[0] * a.shape[1] * a.shape[2] * b.shape[2] / statistics.median(seconds)
+
+
+def available_bytes() -> int:
+    """Memory that is free now on this machine."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,28 @@
+"""The inline executor: one cohort after another in this process. For debuggers, notebooks and small sweeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from lightning_modules.data import sources
+from sweeps.execution.protocol import CohortStored, Listener, Progress
+from sweeps.execution.work import train_and_store
+from sweeps.plan import Plan
+from sweeps.store import Store
+
+
+@dataclass(frozen=True)
+class Inline:
+    """See `protocol.Executor`. `device` is a torch device, such as cpu or cuda."""
+
+    device: str = "cpu"
+
+    def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
+        load = cache(sources.load)
+        for index, cohort in enumerate(plan.cohorts):
+            first = cohort.members[0].point
+            failures = train_and_store(
+                cohort, load(first.data, first.complexity), store, self.device, lambda epochs, index=index: listen(Progress(index, epochs))
+            )
+            listen(CohortStored(index, failures))

@@ -1,0 +1,53 @@
+"""What an executor is, and what it says while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from sweeps.plan import Plan
+from sweeps.store import Store
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trajectory that left no measures at its horizon, and why."""
+
+    trajectory_id: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A cohort of the plan, by its place in `plan.cohorts`, has trained this many epochs."""
+
+    cohort: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class CohortStored:
+    """A cohort's part is in the store."""
+
+    cohort: int
+    failures: tuple[Failure, ...]
+
+
+Listener = Callable[[Progress | CohortStored], None]
+
+
+class Executor(Protocol):
+    """Trains every cohort of a plan and sees each one's records into the store.
+
+    Contract, tested on every executor by one suite:
+    - when `execute` returns, the store holds a record of every trajectory of the plan, be it of a failure;
+    - a cohort is stored as soon as it is trained, whole; an interruption at any moment loses only cohorts in flight;
+    - the records do not depend on the executor, the packing, or the order in which cohorts are trained;
+    - the listener hears in this process, from one thread, of progress and exactly once of each stored cohort;
+    - a training that raises is a record with outcome `failed`; only what concerns the whole run is raised: StoreError,
+      KeyboardInterrupt, or ExecutionError for workers that cannot be had or are lost for good.
+    """
+
+    def execute(self, plan: Plan, store: Store, listen: Listener) -> None: ...

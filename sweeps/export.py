@@ -1,0 +1,99 @@
+"""Tidy tables: what a store says about the points of a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv, parquet
+
+from sweeps.errors import ExportError
+from sweeps.plan import Cell, Plan
+from sweeps.records import MEASURES, schema
+from sweeps.spec import FIELDS
+from sweeps.store import Contents
+
+READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES)
+"""What these tables need of a store's columns."""
+
+COLUMNS = ("point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *MEASURES, "outcome")
+
+
+def points_table(plan: Plan, contents: Contents) -> pa.Table:
+    """One row a point of the sweep, in its order. Measures are null unless `outcome` is "finished".
+
+    `outcome` is finished, diverged (in this or an earlier epoch), failed, or missing.
+    """
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    broken: dict[str, dict[str, Any]] = {}
+    for row in _rows(plan, contents):
+        if row["outcome"] == "finished":
+            rows[row["trajectory_id"], row["epoch"]] = row
+        else:
+            broken[row["trajectory_id"]] = row
+    found = []
+    for cell in plan.cells:
+        row = rows.get((cell.trajectory_id, cell.epoch)) or {"outcome": _without_row(cell, broken)}
+        found.append({**row, **_fields(cell)})
+    return pa.Table.from_pylist(found, schema=_schema())
+
+
+def curves_table(plan: Plan, contents: Contents) -> pa.Table:
+    """One row a trajectory and evaluated epoch, with the fields of the first of its points; finished rows only."""
+    cells: dict[str, Cell] = {}
+    for cell in plan.cells:
+        cells.setdefault(cell.trajectory_id, cell)
+    found = [
+        {**_fields(cells[row["trajectory_id"]]), **row} for row in _rows(plan, contents) if row["outcome"] == "finished"
+    ]
+    return pa.Table.from_pylist(found, schema=_schema())
+
+
+def failures(plan: Plan, contents: Contents) -> list[dict[str, Any]]:
+    """What did not finish among the sweep's trajectories: id, epoch, outcome, reason."""
+    return [row for row in _rows(plan, contents, extra=("reason",)) if row["outcome"] != "finished"]
+
+
+def _rows(plan: Plan, contents: Contents, extra: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    wanted = pa.array(sorted({cell.trajectory_id for cell in plan.cells}), pa.string())
+    names = [*dict.fromkeys([*READ, *extra])]
+    table = contents.table.select([name for name in names if name in contents.table.column_names])
+    return table.filter(pc.is_in(table["trajectory_id"], wanted)).to_pylist()
+
+
+def _without_row(cell: Cell, broken: dict[str, dict[str, Any]]) -> str:
+    row = broken.get(cell.trajectory_id)
+    if row is None:
+        return "missing"
+    settled = row["epoch"] <= cell.epoch if row["outcome"] == "diverged" else row["epoch"] >= cell.epoch
+    return row["outcome"] if settled else "missing"
+
+
+def _fields(cell: Cell) -> dict[str, Any]:
+    return {"point_id": cell.point.id, "trajectory_id": cell.trajectory_id, "epoch": cell.epoch, **vars(cell.point)}
+
+
+def _schema() -> pa.Schema:
+    """Plain strings instead of dictionaries: for readers that know nothing of memsweep."""
+    names = {field.name: field.type for field in schema()} | {"point_id": pa.string()}
+    return pa.schema([(name, _plain(names[name])) for name in COLUMNS])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def write_table(table: pa.Table, out: Path) -> None:
+    """Parquet or CSV, by the suffix. Raises ExportError for another suffix or a place that cannot be written."""
+    if out.suffix not in (".parquet", ".csv"):
+        raise ExportError(f"--out {out}: given {out.suffix!r}; valid suffixes: .parquet, .csv")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == ".csv":
+            csv.write_csv(table, out)
+        else:
+            parquet.write_table(table, out)
+    except OSError as error:
+        raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None

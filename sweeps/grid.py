@@ -1,0 +1,132 @@
+"""Sweep: a named grid, and the points it stands for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from lightning_modules.data import applicability, sources
+from lightning_modules.data.dataset import Facts
+from lightning_modules.errors import InputError
+from sweeps.errors import SweepError
+from sweeps.spec import DEFAULTS, Point, contradiction
+
+MAX_POINTS = 5_000_000
+
+Axes = Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """At which epochs a trajectory is measured, beside those its points ask for."""
+
+    every: int | None = None
+    """None: log-spaced, two an octave: 1, 2, 3, 4, 6, 8, 11, 16, 23, 32, ..."""
+
+    def epochs(self, horizon: int, asked: Iterable[int]) -> tuple[int, ...]:
+        if self.every:
+            own = range(self.every, horizon + 1, self.every)
+        else:
+            own = itertools.takewhile(lambda epoch: epoch <= horizon, (round(2 ** (i / 2)) for i in itertools.count()))
+        return tuple(sorted({*own, *asked}))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A named grid: the union of one or more products of axes, over what is fixed, less what is excluded."""
+
+    name: str
+    question: str
+    fixed: Mapping[str, Any]
+    grids: tuple[Axes, ...]
+    exclude: tuple[Axes, ...] = ()
+    evaluation: Evaluation = Evaluation()
+    figures: tuple[Mapping[str, Any], ...] = ()
+    source: str = field(default="", compare=False)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The fields that take more than one value, in the order of the file."""
+        values: dict[str, set[Any]] = {}
+        for grid in self.grids:
+            for name, options in grid.items():
+                values.setdefault(name, set()).update(options)
+        for name in values:
+            if any(name not in grid for grid in self.grids):
+                values[name].add(self.fixed.get(name, DEFAULTS[name]))
+        return tuple(name for name, seen in values.items() if len(seen) > 1)
+
+    def size(self) -> int:
+        """Cells before exclusions and overlaps: an upper bound, without making a point."""
+        return sum(math.prod(len(options) for options in grid.values()) for grid in self.grids)
+
+    def points(self) -> list[Point]:
+        """Every point once, in the order of the file (the last axis varies fastest).
+
+        Raises SweepError for a grid too large or empty, fields that contradict each other, and data that does not
+        exist or does not have what the sweep asks of it.
+        """
+        if self.size() > MAX_POINTS:
+            raise SweepError(self.source, "grid", f"has {self.size():,} cells; at most {MAX_POINTS:,} are allowed")
+        base = Point.model_construct(**{**DEFAULTS, **self.fixed})
+        known: dict[tuple[str, int], tuple[Facts, str]] = {}
+        seen: dict[str, Point] = {}
+        for grid in self.grids:
+            names = tuple(grid)
+            for values in itertools.product(*grid.values()):
+                point = base.with_(**dict(zip(names, values, strict=True)))
+                if self.exclude and any(_matches(point, rule) for rule in self.exclude):
+                    continue
+                if problem := contradiction(point):
+                    raise SweepError(self.source, *problem)
+                key = point.data, point.complexity
+                if key not in known:
+                    known[key] = _data(self.source, *key)
+                point = _with_data(self.source, point, *known[key])
+                seen.setdefault(point.canonical(), point)
+        if not seen:
+            raise SweepError(self.source, "exclude", "leaves no point of the grid")
+        return list(seen.values())
+
+    def definition(self) -> str:
+        """The sweep as the YAML that would make it again."""
+        grids = [{name: list(values) for name, values in grid.items()} for grid in self.grids]
+        content: dict[str, Any] = {"name": self.name, "question": self.question, "fixed": dict(self.fixed)}
+        content["grid"] = grids[0] if len(grids) == 1 else grids
+        if self.exclude:
+            content["exclude"] = [{name: list(values) for name, values in rule.items()} for rule in self.exclude]
+        if self.evaluation.every:
+            content["evaluate"] = self.evaluation.every
+        if self.figures:
+            content["figures"] = [dict(figure) for figure in self.figures]
+        return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
+
+
+def _matches(point: Point, rule: Axes) -> bool:
+    return all(getattr(point, name) in values for name, values in rule.items())
+
+
+def _data(source: str, name: str, complexity: int) -> tuple[Facts, str]:
+    try:
+        return sources.facts(name, complexity), sources.content_digest(name)
+    except InputError as error:
+        raise SweepError(source, error.field, str(error)) from None
+
+
+def _with_data(source: str, point: Point, facts: Facts, digest: str) -> Point:
+    """Fill in what only the data knows (its size, its digest) and refuse what it cannot give."""
+    try:
+        applicability.check_applicable(vars(point), facts.shape)
+    except InputError as error:
+        raise SweepError(source, error.field, str(error)) from None
+    size = point.dataset_size
+    if size is not None and size > facts.train_size:
+        raise SweepError(
+            source, "dataset_size", f"given {size}; {point.data} has {facts.train_size} training examples"
+        )
+    return point.with_(dataset_size=size or facts.train_size, data_digest=digest)

@@ -1,0 +1,40 @@
+"""The console script. Checks that memsweep's packages are memsweep's own before it imports one of them.
+
+`sweeps`, `analysis` and `lightning_modules` are common words: another distribution, or a folder on PYTHONPATH, may hold
+a package of the same name, and Python would run that one without a word.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGES = {"sweeps": "cli.py", "lightning_modules": "cohort.py", "analysis": "heatmaps.py"}
+"""Each package, with a module by which it is known to be ours."""
+
+
+def foreign_packages() -> list[str]:
+    """A sentence for each package that Python would take from elsewhere."""
+    problems = []
+    for name, known_by in PACKAGES.items():
+        spec = find_spec(name)
+        places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+        if not places or not (places[0] / known_by).is_file():
+            where = places[0] if places else (spec.origin if spec else "nowhere")
+            problems.append(f"package {name!r} is found at {where}, which is not memsweep's")
+    return problems
+
+
+def main() -> None:
+    problems = foreign_packages()
+    if problems:
+        print(
+            f"error: {'; '.join(problems)}. Uninstall what shadows it, or take its folder off PYTHONPATH "
+            f"(now: {sys.path[1:4]}, ...); valid: memsweep in an environment of its own",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    from sweeps.cli import main as run
+
+    run()

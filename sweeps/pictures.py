@@ -1,0 +1,102 @@
+"""From a store to the pictures of `analysis`: which rows, which words, which files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.heatmaps import Annotate, heatmap
+from analysis.report import write_report
+from analysis.style import save_figure
+from lightning_modules.data import sources
+from sweeps.errors import ExportError
+from sweeps.export import curves_table, points_table
+from sweeps.grid import Sweep
+from sweeps.plan import Plan
+from sweeps.store import Contents
+
+
+def draw_heatmap(
+    plan: Plan,
+    contents: Contents,
+    out: Path,
+    *,
+    x: str,
+    y: str,
+    value: str,
+    facet: list[str],
+    epoch: int | None,
+    annotate: Annotate,
+) -> None:
+    """One heatmap into a file. Raises analysis.errors.AnalysisError, or ExportError if the file cannot be written."""
+    picture = heatmap(
+        points_table(plan, contents).to_pandas(),
+        x,
+        y,
+        value,
+        facet=facet,
+        epoch=epoch,
+        curves=curves_table(plan, contents).to_pandas(),
+        annotate=annotate,
+        chance=_chance(plan),
+    )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(picture, out)
+    except OSError as error:
+        raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+
+
+def draw_report(sweep: Sweep, plan: Plan, contents: Contents, out: Path) -> list[Path]:
+    """The study's figures and page; the paths written, the page first. Raises as `draw_heatmap` does."""
+    description: dict[str, Any] = {
+        "name": sweep.name,
+        "question": sweep.question,
+        "definition": sweep.definition(),
+        "fixed": dict(sweep.fixed),
+        "axes": {name: sorted({getattr(cell.point, name) for cell in plan.cells}, key=_order) for name in sweep.axes},
+        "provenance": _provenance(plan, contents),
+        "chance": _chance(plan),
+    }
+    points, curves = points_table(plan, contents).to_pandas(), curves_table(plan, contents).to_pandas()
+    try:
+        return write_report(points, curves, description, sweep.figures, out)
+    except OSError as error:
+        raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+
+
+def _order(value: Any) -> tuple[bool, Any]:
+    return value is not None, value
+
+
+def _chance(plan: Plan) -> float | None:
+    """Accuracy of guessing, where all points agree on it."""
+    keys = {(cell.point.data, cell.point.complexity) for cell in plan.cells}
+    classes = {sources.facts(*key).classes for key in keys}
+    return 1 / classes.pop() if len(classes) == 1 else None
+
+
+def _provenance(plan: Plan, contents: Contents) -> dict[str, str]:
+    wanted = pa.array(sorted({cell.trajectory_id for cell in plan.cells}), pa.string())
+    table = contents.table.filter(pc.is_in(contents.table["trajectory_id"], wanted))
+    if not table.num_rows:
+        return {}
+    each = table.group_by("trajectory_id").aggregate([("wall_seconds", "max")])
+    words = {
+        "memsweep": "memsweep_version",
+        "commit": "commit",
+        "torch": "torch_version",
+        "ray": "ray_version",
+        "device": "device",
+        "host": "host",
+    }
+    found = {word: ", ".join(sorted(filter(None, table[name].unique().to_pylist()))) for word, name in words.items()}
+    dates = table["finished_at"]
+    return {
+        **found,
+        "trained": f"{pc.min(dates).as_py():%Y-%m-%d %H:%M} to {pc.max(dates).as_py():%Y-%m-%d %H:%M} UTC",
+        "compute": f"{pc.sum(each['wall_seconds_max']).as_py() or 0:.1f} worker-seconds, {each.num_rows:,} trainings",
+    }

@@ -1,0 +1,195 @@
+"""Plan: what a sweep still has to train, folded into trajectories and packed into cohorts. A pure function.
+
+    points - done -> trajectories -> cohorts
+
+Folding: points that differ only in `epochs` are rows of one trajectory, unless the schedule depends on the horizon.
+Packing: trajectories whose tensors have the same shapes train as one stack. Neither changes a number in the results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+from lightning_modules.data import sources
+from lightning_modules.errors import InputError
+from lightning_modules.models import sizes
+from sweeps.cost import Cost, training_cost
+from sweeps.errors import SweepError
+from sweeps.grid import Evaluation, Sweep
+from sweeps.spec import Point, digest, training_form
+from sweeps.store import Done
+
+SMALLEST_SPLIT = 8
+"""Cohorts are not split below this many members to spread them over workers: a stack this small wastes its steps."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One training: `point` has width, depth and (as `epochs`) the horizon resolved; `asked` are its points' epochs."""
+
+    id: str
+    point: Point
+    asked: tuple[int, ...]
+    evaluated: tuple[int, ...]
+
+    @cached_property
+    def cost(self) -> Cost:
+        return _cost(_cost_key(self.point), len(self.evaluated))
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Trajectories that train as one stacked model, in one Tune trial."""
+
+    members: tuple[Trajectory, ...]
+
+    @cached_property
+    def cost(self) -> Cost:
+        costs = [member.cost for member in self.members]
+        return Cost(sum(cost.flops for cost in costs), sum(cost.bytes for cost in costs))
+
+    @property
+    def epochs(self) -> int:
+        return self.members[0].point.epochs
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How trajectories may be stacked: `bytes_per_worker` caps a stack's memory, `max_cohort` its members."""
+
+    workers: int = 1
+    max_cohort: int = 64
+    bytes_per_worker: int = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A point of the sweep and the row that holds its result."""
+
+    point: Point
+    trajectory_id: str
+
+    @property
+    def epoch(self) -> int:
+        return self.point.epochs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`cells` are all points of the sweep; `missing` those that still have to be trained."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    missing: tuple[Cell, ...]
+    evaluation: Evaluation
+    packing: Packing = Packing()
+
+    @classmethod
+    def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:  # noqa: B008 (frozen)
+        """Everything the sweep asks for, as if nothing were done.
+
+        Raises SweepError for a model or size that cannot be built, naming the sweep's file and the key.
+        """
+        cells = []
+        for point in sweep.points():
+            try:
+                trained = resolved(point)
+            except InputError as error:
+                raise SweepError(sweep.source, error.field, str(error)) from None
+            cells.append(Cell(point, digest(training_form(trained))))
+        return cls(sweep.name, tuple(cells), tuple(cells), sweep.evaluation, packing)
+
+    def minus(self, done: Done) -> Plan:
+        """The same plan without what is there already."""
+        return replace(self, missing=tuple(c for c in self.missing if not done.covers(c.trajectory_id, c.epoch)))
+
+    @cached_property
+    def trajectories(self) -> tuple[Trajectory, ...]:
+        """What is trained: one for each id among the missing cells, up to the largest epoch asked of it."""
+        asked: dict[str, list[Cell]] = {}
+        for cell in self.missing:
+            asked.setdefault(cell.trajectory_id, []).append(cell)
+        result = []
+        for trajectory_id, cells in asked.items():
+            epochs = tuple(sorted({cell.epoch for cell in cells}))
+            point = resolved(cells[0].point).with_(epochs=epochs[-1])
+            result.append(Trajectory(trajectory_id, point, epochs, self.evaluation.epochs(epochs[-1], epochs)))
+        return tuple(result)
+
+    @cached_property
+    def cohorts(self) -> tuple[Cohort, ...]:
+        """Same shapes together, within the caps, in enough pieces to keep every worker busy; longest first."""
+        stacks: dict[tuple[object, ...], list[Trajectory]] = {}
+        for trajectory in self.trajectories:
+            stacks.setdefault(_stack_key(trajectory.point), []).append(trajectory)
+        share = sum(t.cost.flops for t in self.trajectories) / self.packing.workers
+        cohorts = [
+            Cohort(tuple(part))
+            for stack in stacks.values()
+            for part in _split(stack, _pieces(stack, self.packing, share))
+        ]
+        return tuple(sorted(cohorts, key=lambda cohort: (-cohort.cost.flops, cohort.members[0].id)))
+
+
+def resolved(point: Point) -> Point:
+    """The point as it is trained: the width that comes nearest to parameter_count, and the family's own depth.
+
+    Raises lightning_modules.errors.InputError.
+    """
+    facts = sources.facts(point.data, point.complexity)
+    width, depth = _size(point.model, facts.shape, facts.classes, point.parameter_count, point.width, point.depth)
+    return point.with_(parameter_count=None, width=width, depth=depth)
+
+
+@lru_cache(maxsize=4096)
+def _size(
+    model: str, shape: tuple[int, ...], classes: int, count: int | None, width: int | None, depth: int | None
+) -> tuple[int | None, int | None]:
+    size = sizes.resolve(model, shape, classes, parameter_count=count, width=width, depth=depth)
+    return size.width, size.depth
+
+
+_COST_FIELDS = ("data", "complexity", "dataset_size", "model", "width", "depth", "batch_size", "optimizer", "precision",
+                "epochs")  # fmt: skip
+
+
+def _cost_key(point: Point) -> tuple[tuple[str, object], ...]:
+    return (*((name, getattr(point, name)) for name in _COST_FIELDS), ("input_noise", float(point.input_noise > 0)))
+
+
+@lru_cache(maxsize=4096)
+def _cost(key: tuple[tuple[str, object], ...], evaluations: int) -> Cost:
+    return training_cost(Point.model_construct(**dict(key)), evaluations)  # type: ignore[arg-type]
+
+
+def _stack_key(point: Point) -> tuple[object, ...]:
+    """Equal where trajectories may train as one stack: same tensors, same steps, same work in each step."""
+    return (
+        *_cost_key(point),
+        point.data_digest,
+        point.validation_fraction,
+        point.dropout > 0,
+        tuple(getattr(point, name) > 0 for name in ("rotation", "augment_noise", "color_jitter", "crop_flip", "shift", "scale")),
+    )  # fmt: skip
+
+
+def _pieces(stack: list[Trajectory], packing: Packing, share: float) -> int:
+    """Into how many cohorts a stack is cut."""
+    limit = max(1, min(packing.max_cohort, packing.bytes_per_worker // max(1, stack[0].cost.bytes)))
+    needed = math.ceil(len(stack) / limit)
+    # No cohort longer than half a worker's share, so that the last one to finish leaves the others idle but briefly.
+    balanced = math.ceil(2 * sum(t.cost.flops for t in stack) / share) if packing.workers > 1 and share else 1
+    return max(needed, min(balanced, len(stack) // SMALLEST_SPLIT))
+
+
+def _split(stack: list[Trajectory], pieces: int) -> Iterable[list[Trajectory]]:
+    """Nearly equal parts, in order."""
+    small, larger = divmod(len(stack), pieces)
+    start = 0
+    for i in range(pieces):
+        stop = start + small + (i < larger)
+        yield stack[start:stop]
+        start = stop

@@ -1,0 +1,143 @@
+"""Record: what a trajectory leaves, and the one versioned Arrow schema it is stored in.
+
+A part is a table with one row per (trajectory, evaluated epoch): the fields of the training, the measures at that
+epoch, how it ended there, and where it was computed. A trajectory that broke leaves a row too, with its reason.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import pyarrow as pa
+
+from sweeps.spec import Point
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["finished", "diverged", "failed"]
+"""finished: the measures at this epoch are there. diverged: loss or parameters stopped being finite in this epoch.
+failed: the training raised; `reason` says what."""
+
+MEASURES: dict[str, str] = {
+    "train_loss": "mean cross-entropy on the training set, labels as given, in nats",
+    "train_accuracy": "accuracy on the training set, labels as given",
+    "validation_loss": "mean cross-entropy on the held-out part of the training data, labels as given, in nats",
+    "validation_accuracy": "accuracy on the held-out part of the training data, labels as given",
+    "test_loss": "mean cross-entropy on the clean test set, in nats",
+    "test_accuracy": "accuracy on the clean test set",
+    "clean_accuracy": "accuracy on the training examples whose label is true",
+    "memorized_fraction": "corrupted training examples predicted as their wrong label",
+    "recovered_fraction": "corrupted training examples predicted as their true label",
+    "bits_memorized": "N log2 C + sum of log2 p(label as given), over the training set, in bits",
+}
+"""Measures of every evaluated epoch. Null where they are not defined: no corrupted examples, no held-out part."""
+
+PROVENANCE: dict[str, tuple[pa.DataType, str]] = {
+    "parameters": (pa.int64(), "trainable parameters of the network, counted"),
+    "reason": (pa.string(), "why it failed or diverged"),
+    "flops": (pa.float64(), "estimated floating-point operations of the whole training"),
+    "wall_seconds": (pa.float64(), "this training's share of its cohort's wall time"),
+    "cohort_size": (pa.int32(), "trainings in the stack it was part of"),
+    "device": (pa.string(), "where it ran: cpu, or the accelerator's name"),
+    "host": (pa.string(), "machine type and operating system"),
+    "memsweep_version": (pa.string(), "version of memsweep"),
+    "commit": (pa.string(), "its git commit, with + when the tree was changed"),
+    "torch_version": (pa.string(), "version of torch"),
+    "ray_version": (pa.string(), "version of ray"),
+    "finished_at": (pa.timestamp("us", tz="UTC"), "when the part was written"),
+}
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    while get_origin(annotation) in (Annotated, Union, UnionType):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is Literal:
+        return pa.dictionary(pa.int32(), pa.string())
+    return {int: pa.int64(), float: pa.float64(), str: pa.dictionary(pa.int32(), pa.string())}[annotation]
+
+
+@cache
+def schema() -> pa.Schema:
+    """The columns of a part, in order; the version is in its metadata."""
+    columns = [
+        pa.field("trajectory_id", pa.string(), nullable=False),
+        pa.field("epoch", pa.int32(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        *(pa.field(name, _arrow_type(info.annotation)) for name, info in Point.model_fields.items()),
+        *(pa.field(name, pa.float64()) for name in MEASURES),
+        *(pa.field(name, kind) for name, (kind, _) in PROVENANCE.items()),
+    ]
+    return pa.schema(columns, metadata={"memsweep_schema": str(SCHEMA_VERSION)})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluated epoch of one trajectory, or the epoch in which it broke."""
+
+    epoch: int
+    outcome: Outcome
+    measures: Mapping[str, float | None]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one trajectory leaves."""
+
+    trajectory_id: str
+    point: Point
+    rows: tuple[Row, ...]
+    provenance: Mapping[str, Any]
+
+
+def table_of(records: Iterable[Record]) -> pa.Table:
+    rows = [
+        {
+            "trajectory_id": record.trajectory_id,
+            "epoch": row.epoch,
+            "outcome": row.outcome,
+            **record.point.__dict__,
+            **row.measures,
+            **record.provenance,
+            "reason": row.reason,
+        }
+        for record in records
+        for row in record.rows
+    ]
+    return pa.Table.from_pylist(rows, schema=schema())
+
+
+@cache
+def software() -> dict[str, str]:
+    """Versions and machine: the part of the provenance that is the same for everything a process trains."""
+    return {
+        "host": f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores",
+        "memsweep_version": metadata.version("memsweep"),
+        "commit": _commit(),
+        "torch_version": metadata.version("torch"),
+        "ray_version": metadata.version("ray"),
+    }
+
+
+def _commit() -> str:
+    """The commit this code was loaded from, or "" where it does not lie in its own git checkout."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        head, changes = (
+            subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=True, timeout=10)
+            for args in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")

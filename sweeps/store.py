@@ -1,0 +1,232 @@
+"""The store: append-only Parquet parts on any file system that pyarrow knows. Every path in a store is made here.
+
+    ROOT/parts/<hash of the trajectories and epochs in it>.parquet
+
+A part is written whole or not at all. What is done is read from the parts alone; a file that is damaged or foreign is
+reported by name and never counted. Stores are shared: two sweeps with a training in common find it under one id.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from sweeps.errors import StoreError
+from sweeps.records import SCHEMA_VERSION, Record, schema, table_of
+from sweeps.spec import DEFAULTS, digest
+
+READERS = 16
+_BETTER = {"finished": 0, "diverged": 1, "failed": 2}
+
+
+@dataclass(frozen=True)
+class Done:
+    """The set of finished ids: what a plan need not train again."""
+
+    rows: frozenset[tuple[str, int]] = frozenset()
+    """(trajectory id, epoch) with measures."""
+    diverged: dict[str, int] = field(default_factory=dict)
+    """trajectory id -> the epoch it diverged in: every later epoch is settled as well."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """trajectory id -> the horizon it was to reach: not tried again up to there unless asked."""
+
+    def covers(self, trajectory_id: str, epoch: int) -> bool:
+        return (
+            (trajectory_id, epoch) in self.rows
+            or self.diverged.get(trajectory_id, epoch + 1) <= epoch
+            or self.failed.get(trajectory_id, -1) >= epoch
+        )
+
+    def without_failed(self) -> Done:
+        return Done(self.rows, self.diverged)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a store holds: one row per (trajectory, epoch), and the files that could not be read, with why."""
+
+    table: pa.Table
+    damaged: dict[str, str]
+
+
+class Store:
+    """A folder or a URI (`s3://bucket/path?endpoint_override=...`, `gs://...`). Cheap to make and to pickle.
+
+    A relative folder is taken from where the driver runs, also by workers that run elsewhere.
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = str(uri)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return Store, (self._place[1] if self.is_local else self.uri,)
+
+    @cached_property
+    def _place(self) -> tuple[fs.FileSystem, str]:
+        if "://" not in self.uri:
+            return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
+        try:
+            filesystem, path = fs.FileSystem.from_uri(self.uri)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise StoreError(f"store {self.uri}: {error}; valid: a folder, s3://BUCKET/PATH or gs://...") from None
+        return filesystem, path.rstrip("/")
+
+    @property
+    def _parts(self) -> str:
+        return f"{self._place[1]}/parts"
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self._place[0], fs.LocalFileSystem)
+
+    def prepare(self) -> None:
+        """Make the store if it is not there, and find out now, not after the training, that it cannot be written."""
+        filesystem, _ = self._place
+        probe = f"{self._parts}/.probe-{uuid.uuid4().hex}"
+        try:
+            filesystem.create_dir(self._parts, recursive=True)
+            with filesystem.open_output_stream(probe) as stream:
+                stream.write(b"memsweep")
+            filesystem.delete_file(probe)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"store {self.uri}: cannot be written: {_one_line(error)}") from None
+
+    def append(self, records: Sequence[Record]) -> str:
+        """Write one part and return its name. The name is a hash of what is in it, so a repetition replaces itself."""
+        names = sorted(f"{record.trajectory_id}@{row.epoch}" for record in records for row in record.rows)
+        name = f"{digest(','.join(names))}.parquet"
+        try:
+            self._write(f"{self._parts}/{name}", _parquet(table_of(records)))
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"store {self.uri}: part {name} cannot be written: {_one_line(error)}") from None
+        return name
+
+    def _write(self, path: str, content: pa.Buffer) -> None:
+        filesystem, _ = self._place
+        if not self.is_local:
+            with filesystem.open_output_stream(path) as stream:  # an object appears when the upload is complete
+                stream.write(content)
+            return
+        aside = f"{os.path.dirname(path)}/.{uuid.uuid4().hex}.tmp"
+        try:
+            with open(aside, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        finally:
+            if os.path.exists(aside):
+                os.remove(aside)
+
+    def read(self, columns: Sequence[str] | None = None) -> Contents:
+        """All parts, each (trajectory, epoch) once; a finished row wins over a diverged one, that over a failed one."""
+        wanted = None if columns is None else list(dict.fromkeys(["trajectory_id", "epoch", "outcome", *columns]))
+        tables: list[pa.Table] = []
+        damaged: dict[str, str] = {}
+        paths = self._part_paths(damaged)
+        with ThreadPoolExecutor(READERS) as pool:
+            for path, result in zip(paths, pool.map(lambda path: self._read_part(path, wanted), paths), strict=True):
+                if isinstance(result, str):
+                    damaged[path] = result
+                else:
+                    tables.append(result)
+        kept = schema() if wanted is None else pa.schema([schema().field(name) for name in wanted])
+        table = pa.concat_tables([kept.empty_table(), *tables]).unify_dictionaries()
+        return Contents(_once(table), damaged)
+
+    def done(self) -> Done:
+        """What the parts say is finished. Raises StoreError if the store is there but cannot be listed."""
+        table = self.read([]).table
+        ids, epochs, outcomes = (table[name].to_pylist() for name in ("trajectory_id", "epoch", "outcome"))
+        rows: set[tuple[str, int]] = set()
+        diverged: dict[str, int] = {}
+        failed: dict[str, int] = {}
+        for trajectory_id, epoch, outcome in zip(ids, epochs, outcomes, strict=True):
+            if outcome == "finished":
+                rows.add((trajectory_id, epoch))
+            elif outcome == "diverged":
+                diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
+            else:
+                failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
+        return Done(frozenset(rows), diverged, failed)
+
+    def _part_paths(self, damaged: dict[str, str]) -> list[str]:
+        filesystem, _ = self._place
+        try:
+            found = filesystem.get_file_info(fs.FileSelector(self._parts, allow_not_found=True))
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"store {self.uri}: cannot be read: {_one_line(error)}") from None
+        paths = []
+        for info in sorted(found, key=lambda info: info.path):
+            if info.base_name.startswith("."):
+                continue  # being written, or left behind by a killed writer
+            if info.type == fs.FileType.File and info.extension == "parquet":
+                paths.append(info.path)
+            else:
+                damaged[info.path] = "not a part of memsweep"
+        return paths
+
+    def _read_part(self, path: str, columns: list[str] | None) -> pa.Table | str:
+        """The part, or why it is none."""
+        filesystem, _ = self._place
+        try:
+            with (
+                filesystem.open_input_file(path) as source,
+                pq.ParquetFile(source, page_checksum_verification=True) as file,
+            ):
+                version = (file.schema_arrow.metadata or {}).get(b"memsweep_schema")
+                if version is None:
+                    return "a Parquet file, but not one of memsweep's"
+                if int(version) > SCHEMA_VERSION:
+                    return f"written by a newer memsweep (schema {int(version)}; this one reads up to {SCHEMA_VERSION})"
+                wanted = columns or schema().names
+                held = file.read([name for name in wanted if name in file.schema_arrow.names])
+            for name in wanted:
+                if name not in held.column_names:  # a field added since: its rows were trained at the default
+                    held = held.append_column(schema().field(name), _default_column(name, held.num_rows))
+            return held.select(wanted).cast(pa.schema([schema().field(name) for name in wanted]))
+        except (OSError, pa.ArrowException, ValueError) as error:
+            return f"damaged: {_one_line(error)}"
+
+
+def _default_column(name: str, rows: int) -> pa.Array:
+    kind = schema().field(name).type
+    value = DEFAULTS.get(name)
+    if pa.types.is_dictionary(kind):
+        return pa.array([value] * rows, kind.value_type).dictionary_encode().cast(kind)
+    return pa.array([value] * rows, kind)
+
+
+def _parquet(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
+
+
+def _once(table: pa.Table) -> pa.Table:
+    """Each (trajectory, epoch) once, in the order of id and epoch, whatever the parts' order."""
+    rank = pc.index_in(table["outcome"], pa.array(list(_BETTER)))
+    table = table.append_column("_rank", rank).sort_by(
+        [("trajectory_id", "ascending"), ("epoch", "ascending"), ("_rank", "ascending")]
+    )
+    if table.num_rows > 1:
+        same = pc.and_(
+            pc.equal(table["trajectory_id"].combine_chunks()[1:], table["trajectory_id"].combine_chunks()[:-1]),
+            pc.equal(table["epoch"].combine_chunks()[1:], table["epoch"].combine_chunks()[:-1]),
+        )
+        table = table.filter(pa.concat_arrays([pa.array([True]), pc.invert(same)]))
+    return table.drop_columns("_rank")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,181 @@
+"""The sweep file: YAML -> Sweep. Parsed strictly: what is wrong is one sentence that names the file and the key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sweeps.errors import SweepError, choices
+from sweeps.grid import Evaluation, Sweep
+from sweeps.spec import FIELDS, valid_values, validate_value
+
+PRESETS = Path(__file__).parent / "presets"
+TOP_LEVEL = ("name", "question", "fixed", "grid", "exclude", "evaluate", "figures")
+SETTABLE = tuple(name for name in FIELDS if name != "data_digest")
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_sweep(name: str, settings: Sequence[str] = ()) -> Sweep:
+    """The preset of this name or the YAML file at this path, with `FIELD=VALUE` settings laid over it.
+
+    Raises SweepError that names the file, the key, what was given and what is valid.
+    """
+    path = PRESETS / f"{name}.yaml" if name in preset_names() else Path(name)
+    if not path.exists() and not path.suffix:
+        raise SweepError(name, "", f"is neither a preset nor a file; {choices(name, preset_names())}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepError(name, "", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return override(parse_sweep(text, str(name)), settings)
+
+
+def parse_sweep(text: str, source: str) -> Sweep:
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise SweepError(source, "", f"not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SweepError(source, "", f"must be a mapping with the keys {', '.join(TOP_LEVEL)}")
+    for key in content:
+        if key not in TOP_LEVEL:
+            raise SweepError(source, str(key), f"unknown key; {choices(key, TOP_LEVEL)}")
+    name = content.get("name")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+        raise SweepError(source, "name", f"given {name!r}; valid: letters, digits, '.', '_' and '-'")
+    question = content.get("question", "")
+    if not isinstance(question, str):
+        raise SweepError(source, "question", f"given {question!r}; valid: text")
+    fixed = {
+        key: _value(source, f"fixed.{key}", key, value)
+        for key, value in _mapping(source, "fixed", content.get("fixed", {})).items()
+    }
+    raw = content.get("grid", {})
+    many = raw if isinstance(raw, list) else [raw]
+    if not many:
+        raise SweepError(source, "grid", "given []; valid: a mapping of axes, or a list of such mappings")
+    grids = tuple(
+        _axes(source, f"grid[{i}]" if isinstance(raw, list) else "grid", each) for i, each in enumerate(many)
+    )
+    for grid in grids:
+        for both in fixed.keys() & grid.keys():
+            raise SweepError(source, f"fixed.{both}", "is an axis of the grid as well; give it in one place")
+    rules = content.get("exclude", [])
+    if not isinstance(rules, list):
+        raise SweepError(source, "exclude", f"given {rules!r}; valid: a list of mappings from field to value or values")
+    exclude = tuple(_axes(source, f"exclude[{i}]", rule, scalars=True) for i, rule in enumerate(rules))
+    if any(not rule for rule in exclude):
+        raise SweepError(source, "exclude", "has an empty rule, which would exclude every point")
+    return Sweep(
+        name=name,
+        question=" ".join(question.split()),
+        fixed=fixed,
+        grids=grids,
+        exclude=exclude,
+        evaluation=_evaluation(source, content.get("evaluate", "log")),
+        figures=_figures(source, content.get("figures", [])),
+        source=source,
+    )
+
+
+def override(sweep: Sweep, settings: Sequence[str]) -> Sweep:
+    """Lay `FIELD=VALUE` over a sweep: a value is fixed everywhere, a list becomes an axis everywhere."""
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        source = f"--set {setting}"
+        if not equals:
+            raise SweepError(source, "", "must have the form FIELD=VALUE")
+        try:
+            value = yaml.load(text, Loader=_Loader)
+        except yaml.YAMLError:
+            raise SweepError(source, name, f"given {text!r}, which is not a YAML value") from None
+        if isinstance(value, list):
+            axis = _axes(source, "", {name: value})
+            fixed = {key: old for key, old in sweep.fixed.items() if key != name}
+            grids = tuple({**grid, **axis} for grid in sweep.grids)
+        else:
+            fixed = {**sweep.fixed, name: _value(source, name, name, value)}
+            grids = tuple({key: old for key, old in grid.items() if key != name} for grid in sweep.grids)
+        sweep = replace(sweep, fixed=fixed, grids=grids)
+    return sweep
+
+
+def _mapping(source: str, key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SweepError(source, key, f"given {value!r}; valid: a mapping from field names")
+    return value
+
+
+def _axes(source: str, key: str, value: Any, scalars: bool = False) -> dict[str, tuple[Any, ...]]:
+    axes = {}
+    for name, options in _mapping(source, key, value).items():
+        where = f"{key}.{name}" if key else str(name)
+        if scalars and not isinstance(options, list):
+            options = [options]
+        if name not in SETTABLE:
+            raise SweepError(source, where, f"unknown field; {choices(name, SETTABLE)}")
+        if not isinstance(options, list):
+            raise SweepError(source, where, f"given {options!r}; valid: a list of values (one value goes to `fixed`)")
+        if not options:
+            raise SweepError(source, where, "is an empty axis; valid: a list of at least one value")
+        values = [_value(source, where, name, option) for option in options]
+        if len(set(values)) < len(values):
+            raise SweepError(source, where, f"given {options!r}, which repeats a value")
+        axes[name] = tuple(values)
+    return axes
+
+
+def _value(source: str, where: str, name: str, value: Any) -> Any:
+    if name not in SETTABLE:
+        raise SweepError(source, where, f"unknown field; {choices(name, SETTABLE)}")
+    try:
+        return validate_value(name, value)
+    except ValidationError:
+        raise SweepError(source, where, f"given {value!r}; valid: {valid_values(name)}") from None
+
+
+def _evaluation(source: str, value: Any) -> Evaluation:
+    if value == "log":
+        return Evaluation()
+    if value == "every":
+        return Evaluation(every=1)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return Evaluation(every=value)
+    raise SweepError(source, "evaluate", f"given {value!r}; valid: log, every, or a number of epochs of at least 1")
+
+
+def _figures(source: str, value: Any) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, list) or not all(isinstance(figure, dict) for figure in value):
+        raise SweepError(source, "figures", f"given {value!r}; valid: a list of mappings with kind, x, y, value, ...")
+    return tuple(value)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-3 is a number (YAML 1.1 reads text), and a repeated key is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:float"]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+.0123456789"),
+)
