@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.words import AXES, METRICS, Metric, setting
+from analysis.words import AXES, METRICS, Metric, setting, short_half
 
 
 def sentence(text: str) -> str:
@@ -35,10 +35,11 @@ def averaged(table: pd.DataFrame, metric: Metric, when: str = "") -> str:
     if n == 1:
         return f"one seed a cell (n = 1){', ' + when if when else ''}, so no interval"
     half = (table["high"] - table["mean"]).dropna() * metric.scale
+    median, widest = short_half(half.median(), metric), short_half(half.max(), metric)
     unit = f" {metric.difference_unit}" if metric.unit else ""
     return (
-        f"mean over {seeds(table)} a cell{', ' + when if when else ''}; 95 % t interval ±{half.median():.2g}{unit} "
-        f"in the median cell, ±{half.max():.2g} in the widest"
+        f"mean over {seeds(table)} a cell{', ' + when if when else ''}; 95 % t interval ±{median}{unit} in the median "
+        f"cell, ±{widest} in the widest"
     )
 
 

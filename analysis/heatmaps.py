@@ -19,7 +19,7 @@ from analysis import style
 from analysis.captions import alt_map, averaged, joined, unreached
 from analysis.errors import unknown
 from analysis.frames import cells, check_metric, facet_names, levels
-from analysis.words import AXES, METRICS, Metric, setting, short, value_labels
+from analysis.words import AXES, METRICS, Metric, setting, short, short_half, value_labels
 
 Annotate = Literal["auto", "mean", "n", "interval"] | None
 ANNOTATIONS = ("auto", "mean", "n", "interval")
@@ -155,7 +155,7 @@ def _draw(
 
     means = grid(part["mean"].to_numpy() * metric.scale, np.nan)
     sns.heatmap(
-        means, mask=np.isnan(means), norm=norm, cmap=metric.colormap, cbar=False, ax=ax,
+        means, mask=np.isnan(means), norm=norm, vmin=norm.vmin, vmax=norm.vmax, cmap=metric.colormap, cbar=False, ax=ax,
         annot=grid(_numbers(part, metric, annotate), "") if annotate and size else None, fmt="",
         annot_kws={"fontsize": size, "linespacing": 0.95}, xticklabels=False, yticklabels=False,
         linewidths=0.4, linecolor="white",
@@ -184,7 +184,7 @@ def _numbers(part: pd.DataFrame, metric: Metric, annotate: Annotate) -> np.ndarr
     if annotate != "interval":
         return np.asarray(means, dtype=object)
     half = (part["high"] - part["mean"]) * metric.scale
-    written = half.map(lambda v: f"{v:.1f}" if metric.unit == "%" else short(v, metric))
+    written = half.map(lambda v: short_half(v, metric))
     return np.asarray(means + ("\n±" + written).where(half.notna(), ""), dtype=object)
 
 

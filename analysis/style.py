@@ -144,6 +144,9 @@ def finish(made: Picture, heading: str, caption: str, alt: str, handles: Sequenc
         )
     top = share - legend_height / (height + strip)
     made.text(0.02, top, "\n".join(lines), va="top", ha="left", fontsize=6.3, color="#555555", linespacing=1.3)
+    # The layout is solved once: solved anew at every save, it would creep, and the same picture have other bytes.
+    made.draw_without_rendering()
+    made.set_layout_engine("none")
     return made
 
 

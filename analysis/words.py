@@ -128,7 +128,7 @@ AXES: dict[str, Field] = {
 
 def _number(value: float, count: bool, digits: int) -> str:
     if not count or abs(value) < 1000:
-        return f"{value:.{max(digits, 3)}g}"
+        return f"{value:.{max(digits, 3)}g}".replace("e-0", "e-")
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         # 999,950 is 1M and not 1000k.
         if float(f"{abs(value):.{digits}g}") >= size:
@@ -175,5 +175,10 @@ def short(drawn: float, metric: Metric) -> str:
     if size >= 1000:
         return _number(drawn, True, 2)
     if size < 0.01:
-        return f"{drawn:.0e}" if size else "0"
+        return f"{drawn:.0e}".replace("e-0", "e-") if size else "0"
     return f"{drawn:.{0 if size >= 100 else 1 if size >= 1 else 2}f}"
+
+
+def short_half(drawn: float, metric: Metric) -> str:
+    """Half the width of an interval: one digit more than its mean."""
+    return f"{drawn:.1f}" if metric.unit == "%" and drawn < 10 else short(drawn, metric)

@@ -38,8 +38,8 @@ EpochListener = Callable[[int], None]
 class CohortModule(pl.LightningModule):
     """K members that agree in everything that has a shape, and differ in anything else.
 
-    `rows[k]` collects (epoch, measures) of member k at the epochs in `evaluated[k]`; `diverged[k]` is the epoch in which
-    its loss or a parameter stopped being finite, or None. `on_epoch` is called with the number of finished epochs.
+    `rows[k]` collects (epoch, measures) of member k at the epochs in `evaluated[k]`; `diverged[k]` is the epoch in
+    which its loss or a parameter stopped being finite, or None. `on_epoch` is called with the number of finished epochs.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class CohortModule(pl.LightningModule):
             replace_dropout(build_member(member, data.dataset.shape, self._classes), drops).to(device, dtype)
             for member in members
         ]
-        stacked, buffers = stack_module_state(networks)  # type: ignore[arg-type]
+        stacked, buffers = stack_module_state(networks)
         self.parameters_per_member = sum(parameter[0].numel() for parameter in stacked.values())
         self.stacked = nn.ParameterDict({_key(name): nn.Parameter(value.detach()) for name, value in stacked.items()})
         self._names = list(stacked)
@@ -80,7 +80,7 @@ class CohortModule(pl.LightningModule):
         self._losses = torch.zeros(len(members), dtype=torch.float64, device=device)
 
     def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers, such as BatchNorm's, are updated."""
+        """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers (BatchNorm's) are updated."""
         skeleton = self._skeleton[0].train(self.training)
         parameters = {name: self.stacked[_key(name)] for name in self._names}
         state = {**parameters, **self._buffers_stacked, **(masks or {})}

@@ -1,8 +1,8 @@
 """Dropout whose rate and draws belong to a member.
 
 torch's own dropout draws from one generator for the whole batch, so what a member drops would depend on who trains
-beside it. Here every nn.Dropout of a network is replaced by a product with a buffer, and the buffers of a step are drawn
-for each member from its own generator.
+beside it. Here every nn.Dropout of a network is replaced by a product with a buffer, and the buffers of a step are
+drawn for each member from its own generator.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class DropoutMasks:
         ]
         rates = torch.tensor([member.dropout for member in members], dtype=torch.float64)
         # Below the threshold is dropped; a member without dropout has the lowest one, which nothing is below.
-        self._threshold = (rates * _LEVELS).round().clamp(max=_LEVELS - 1).sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
+        self._threshold = (
+            (rates * _LEVELS).round().clamp(max=_LEVELS - 1).sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
+        )
         self._gain = (1 / (1 - rates)).to(dtype).to(device)[:, None]
 
     def draw(self, batch: int) -> dict[str, Tensor]:

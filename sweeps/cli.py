@@ -25,7 +25,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="Train whole grids of networks on partly random labels, and map where they memorize and where they generalize.",
+    help="Train whole grids of networks on partly random labels, and map where they memorize and where they "
+    "generalize.",
 )
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -34,7 +35,9 @@ SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="a preset's name
 StoreUri = Annotated[str, typer.Option("--store", metavar="URI", help="a folder, or s3://BUCKET/PATH")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="fix a field, or make an axis of it: --set 'seed=[0, 1]'; repeatable"),
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="fix a field, or make an axis of it: --set 'seed=[0, 1]'; repeatable"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
 MaxCohort = Annotated[int, typer.Option("--max-cohort", min=1, metavar="N", help="trainings in one stack, at most")]
@@ -42,7 +45,8 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="cohorts trained at once; default: one a core")
 ]
 Seen = Annotated[
-    int | None, typer.Option("--epoch", min=0, metavar="E", help="draw at this evaluated epoch, not at each point's last")
+    int | None,
+    typer.Option("--epoch", min=0, metavar="E", help="draw at this evaluated epoch, not at each point's last"),
 ]
 
 
@@ -115,8 +119,12 @@ def run(
     address: Annotated[
         str | None, typer.Option("--address", metavar="ADDRESS", help="a Ray cluster's address, or auto")
     ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="DEVICE", help="cpu, or cuda for one GPU a cohort")] = "cpu",
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="train again what is recorded as failed")] = False,
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="cpu, or cuda for one GPU a cohort")
+    ] = "cpu",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="train again what is recorded as failed")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="show what Ray and Tune say")] = False,
     as_json: Json = False,
 ) -> None:
@@ -187,8 +195,8 @@ def heatmap(
     ] = None,
     epoch: Seen = None,
     annotate: Annotated[
-        str | None, typer.Option("--annotate", metavar="WHAT", help="write mean, n or interval into the cells")
-    ] = None,
+        str, typer.Option("--annotate", metavar="WHAT", help="number in a cell: auto, mean, n, interval or none")
+    ] = "auto",
     store: StoreUri = "results",
     settings: Settings = None,
 ) -> None:
@@ -198,7 +206,17 @@ def heatmap(
     place = Store(store)
     planned, contents = _plan(sweep, place, settings), place.read()
     _warn_of_damage(contents)
-    draw_heatmap(planned, contents, out, x=x, y=y, value=value, facet=facet or [], epoch=epoch, annotate=annotate)
+    draw_heatmap(
+        planned,
+        contents,
+        out,
+        x=x,
+        y=y,
+        value=value,
+        facet=facet or [],
+        epoch=epoch,
+        annotate=None if annotate == "none" else annotate,
+    )
     console.print(str(out), markup=False)
 
 
@@ -235,5 +253,3 @@ def _warn_of_damage(contents: Contents) -> None:
 
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=list))
-
-

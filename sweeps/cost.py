@@ -72,7 +72,8 @@ def measured_rate(store: Store) -> Rate:
 def _probe() -> float:
     """FLOP/s of one worker's core on a batched product of the size that a stacked layer has."""
     a, b = np.ones((16, 128, 64), np.float32), np.ones((16, 64, 64), np.float32)
-    seconds, stop = [], time.perf_counter() + 0.1
+    seconds: list[float] = []
+    stop = time.perf_counter() + 0.1
     while len(seconds) < 3 or time.perf_counter() < stop:
         start = time.perf_counter()
         np.matmul(a, b)

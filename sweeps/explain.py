@@ -87,11 +87,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def _quantity(value: float, unit: str) -> str:
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if value < 1000:
-            break
-        value /= 1000
-    return f"{value:.3g} {prefix}{unit}"
+    prefixes = ("", "k", "M", "G", "T", "P", "E")
+    power = sum(value >= 1000**i for i in range(1, len(prefixes)))
+    return f"{value / 1000**power:.3g} {prefixes[power]}{unit}"
 
 
 def _duration(seconds: float) -> str:

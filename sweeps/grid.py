@@ -30,7 +30,7 @@ class Evaluation:
 
     def epochs(self, horizon: int, asked: Iterable[int]) -> tuple[int, ...]:
         if self.every:
-            own = range(self.every, horizon + 1, self.every)
+            own: Iterable[int] = range(self.every, horizon + 1, self.every)
         else:
             own = itertools.takewhile(lambda epoch: epoch <= horizon, (round(2 ** (i / 2)) for i in itertools.count()))
         return tuple(sorted({*own, *asked}))
@@ -126,7 +126,5 @@ def _with_data(source: str, point: Point, facts: Facts, digest: str) -> Point:
         raise SweepError(source, error.field, str(error)) from None
     size = point.dataset_size
     if size is not None and size > facts.train_size:
-        raise SweepError(
-            source, "dataset_size", f"given {size}; {point.data} has {facts.train_size} training examples"
-        )
+        raise SweepError(source, "dataset_size", f"given {size}; {point.data} has {facts.train_size} training examples")
     return point.with_(dataset_size=size or facts.train_size, data_digest=digest)

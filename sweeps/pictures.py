@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,7 +29,7 @@ def draw_heatmap(
     value: str,
     facet: list[str],
     epoch: int | None,
-    annotate: Annotate,
+    annotate: str | None,
 ) -> None:
     """One heatmap into a file. Raises analysis.errors.AnalysisError, or ExportError if the file cannot be written."""
     picture = heatmap(
@@ -40,7 +40,7 @@ def draw_heatmap(
         facet=facet,
         epoch=epoch,
         curves=curves_table(plan, contents).to_pandas(),
-        annotate=annotate,
+        annotate=cast(Annotate, annotate),
         chance=_chance(plan),
     )
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from lightning_modules.data import sources
+from lightning_modules.data.applicability import AUGMENTATIONS
 from lightning_modules.errors import InputError
 from lightning_modules.models import sizes
 from sweeps.cost import Cost, training_cost
@@ -88,7 +89,7 @@ class Plan:
     packing: Packing = Packing()
 
     @classmethod
-    def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:  # noqa: B008 (frozen)
+    def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:
         """Everything the sweep asks for, as if nothing were done.
 
         Raises SweepError for a model or size that cannot be built, naming the sweep's file and the key.
@@ -172,8 +173,8 @@ def _stack_key(point: Point) -> tuple[object, ...]:
         point.data_digest,
         point.validation_fraction,
         point.dropout > 0,
-        tuple(getattr(point, name) > 0 for name in ("rotation", "augment_noise", "color_jitter", "crop_flip", "shift", "scale")),
-    )  # fmt: skip
+        *(getattr(point, name) > 0 for name in AUGMENTATIONS),
+    )
 
 
 def _pieces(stack: list[Trajectory], packing: Packing, share: float) -> int:

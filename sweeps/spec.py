@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache, reduce
+from functools import cache, lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
@@ -54,7 +54,8 @@ class Point(BaseModel):
 
     data: Text = Field(
         "mnist1d",
-        description="`mnist1d`, `mnist1d_16k`, `digits`, `clusters`, `parquet:PATH`, `hub:NAME` or `package.module:function`",
+        description="`mnist1d`, `mnist1d_16k`, `digits`, `clusters`, `parquet:PATH`, `hub:NAME` or "
+        "`package.module:function`",
     )
     data_digest: str = Field(
         "", description="content hash of a data set from outside the package; memsweep fills it in"
@@ -185,7 +186,7 @@ def digest(text: str) -> str:
 
 
 @lru_cache(maxsize=65536)
-def _item(name: str, kind: type, value: Any) -> str:
+def _item(name: str, kind: str, value: Any) -> str:
     # `kind` keeps 1 and 1.0, which are equal and hash alike, apart in the cache.
     return f"{json.dumps(name)}:{json.dumps(value)}"
 
@@ -196,7 +197,7 @@ def canonical_form(fields: Mapping[str, Any]) -> str:
     for name, default in _SORTED_DEFAULTS:
         value = fields[name]
         if value != default and not (name == "data" and fields["data_digest"]):
-            items.append(_item(name, type(value), value))
+            items.append(_item(name, type(value).__name__, value))
     return "{" + ",".join(items) + "}"
 
 
@@ -219,7 +220,10 @@ def validate_value(name: str, value: Any) -> Any:
 @cache
 def _adapter(name: str) -> TypeAdapter[Any]:
     info = Point.model_fields[name]
-    return TypeAdapter(reduce(lambda kind, constraint: Annotated[kind, constraint], info.metadata, info.annotation))
+    kind: Any = info.annotation
+    for constraint in info.metadata:
+        kind = Annotated[kind, constraint]
+    return TypeAdapter(kind)
 
 
 @cache

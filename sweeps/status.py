@@ -40,7 +40,10 @@ def describe(found: dict[str, Any]) -> str:
     lines += [f"  {found[outcome]:,} {outcome}" for outcome in ("diverged", "failed", "missing") if found[outcome]]
     for failure in found["failures"][:SHOWN]:
         reason = (failure["reason"] or "").splitlines()
-        lines += [f"{failure['outcome']} {failure['trajectory_id']} {failure['fields']}", f"  {reason[0] if reason else ''}"]
+        lines += [
+            f"{failure['outcome']} {failure['trajectory_id']} {failure['fields']}",
+            f"  {reason[0] if reason else ''}",
+        ]
     hidden = len(found["failures"]) - SHOWN
     if hidden > 0:
         lines.append(f"and {hidden:,} more; all with --json")

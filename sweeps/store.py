@@ -118,6 +118,7 @@ class Store:
                 stream.write(content)
             return
         aside = f"{os.path.dirname(path)}/.{uuid.uuid4().hex}.tmp"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             with open(aside, "wb") as file:
                 file.write(content)

@@ -63,9 +63,7 @@ def parse_sweep(text: str, source: str) -> Sweep:
     many = raw if isinstance(raw, list) else [raw]
     if not many:
         raise SweepError(source, "grid", "given []; valid: a mapping of axes, or a list of such mappings")
-    grids = tuple(
-        _axes(source, f"grid[{i}]" if isinstance(raw, list) else "grid", each) for i, each in enumerate(many)
-    )
+    grids = tuple(_axes(source, f"grid[{i}]" if isinstance(raw, list) else "grid", each) for i, each in enumerate(many))
     for grid in grids:
         for both in fixed.keys() & grid.keys():
             raise SweepError(source, f"fixed.{both}", "is an axis of the grid as well; give it in one place")

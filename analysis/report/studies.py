@@ -204,9 +204,10 @@ def _rank(name: str) -> int:
 
 
 def _oriented(one: str, other: str) -> tuple[str, str]:
-    """(x, y): capacity across, then training length; noise upwards."""
-    across = [*CAPACITY, "epochs", "dataset_size"]
-    return min((one, other), (other, one), key=lambda pair: across.index(pair[0]) if pair[0] in across else len(across))
+    """(x, y): capacity across, then training length and data; noise upwards."""
+    across = [*CAPACITY, "epochs", "dataset_size", "", *reversed(NOISE)]
+    first, second = sorted((one, other), key=lambda name: across.index(name if name in across else ""))
+    return first, second
 
 
 def _others(points: pd.DataFrame, rest: Sequence[str], most: int) -> tuple[tuple[str, ...], dict[str, Any]]:

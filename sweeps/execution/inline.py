@@ -22,7 +22,9 @@ class Inline:
         load = cache(sources.load)
         for index, cohort in enumerate(plan.cohorts):
             first = cohort.members[0].point
-            failures = train_and_store(
-                cohort, load(first.data, first.complexity), store, self.device, lambda epochs, index=index: listen(Progress(index, epochs))
-            )
+
+            def on_epoch(epochs: int, index: int = index) -> None:
+                listen(Progress(index, epochs))
+
+            failures = train_and_store(cohort, load(first.data, first.complexity), store, self.device, on_epoch)
             listen(CohortStored(index, failures))

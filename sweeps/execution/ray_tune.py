@@ -72,7 +72,7 @@ class RayTune:
                     device=self.device,
                     search_path=[entry for entry in sys.path if entry and os.path.isdir(entry)],
                 )
-                resources = {"cpu": 1, "gpu": 1 if self.device.startswith("cuda") else 0}
+                resources = {"cpu": 1.0, "gpu": 1.0 if self.device.startswith("cuda") else 0.0}
                 tuner = tune.Tuner(
                     tune.with_resources(trainable, resources),
                     param_space={"cohort": tune.grid_search(list(range(len(plan.cohorts))))},

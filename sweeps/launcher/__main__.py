@@ -1,5 +1,5 @@
 """`python -m memsweep`."""
 
-from memsweep import main
+from . import main
 
 main()

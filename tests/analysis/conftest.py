@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 BASE: dict[str, Any] = {
     "data": "mnist1d", "data_digest": "", "dataset_size": None, "validation_fraction": 0.0, "complexity": 1,
@@ -19,6 +20,7 @@ BASE: dict[str, Any] = {
     "lr_decay_factor": 0.5, "lr_decay_updates": 512, "batch_size": 128, "epochs": 100, "precision": "float32",
     "seed": 0,
 }  # fmt: skip
+Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 EPOCHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 
 
@@ -70,3 +72,8 @@ def sweep(
             ]  # fmt: skip
     evaluated = pd.DataFrame(curves, columns=None if curves else [*points[0]])
     return pd.DataFrame(points), evaluated.drop_duplicates(["trajectory_id", "epoch"], ignore_index=True)
+
+
+@pytest.fixture(name="sweep", scope="session")
+def sweep_fixture() -> Sweep:
+    return sweep

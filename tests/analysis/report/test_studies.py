@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analysis.errors import AnalysisError
+from analysis.report.studies import FigureSpec, default_figures, draw, held, parse_figures
+
+if TYPE_CHECKING:
+    from conftest import Sweep
+
+SIZES, NOISES = [300, 1200, 5000], [0.0, 0.2, 0.4, 0.8]
+
+
+def test_two_axes_give_the_maps_the_errors_and_the_learning_curves(sweep: Sweep) -> None:
+    points, curves = sweep(label_noise=NOISES, parameter_count=SIZES, seed=[0, 1])
+    chosen = default_figures(points, curves)
+    assert [(f.kind, f.x, f.y, f.value, f.hue) for f in chosen] == [
+        ("heatmap", "parameter_count", "label_noise", "memorized_fraction", None),
+        ("heatmap", "parameter_count", "label_noise", "test_accuracy", None),
+        ("heatmap", "parameter_count", "label_noise", "train_accuracy", None),
+        ("lines", "parameter_count", ("test_error", "train_error"), None, "label_noise"),
+        ("curves", None, None, None, "label_noise"),
+    ]
+    # Learning curves are drawn of the largest network, and say so.
+    assert chosen[-1].where == {"parameter_count": 5000}
+    assert draw(chosen[-1], points, curves).caption.startswith("At 5k parameters. Mean over n = 2 seeds a panel")
+
+
+def test_further_axes_are_facets_and_what_is_left_is_held(sweep: Sweep) -> None:
+    points, curves = sweep(
+        label_noise=NOISES, parameter_count=SIZES, dropout=[0.0, 0.5], weight_decay=[0.0, 0.1],
+        momentum=[0.0, 0.9], epochs=[50, 100],
+    )  # fmt: skip
+    for spec in default_figures(points, curves)[2:]:
+        assert draw(spec, points, curves).caption
+    heat = default_figures(points, curves)[0]
+    assert heat.facet == ("dropout", "momentum") and heat.where == {"weight_decay": 0.0, "epochs": 100}
+
+
+def test_long_axes_are_thinned_where_a_figure_has_no_room(sweep: Sweep) -> None:
+    noises = [round(0.05 * i, 2) for i in range(20)]
+    points, curves = sweep(label_noise=noises, parameter_count=SIZES, dropout=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    chosen = default_figures(points, curves)
+    assert [f.kind for f in chosen] == ["heatmap"] * 3 + ["lines", "curves"]
+    assert chosen[0].x == "dropout" and len(chosen[-1].where["label_noise"]) == 8
+    for spec in chosen[2:]:
+        assert draw(spec, points, curves).caption
+
+
+def test_what_does_not_exist_is_not_chosen_but_what_is_to_come_is(sweep: Sweep) -> None:
+    clean, curves = sweep(dropout=[0.0, 0.2], parameter_count=SIZES)
+    assert "memorized_fraction" not in [f.value for f in default_figures(clean, curves)]
+    begun, none = sweep({(): "missing"}, label_noise=NOISES, parameter_count=SIZES)
+    chosen = default_figures(begun, none)
+    assert [f.value for f in chosen[:3]] == ["memorized_fraction", "test_accuracy", "train_accuracy"]
+    assert all(f.kind != "curves" for f in chosen)
+
+
+@pytest.mark.parametrize(
+    ("axes", "kinds"),
+    [
+        ({}, ["curves"]),
+        ({"label_noise": NOISES}, ["lines", "curves"]),
+        ({"model": ["mlp", "linear"]}, ["curves"]),
+        ({"model": ["mlp", "linear"], "width": [4, 8, 16]}, ["lines", "curves"]),
+        ({"epochs": [50, 100]}, ["lines", "curves"]),
+    ],
+)
+def test_small_studies_have_figures_too(sweep: Sweep, axes: dict[str, Any], kinds: list[str]) -> None:
+    points, curves = sweep(seed=[0, 1], **axes)
+    chosen = default_figures(points, curves)
+    assert [f.kind for f in chosen] == kinds
+    for spec in chosen:
+        assert draw(spec, points, curves).alt
+
+
+def test_trainings_that_have_not_begun_keep_their_panel(sweep: Sweep) -> None:
+    points, curves = sweep({(("label_noise", 0.8),): "missing"}, label_noise=NOISES)
+    figure = draw(FigureSpec("curves", hue="label_noise"), points, curves)
+    assert [ax.get_title() for ax in figure.axes][-1] == "label noise 0.8"
+    assert [t.get_text() for t in figure.axes[-1].texts] == ["no data"]
+
+
+def test_a_sweep_file_asks_for_figures() -> None:
+    given = [
+        {"kind": "heatmap", "x": "width", "y": "label_noise", "value": "test_loss", "facet": "dropout", "epoch": 10},
+        {"kind": "lines", "x": "width", "y": ["test_error", "train_error"], "where": {"dropout": [0.0, 0.2]}},
+        {"kind": "curves", "hue": "label_noise", "title": "How it learns"},
+    ]
+    assert parse_figures(given) == [
+        FigureSpec("heatmap", x="width", y="label_noise", value="test_loss", facet=("dropout",), epoch=10),
+        FigureSpec("lines", x="width", y=("test_error", "train_error"), where={"dropout": [0.0, 0.2]}),
+        FigureSpec("curves", hue="label_noise", title="How it learns"),
+    ]
+    assert held({"dropout": [0.0, 0.2], "epochs": 100}) == "At dropout 0, 0.2, 100 epochs."
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("heatmap", "figures: given str; valid is a list"),
+        (["heatmap"], r"figures\[0\]: given str; valid is a mapping"),
+        (
+            [{"kind": "heatmp"}],
+            r"figures\[0\].kind: given heatmp \(did you mean heatmap\?\); valid are heatmap, curves",
+        ),
+        ([{"kind": "curves", "hue": "width"}, {"kind": "curves", "vlaue": 1}], r"figures\[1\]: given vlaue"),
+        ([{"kind": "heatmap", "x": "width"}], r"figures\[0\]: heatmap without y, value; needed are x, y, value"),
+        ([{"kind": "curves", "where": [1]}], r"figures\[0\].where: given \[1\]; valid is a mapping"),
+        ([{"kind": "curves", "hue": 3}], r"figures\[0\].hue: given 3; valid is one word or name"),
+        ([{"kind": "heatmap", "x": "a", "y": ["b"], "value": "c"}], r"figures\[0\].y: given \['b'\]"),
+        ([{"kind": "lines", "x": "a", "y": "b", "epoch": "ten"}], r"figures\[0\].epoch: given ten; valid is a whole"),
+        ([{"kind": "curves", "facet": ["a", "b", "c"]}], "facet: given 3 fields"),
+    ],
+)
+def test_a_figure_that_cannot_be_is_refused_before_there_is_data(given: Any, message: str) -> None:
+    with pytest.raises(AnalysisError, match=message):
+        parse_figures(given)

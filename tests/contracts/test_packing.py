@@ -1,0 +1,67 @@
+"""A record is a function of its point alone: the same numbers alone, in any cohort, in any order, under any executor.
+
+Bit for bit, in float64 and in float32. The README states it; this measures it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from sweeps.execution.inline import Inline
+from sweeps.execution.protocol import Executor
+from sweeps.execution.ray_tune import RayTune
+from sweeps.export import points_table
+from sweeps.plan import Packing, Plan
+from sweeps.store import Store
+from sweeps.sweep_file import parse_sweep
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+MIXED = """
+name: mixed
+fixed: {{data: digits, dataset_size: 300, validation_fraction: 0.1, batch_size: 64, epochs: 2, precision: {precision}}}
+grid:
+  - model: [mlp]
+    width: [33]
+    dropout: [0, 0.4]
+    weight_decay: [0, 0.01]
+    label_noise_kind: [uniform, pair]
+    label_noise: [0.4]
+  - model: [convnet]
+    width: [5]
+    depth: [2]
+    dropout: [0.3]
+    learning_rate: [0.01, 0.05]
+    label_noise: [0.3]
+    label_noise_kind: [symmetric]
+    seed: [0, 1, 2, 3]
+  - model: [resnet]
+    width: [3]
+    depth: [1]
+    input_noise: [0, 0.3]
+    input_noise_kind: [random_pixels]
+    rotation: [15]
+    crop_flip: [1]
+    learning_rate: [0.02, 1.0e+6]
+    seed: [0, 5]
+"""
+
+
+def table(executor: Executor, precision: str, max_cohort: int, place: Path) -> pa.Table:
+    sweep = parse_sweep(MIXED.format(precision=precision), "mixed.yaml")
+    plan, store = Plan.of(sweep, Packing(workers=2, max_cohort=max_cohort)), Store(place)
+    executor.execute(plan, store, lambda event: None)
+    return points_table(plan, store.read())
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_packing_and_executor_change_no_bit(precision, ray_on_two_cores, tmp_path):
+    alone = table(Inline(), precision, 1, tmp_path / "alone")
+    assert len(alone) == 24
+    assert set(alone["outcome"].to_pylist()) == {"finished", "diverged"}
+    assert alone.filter(pa.compute.equal(alone["outcome"], "finished"))["train_loss"].null_count == 0
+    assert table(Inline(), precision, 8, tmp_path / "eight").equals(alone)
+    assert table(RayTune(), precision, 5, tmp_path / "ray").equals(alone)
