@@ -159,16 +159,20 @@ def blank(axes: Axes) -> None:
     axes.set_visible(False)
 
 
+def check_suffix(path: Path | str) -> str:
+    """`png`, `svg` or `pdf`, or AnalysisError: to ask before there is a figure to save."""
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in SUFFIXES:
+        raise unknown("out", Path(path).suffix or Path(path).name, [f".{known}" for known in SUFFIXES])
+    return suffix
+
+
 def save_figure(figure: Figure, path: Path | str | BinaryIO, suffix: str | None = None) -> None:
     """Writes PNG (200 dpi), SVG or PDF, the same bytes for the same figure. suffix: of the path, unless given.
 
     Raises AnalysisError for another suffix, before anything is written, and OSError for a path that cannot be written.
     """
-    if suffix is None:
-        suffix = Path(path).suffix.lower().removeprefix(".") if isinstance(path, Path | str) else ""
-    if suffix not in SUFFIXES:
-        given = Path(path).suffix or Path(path).name if isinstance(path, Path | str) else suffix
-        raise unknown("out", given, [f".{known}" for known in SUFFIXES])
+    suffix = check_suffix(path if isinstance(path, Path | str) and suffix is None else f"out.{suffix}")
     undated = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[suffix]
     with look():
         figure.savefig(path, format=suffix, dpi=DPI, metadata=undated)

@@ -18,12 +18,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.nn import functional
 
 from lightning_modules.data.augmentation import Augmenter
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.dropout import DropoutMasks, mask_shapes, replace_dropout
-from lightning_modules.metrics import evaluate
+from lightning_modules.metrics import cross_entropy, evaluate
 from lightning_modules.models import build
 from lightning_modules.optimizers import OPTIMIZERS, learning_rates
 from lightning_modules.settings import Settings
@@ -39,7 +38,7 @@ class CohortModule(pl.LightningModule):
     """K members that agree in everything that has a shape, and differ in anything else.
 
     `rows[k]` collects (epoch, measures) of member k at the epochs in `evaluated[k]`; `diverged[k]` is the epoch in
-    which its loss or a parameter stopped being finite, or None. `on_epoch` is called with the number of finished epochs.
+    which its loss or a parameter stopped being finite, or None. `on_epoch` hears the number of finished epochs.
     """
 
     def __init__(
@@ -69,10 +68,13 @@ class CohortModule(pl.LightningModule):
         stacked, buffers = stack_module_state(networks)
         self.parameters_per_member = sum(parameter[0].numel() for parameter in stacked.values())
         self.stacked = nn.ParameterDict({_key(name): nn.Parameter(value.detach()) for name, value in stacked.items()})
-        self._names = list(stacked)
+        self._by_name = {name: self.stacked[_key(name)] for name in stacked}
         self._buffers_stacked = {name: value for name, value in buffers.items() if not name.endswith(".keep")}
-        # The skeleton holds no numbers; it says how they are combined. Kept out of this module's own children.
-        self._skeleton = (copy.deepcopy(networks[0]).to("meta"),)
+        # The skeleton says how numbers are combined; its own are never read, so it has none, except where modules share
+        # a parameter, which a move to "meta" would part. Kept out of this module's own children.
+        self._tied = len([*networks[0].parameters()]) < len([*networks[0].named_parameters(remove_duplicate=False)])
+        skeleton = copy.deepcopy(networks[0])
+        self._skeleton = (skeleton if self._tied else skeleton.to("meta"),)
         self._masks = DropoutMasks(members, mask_shapes(networks[0], inputs[:1]), device, dtype)
         self._augmenter = Augmenter(members, data.dataset.shape, device, dtype)
         self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in members]
@@ -82,9 +84,12 @@ class CohortModule(pl.LightningModule):
     def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
         """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers (BatchNorm's) are updated."""
         skeleton = self._skeleton[0].train(self.training)
-        parameters = {name: self.stacked[_key(name)] for name in self._names}
-        state = {**parameters, **self._buffers_stacked, **(masks or {})}
-        return vmap(lambda state, x: functional_call(skeleton, state, (x,)), randomness="error")(state, inputs)
+        state = {**self._by_name, **self._buffers_stacked, **(masks or {})}
+
+        def one(state: dict[str, Tensor], x: Tensor) -> Any:
+            return functional_call(skeleton, state, (x,), tie_weights=self._tied)
+
+        return vmap(one, randomness="error")(state, inputs)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         dtype = next(iter(self.stacked.values())).dtype
@@ -97,19 +102,23 @@ class CohortModule(pl.LightningModule):
         self._losses.zero_()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """One update of every member; `batch` holds positions [K, B] in each member's training set."""
-        inputs, labels = self._data.train.take(batch)
+        """An epoch of every member: `batch` holds the order [K, n] in which each goes through its training set."""
+        for update, positions in enumerate(batch.split(self._data.batch_size, dim=1)):
+            self._update(positions, self._rates[:, update])
+
+    def _update(self, positions: Tensor, rates: np.ndarray) -> None:
+        """One update of every member, on the examples at `positions` [K, B]."""
+        inputs, labels = self._data.train.take(positions)
         if self._augmenter.active:
             inputs = self._augmenter(inputs, self._augmentation)
-        logits = self(inputs, self._masks.draw(batch.shape[1]))
-        each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
-        losses = each.mean(1)
+        logits = self(inputs, self._masks.draw(positions.shape[1]))
+        losses = cross_entropy(logits, labels).mean(1)
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         optimizer.zero_grad()
         self.manual_backward(losses.sum())
-        optimizer.rates = self._rates[:, batch_idx]
+        optimizer.rates = rates
         optimizer.step()
-        self._losses += losses.detach().double() * (batch.shape[1] / self._data.train.size)
+        self._losses += losses.detach().double() * (positions.shape[1] / self._data.train.size)
 
     def on_train_epoch_end(self) -> None:
         epoch = self.current_epoch + 1

@@ -74,10 +74,11 @@ class DropoutMasks:
     ) -> None:
         self._shapes = shapes
         self._dtype = dtype
-        self._generators = [
-            torch_generator(member.seed, "dropout", device) if member.dropout else None for member in members
-        ]
-        rates = torch.tensor([member.dropout for member in members], dtype=torch.float64)
+        # Members of one seed and rate drop the same, so their masks are drawn once.
+        kinds = list(dict.fromkeys((member.seed, member.dropout) for member in members))
+        self._kind = torch.tensor([kinds.index((member.seed, member.dropout)) for member in members], device=device)
+        self._generators = [torch_generator(seed, "dropout", device) if rate else None for seed, rate in kinds]
+        rates = torch.tensor([rate for _, rate in kinds], dtype=torch.float64)
         # Below the threshold is dropped; a member without dropout has the lowest one, which nothing is below.
         self._threshold = (
             (rates * _LEVELS).round().clamp(max=_LEVELS - 1).sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
@@ -97,6 +98,7 @@ class DropoutMasks:
         kept = (draws.view(torch.int16) >= self._threshold).to(self._dtype).mul_(self._gain)
         masks, start = {}, 0
         for name, size in sizes.items():
-            masks[f"{name}.keep"] = kept[:, start : start + size].unflatten(1, (batch, *self._shapes[name]))
+            mine = kept[:, start : start + size].index_select(0, self._kind)
+            masks[f"{name}.keep"] = mine.unflatten(1, (batch, *self._shapes[name]))
             start += size
         return masks

@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from lightning_modules.data.datamodule import CohortData, Examples
 
-CHUNK_FLOATS = 2**18
-"""Numbers of one member's input that are evaluated at once: a function of the data's shape alone, so that a member's
-sums are taken in the same order in any cohort."""
+CHUNK_EXAMPLES, CHUNK_FLOATS = 512, 2**18
+"""At most so many examples, and numbers of input, of one member are evaluated at once: a function of the data's shape
+alone, so that a member's bits are the same in any cohort. A cohort's activations are to stay in the cache: evaluating
+24 MLPs of width 100 takes half the time that it takes in chunks of 6,554."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,24 @@ def evaluate(forward: Callable[[Tensor], Tensor], data: CohortData, classes: int
 
 
 def _predict(forward: Callable[[Tensor], Tensor], examples: Examples) -> _Predictions:
-    chunk = max(1, CHUNK_FLOATS // math.prod(examples.inputs.shape[1:]))
+    chunk = max(1, min(CHUNK_EXAMPLES, CHUNK_FLOATS // math.prod(examples.inputs.shape[1:])))
     losses, predicted = [], []
     for start in range(0, examples.size, chunk):
         stop = min(start + chunk, examples.size)
         logits = forward(examples.slice(start, stop)).double()
         given = examples.given[:, start:stop]
-        loss = functional.cross_entropy(logits.flatten(0, 1), given.flatten(), reduction="none")
-        losses.append(loss.view_as(given))
+        losses.append(cross_entropy(logits, given))
         predicted.append(logits.argmax(2))
     return _Predictions(torch.cat(losses, 1), torch.cat(predicted, 1))
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """[K, n] in nats, for logits [K, n, classes].
+
+    Classes come before examples, because torch's softmax is vectorised along what comes after: 5 times as fast for 10
+    classes. It treats each member by itself, so bits do not depend on the stack.
+    """
+    return functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
 
 
 def _fraction(hits: Tensor, among: Tensor | None = None) -> Tensor:

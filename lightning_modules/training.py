@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,7 +86,7 @@ def train_cohort(
                 use_distributed_sampler=False,
                 inference_mode=False,
             )
-            trainer.fit(module, datamodule=data)
+            _fit(trainer, module, data)
     return CohortResult(
         members=tuple(
             MemberResult(tuple(rows), diverged)
@@ -95,6 +96,18 @@ def train_cohort(
         wall_seconds=time.perf_counter() - start,
         device=torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu",
     )
+
+
+def _fit(trainer: pl.Trainer, module: CohortModule, data: CohortData) -> None:
+    """Lightning answers Ctrl-C with exit code 1 and a process that ignores the next one; here it stays what it is."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data)
+    except SystemExit as end:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from end
 
 
 def _with_company(

@@ -16,9 +16,10 @@ from lightning_modules.errors import InputError
 from sweeps.cost import available_bytes, measured_rate
 from sweeps.errors import MemsweepError
 from sweeps.explain import explain, summary
+from sweeps.grid import Sweep
 from sweeps.plan import Packing, Plan
 from sweeps.store import Contents, Store
-from sweeps.sweep_file import load_sweep, preset_names
+from sweeps.sweep_file import check_figures, load_sweep, preset_names
 
 app = typer.Typer(
     add_completion=False,
@@ -54,10 +55,7 @@ def main() -> None:
     """The program. Bad input is one message on standard error and exit code 2."""
     sys.path.append(os.getcwd())  # where a data set or model of the user's own lies; last, so that it shadows nothing
     try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        errors.print("interrupted; what was trained is in the store, and the same command goes on from there")
-        sys.exit(130)
+        app(standalone_mode=True)  # which makes an exit of 130 of a KeyboardInterrupt
     except (MemsweepError, InputError) as error:
         _fail(str(error))
     except ValueError as error:
@@ -100,7 +98,7 @@ def plan(
 ) -> None:
     """What is done, what would be trained, what folding and packing save, and how long it takes. Trains nothing."""
     place = Store(store)
-    planned = _plan(sweep, place, settings, max_cohort, workers).minus(place.done())
+    planned = _plan(load_sweep(sweep, settings or []), max_cohort, workers).minus(place.done())
     rate = measured_rate(place)
     if as_json:
         _print_json(summary(planned, rate))
@@ -135,15 +133,21 @@ def run(
 
     place = Store(store)
     executor = Inline(device) if inline else RayTune(address, device, verbose)
-    everything = _plan(sweep, place, settings, max_cohort, 1 if inline else workers)
+    study = load_sweep(sweep, settings or [])
+    check_figures(study)
+    everything = _plan(study, max_cohort, 1 if inline else workers)
     done = place.done()
     todo = everything.minus(done.without_failed() if retry_failed else done)
     place.prepare()
     said = Console(stderr=True, highlight=False) if as_json else console
     said.print(explain(todo, measured_rate(place)), markup=False, soft_wrap=True)
-    with Display(todo, said) as display:
-        if todo.missing:
-            executor.execute(todo, place, display.listen)
+    try:
+        with Display(todo, said) as display:
+            if todo.missing:
+                executor.execute(todo, place, display.listen)
+    except KeyboardInterrupt:
+        errors.print("interrupted; what was trained is in the store, and the same command goes on from there")
+        raise typer.Exit(130) from None
     if as_json:
         _print_json(display.summary())
     if display.failed:
@@ -157,7 +161,7 @@ def status(sweep: SweepName, store: StoreUri = "results", settings: Settings = N
     from sweeps.status import describe, report
 
     place = Store(store)
-    found = report(_plan(sweep, place, settings), place.read(["parameters", "reason"]))
+    found = report(_plan(load_sweep(sweep, settings or [])), place.read(["parameters", "reason"]))
     if as_json:
         _print_json(found)
     else:
@@ -176,7 +180,7 @@ def export(
     from sweeps.export import curves_table, points_table, write_table
 
     place = Store(store)
-    planned, contents = _plan(sweep, place, settings), place.read()
+    planned, contents = _plan(load_sweep(sweep, settings or [])), place.read()
     _warn_of_damage(contents)
     table = (curves_table if curves else points_table)(planned, contents)
     write_table(table, out)
@@ -204,7 +208,7 @@ def heatmap(
     from sweeps.pictures import draw_heatmap
 
     place = Store(store)
-    planned, contents = _plan(sweep, place, settings), place.read()
+    planned, contents = _plan(load_sweep(sweep, settings or [])), place.read()
     _warn_of_damage(contents)
     draw_heatmap(
         planned,
@@ -232,18 +236,17 @@ def write_report(
 
     place = Store(store)
     study = load_sweep(sweep, settings or [])
+    check_figures(study)
     planned, contents = Plan.of(study), place.read()
     _warn_of_damage(contents)
     paths = draw_report(study, planned, contents, out or Path("report") / study.name)
     console.print("\n".join(str(path) for path in paths if path.suffix in (".png", ".html")), markup=False)
 
 
-def _plan(
-    sweep: str, store: Store, settings: list[str] | None, max_cohort: int = 64, workers: int | None = None
-) -> Plan:
+def _plan(study: Sweep, max_cohort: int = Packing.max_cohort, workers: int | None = None) -> Plan:
     count = workers or len(os.sched_getaffinity(0))
     packing = Packing(count, max_cohort, int(0.6 * available_bytes() / count))
-    return Plan.of(load_sweep(sweep, settings or []), packing)
+    return Plan.of(study, packing)
 
 
 def _warn_of_damage(contents: Contents) -> None:

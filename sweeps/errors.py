@@ -20,7 +20,10 @@ class MemsweepError(Exception):
 class SweepError(MemsweepError):
     def __init__(self, source: str, key: str, problem: str) -> None:
         super().__init__(": ".join(part for part in (source, key, problem) if part))
-        self.key = key
+        self.source, self.key, self.problem = source, key, problem
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.source, self.key, self.problem)
 
 
 class StoreError(MemsweepError):

@@ -88,7 +88,7 @@ def _count(number: int, noun: str) -> str:
 
 def _quantity(value: float, unit: str) -> str:
     prefixes = ("", "k", "M", "G", "T", "P", "E")
-    power = sum(value >= 1000**i for i in range(1, len(prefixes)))
+    power = sum(value >= 999.5 * 1000**i for i in range(len(prefixes) - 1))  # 999.6 k would be written 1e+03 k
     return f"{value / 1000**power:.3g} {prefixes[power]}{unit}"
 
 

@@ -13,7 +13,7 @@ from sweeps.errors import ExportError
 from sweeps.plan import Cell, Plan
 from sweeps.records import MEASURES, schema
 from sweeps.spec import FIELDS
-from sweeps.store import Contents
+from sweeps.store import Contents, Done
 
 READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES)
 """What these tables need of a store's columns."""
@@ -26,17 +26,12 @@ def points_table(plan: Plan, contents: Contents) -> pa.Table:
 
     `outcome` is finished, diverged (in this or an earlier epoch), failed, or missing.
     """
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    broken: dict[str, dict[str, Any]] = {}
-    for row in _rows(plan, contents):
-        if row["outcome"] == "finished":
-            rows[row["trajectory_id"], row["epoch"]] = row
-        else:
-            broken[row["trajectory_id"]] = row
+    done = Done.of(contents.table)
+    rows = {(row["trajectory_id"], row["epoch"]): row for row in _rows(plan, contents) if row["outcome"] == "finished"}
     found = []
     for cell in plan.cells:
-        row = rows.get((cell.trajectory_id, cell.epoch)) or {"outcome": _without_row(cell, broken)}
-        found.append({**row, **_fields(cell)})
+        key = cell.trajectory_id, cell.epoch
+        found.append({**rows.get(key, {}), **_fields(cell), "outcome": done.outcome(*key)})
     return pa.Table.from_pylist(found, schema=_schema())
 
 
@@ -61,14 +56,6 @@ def _rows(plan: Plan, contents: Contents, extra: tuple[str, ...] = ()) -> list[d
     names = [*dict.fromkeys([*READ, *extra])]
     table = contents.table.select([name for name in names if name in contents.table.column_names])
     return table.filter(pc.is_in(table["trajectory_id"], wanted)).to_pylist()
-
-
-def _without_row(cell: Cell, broken: dict[str, dict[str, Any]]) -> str:
-    row = broken.get(cell.trajectory_id)
-    if row is None:
-        return "missing"
-    settled = row["epoch"] <= cell.epoch if row["outcome"] == "diverged" else row["epoch"] >= cell.epoch
-    return row["outcome"] if settled else "missing"
 
 
 def _fields(cell: Cell) -> dict[str, Any]:

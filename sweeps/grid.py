@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,9 @@ from sweeps.errors import SweepError
 from sweeps.spec import DEFAULTS, Point, contradiction
 
 MAX_POINTS = 5_000_000
+
+YAML_FLOAT = re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
+"""What a sweep file reads as a number."""
 
 Axes = Mapping[str, tuple[Any, ...]]
 
@@ -73,7 +77,7 @@ class Sweep:
         """
         if self.size() > MAX_POINTS:
             raise SweepError(self.source, "grid", f"has {self.size():,} cells; at most {MAX_POINTS:,} are allowed")
-        base = Point.model_construct(**{**DEFAULTS, **self.fixed})
+        base = Point.model_construct(_fields_set=set(), **{**DEFAULTS, **self.fixed})
         known: dict[tuple[str, int], tuple[Facts, str]] = {}
         seen: dict[str, Point] = {}
         for grid in self.grids:
@@ -104,7 +108,19 @@ class Sweep:
             content["evaluate"] = self.evaluation.every
         if self.figures:
             content["figures"] = [dict(figure) for figure in self.figures]
-        return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
+        return yaml.dump(
+            content, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+        )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that a sweep file would read as a number, and writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, list("-+.0123456789"))
 
 
 def _matches(point: Point, rule: Axes) -> bool:

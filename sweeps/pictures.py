@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from analysis.heatmaps import Annotate, heatmap
 from analysis.report import write_report
-from analysis.style import save_figure
+from analysis.style import check_suffix, save_figure
 from lightning_modules.data import sources
 from sweeps.errors import ExportError
 from sweeps.export import curves_table, points_table
@@ -32,6 +32,7 @@ def draw_heatmap(
     annotate: str | None,
 ) -> None:
     """One heatmap into a file. Raises analysis.errors.AnalysisError, or ExportError if the file cannot be written."""
+    check_suffix(out)
     picture = heatmap(
         points_table(plan, contents).to_pandas(),
         x,

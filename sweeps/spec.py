@@ -30,7 +30,7 @@ def _positive_zero(value: float) -> float:
 
 
 Real = Annotated[float, BeforeValidator(_number), AfterValidator(_positive_zero), Field(allow_inf_nan=False)]
-Whole = Annotated[int, BeforeValidator(_number)]
+Whole = Annotated[int, BeforeValidator(_number), Field(lt=2**63)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -127,9 +127,9 @@ class Point(BaseModel):
         512, description="`inverse_sqrt`: rate / sqrt(1 + floor(update / this))"
     )
     batch_size: Annotated[Whole, Field(ge=1)] = Field(128, description="examples in an update")
-    epochs: Annotated[Whole, Field(ge=0)] = Field(20, description="passes over the training set")
+    epochs: Annotated[Whole, Field(ge=0, lt=2**31)] = Field(20, description="passes over the training set")
     precision: Precision = Field("float32", description="`float32` or `float64`")
-    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = Field(
+    seed: Annotated[Whole, Field(ge=0)] = Field(
         0, description="initialisation, order, noise, dropout and augmentation all derive from it"
     )
 
@@ -238,9 +238,10 @@ def _words(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(schema["enum"])
     kind = {"number": "a number", "integer": "a whole number", "string": "text", "null": "null"}[schema["type"]]
-    low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
-    high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
-    if below is not None and below >= 2**53:
+    # Behind a validator of one's own, pydantic writes its names of the bounds instead of JSON schema's.
+    low, above = schema.get("minimum", schema.get("ge")), schema.get("exclusiveMinimum", schema.get("gt"))
+    high, below = schema.get("maximum", schema.get("le")), schema.get("exclusiveMaximum", schema.get("lt"))
+    if below == 2**63:  # what a 64-bit integer holds: no bound that anybody meets
         below = None
     bounds = []
     if above is not None:
@@ -248,7 +249,7 @@ def _words(schema: Mapping[str, Any]) -> str:
     if low is not None:
         bounds.append(f"of at least {low:g}")
     if below is not None:
-        bounds.append(f"below {below:g}")
+        bounds.append(f"below {below:,}")
     if high is not None:
         bounds.append(f"at most {high:g}")
     return " ".join([kind, " and ".join(bounds)]).strip()

@@ -1,14 +1,17 @@
 """The store: append-only Parquet parts on any file system that pyarrow knows. Every path in a store is made here.
 
-    ROOT/parts/<hash of the trajectories and epochs in it>.parquet
+    ROOT/parts/<hash of its bytes>.parquet
 
 A part is written whole or not at all. What is done is read from the parts alone; a file that is damaged or foreign is
-reported by name and never counted. Stores are shared: two sweeps with a training in common find it under one id.
+reported by name and never counted: Parquet's page checksums leave headers and footer out, so a part is named after all
+of its bytes. Stores are shared: two sweeps with a training in common find it under one id.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +26,11 @@ from pyarrow import fs
 
 from sweeps.errors import StoreError
 from sweeps.records import SCHEMA_VERSION, Record, schema, table_of
-from sweeps.spec import DEFAULTS, digest
+from sweeps.spec import DEFAULTS
 
 READERS = 16
 _BETTER = {"finished": 0, "diverged": 1, "failed": 2}
+_PART = re.compile(r"[0-9a-f]{20}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,32 @@ class Done:
     failed: dict[str, int] = field(default_factory=dict)
     """trajectory id -> the horizon it was to reach: not tried again up to there unless asked."""
 
+    @classmethod
+    def of(cls, table: pa.Table) -> Done:
+        """What rows with the columns trajectory_id, epoch and outcome say."""
+        ids, epochs, outcomes = (table[name].to_pylist() for name in ("trajectory_id", "epoch", "outcome"))
+        rows: set[tuple[str, int]] = set()
+        diverged: dict[str, int] = {}
+        failed: dict[str, int] = {}
+        for trajectory_id, epoch, outcome in zip(ids, epochs, outcomes, strict=True):
+            if outcome == "finished":
+                rows.add((trajectory_id, epoch))
+            elif outcome == "diverged":
+                diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
+            else:
+                failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
+        return cls(frozenset(rows), diverged, failed)
+
+    def outcome(self, trajectory_id: str, epoch: int) -> str:
+        """finished, diverged (in this or an earlier epoch), failed (on the way to it), or missing."""
+        if (trajectory_id, epoch) in self.rows:
+            return "finished"
+        if self.diverged.get(trajectory_id, epoch + 1) <= epoch:
+            return "diverged"
+        return "failed" if self.failed.get(trajectory_id, -1) >= epoch else "missing"
+
     def covers(self, trajectory_id: str, epoch: int) -> bool:
-        return (
-            (trajectory_id, epoch) in self.rows
-            or self.diverged.get(trajectory_id, epoch + 1) <= epoch
-            or self.failed.get(trajectory_id, -1) >= epoch
-        )
+        return self.outcome(trajectory_id, epoch) != "missing"
 
     def without_failed(self) -> Done:
         return Done(self.rows, self.diverged)
@@ -102,11 +126,11 @@ class Store:
             raise StoreError(f"store {self.uri}: cannot be written: {_one_line(error)}") from None
 
     def append(self, records: Sequence[Record]) -> str:
-        """Write one part and return its name. The name is a hash of what is in it, so a repetition replaces itself."""
-        names = sorted(f"{record.trajectory_id}@{row.epoch}" for record in records for row in record.rows)
-        name = f"{digest(','.join(names))}.parquet"
+        """Write one part and return its name. The name is a hash of its bytes, so a repetition replaces itself."""
+        content = _parquet(table_of(records))
+        name = _part_name(content)
         try:
-            self._write(f"{self._parts}/{name}", _parquet(table_of(records)))
+            self._write(f"{self._parts}/{name}", content)
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"store {self.uri}: part {name} cannot be written: {_one_line(error)}") from None
         return name
@@ -147,22 +171,12 @@ class Store:
 
     def done(self) -> Done:
         """What the parts say is finished. Raises StoreError if the store is there but cannot be listed."""
-        table = self.read([]).table
-        ids, epochs, outcomes = (table[name].to_pylist() for name in ("trajectory_id", "epoch", "outcome"))
-        rows: set[tuple[str, int]] = set()
-        diverged: dict[str, int] = {}
-        failed: dict[str, int] = {}
-        for trajectory_id, epoch, outcome in zip(ids, epochs, outcomes, strict=True):
-            if outcome == "finished":
-                rows.add((trajectory_id, epoch))
-            elif outcome == "diverged":
-                diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
-            else:
-                failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
-        return Done(frozenset(rows), diverged, failed)
+        return Done.of(self.read([]).table)
 
     def _part_paths(self, damaged: dict[str, str]) -> list[str]:
-        filesystem, _ = self._place
+        filesystem, root = self._place
+        if self.is_local and os.path.exists(root) and not os.path.isdir(root):
+            raise StoreError(f"store {self.uri}: is a file; valid: a folder, s3://BUCKET/PATH or gs://...")
         try:
             found = filesystem.get_file_info(fs.FileSelector(self._parts, allow_not_found=True))
         except (OSError, pa.ArrowException) as error:
@@ -171,7 +185,7 @@ class Store:
         for info in sorted(found, key=lambda info: info.path):
             if info.base_name.startswith("."):
                 continue  # being written, or left behind by a killed writer
-            if info.type == fs.FileType.File and info.extension == "parquet":
+            if info.type == fs.FileType.File and _PART.fullmatch(info.base_name):
                 paths.append(info.path)
             else:
                 damaged[info.path] = "not a part of memsweep"
@@ -181,10 +195,11 @@ class Store:
         """The part, or why it is none."""
         filesystem, _ = self._place
         try:
-            with (
-                filesystem.open_input_file(path) as source,
-                pq.ParquetFile(source, page_checksum_verification=True) as file,
-            ):
+            with filesystem.open_input_file(path) as source:
+                content = source.read_buffer()
+            if _part_name(content) != os.path.basename(path):
+                return "damaged: its bytes do not hash to its name"
+            with pq.ParquetFile(pa.BufferReader(content)) as file:
                 version = (file.schema_arrow.metadata or {}).get(b"memsweep_schema")
                 if version is None:
                     return "a Parquet file, but not one of memsweep's"
@@ -210,8 +225,12 @@ def _default_column(name: str, rows: int) -> pa.Array:
 
 def _parquet(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def _part_name(content: pa.Buffer) -> str:
+    return f"{hashlib.blake2b(content, digest_size=10).hexdigest()}.parquet"
 
 
 def _once(table: pa.Table) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from sweeps.errors import SweepError, choices
-from sweeps.grid import Evaluation, Sweep
+from sweeps.grid import YAML_FLOAT, Evaluation, Sweep
 from sweeps.spec import FIELDS, valid_values, validate_value
 
 PRESETS = Path(__file__).parent / "presets"
@@ -30,7 +31,7 @@ def load_sweep(name: str, settings: Sequence[str] = ()) -> Sweep:
     Raises SweepError that names the file, the key, what was given and what is valid.
     """
     path = PRESETS / f"{name}.yaml" if name in preset_names() else Path(name)
-    if not path.exists() and not path.suffix:
+    if not path.suffix and not os.path.isfile(path):
         raise SweepError(name, "", f"is neither a preset nor a file; {choices(name, preset_names())}")
     try:
         text = path.read_text(encoding="utf-8")
@@ -41,7 +42,7 @@ def load_sweep(name: str, settings: Sequence[str] = ()) -> Sweep:
 
 def parse_sweep(text: str, source: str) -> Sweep:
     try:
-        content = yaml.load(text, Loader=_Loader)
+        content = _yaml(text)
     except yaml.YAMLError as error:
         raise SweepError(source, "", f"not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -85,6 +86,37 @@ def parse_sweep(text: str, source: str) -> Sweep:
     )
 
 
+def check_figures(sweep: Sweep) -> None:
+    """Refuse a figure that no data could make drawable, so that it is known before a training and not after.
+
+    Imports the plotting libraries, 1.5 s, which is why reading a file does not. Raises SweepError.
+    """
+    from analysis.errors import AnalysisError
+    from analysis.heatmaps import ANNOTATIONS
+    from analysis.report import parse_figures
+    from analysis.words import AXES, METRICS
+
+    try:
+        figures = parse_figures(sweep.figures)
+    except AnalysisError as error:
+        raise SweepError(sweep.source, "", str(error)) from None
+    for index, figure in enumerate(figures):
+        vertical = (figure.y,) if isinstance(figure.y, str | None) else figure.y
+        named = [
+            ("x", AXES, (figure.x,)),
+            ("y", AXES if figure.kind == "heatmap" else METRICS, vertical),
+            ("value", METRICS, (figure.value,)),
+            ("facet", AXES, figure.facet),
+            ("hue", AXES, (figure.hue,)),
+            ("where", AXES, figure.where),
+            ("annotate", ANNOTATIONS, (figure.annotate,)),
+        ]
+        for key, valid, names in named:
+            for name in names:
+                if name is not None and name not in valid:
+                    raise SweepError(sweep.source, f"figures[{index}].{key}", f"unknown name; {choices(name, valid)}")
+
+
 def override(sweep: Sweep, settings: Sequence[str]) -> Sweep:
     """Lay `FIELD=VALUE` over a sweep: a value is fixed everywhere, a list becomes an axis everywhere."""
     for setting in settings:
@@ -93,7 +125,7 @@ def override(sweep: Sweep, settings: Sequence[str]) -> Sweep:
         if not equals:
             raise SweepError(source, "", "must have the form FIELD=VALUE")
         try:
-            value = yaml.load(text, Loader=_Loader)
+            value = _yaml(text)
         except yaml.YAMLError:
             raise SweepError(source, name, f"given {text!r}, which is not a YAML value") from None
         if isinstance(value, list):
@@ -157,11 +189,19 @@ def _figures(source: str, value: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple(value)
 
 
+def _yaml(text: str) -> Any:
+    """Raises yaml.YAMLError for everything that can be wrong: PyYAML lets a date in month 13 out as a ValueError."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (ValueError, RecursionError) as error:
+        raise yaml.YAMLError(str(error)) from None
+
+
 class _Loader(yaml.SafeLoader):
     """YAML as people write it: 1e-3 is a number (YAML 1.1 reads text), and a repeated key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
@@ -172,8 +212,4 @@ _Loader.yaml_implicit_resolvers = {
     first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:float"]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+.0123456789"),
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, list("-+.0123456789"))

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import pytest
 from hypothesis import settings
+
+from sweeps.records import MEASURES, Record, Row
+from sweeps.spec import Point
+from sweeps.store import Store
+
+MakeRecord = Callable[..., Record]
+WHEN = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
 
 settings.register_profile("memsweep", deadline=None, derandomize=True)
 settings.load_profile("memsweep")
@@ -24,3 +35,35 @@ def ray_on_two_cores() -> Iterator[None]:
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def make_record() -> MakeRecord:
+    """A record as a training leaves it, whose measures are a function of its id and the epoch.
+
+    finished: the epochs with measures. diverged, failed: the epoch of a row without. Other keywords are fields of the
+    point, or provenance.
+    """
+
+    def make(
+        trajectory_id: str, finished: tuple[int, ...] = (), diverged: int | None = None, failed: int | None = None,
+        **more: Any,
+    ) -> Record:  # fmt: skip
+        fields = {name: more.pop(name) for name in list(more) if name in Point.model_fields}
+        rows = [Row(epoch, "finished", measures_at(trajectory_id, epoch)) for epoch in finished]
+        if diverged is not None:
+            rows.append(Row(diverged, "diverged", dict.fromkeys(MEASURES), f"diverged in {diverged}"))
+        if failed is not None:
+            rows.append(Row(failed, "failed", dict.fromkeys(MEASURES), f"RuntimeError: broke\n\nbefore {failed}"))
+        return Record(trajectory_id, Point(**fields), tuple(rows), {"parameters": 99, "finished_at": WHEN, **more})
+
+    return make
+
+
+def measures_at(trajectory_id: str, epoch: int) -> dict[str, float]:
+    return {name: zlib.crc32(f"{trajectory_id} {epoch} {name}".encode()) / 2**32 for name in MEASURES}

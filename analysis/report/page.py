@@ -97,7 +97,7 @@ def _settings(description: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(axes, Mapping):
         axes = dict.fromkeys(axes, "varies")
     return {
-        name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        name: ", ".join("unset" if one is None else str(one) for one in (value if isinstance(value, list) else [value]))
         for name, value in {**axes, **(description.get("fixed") or {})}.items()
     }
 

@@ -120,7 +120,9 @@ def draw(spec: FigureSpec, points: pd.DataFrame, curves: pd.DataFrame, chance: f
     note = held(spec.where)
     chosen = select(points, spec.where)
     if spec.kind == "heatmap":
-        assert spec.x and isinstance(spec.y, str) and spec.value
+        assert spec.x
+        assert isinstance(spec.y, str)
+        assert spec.value
         return heatmap(
             chosen, spec.x, spec.y, spec.value, facet=spec.facet, epoch=spec.epoch, curves=curves,
             annotate=spec.annotate, chance=chance, note=note,  # type: ignore[arg-type]
@@ -131,7 +133,8 @@ def draw(spec: FigureSpec, points: pd.DataFrame, curves: pd.DataFrame, chance: f
     if spec.kind == "curves":
         of_these = curves[curves["trajectory_id"].isin(chosen["trajectory_id"])] if len(curves) else curves
         return curves_figure(with_missing(chosen, of_these), spec.hue, facet, chance=chance, note=note)
-    assert spec.x and spec.y
+    assert spec.x
+    assert spec.y
     return line_plot(
         chosen, spec.x, spec.y, spec.hue, facet, epoch=spec.epoch, curves=curves, chance=chance, note=note
     )  # fmt: skip
@@ -219,7 +222,9 @@ def _others(points: pd.DataFrame, rest: Sequence[str], most: int) -> tuple[tuple
         if name in facet:
             where |= _thinned(points, name, MOST_FACETS)
         else:
-            where[name] = _plain(found[-1] if name in ("epochs", *CAPACITY) and not pd.isna(found[-1]) else found[0])
+            # Unset sorts last and is no size.
+            sized = [value for value in found if not pd.isna(value)] or found
+            where[name] = _plain(sized[-1] if name in ("epochs", *CAPACITY) else found[0])
     return tuple(facet), where
 
 

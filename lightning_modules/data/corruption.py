@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
 from math import prod, sqrt
 
@@ -60,8 +60,8 @@ def subset_order(labels: Ints, generator: Generator) -> Ints:
 
 
 def corrupted_count(fraction: float, total: int) -> int:
-    """⌊q n⌋ with q the decimal number that the fraction is written as: 29 of 100 at 0.29, where 0.29 * 100 < 29."""
-    return int(Decimal(repr(float(fraction))) * total)
+    """q n to the nearest whole number, halves upwards, with q the decimal number that the fraction is written as."""
+    return int((Decimal(repr(float(fraction))) * total).to_integral_value(ROUND_HALF_UP))
 
 
 def corrupted_mask(rank: NDArray[np.float64], fraction: float) -> Mask:
@@ -199,7 +199,7 @@ def corrupt_inputs(inputs: Floats, draws: InputDraws, fraction: float, kind: str
     """A new array in which the `corrupted_count` examples of lowest rank are replaced; float32 [n, *shape].
 
     A pixel is a position: of an image (channels, height, width) or a signal (channels, length) the channels stay
-    together; of a vector each number is one. Where nothing is corrupted the result is `inputs` itself. About 30 µs an
+    together; of a vector each number is one. Where nothing is corrupted the result is `inputs` itself. About 70 µs an
     example of 3072 numbers. Raises DataError for a fraction outside 0..1 or an unknown kind.
     """
     _check("input_noise", fraction, kind, INPUT_NOISE)

@@ -28,8 +28,9 @@ from sweeps.store import Store
 REPORT_SECONDS = 0.5
 """A trial says how far it is no more often than this."""
 
-RETRIES = 2
-"""Times that a trial lost with its worker or node is run again."""
+RETRIES = 1
+"""Times that an experiment runs a trial again that was lost with its worker or node, and times that what is still
+lost goes into another experiment: a cohort that kills its worker is tried four times."""
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # about five files a trial that nobody reads
@@ -57,43 +58,67 @@ class RayTune:
     verbose: bool = False
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
-        with _environment({**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(2 * plan.packing.workers)}):
-            import ray
-            from ray import tune
-            from ray.exceptions import RayError
-
-            with self._connection(plan.packing.workers), tempfile.TemporaryDirectory(prefix="memsweep-") as scratch:
-                watch = _watcher(listen)
-                trainable = tune.with_parameters(
-                    _train_trial,
-                    cohorts=[ray.put(cohort) for cohort in plan.cohorts],
-                    datasets=_shared_datasets(plan),
-                    store=store,
-                    device=self.device,
-                    search_path=[entry for entry in sys.path if entry and os.path.isdir(entry)],
-                )
-                resources = {"cpu": 1.0, "gpu": 1.0 if self.device.startswith("cuda") else 0.0}
-                tuner = tune.Tuner(
-                    tune.with_resources(trainable, resources),
-                    param_space={"cohort": tune.grid_search(list(range(len(plan.cohorts))))},
-                    tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=plan.packing.workers),
-                    run_config=tune.RunConfig(
-                        storage_path=scratch,
-                        verbose=2 if self.verbose else 0,
-                        failure_config=tune.FailureConfig(max_failures=RETRIES),
-                        callbacks=[watch],
-                        stop=watch.stopper,
-                    ),
-                )
-                try:
-                    tuner.fit()
-                except RayError as error:
-                    raise ExecutionError(f"ray: {error}") from error
-        if watch.store_error:
-            raise StoreError(watch.store_error)
-        for index in sorted(set(range(len(plan.cohorts))) - watch.stored):
-            reason = watch.errors.get(index, "the trial ended without a result")
+        workers = plan.packing.workers
+        settings = {**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(2 * workers)}
+        with _environment(settings), self._connection(workers):
+            reasons = self._train(plan, store, listen)
+        for index, reason in reasons.items():
             listen(CohortStored(index, store_failure(plan.cohorts[index], store, self.device, reason)))
+
+    def _train(self, plan: Plan, store: Store, listen: Listener) -> dict[int, str]:
+        """Run experiments until every cohort is stored, or was lost too often: then why, by its place in the plan.
+
+        Tune retries a trial whose worker dies while it runs, but not one whose worker dies while it is being reset for
+        the next trial (`reuse_actors`; seen when killing workers). So what an experiment leaves over goes into another.
+        """
+        import ray
+
+        inputs = _Inputs(
+            cohorts=[ray.put(cohort) for cohort in plan.cohorts],
+            datasets=_shared_datasets(plan),
+            store=store,
+            device=self.device,
+            search_path=[entry for entry in sys.path if entry and os.path.isdir(entry)],
+        )
+        watcher = _watcher(listen)
+        reasons: dict[int, str] = {}
+        for _ in range(1 + RETRIES):
+            missing = sorted(set(range(len(plan.cohorts))) - watcher.stored)
+            if not missing:
+                break
+            reasons = self._experiment(missing, plan.packing.workers, inputs, watcher)
+            if watcher.store_error:
+                raise StoreError(watcher.store_error)
+        return {index: reason for index, reason in reasons.items() if index not in watcher.stored}
+
+    def _experiment(self, cohorts: list[int], workers: int, inputs: _Inputs, watcher: Any) -> dict[int, str]:
+        """One Tune run over these cohorts, in their order; for each that was not stored, why."""
+        from ray import tune
+        from ray.exceptions import RayError
+
+        resources = {"cpu": 1.0, "gpu": 1.0 if self.device.startswith("cuda") else 0.0}
+        with tempfile.TemporaryDirectory(prefix="memsweep-") as scratch:
+            tuner = tune.Tuner(
+                tune.with_resources(tune.with_parameters(_train_trial, inputs=inputs), resources),
+                param_space={"cohort": tune.grid_search(cohorts)},
+                tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers),
+                run_config=tune.RunConfig(
+                    storage_path=scratch,
+                    verbose=2 if self.verbose else 0,
+                    failure_config=tune.FailureConfig(max_failures=RETRIES),
+                    callbacks=[watcher],
+                    stop=watcher.stopper,
+                ),
+            )
+            try:
+                results = tuner.fit()
+            except RayError as error:
+                raise ExecutionError(f"ray: {error}") from error
+        reasons = dict.fromkeys(cohorts, "the trial ended without a result")
+        for result in (results[i] for i in range(len(results))):
+            if result.config and result.error:
+                reasons[result.config["cohort"]] = f"{type(result.error).__name__}: {result.error}"
+        return reasons
 
     @contextmanager
     def _connection(self, workers: int) -> Iterator[None]:
@@ -102,7 +127,7 @@ class RayTune:
         if self.address is None and ray.is_initialized():  # a notebook's or a test's own
             yield
             return
-        level = logging.INFO if self.verbose else logging.ERROR
+        level = logging.INFO if self.verbose else logging.CRITICAL  # what fails is recorded, and told with its reason
         logging.getLogger("ray").setLevel(level)
         where = {"address": self.address} if self.address else {"address": "local", "num_cpus": workers}
         try:
@@ -115,21 +140,26 @@ class RayTune:
             ray.shutdown()
 
 
-def _train_trial(
-    config: Mapping[str, Any],
-    cohorts: list[Any],
-    datasets: Mapping[tuple[str, int], Any],
-    store: Store,
-    device: str,
-    search_path: list[str],
-) -> None:
+@dataclass(frozen=True)
+class _Inputs:
+    """What every trial is given. Cohorts and data sets are references into Ray's object store."""
+
+    cohorts: list[Any]
+    datasets: Mapping[tuple[str, int], Any]
+    store: Store
+    device: str
+    search_path: list[str]
+    """Where a data set or model of the user's own lies, besides what is installed."""
+
+
+def _train_trial(config: Mapping[str, Any], inputs: _Inputs) -> None:
     """A Tune function trainable: one cohort. Data sets come from the object store, once a node, without a copy."""
     import ray
     from ray import tune
 
-    sys.path.extend(entry for entry in search_path if entry not in sys.path)  # where a model of the user's own lies
+    sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
     index = config["cohort"]
-    cohort = ray.get(cohorts[index])
+    cohort = ray.get(inputs.cohorts[index])
     first = cohort.members[0].point
     reported = time.monotonic()
 
@@ -140,8 +170,8 @@ def _train_trial(
             tune.report({"epochs": epoch})
 
     try:
-        dataset = ray.get(datasets[first.data, first.complexity])
-        failures = train_and_store(cohort, dataset, store, device, on_epoch)
+        dataset = ray.get(inputs.datasets[first.data, first.complexity])
+        failures = train_and_store(cohort, dataset, inputs.store, inputs.device, on_epoch)
     except StoreError as error:
         tune.report({"epochs": 0, "store_error": str(error)})
         return
@@ -166,7 +196,6 @@ def _watcher(listen: Listener) -> Any:
         def __init__(self, listen: Listener) -> None:
             self.listen = listen
             self.stored: set[int] = set()
-            self.errors: dict[int, str] = {}
             self.store_error = ""
             self.stopper = Stopper()
 
@@ -183,10 +212,6 @@ def _watcher(listen: Listener) -> Any:
                 self.listen(CohortStored(index, tuple(Failure(**failure) for failure in result["failures"])))
             else:
                 self.listen(Progress(index, result["epochs"]))
-
-        def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-            error = trial.get_pickled_error() or trial.get_error()
-            self.errors[trial.config["cohort"]] = str(error)
 
     class Stopper(tune.Stopper):
         stopped = False

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,7 @@ from matplotlib.patches import Rectangle
 from analysis.curves import curves_figure
 from analysis.errors import AnalysisError
 
-if TYPE_CHECKING:
-    from conftest import Sweep
+Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -77,7 +76,8 @@ def test_the_memorization_phase_is_shaded_where_there_is_one() -> None:
         in figure.alt
     )
     without = curves_figure(curves[curves["label_noise"] < 0.4], "label_noise")
-    assert "Shaded" not in without.caption and without.alt.endswith("No memorization phase.")
+    assert "Shaded" not in without.caption
+    assert without.alt.endswith("No memorization phase.")
 
 
 def test_a_mean_never_changes_its_seeds_along_the_way() -> None:
@@ -96,8 +96,10 @@ def test_a_training_that_did_not_finish_is_left_out_and_said_so() -> None:
 def test_a_panel_without_data_is_hatched() -> None:
     lost = trained([0.9] * 3, [0.1] * 3, width=8).assign(outcome="failed")
     empty, full = panels(curves_figure(pd.concat([trained([0.5] * 5, [0.1] * 5, width=16), lost]), "width"))
-    assert empty.patch.get_hatch() and [t.get_text() for t in empty.texts] == ["no data"]
-    assert not full.patch.get_hatch() and not full.texts
+    assert empty.patch.get_hatch()
+    assert [t.get_text() for t in empty.texts] == ["no data"]
+    assert not full.patch.get_hatch()
+    assert not full.texts
     assert len(line(empty, "test_accuracy")) == 0
 
 
@@ -114,7 +116,8 @@ def test_facets_make_rows(sweep: Sweep) -> None:
 def test_epoch_zero_has_a_place() -> None:
     curves = trained([0.1, 0.5, 0.6, 0.5, 0.4], [0.1] * 5).assign(epoch=[0, 1, 2, 4, 8])
     (ax,) = panels(curves_figure(curves))
-    assert ax.get_xscale() == "symlog" and ax.get_xlim()[0] == 0
+    assert ax.get_xscale() == "symlog"
+    assert ax.get_xlim()[0] == 0
 
 
 def test_a_measure_that_nobody_has_is_not_in_the_legend(sweep: Sweep) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,7 @@ from scipy import stats
 from analysis.errors import AnalysisError
 from analysis.frames import OUTCOMES, aggregate, cells, levels, over_epochs, select, varying
 
-if TYPE_CHECKING:
-    from conftest import Sweep
+Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 
 def frame(rows: list[tuple[float, int, int, float, str]]) -> pd.DataFrame:
@@ -35,7 +34,8 @@ def test_a_cell_is_the_mean_over_seeds_with_its_t_interval() -> None:
 def test_one_seed_has_no_interval() -> None:
     table = aggregate(frame([(0.1, 8, 0, 0.5, "finished")]), ["width"], "test_accuracy")
     assert table.loc[0, "mean"] == 0.5
-    assert np.isnan(table.loc[0, "low"]) and np.isnan(table.loc[0, "high"])
+    assert np.isnan(table.loc[0, "low"])
+    assert np.isnan(table.loc[0, "high"])
 
 
 @settings(max_examples=40, deadline=None)
@@ -60,9 +60,11 @@ def test_cells_agree_with_a_plain_loop(data: st.DataObject) -> None:
         assert [cell[f"n_{end}"] for end in OUTCOMES[1:]] == [ends.count(end) for end in OUTCOMES[1:]]
         if not kept:
             worst = next((end for end in ("diverged", "failed") if end in ends), "missing")
-            assert np.isnan(cell["mean"]) and cell["status"] == worst
+            assert np.isnan(cell["mean"])
+            assert cell["status"] == worst
             continue
-        assert cell["status"] == "value" and cell["mean"] == pytest.approx(np.mean(kept))
+        assert cell["status"] == "value"
+        assert cell["mean"] == pytest.approx(np.mean(kept))
         if len(kept) > 1 and np.ptp(kept) > 1e-6:
             expected = stats.t.interval(0.95, len(kept) - 1, np.mean(kept), stats.sem(kept))
             assert (cell["low"], cell["high"]) == pytest.approx(expected, rel=1e-6, abs=1e-9)
@@ -85,7 +87,8 @@ def test_an_error_is_one_minus_the_accuracy_and_stays_missing(sweep: Sweep) -> N
     points, _ = sweep({(("width", 8),): "missing"}, label_noise=[0.4], width=[4, 8])
     table = aggregate(points, ["width"], "test_error")
     assert table.loc[0, "mean"] == pytest.approx(1 - points.loc[0, "test_accuracy"])
-    assert table.loc[1, "status"] == "missing" and np.isnan(table.loc[1, "mean"])
+    assert table.loc[1, "status"] == "missing"
+    assert np.isnan(table.loc[1, "mean"])
 
 
 def test_combinations_that_the_grid_leaves_out_are_missing_cells() -> None:
@@ -103,7 +106,8 @@ def test_another_field_is_named_and_never_averaged(sweep: Sweep) -> None:
         cells(points, "width", "label_noise", "test_accuracy")
     assert caught.value.key == "dropout"
     table = cells(points, "width", "label_noise", "test_accuracy", ["dropout", "weight_decay"])
-    assert len(table) == 16 and set(table["n"]) == {1}
+    assert len(table) == 16
+    assert set(table["n"]) == {1}
 
 
 def test_a_field_that_goes_with_an_axis_needs_no_facet() -> None:
@@ -146,7 +150,8 @@ def test_names_are_checked_against_the_table() -> None:
 def test_select_holds_settings_and_lists_the_valid_ones(sweep: Sweep) -> None:
     points, _ = sweep(label_noise=[0.1, 0.3, 0.5], model=["mlp", "linear"])
     kept = select(points, {"label_noise": [0.1 + 0.2, 0.5], "model": "mlp"})
-    assert levels(kept, "label_noise") == [0.3, 0.5] and varying(kept) == ["label_noise"]
+    assert levels(kept, "label_noise") == [0.3, 0.5]
+    assert varying(kept) == ["label_noise"]
     with pytest.raises(AnalysisError, match=r"label_noise: given 0.4.*valid are 0.1, 0.3, 0.5"):
         select(points, {"label_noise": 0.4})
 
@@ -157,12 +162,14 @@ def test_an_epoch_takes_its_measures_from_the_curves(sweep: Sweep) -> None:
     early = aggregate(over_epochs(points, curves, 5), ["width"], "memorized_fraction")
     assert early["status"].tolist() == ["value", "value", "missing"]
     expected = curves.query("width == 8 and epoch == 5")["memorized_fraction"].mean()
-    assert early.loc[0, "mean"] == pytest.approx(expected) and early.loc[0, "n"] == 2
+    assert early.loc[0, "mean"] == pytest.approx(expected)
+    assert early.loc[0, "n"] == 2
     # Width 16 was sound at epoch 5 and lost by epoch 100; width 8 was never evaluated beyond 100.
     late = aggregate(over_epochs(points, curves, 100), ["width"], "memorized_fraction")
     assert late["status"].tolist() == ["value", "diverged", "missing"]
     along = cells(points, "epoch", "width", "memorized_fraction", curves=curves)
-    assert set(along["width"]) == {8, 16, 32} and along["epoch"].nunique() == curves["epoch"].nunique()
+    assert set(along["width"]) == {8, 16, 32}
+    assert along["epoch"].nunique() == curves["epoch"].nunique()
 
 
 def test_an_epoch_that_nobody_evaluated_is_an_error(sweep: Sweep) -> None:

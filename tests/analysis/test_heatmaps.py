@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,8 +15,7 @@ from analysis.errors import AnalysisError
 from analysis.frames import OUTCOMES, cells
 from analysis.heatmaps import heatmap
 
-if TYPE_CHECKING:
-    from conftest import Sweep
+Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 SIZES, NOISES = [300, 1200, 5000], [0.1, 0.4]
 
@@ -62,7 +62,7 @@ def test_a_cell_without_data_is_hatched_and_never_a_colour(sweep: Sweep, outcome
         }
         assert marks(ax, status) == expected
         assert {p.get_hatch() for p in ax.patches if p.get_label() == status} <= {hatch}
-        assert all(mesh.mask[y, x] for x, y in expected)
+        assert all(np.ma.getmaskarray(mesh)[y, x] for x, y in expected)
         assert (legend[status] in words(figure)) is bool(expected)
     assert mesh.count() == outcomes.count("finished")
     assert len(ax.texts) == outcomes.count("finished")
@@ -93,7 +93,8 @@ def test_the_caption_states_n_and_the_interval(sweep: Sweep) -> None:
     assert "Of 6 cells 2 without data." in figure.caption
     assert "2 trainings diverged or failed beside seeds that finished." in figure.caption
     assert figure.caption in " ".join(" ".join(text.get_text().split()) for text in figure.texts)
-    assert marks(panels(figure)[0], "partial") == {(1, 1), (2, 1)} and "some seeds lost" in words(figure)
+    assert marks(panels(figure)[0], "partial") == {(1, 1), (2, 1)}
+    assert "some seeds lost" in words(figure)
 
 
 def test_one_seed_is_said_to_have_no_interval(sweep: Sweep) -> None:
@@ -131,7 +132,8 @@ def test_numbers_too_small_to_read_are_left_out_unless_asked_for(sweep: Sweep) -
     points, _ = sweep(parameter_count=list(range(300, 20000, 350)), label_noise=NOISES)
     figure = heatmap(points, "parameter_count", "label_noise", "test_accuracy")
     (ax,) = panels(figure)
-    assert len(ax.texts) == 0 and len(ax.get_xticks()) <= 16
+    assert len(ax.texts) == 0
+    assert len(ax.get_xticks()) <= 16
     asked = heatmap(points, "parameter_count", "label_noise", "test_accuracy", annotate="mean")
     assert len(panels(asked)[0].texts) == colours(ax).count()
 
@@ -179,14 +181,16 @@ def test_chance_is_marked_where_guessing_has_a_level(sweep: Sweep) -> None:
         figure = heatmap(points, "parameter_count", "label_noise", value, chance=0.1)
         return any(text.get_text() == "chance" for text in figure.axes[-1].texts)
 
-    assert marked("test_accuracy") and not marked("memorized_fraction")
+    assert marked("test_accuracy")
+    assert not marked("memorized_fraction")
 
 
 def test_a_sweep_that_has_not_begun_is_all_missing(sweep: Sweep) -> None:
     points, _ = sweep({(): "missing"}, parameter_count=SIZES, label_noise=NOISES)
     for value in ("test_accuracy", "train_loss"):
         figure = heatmap(points, "parameter_count", "label_noise", value)
-        assert len(marks(panels(figure)[0], "missing")) == 6 and colours(panels(figure)[0]).count() == 0
+        assert len(marks(panels(figure)[0], "missing")) == 6
+        assert colours(panels(figure)[0]).count() == 0
         assert figure.caption.startswith("No data yet.")
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,8 +12,7 @@ from matplotlib.lines import Line2D
 from analysis.errors import AnalysisError
 from analysis.lines import line_plot
 
-if TYPE_CHECKING:
-    from conftest import Sweep
+Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 SIZES = [300, 1200, 5000, 20000]
 
@@ -25,16 +25,25 @@ def lines(ax: Axes, name: str) -> list[Line2D]:
     return [line for line in ax.lines if line.get_label() == name]
 
 
+def x_of(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_xdata(), dtype=float)
+
+
+def y_of(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_ydata(), dtype=float)
+
+
 def test_a_line_is_the_mean_over_seeds_along_x_and_a_colour_the_hue(sweep: Sweep) -> None:
     points, _ = sweep(parameter_count=SIZES, label_noise=[0.2, 0.6], seed=[0, 1])
     (ax,) = panels(line_plot(points, "parameter_count", ["test_error", "train_error"], "label_noise"))
     errors = 100 * (1 - points.pivot_table("test_accuracy", "label_noise", "parameter_count"))
     for drawn, (_, expected) in zip(lines(ax, "test_error"), errors.iterrows(), strict=True):
-        np.testing.assert_allclose(drawn.get_xydata(), np.column_stack([SIZES, expected]))
+        np.testing.assert_allclose([x_of(drawn), y_of(drawn)], [SIZES, expected])
     first, second = lines(ax, "test_error")
     assert first.get_color() is not second.get_color()
     assert first.get_linestyle() != lines(ax, "train_error")[0].get_linestyle()
-    assert ax.get_xscale() == "log" and ax.get_ylabel() == "examples (%)"
+    assert ax.get_xscale() == "log"
+    assert ax.get_ylabel() == "examples (%)"
     assert [text.get_text() for text in ax.get_xticklabels()] == ["300", "1.2k", "5k", "20k"]
 
 
@@ -43,9 +52,9 @@ def test_a_missing_cell_breaks_the_line_and_is_marked(sweep: Sweep) -> None:
     figure = line_plot(points, "parameter_count", "memorized_fraction")
     (ax,) = panels(figure)
     (drawn,) = lines(ax, "memorized_fraction")
-    assert np.isnan(np.asarray(drawn.get_ydata(), dtype=float)).tolist() == [False, True, False, False]
+    assert np.isnan(y_of(drawn)).tolist() == [False, True, False, False]
     (marked,) = lines(ax, "no data")
-    assert list(np.asarray(marked.get_xdata())) == [1200]
+    assert list(x_of(marked)) == [1200]
     assert "Of 4 cells 1 without data." in figure.caption
     assert "no data" in [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
@@ -57,13 +66,13 @@ def test_units_have_panels_of_their_own_and_facets_columns(sweep: Sweep) -> None
     assert [len(ax.lines) for ax in shown] == [2, 2, 1, 1]
     assert [ax.get_title() for ax in shown[:2]] == ["dropout 0", "dropout 0.5"]
     assert shown[2].get_ylabel() == "test loss (nats)"
-    np.testing.assert_allclose(lines(shown[3], "test_loss")[0].get_ydata(), points.query("dropout == 0.5")["test_loss"])
+    np.testing.assert_allclose(y_of(lines(shown[3], "test_loss")[0]), points.query("dropout == 0.5")["test_loss"])
 
 
 def test_real_parameter_counts_can_be_the_axis_and_untrained_points_have_no_place(sweep: Sweep) -> None:
     points, _ = sweep({(("parameter_count", 1200),): "missing"}, parameter_count=SIZES, label_noise=[0.4])
     figure = line_plot(points, "parameters", "memorized_fraction")
-    np.testing.assert_allclose(lines(panels(figure)[0], "memorized_fraction")[0].get_xdata(), [303, 5050, 20200])
+    np.testing.assert_allclose(x_of(lines(panels(figure)[0], "memorized_fraction")[0]), [303, 5050, 20200])
     assert "1 point without parameters not drawn." in figure.caption
 
 
@@ -71,7 +80,7 @@ def test_an_epoch_and_the_epochs(sweep: Sweep) -> None:
     points, curves = sweep(parameter_count=SIZES, label_noise=[0.4])
     then = line_plot(points, "parameter_count", "test_accuracy", epoch=10, curves=curves)
     (drawn,) = lines(panels(then)[0], "test_accuracy")
-    np.testing.assert_allclose(drawn.get_ydata(), 100 * curves.query("epoch == 10")["test_accuracy"])
+    np.testing.assert_allclose(y_of(drawn), 100 * curves.query("epoch == 10")["test_accuracy"])
     along = line_plot(points, "epoch", "test_accuracy", "parameter_count", curves=curves)
     assert len(lines(panels(along)[0], "test_accuracy")) == len(SIZES)
 
@@ -79,7 +88,8 @@ def test_an_epoch_and_the_epochs(sweep: Sweep) -> None:
 def test_a_narrow_axis_is_linear_and_a_fraction_of_zero_stays_on_it(sweep: Sweep) -> None:
     points, _ = sweep(label_noise=[0.0, 0.2, 1.0])
     (ax,) = panels(line_plot(points, "label_noise", "train_accuracy", chance=0.1))
-    assert ax.get_xscale() == "linear" and ax.get_xlabel() == "label noise (fraction)"
+    assert ax.get_xscale() == "linear"
+    assert ax.get_xlabel() == "label noise (fraction)"
 
 
 def test_the_alternative_text_tells_where_each_metric_is_highest(sweep: Sweep) -> None:

@@ -20,7 +20,8 @@ def test_it_runs_from_the_best_clean_test_accuracy_to_the_end() -> None:
 
 def test_a_plateau_starts_it_at_its_first_epoch() -> None:
     phase = memorization_phase(EPOCHS, [0.2, 0.6, 0.6, 0.6, 0.6], [0.0, 0.1, 0.2, 0.6, 0.9])
-    assert phase is not None and (phase.start, phase.fall) == (2, 0)
+    assert phase is not None
+    assert (phase.start, phase.fall) == (2, 0)
 
 
 def test_there_is_none_while_test_accuracy_still_rises() -> None:
@@ -36,7 +37,8 @@ def test_there_is_none_without_memorization_after_the_peak(gain: float, found: b
 def test_epochs_without_data_are_left_out() -> None:
     nan = math.nan
     phase = memorization_phase(EPOCHS, [0.2, 0.5, nan, 0.4, 0.3], [0.0, 0.1, 0.2, 0.6, nan])
-    assert phase is not None and (phase.start, phase.end) == (2, 8)
+    assert phase is not None
+    assert (phase.start, phase.end) == (2, 8)
     assert memorization_phase(EPOCHS, [0.2, 0.5, 0.6, 0.5, 0.4], [nan] * 5) is None
     assert memorization_phase([], [], []) is None
 
@@ -51,4 +53,5 @@ def test_a_phase_keeps_its_promises(values: list[tuple[float, float]]) -> None:
     assert (phase is not None) is exists
     if phase is not None:
         assert phase.start == epochs[peak] < phase.end == epochs[-1]
-        assert phase.rise >= RISE and phase.fall >= 0
+        assert phase.rise >= RISE
+        assert phase.fall >= 0

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 
@@ -14,8 +15,7 @@ from analysis.errors import AnalysisError
 from analysis.heatmaps import heatmap
 from analysis.style import COLUMN, DPI, PAGE, save_figure, wrapped
 
-if TYPE_CHECKING:
-    from conftest import Sweep
+Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 
 @pytest.fixture(name="figure", scope="module")
@@ -60,7 +60,7 @@ def test_nothing_leaks_into_pyplot_or_the_settings_of_the_caller(sweep: Sweep) -
         before = dict(mpl.rcParams)
         drawn = heatmap(points, "parameter_count", "label_noise", "test_accuracy")
         assert dict(mpl.rcParams) == before
-    assert drawn.axes[0].get_xticklabels()[0].get_fontsize() < 10
+    assert float(drawn.axes[0].get_xticklabels()[0].get_fontsize()) < 10
     assert pyplot.get_fignums() == []
 
 

@@ -33,7 +33,7 @@ fixed: {data: digits, dataset_size: 100, model: "broken_model:make", epochs: 1}
 grid: {seed: [0, 1]}
 """
 
-BROKEN_MODEL = '''
+BROKEN_MODEL = """
 from torch import nn
 
 class Breaks(nn.Linear):
@@ -44,7 +44,7 @@ class Breaks(nn.Linear):
 
 def make(shape, classes):
     return Breaks(64, classes)
-'''
+"""
 
 
 @pytest.fixture(params=["inline", "ray_tune"])

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 
@@ -12,8 +14,7 @@ from analysis.errors import AnalysisError
 from analysis.report import write_report
 from analysis.report.page import status
 
-if TYPE_CHECKING:
-    from conftest import Sweep
+Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 DESCRIPTION = {
     "name": "quick <study>",
@@ -77,7 +78,8 @@ def test_the_page_shows_the_study_and_every_link_resolves(sweep: Sweep, tmp_path
     assert written[0] == out / "index.html"
     assert set(written) == {path for path in out.rglob("*") if path.is_file()}
     page = Page(written[0])
-    assert page.links and all((out / link).is_file() for link in page.links)
+    assert page.links
+    assert all((out / link).is_file() for link in page.links)
     assert {out / link for link in page.links} == set(written[1:])
     assert len(page.ids) == len(set(page.ids))
     assert len(page.images) == 2
@@ -90,7 +92,8 @@ def test_the_page_shows_the_study_and_every_link_resolves(sweep: Sweep, tmp_path
         )
     cells = [text for tag, text in page.texts if tag in ("td", "th")]
     assert cells[:10] == ["points", "finished", "diverged", "failed", "missing", "12", "7", "0", "3", "2"]
-    assert "0.1.0 (1a2b3c)" in cells and "0.2, 0.6" in cells
+    assert "0.1.0 (1a2b3c)" in cells
+    assert "0.2, 0.6" in cells
     assert ("h1", "quick <study>") in page.texts
     assert ("code", DESCRIPTION["definition"].strip()) in page.texts  # type: ignore[attr-defined]
     assert "http" not in written[0].read_text().replace("http-equiv", "")
@@ -133,13 +136,13 @@ def test_a_crash_leaves_the_old_page_whole(sweep: Sweep, tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="no space"):
         write_report(points, curves, {**DESCRIPTION, "name": "new"}, [LINES], tmp_path)
     assert (tmp_path / "index.html").read_text() == old
-    assert [path for path in tmp_path.rglob(".*")] == []
+    assert list(tmp_path.rglob(".*")) == []
 
 
 def test_a_place_that_is_a_file_is_an_os_error(sweep: Sweep, tmp_path: Path) -> None:
     points, curves = study(sweep)
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(OSError):
+    with pytest.raises(NotADirectoryError):
         write_report(points, curves, {"name": "n"}, [LINES], tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
 
@@ -147,5 +150,6 @@ def test_a_place_that_is_a_file_is_an_os_error(sweep: Sweep, tmp_path: Path) -> 
 def test_a_study_without_anything_says_so(sweep: Sweep, tmp_path: Path) -> None:
     points, curves = sweep({(): "missing"})
     page = Page(write_report(points, curves, {"name": "empty"}, None, tmp_path)[0])
-    assert page.images == [] and any(text.startswith("No figure") for _, text in page.texts)
+    assert page.images == []
+    assert any(text.startswith("No figure") for _, text in page.texts)
     assert status(points) == {"points": 1, "finished": 0, "diverged": 0, "failed": 0, "missing": 1}

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
 from analysis.report.studies import FigureSpec, default_figures, draw, held, parse_figures
 
-if TYPE_CHECKING:
-    from conftest import Sweep
+Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 SIZES, NOISES = [300, 1200, 5000], [0.0, 0.2, 0.4, 0.8]
 
@@ -36,7 +37,8 @@ def test_further_axes_are_facets_and_what_is_left_is_held(sweep: Sweep) -> None:
     for spec in default_figures(points, curves)[2:]:
         assert draw(spec, points, curves).caption
     heat = default_figures(points, curves)[0]
-    assert heat.facet == ("dropout", "momentum") and heat.where == {"weight_decay": 0.0, "epochs": 100}
+    assert heat.facet == ("dropout", "momentum")
+    assert heat.where == {"weight_decay": 0.0, "epochs": 100}
 
 
 def test_long_axes_are_thinned_where_a_figure_has_no_room(sweep: Sweep) -> None:
@@ -44,7 +46,8 @@ def test_long_axes_are_thinned_where_a_figure_has_no_room(sweep: Sweep) -> None:
     points, curves = sweep(label_noise=noises, parameter_count=SIZES, dropout=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
     chosen = default_figures(points, curves)
     assert [f.kind for f in chosen] == ["heatmap"] * 3 + ["lines", "curves"]
-    assert chosen[0].x == "dropout" and len(chosen[-1].where["label_noise"]) == 8
+    assert chosen[0].x == "dropout"
+    assert len(chosen[-1].where["label_noise"]) == 8
     for spec in chosen[2:]:
         assert draw(spec, points, curves).caption
 
@@ -56,6 +59,11 @@ def test_what_does_not_exist_is_not_chosen_but_what_is_to_come_is(sweep: Sweep) 
     chosen = default_figures(begun, none)
     assert [f.value for f in chosen[:3]] == ["memorized_fraction", "test_accuracy", "train_accuracy"]
     assert all(f.kind != "curves" for f in chosen)
+
+
+def test_the_largest_network_is_one_with_a_size(sweep: Sweep) -> None:
+    points, curves = sweep(label_noise=NOISES, parameter_count=[300, 1200, None])
+    assert default_figures(points, curves)[-1].where == {"parameter_count": 1200}
 
 
 @pytest.mark.parametrize(

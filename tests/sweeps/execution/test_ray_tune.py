@@ -1,0 +1,57 @@
+"""What only the Ray executor has to bear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.errors import ExecutionError
+from sweeps.execution.ray_tune import RayTune
+from sweeps.export import failures
+from sweeps.plan import Packing, Plan
+from sweeps.store import Store
+from sweeps.sweep_file import parse_sweep
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+DEADLY = """
+name: deadly
+fixed: {data: digits, dataset_size: 100, epochs: 1}
+grid:
+  - {model: ["deadly_model:make"], seed: [0]}
+  - {model: [mlp], width: [4], seed: [0, 1]}
+"""
+
+DEADLY_MODEL = """
+import os
+from torch import nn
+
+class Deadly(nn.Linear):
+    def forward(self, x):
+        if x.device.type != "meta":
+            os._exit(1)
+        return super().forward(x.flatten(1))
+
+def make(shape, classes):
+    return Deadly(64, classes)
+"""
+
+
+@pytest.mark.slow
+def test_a_cohort_that_kills_its_worker_fails_alone(ray_on_two_cores, tmp_path: Path, monkeypatch):
+    (tmp_path / "deadly_model.py").write_text(DEADLY_MODEL)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plan, store = Plan.of(parse_sweep(DEADLY, "deadly.yaml"), Packing(workers=2)), Store(tmp_path / "store")
+    RayTune().execute(plan, store, lambda event: None)
+    (failure,) = failures(plan, store.read(["reason"]))
+    assert failure["outcome"] == "failed"
+    assert "died" in failure["reason"]
+    assert plan.minus(store.done()).missing == ()
+    assert len(plan.minus(store.done().without_failed()).missing) == 1
+
+
+def test_an_address_where_no_ray_is_is_one_sentence(tmp_path: Path):
+    plan = Plan.of(parse_sweep(DEADLY.replace('"deadly_model:make"', "linear"), "deadly.yaml"))
+    with pytest.raises(ExecutionError, match=r"--address 127\.0\.0\.1:1: Ray cannot be reached"):
+        RayTune(address="127.0.0.1:1").execute(plan, Store(tmp_path / "store"), lambda event: None)

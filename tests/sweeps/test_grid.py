@@ -1,0 +1,169 @@
+"""Which points a sweep stands for, and the file that would make it again."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeps.errors import SweepError
+from sweeps.grid import Evaluation, Sweep
+from sweeps.spec import Point
+from sweeps.sweep_file import parse_sweep
+
+VALUES: dict[str, list[Any]] = {
+    "label_noise": [0.0, 0.1, 1e-7, 1.0],
+    "learning_rate": [1e-5, 0.1, 3e20, 2.0],
+    "model": ["mlp", "linear", "1e5", "on", "null", "2001-01-01", "ünder:score", "- x", "#1"],
+    "width": [None, 1, 2**62],
+    "optimizer": ["sgd", "adamw"],
+    "seed": [0, 1, 17],
+    "epochs": [0, 8, 1_000_000],
+}
+
+axes = st.fixed_dictionaries(
+    {}, optional={name: st.lists(st.sampled_from(options), min_size=1, max_size=3, unique=True).map(tuple)
+                  for name, options in VALUES.items()}
+)  # fmt: skip
+names = st.text("abz019e._-", min_size=1, max_size=6)
+questions = st.text(max_size=60).map(lambda text: " ".join(text.split()))
+figures = st.lists(st.fixed_dictionaries({"kind": st.just("heatmap"), "where": axes.map(lambda a: {k: list(v) for k, v in a.items()})}), max_size=2).map(tuple)  # fmt: skip
+
+
+@st.composite
+def sweeps(draw: st.DrawFn) -> Sweep:
+    grids = tuple(draw(st.lists(axes, min_size=1, max_size=3)))
+    free = sorted(set(VALUES) - {name for grid in grids for name in grid})
+    fixed = {name: draw(st.sampled_from(VALUES[name])) for name in free if draw(st.booleans())}
+    exclude = tuple(rule for rule in draw(st.lists(axes, max_size=2)) if rule)
+    return Sweep(
+        name=draw(names), question=draw(questions), fixed=fixed, grids=grids, exclude=exclude,
+        evaluation=Evaluation(draw(st.none() | st.integers(1, 9))), figures=draw(figures),
+    )  # fmt: skip
+
+
+class TestDefinition:
+    @given(sweeps())
+    def test_makes_the_same_sweep_again(self, sweep):
+        assert parse_sweep(sweep.definition(), "s.yaml") == sweep
+
+    def test_as_it_is_written(self):
+        text = (
+            "name: both\n"
+            "question: ''\n"
+            "fixed: {model: mlp}\n"
+            "grid:\n"
+            "- seed: [0, 1]\n"
+            "- width: [4]\n"
+            "exclude:\n"
+            "- seed: [1]\n"
+            "evaluate: 5\n"
+        )
+        assert parse_sweep(text, "s.yaml").definition() == text
+
+    def test_one_axis_shared_by_two_grids_is_written_out_twice(self):
+        shared = (0.1, 0.2)
+        text = Sweep("x", "", {}, ({"label_noise": shared}, {"label_noise": shared, "seed": (1,)})).definition()
+        assert text.count("[0.1, 0.2]") == 2
+        assert "&" not in text
+
+
+class TestPoints:
+    def test_are_the_product_in_the_order_of_the_file(self):
+        sweep = parse_sweep("name: x\nfixed: {data: digits}\ngrid: {seed: [1, 0], width: [8, 4, 6]}", "s.yaml")
+        expected = [
+            Point(data="digits", dataset_size=1437, seed=seed, width=width)
+            for seed, width in itertools.product([1, 0], [8, 4, 6])
+        ]
+        assert sweep.points() == expected
+        assert sweep.size() == 6
+
+    def test_a_union_has_what_is_in_two_grids_once(self):
+        sweep = parse_sweep("name: x\ngrid: [{seed: [0, 1]}, {seed: [1, 2], width: [100, null]}]", "s.yaml")
+        assert [(point.seed, point.width) for point in sweep.points()] == [
+            (0, None), (1, None), (1, 100), (2, 100), (2, None),
+        ]  # fmt: skip
+        assert sweep.size() == 6
+
+    def test_an_unset_dataset_size_is_all_of_it(self):
+        sweep = parse_sweep("name: x\ngrid: {dataset_size: [null, 4000, 3999]}", "s.yaml")
+        assert [point.dataset_size for point in sweep.points()] == [4000, 3999]
+
+    def test_excluded_are_the_points_that_match_every_field_of_a_rule(self):
+        sweep = parse_sweep(
+            "name: x\ngrid: {seed: [0, 1, 2], width: [4, 8]}\nexclude: [{seed: [0, 1], width: 4}, {seed: 2, width: [8]}]",
+            "s.yaml",
+        )
+        assert [(point.seed, point.width) for point in sweep.points()] == [(0, 8), (1, 8), (2, 4)]
+
+    def test_what_contradicts_itself_can_be_excluded(self):
+        text = "name: x\ngrid: {{lr_schedule: [constant, cosine], epochs: [0, 1]}}\n{}"
+        with pytest.raises(SweepError, match="epochs: given 0 with lr_schedule cosine"):
+            parse_sweep(text.format(""), "s.yaml").points()
+        excluding = parse_sweep(text.format("exclude: [{lr_schedule: cosine, epochs: 0}]"), "s.yaml")
+        assert len(excluding.points()) == 3
+
+    @given(axes.filter(lambda a: "model" not in a and "width" not in a))
+    def test_are_valid_distinct_and_as_many_as_the_axes_say(self, grid):
+        sweep = Sweep("x", "", {}, (grid,))
+        points = sweep.points()
+        assert len({point.id for point in points}) == len(points) == sweep.size()
+        for point in points:
+            assert Point(**vars(point)) == point
+        assert set(sweep.axes) == {name for name, options in grid.items() if len(options) > 1}
+
+    def test_data_from_outside_is_in_the_id_by_its_content(self, tmp_path):
+        rng = np.random.default_rng(0)
+        ids = []
+        for name, shift in (("a", 0), ("b", 0), ("c", 1)):
+            inputs = rng.standard_normal((20, 3)) if name == "a" else inputs + shift
+            pq.write_table(
+                pa.table({
+                    "features": inputs.tolist(), "label": [i % 2 for i in range(20)],
+                    "split": ["train"] * 15 + ["test"] * 5,
+                }),
+                tmp_path / f"{name}.parquet",
+            )  # fmt: skip
+            sweep = parse_sweep(f"name: x\nfixed: {{data: 'parquet:{tmp_path}/{name}.parquet'}}", "s.yaml")
+            (point,) = sweep.points()
+            assert point.dataset_size == 15
+            ids.append(point.id)
+        assert ids[0] == ids[1] != ids[2]
+
+
+class TestAxes:
+    def test_are_the_fields_with_several_values_over_all_grids(self):
+        sweep = parse_sweep(
+            "name: x\nfixed: {dropout: 0.5}\n"
+            "grid: [{seed: [0], width: [4, 8], depth: [2]}, {seed: [1], width: [4], batch_size: [128]}]",
+            "s.yaml",
+        )
+        # depth takes 2 and, in the second grid, its default; batch_size its default in both.
+        assert sweep.axes == ("seed", "width", "depth")
+
+
+class TestEvaluation:
+    def test_log_is_two_an_octave_and_what_is_asked(self):
+        assert Evaluation().epochs(40, [40, 7]) == (1, 2, 3, 4, 6, 7, 8, 11, 16, 23, 32, 40)
+
+    def test_every_n(self):
+        assert Evaluation(5).epochs(12, [3, 12]) == (3, 5, 10, 12)
+        assert Evaluation(1).epochs(3, [3]) == (1, 2, 3)
+        assert Evaluation(50).epochs(3, [3]) == (3,)
+
+    def test_epoch_0_is_evaluated_where_it_is_asked(self):
+        assert Evaluation().epochs(0, [0]) == (0,)
+        assert Evaluation(1).epochs(2, [0, 2]) == (0, 1, 2)
+
+    @given(st.none() | st.integers(1, 50), st.sets(st.integers(0, 500), min_size=1))
+    def test_ascends_within_the_horizon_and_has_what_is_asked(self, every, asked):
+        epochs = Evaluation(every).epochs(max(asked), asked)
+        assert list(epochs) == sorted(set(epochs))
+        assert asked <= set(epochs)
+        assert epochs[-1] == max(asked)

@@ -1,0 +1,149 @@
+"""Who may import whom: read from the source, and seen in a process of its own; with a proof that each check can fail."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("sweeps", "lightning_modules", "analysis")
+
+FORBIDDEN = {
+    "lightning_modules": {"sweeps", "ray", "analysis"},
+    "analysis": {"torch", "pytorch_lightning", "ray", "sweeps", "lightning_modules"},
+}
+"""What no module of a package imports, not even inside a function."""
+
+ONLY_IN = {"ray": "sweeps/execution/ray_tune.py"}
+"""What one file alone of `sweeps` imports."""
+
+HEAVY = {"torch", "pytorch_lightning", "ray"}
+"""What `sweeps` imports inside functions only."""
+
+
+def modules(root: Path, package: str) -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted((root / package).rglob("*.py")):
+        yield path.relative_to(root).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Top-level names of all that is imported anywhere in a module, but for type checkers alone."""
+    names: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+        else:
+            names |= imported(node)
+    return names
+
+
+def imported_at_once(tree: ast.Module) -> set[str]:
+    """The same, but only of what runs when the module is imported."""
+    kept = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return imported(ast.Module(kept, []))
+
+
+def violations(root: Path) -> list[str]:
+    found = []
+    for package, forbidden in FORBIDDEN.items():
+        for path, tree in modules(root, package):
+            found += [f"{path} imports {name}" for name in sorted(imported(tree) & forbidden)]
+    for path, tree in modules(root, "sweeps"):
+        for name, only in ONLY_IN.items():
+            if name in imported(tree) and path != only:
+                found.append(f"{path} imports {name}")
+        if path != ONLY_IN["ray"]:
+            found += [f"{path} imports {name} at once" for name in sorted(imported_at_once(tree) & HEAVY)]
+    return found
+
+
+def names_after(code: str, root: Path = ROOT) -> set[str]:
+    """Top-level names in sys.modules of a fresh process that ran this code."""
+    program = f"import json, sys\n{code}\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def import_all(paths: list[str]) -> str:
+    names = [path.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for path in paths]
+    return "\n".join(f"import {name}" for name in names)
+
+
+def test_no_module_imports_against_the_direction():
+    assert violations(ROOT) == []
+
+
+def test_every_package_has_modules_to_check():
+    counts = {package: len(list(modules(ROOT, package))) for package in PACKAGES}
+    assert all(count > 5 for count in counts.values())
+    assert (ROOT / ONLY_IN["ray"]).is_file()
+    assert "ray" in imported(ast.parse((ROOT / ONLY_IN["ray"]).read_text()))
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("analysis/a.py", "import torch.nn", "analysis/a.py imports torch"),
+        ("analysis/a.py", "def f():\n    from sweeps.spec import Point", "analysis/a.py imports sweeps"),
+        ("lightning_modules/data/a.py", "if True:\n    import ray", "lightning_modules/data/a.py imports ray"),
+        ("lightning_modules/a.py", "class A:\n    import sweeps as s", "lightning_modules/a.py imports sweeps"),
+        ("sweeps/a.py", "def f():\n    import ray.tune", "sweeps/a.py imports ray"),
+        ("sweeps/a.py", "try:\n    import torch\nexcept ImportError: pass", "sweeps/a.py imports torch at once"),
+        ("sweeps/a.py", "def f():\n    import torch", None),
+        ("sweeps/execution/ray_tune.py", "import ray", None),
+        ("sweeps/a.py", "from . import ray, torch", None),
+        ("lightning_modules/a.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import ray", None),
+    ],
+)
+def test_the_check_of_the_source_can_fail(tmp_path, path, text, said):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text(text)
+    assert violations(tmp_path) == ([said] if said else [])
+
+
+def test_sweeps_starts_without_torch_and_ray():
+    paths = [
+        path for path, _ in modules(ROOT, "sweeps") if path != ONLY_IN["ray"] and not path.startswith("sweeps/launcher")
+    ]
+    names = names_after(import_all(paths))
+    assert "sweeps" in names
+    assert not names & HEAVY
+
+
+def test_lightning_modules_runs_without_sweeps_and_ray():
+    names = names_after(import_all([path for path, _ in modules(ROOT, "lightning_modules")]))
+    assert "torch" in names
+    assert not names & {"sweeps", "ray", "analysis"}
+
+
+def test_analysis_runs_without_torch_ray_and_the_other_packages():
+    names = names_after(import_all([path for path, _ in modules(ROOT, "analysis")]))
+    assert "pandas" in names
+    assert not names & FORBIDDEN["analysis"]
+
+
+def test_the_check_of_a_process_can_fail(tmp_path):
+    (tmp_path / "sly.py").write_text("__import__('to' + 'rch')")
+    (tmp_path / "torch.py").write_text("")
+    assert "torch" in names_after("import sly", tmp_path)
+    assert "torch" not in names_after("", tmp_path)
+
+
+def test_importing_the_packages_writes_nothing_and_says_nothing(tmp_path):
+    code = "import sweeps, sweeps.cli, sweeps.execution, lightning_modules, lightning_modules.data, analysis"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("", "")
+    assert list(tmp_path.iterdir()) == []
