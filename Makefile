@@ -34,7 +34,7 @@ lint: $(DEV)  ## what CI checks besides the tests
 	$(BIN)/mypy
 
 docs: $(DEV)  ## write the generated parts of the README again
-	$(BIN)/python tests/readme.py --write
+	$(BIN)/python -P tests/readme.py --write
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -81,7 +81,7 @@ def list_presets(as_json: Json = False) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for heading, justify in (("preset", "left"), ("cells", "right"), ("question", "left")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        table.add_column(heading, justify=justify, no_wrap=heading != "question")  # type: ignore[arg-type]
     for preset in presets:
         table.add_row(preset.name, f"{preset.size():,}", preset.question)
     console.print(table)
@@ -146,12 +146,14 @@ def run(
             if todo.missing:
                 executor.execute(todo, place, display.listen)
     except KeyboardInterrupt:
-        errors.print("interrupted; what was trained is in the store, and the same command goes on from there")
+        message = "interrupted; what was trained is in the store, and the same command goes on from there"
+        errors.print(message, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     if as_json:
         _print_json(display.summary())
     if display.failed:
-        said.print(f"see `memsweep status {sweep}` for what failed, `--retry-failed` to train it again", markup=False)
+        hint = f"see `memsweep status {sweep}` for what failed, `--retry-failed` to train it again"
+        said.print(hint, markup=False, soft_wrap=True)
         raise typer.Exit(1)
 
 
@@ -184,7 +186,7 @@ def export(
     _warn_of_damage(contents)
     table = (curves_table if curves else points_table)(planned, contents)
     write_table(table, out)
-    console.print(f"{out}: {table.num_rows:,} rows", markup=False)
+    console.print(f"{out}: {table.num_rows:,} rows", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -221,7 +223,7 @@ def heatmap(
         epoch=epoch,
         annotate=None if annotate == "none" else annotate,
     )
-    console.print(str(out), markup=False)
+    console.print(str(out), markup=False, soft_wrap=True)
 
 
 @app.command("report")
@@ -240,7 +242,8 @@ def write_report(
     planned, contents = Plan.of(study), place.read()
     _warn_of_damage(contents)
     paths = draw_report(study, planned, contents, out or Path("report") / study.name)
-    console.print("\n".join(str(path) for path in paths if path.suffix in (".png", ".html")), markup=False)
+    shown = "\n".join(str(path) for path in paths if path.suffix in (".png", ".html"))
+    console.print(shown, markup=False, soft_wrap=True)
 
 
 def _plan(study: Sweep, max_cohort: int = Packing.max_cohort, workers: int | None = None) -> Plan:

@@ -1,4 +1,4 @@
-"""Who may import whom: read from the source, and seen in a process of its own; with a proof that each check can fail."""
+"""Who may import whom: read from the source and seen in a process of its own, with proof that each check can fail."""
 
 from __future__ import annotations
 

@@ -72,7 +72,6 @@ class CohortData(pl.LightningDataModule):
         labels = torch.from_numpy(dataset.test_labels).to(device).expand(len(members), count)
         everything = torch.arange(count, device=device).expand(len(members), count)
         self.test = Examples(torch.from_numpy(dataset.test_inputs).to(device, dtype), everything, labels, labels)
-        self._orders = {member.seed: torch_generator(member.seed, "order") for member in members}
 
     @property
     def updates_per_epoch(self) -> int:
@@ -81,15 +80,22 @@ class CohortData(pl.LightningDataModule):
     def train_dataloader(self) -> _Epoch:
         return _Epoch(self)
 
-    def draw_order(self) -> Tensor:
-        """Positions [K, n] of one epoch: a permutation for each member. Members of one seed share it."""
-        orders = {seed: torch.randperm(self.train.size, generator=g) for seed, g in self._orders.items()}
-        return torch.stack([orders[member.seed] for member in self.members])
+    def order(self, epoch: int) -> Tensor:
+        """Positions [K, n]: the order in which each member goes through its training set in this epoch, from 0.
+
+        A function of seed and epoch alone, so it does not matter how often Lightning starts to iterate. Members of one
+        seed share it.
+        """
+        orders = {
+            seed: torch.randperm(self.train.size, generator=torch_generator(seed, f"order/{epoch}"))
+            for seed in {member.seed for member in self.members}
+        }
+        return torch.stack([orders[member.seed] for member in self.members]).to(self.train.rows.device)
 
 
 @dataclass(frozen=True)
 class _Epoch:
-    """An iterable of one epoch's order; iterating again draws the next."""
+    """An iterable of the current epoch's order, as one batch."""
 
     data: CohortData
 
@@ -97,7 +103,7 @@ class _Epoch:
         return 1
 
     def __iter__(self) -> Iterator[Tensor]:
-        yield self.data.draw_order().to(self.data.train.rows.device)
+        yield self.data.order(self.data.trainer.current_epoch if self.data.trainer else 0)
 
 
 class _Chance:

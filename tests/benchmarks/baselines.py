@@ -29,6 +29,10 @@ Setting = Mapping[str, Any]
 """width, epochs, label_noise, dropout, weight_decay, learning_rate, momentum, batch_size, seed."""
 
 
+RAY_NICENESS = 15
+"""Ray's workers yield to other processes; on a machine that is not idle the bare loop's have to do so as well."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """Seconds for all settings, and the test accuracy that each reached."""
@@ -170,6 +174,7 @@ _arrays: list[Arrays] = []
 
 
 def _prepare(arrays: Arrays, ready: Any) -> None:
+    os.nice(RAY_NICENESS)
     torch.set_num_threads(1)
     _arrays.append(arrays)
     bare_loop(arrays, {**_WARM_UP, "epochs": 1})

@@ -209,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     count = options.points or (9 if options.quick else 18)
     workers = len(os.sched_getaffinity(0))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=130)
 
     start = time.perf_counter()
     plan = Plan.of(

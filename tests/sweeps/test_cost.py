@@ -14,7 +14,8 @@ BASE = {"data": "digits", "dataset_size": 1000, "model": "mlp", "width": 10, "de
 
 GROWS_FLOPS = {"epochs": (5, 6), "dataset_size": (1000, 1001), "width": (10, 11), "depth": (1, 2)}
 GROWS_BYTES = {"dataset_size": (1000, 1001), "width": (10, 11), "depth": (1, 2), "batch_size": (100, 101),
-               "precision": ("float32", "float64"), "optimizer": ("sgd", "adamw"), "input_noise": (0.0, 0.1)}  # fmt: skip
+               "precision": ("float32", "float64"), "optimizer": ("sgd", "adamw"),
+               "input_noise": (0.0, 0.1)}  # fmt: skip
 
 
 def cost(evaluations: int = 3, **fields: object) -> Cost:

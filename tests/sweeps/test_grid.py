@@ -33,7 +33,8 @@ axes = st.fixed_dictionaries(
 )  # fmt: skip
 names = st.text("abz019e._-", min_size=1, max_size=6)
 questions = st.text(max_size=60).map(lambda text: " ".join(text.split()))
-figures = st.lists(st.fixed_dictionaries({"kind": st.just("heatmap"), "where": axes.map(lambda a: {k: list(v) for k, v in a.items()})}), max_size=2).map(tuple)  # fmt: skip
+lists = axes.map(lambda grid: {name: list(values) for name, values in grid.items()})
+figures = st.lists(st.fixed_dictionaries({"kind": st.just("heatmap"), "where": lists}), max_size=2).map(tuple)
 
 
 @st.composite
@@ -97,7 +98,8 @@ class TestPoints:
 
     def test_excluded_are_the_points_that_match_every_field_of_a_rule(self):
         sweep = parse_sweep(
-            "name: x\ngrid: {seed: [0, 1, 2], width: [4, 8]}\nexclude: [{seed: [0, 1], width: 4}, {seed: 2, width: [8]}]",
+            "name: x\ngrid: {seed: [0, 1, 2], width: [4, 8]}\n"
+            "exclude: [{seed: [0, 1], width: 4}, {seed: 2, width: [8]}]",
             "s.yaml",
         )
         assert [(point.seed, point.width) for point in sweep.points()] == [(0, 8), (1, 8), (2, 4)]
@@ -119,10 +121,9 @@ class TestPoints:
         assert set(sweep.axes) == {name for name, options in grid.items() if len(options) > 1}
 
     def test_data_from_outside_is_in_the_id_by_its_content(self, tmp_path):
-        rng = np.random.default_rng(0)
         ids = []
         for name, shift in (("a", 0), ("b", 0), ("c", 1)):
-            inputs = rng.standard_normal((20, 3)) if name == "a" else inputs + shift
+            inputs = np.random.default_rng(0).standard_normal((20, 3)) + shift
             pq.write_table(
                 pa.table({
                     "features": inputs.tolist(), "label": [i % 2 for i in range(20)],

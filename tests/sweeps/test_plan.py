@@ -301,8 +301,8 @@ name: large
 fixed: {depth: 2}
 grid:
   parameter_count: [1000, 2000, 4000, 8000, 16000]
-  label_noise: %s
-  seed: %s
+  label_noise: NOISES
+  seed: SEEDS
   epochs: [5, 10, 20, 40]
 ''', "large.yaml"), Packing(workers=2)).minus(Done())
 print(json.dumps({
@@ -313,7 +313,7 @@ print(json.dumps({
     "largest": max(len(cohort.members) for cohort in plan.cohorts),
     "imported": sorted({"torch", "ray", "pytorch_lightning"} & sys.modules.keys()),
 }))
-""" % ([i / 50 for i in range(50)], list(range(100)))
+""".replace("NOISES", str([i / 50 for i in range(50)])).replace("SEEDS", str(list(range(100))))
 
 
 def test_a_hundred_thousand_points_plan_without_torch_and_ray():

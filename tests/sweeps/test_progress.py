@@ -54,9 +54,14 @@ def test_counts_trainings_and_points_of_stored_cohorts():
 
 def test_an_interrupted_run_says_how_far_it_came():
     display = Display(PLAN, console())
-    with pytest.raises(KeyboardInterrupt), display:
-        display.listen(CohortStored(1, (Failure("b", "failed", ""),)))
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with display:
+            display.listen(CohortStored(1, (Failure("b", "failed", ""),)))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert told(display)[-1].startswith("trained 1 of 3 trainings (2 points) in ")
     assert told(display)[-1].endswith(", 1 failed")
 

@@ -20,7 +20,8 @@ def test_the_columns_are_the_keys_the_fields_the_measures_and_the_provenance():
 def test_types_follow_the_fields():
     words = pa.dictionary(pa.int32(), pa.string())
     expected = {"data": words, "optimizer": words, "seed": pa.int64(), "width": pa.int64(), "dropout": pa.float64(),
-                "test_loss": pa.float64(), "epoch": pa.int32(), "finished_at": pa.timestamp("us", tz="UTC")}  # fmt: skip
+                "test_loss": pa.float64(), "epoch": pa.int32(),
+                "finished_at": pa.timestamp("us", tz="UTC")}  # fmt: skip
     assert {name: schema().field(name).type for name in expected} == expected
     assert [field.name for field in schema() if not field.nullable] == ["trajectory_id", "epoch", "outcome"]
 
@@ -41,7 +42,8 @@ def test_no_records_are_an_empty_table():
 
 def test_the_software_is_named_without_importing_it():
     code = (
-        "import sys; from sweeps.records import software, PROVENANCE; s = software(); assert s.keys() <= PROVENANCE.keys();"
+        "import sys; from sweeps.records import software, PROVENANCE; s = software();"
+        "assert s.keys() <= PROVENANCE.keys();"
         "assert s['torch_version'] and s['ray_version'] and not {'torch', 'ray'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

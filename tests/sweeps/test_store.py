@@ -150,9 +150,9 @@ class TestDamage:
 
     def test_a_write_that_breaks_off_leaves_nothing(self, store, make_record):
         store.prepare()
-        with mock.patch("os.replace", side_effect=OSError(28, "No space left on device")):
-            with pytest.raises(StoreError, match="No space left on device"):
-                store.append([make_record("a", (1,))])
+        full = mock.patch("os.replace", side_effect=OSError(28, "No space left on device"))
+        with full, pytest.raises(StoreError, match="No space left on device"):
+            store.append([make_record("a", (1,))])
         assert list((Path(store.uri) / "parts").iterdir()) == []
 
 

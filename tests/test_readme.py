@@ -1,0 +1,68 @@
+"""The README says what is so: its tables are those of the code, its examples run, its links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sweeps.cli import app
+from sweeps.sweep_file import parse_sweep
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_generated_tables_are_those_of_the_code():
+    spec = importlib.util.spec_from_file_location("readme", Path(__file__).parent / "readme.py")
+    assert spec
+    assert spec.loader
+    readme = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(readme)
+    assert readme.generated(TEXT) == TEXT, "run `make docs`"
+    assert readme.generated(TEXT.replace("| `dropout` |", "| `droput` |")) == TEXT
+
+
+def test_links_within_the_project_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_sweep_file_is_valid():
+    (example,) = [block for block in blocks("yaml") if "my-sweep" in block]
+    sweep = parse_sweep(example, "README.md")
+    assert len(sweep.points()) == 5 * 2 * 3
+    assert sweep.figures
+
+
+def test_every_command_exists_with_its_options():
+    lines = re.sub(r"\\\n\s*", "", "".join(blocks("console"))).splitlines()
+    commands = [line.split("#")[0].split()[2:] for line in lines if line.startswith("$ memsweep")]
+    assert len(commands) >= 7
+    for name, *arguments in commands:
+        shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output
+        assert "Usage" in shown
+        for option in (word for word in arguments if word.startswith("--")):
+            assert option in shown, (name, option)
+
+
+def test_a_data_set_and_a_model_of_ones_own_train_as_shown(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    for language in ("python", "yaml"):
+        for block in blocks(language):
+            if header := re.match(r"# (my_\w+\.\w+)\n", block):
+                (tmp_path / header[1]).write_text(block)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ran = CliRunner().invoke(app, ["run", "my_sweep.yaml", "--inline"])
+    assert ran.exit_code == 0, ran.output
+    assert "trained 8 of 8 trainings" in ran.output
+    status = CliRunner().invoke(app, ["status", "my_sweep.yaml"])
+    assert "8 of 8 points finished" in status.output
