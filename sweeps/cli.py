@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.errors import InputError
-from sweeps.cost import available_bytes, measured_rate
+from sweeps.cost import Rate, available_bytes, measured_rate
 from sweeps.errors import MemsweepError
 from sweeps.explain import explain, summary
 from sweeps.grid import Sweep
@@ -99,7 +99,7 @@ def plan(
     """What is done, what would be trained, what folding and packing save, and how long it takes. Trains nothing."""
     place = Store(store)
     planned = _plan(load_sweep(sweep, settings or []), max_cohort, workers).minus(place.done())
-    rate = measured_rate(place)
+    rate = _rate(planned, place)
     if as_json:
         _print_json(summary(planned, rate))
     else:
@@ -140,7 +140,7 @@ def run(
     todo = everything.minus(done.without_failed() if retry_failed else done)
     place.prepare()
     said = Console(stderr=True, highlight=False) if as_json else console
-    said.print(explain(todo, measured_rate(place)), markup=False, soft_wrap=True)
+    said.print(explain(todo, _rate(todo, place)), markup=False, soft_wrap=True)
     try:
         with Display(todo, said) as display:
             if todo.missing:
@@ -250,6 +250,10 @@ def _plan(study: Sweep, max_cohort: int = Packing.max_cohort, workers: int | Non
     count = workers or len(os.sched_getaffinity(0))
     packing = Packing(count, max_cohort, int(0.6 * available_bytes() / count))
     return Plan.of(study, packing)
+
+
+def _rate(planned: Plan, store: Store) -> Rate:
+    return measured_rate(store, {cell.point.model for cell in planned.cells})
 
 
 def _warn_of_damage(contents: Contents) -> None:

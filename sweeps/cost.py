@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
@@ -59,13 +61,15 @@ class Rate:
     source: str
 
 
-def measured_rate(store: Store) -> Rate:
-    """The median rate of the trainings in the store or, before there are any, of a 0.1 s matrix product on one core."""
-    table = store.read(["flops", "wall_seconds"]).table
+def measured_rate(store: Store, models: Collection[str]) -> Rate:
+    """Operations over seconds of all trainings of these models in the store; failing that, a 0.1 s matrix product's."""
+    table = store.read(["model", "flops", "wall_seconds"]).table
+    table = table.filter(pc.is_in(table["model"].cast(pa.string()), pa.array(sorted(models), pa.string())))
     table = table.filter(pc.and_(pc.greater(table["wall_seconds"], 0), pc.greater(table["flops"], 0)))
-    if table.num_rows:
-        rates = pc.divide(table["flops"], table["wall_seconds"])
-        return Rate(float(pc.quantile(rates, 0.5)[0].as_py()), "measured on the trainings in this store")
+    each = table.group_by("trajectory_id").aggregate([("flops", "max"), ("wall_seconds", "max")])
+    flops, seconds = pc.sum(each["flops_max"]).as_py(), pc.sum(each["wall_seconds_max"]).as_py()
+    if flops and seconds:
+        return Rate(flops / seconds, "measured on this store's trainings of the same models")
     return Rate(_probe() * STACK_EFFICIENCY, "from a 0.1 s matrix product; measured once something is trained")
 
 

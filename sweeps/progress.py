@@ -71,7 +71,8 @@ class Display:
         self._bar.update(self._task, completed=trained, trainings=self._trainings, rate=self._rate)
         if self._bar.disable and time.monotonic() - self._said >= LINE_SECONDS:
             self._said = time.monotonic()
-            self._console.print(self._sentence(), markup=False, soft_wrap=True)
+            percent = self._bar.tasks[0].percentage
+            self._console.print(f"{percent:3.0f} %  {self._sentence()}", markup=False, soft_wrap=True)
 
     def summary(self) -> dict[str, Any]:
         """For machines."""

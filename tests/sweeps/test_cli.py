@@ -275,7 +275,7 @@ class TestResults:
     def test_the_rate_is_that_of_what_was_trained(self, memsweep, trained):
         found = json.loads(memsweep("plan", "small.yaml", "--json").out)
         assert (found["missing"], found["rate_flops_per_second"]) == (0, 1e9)
-        assert found["rate_source"] == "measured on the trainings in this store"
+        assert found["rate_source"] == "measured on this store's trainings of the same models"
 
     def test_export(self, memsweep, trained, tmp_path):
         said = memsweep("export", "small.yaml", "--out", "deep/points.csv")

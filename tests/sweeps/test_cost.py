@@ -63,28 +63,30 @@ def test_a_batch_larger_than_the_data_is_the_data():
 
 class TestRate:
     def test_from_a_product_where_nothing_was_trained(self, store):
-        rate = measured_rate(store)
+        rate = measured_rate(store, {"mlp"})
         assert rate.source == "from a 0.1 s matrix product; measured once something is trained"
         assert rate.flops_per_second > 0
 
-    def test_is_the_median_of_what_was_trained(self, store, make_record):
+    def test_is_that_of_the_same_models_each_training_once(self, store, make_record):
         store.prepare()
         store.append([
-            make_record("a", (1,), flops=1e9, wall_seconds=1.0),
-            make_record("b", (1,), flops=6e9, wall_seconds=2.0),
-            make_record("c", (1,), flops=90e9, wall_seconds=1.0),
+            make_record("a", (1, 2, 3), flops=1e9, wall_seconds=1.0),
+            make_record("b", (1,), flops=8e9, wall_seconds=2.0),
+            make_record("c", (1,), flops=90e9, wall_seconds=1.0, model="convnet"),
         ])  # fmt: skip
-        rate = measured_rate(store)
+        rate = measured_rate(store, {"mlp", "linear"})
         assert rate.flops_per_second == 3e9
-        assert rate.source == "measured on the trainings in this store"
+        assert rate.source == "measured on this store's trainings of the same models"
+        assert measured_rate(store, {"convnet"}).flops_per_second == 90e9
+        assert measured_rate(store, {"resnet"}).source.startswith("from a 0.1 s matrix product")
 
     @pytest.mark.parametrize("unusable", [{}, {"flops": 0.0, "wall_seconds": 1.0}, {"flops": 1.0, "wall_seconds": 0.0}])
     def test_passes_over_what_was_not_timed(self, store, make_record, unusable):
         store.prepare()
         store.append([make_record("a", failed=3, **unusable)])
-        assert measured_rate(store).source.startswith("from a 0.1 s matrix product")
+        assert measured_rate(store, {"mlp"}).source.startswith("from a 0.1 s matrix product")
         store.append([make_record("b", (1,), flops=5e9, wall_seconds=1.0)])
-        assert measured_rate(store).flops_per_second == 5e9
+        assert measured_rate(store, {"mlp"}).flops_per_second == 5e9
 
 
 def test_there_is_memory():
