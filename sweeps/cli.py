@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -18,7 +18,7 @@ from sweeps.errors import MemsweepError
 from sweeps.explain import explain, summary
 from sweeps.grid import Sweep
 from sweeps.plan import Packing, Plan
-from sweeps.store import Contents, Store
+from sweeps.store import Contents, Done, Store
 from sweeps.sweep_file import check_figures, load_sweep, preset_names
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ MaxCohort = Annotated[int, typer.Option("--max-cohort", min=1, metavar="N", help
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="cohorts trained at once; default: one a core")
 ]
+Device = Literal["cpu", "cuda"]
 Seen = Annotated[
     int | None,
     typer.Option("--epoch", min=0, metavar="E", help="draw at this evaluated epoch, not at each point's last"),
@@ -98,7 +99,7 @@ def plan(
 ) -> None:
     """What is done, what would be trained, what folding and packing save, and how long it takes. Trains nothing."""
     place = Store(store)
-    planned = _plan(load_sweep(sweep, settings or []), max_cohort, workers).minus(place.done())
+    planned = _plan(load_sweep(sweep, settings or []), max_cohort, workers).minus(_done(place))
     rate = _rate(planned, place)
     if as_json:
         _print_json(summary(planned, rate))
@@ -117,9 +118,7 @@ def run(
     address: Annotated[
         str | None, typer.Option("--address", metavar="ADDRESS", help="a Ray cluster's address, or auto")
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", metavar="DEVICE", help="cpu, or cuda for one GPU a cohort")
-    ] = "cpu",
+    device: Annotated[Device, typer.Option("--device", help="cuda takes one GPU a cohort")] = "cpu",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="train again what is recorded as failed")
     ] = False,
@@ -136,7 +135,7 @@ def run(
     study = load_sweep(sweep, settings or [])
     check_figures(study)
     everything = _plan(study, max_cohort, 1 if inline else workers)
-    done = place.done()
+    done = _done(place)
     todo = everything.minus(done.without_failed() if retry_failed else done)
     place.prepare()
     said = Console(stderr=True, highlight=False) if as_json else console
@@ -250,6 +249,12 @@ def _plan(study: Sweep, max_cohort: int = Packing.max_cohort, workers: int | Non
     count = workers or len(os.sched_getaffinity(0))
     packing = Packing(count, max_cohort, int(0.6 * available_bytes() / count))
     return Plan.of(study, packing)
+
+
+def _done(store: Store) -> Done:
+    contents = store.read([])
+    _warn_of_damage(contents)
+    return Done.of(contents.table)
 
 
 def _rate(planned: Plan, store: Store) -> Rate:

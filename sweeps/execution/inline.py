@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from lightning_modules.data import sources
+from sweeps.errors import ExecutionError
 from sweeps.execution.protocol import CohortStored, Listener, Progress
 from sweeps.execution.work import train_and_store
 from sweeps.plan import Plan
@@ -14,11 +15,16 @@ from sweeps.store import Store
 
 @dataclass(frozen=True)
 class Inline:
-    """See `protocol.Executor`. `device` is a torch device, such as cpu or cuda."""
+    """See `protocol.Executor`. `device` is cpu or cuda."""
 
     device: str = "cpu"
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
+        if self.device == "cuda":
+            import torch
+
+            if not torch.cuda.is_available():
+                raise ExecutionError("--device cuda: torch finds no GPU here; valid: cpu")
         load = cache(sources.load)
         for index, cohort in enumerate(plan.cohorts):
             first = cohort.members[0].point

@@ -61,9 +61,16 @@ class RayTune:
         workers = plan.packing.workers
         settings = {**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(2 * workers)}
         with _environment(settings), self._connection(workers):
+            self._check_device()
             reasons = self._train(plan, store, listen)
         for index, reason in reasons.items():
             listen(CohortStored(index, store_failure(plan.cohorts[index], store, self.device, reason)))
+
+    def _check_device(self) -> None:
+        import ray
+
+        if self.device == "cuda" and not ray.cluster_resources().get("GPU"):
+            raise ExecutionError("--device cuda: Ray has no GPU here; valid: cpu, or --address of a cluster with GPUs")
 
     def _train(self, plan: Plan, store: Store, listen: Listener) -> dict[int, str]:
         """Run experiments until every cohort is stored, or was lost too often: then why, by its place in the plan.
@@ -96,7 +103,7 @@ class RayTune:
         from ray import tune
         from ray.exceptions import RayError
 
-        resources = {"cpu": 1.0, "gpu": 1.0 if self.device.startswith("cuda") else 0.0}
+        resources = {"cpu": 1.0, "gpu": 1.0 if self.device == "cuda" else 0.0}
         with tempfile.TemporaryDirectory(prefix="memsweep-") as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(tune.with_parameters(_train_trial, inputs=inputs), resources),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sweeps.errors import ExecutionError, StoreError
 from sweeps.execution.inline import Inline
 from sweeps.execution.protocol import CohortStored, Executor, Progress
 from sweeps.execution.ray_tune import RayTune
@@ -115,9 +117,13 @@ def test_a_member_that_diverges_is_recorded_and_its_neighbours_are_not_disturbed
     assert beside["outcome"].to_pylist() == ["finished"] * 8
 
 
-def test_a_store_that_cannot_be_written_ends_the_run(executor, tmp_path):
-    from sweeps.errors import StoreError
+def test_a_gpu_that_is_not_there_is_said_before_anything_is_trained(executor, tmp_path):
+    with pytest.raises(ExecutionError, match=r"--device cuda: .* no GPU"):
+        replace(executor, device="cuda").execute(planned(SWEEP), Store(tmp_path / "store"), lambda event: None)
+    assert not (tmp_path / "store").exists()
 
+
+def test_a_store_that_cannot_be_written_ends_the_run(executor, tmp_path):
     (tmp_path / "store").write_text("a file where the store should be")
     with pytest.raises(StoreError, match="cannot be written"):
         executor.execute(planned(SWEEP), Store(tmp_path / "store"), lambda event: None)

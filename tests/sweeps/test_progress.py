@@ -95,3 +95,12 @@ def test_the_bar_counts_epochs_of_members_while_they_train():
         display.listen(CohortStored(0, ()))
         assert task.completed == 24
         assert task.fields["trainings"] == 2
+
+
+def test_without_a_terminal_a_line_says_how_far_the_work_is(monkeypatch):
+    monkeypatch.setattr("sweeps.progress.LINE_SECONDS", 0.0)
+    display = Display(PLAN, console())
+    with display:
+        display.listen(Progress(0, PLAN.cohorts[0].epochs))
+    share = PLAN.cohorts[0].epochs * len(PLAN.cohorts[0].members) / sum(c.epochs * len(c.members) for c in PLAN.cohorts)
+    assert told(display)[0].startswith(f"{100 * share:3.0f} %  trained 0 of 3 trainings")
