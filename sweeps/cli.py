@@ -240,7 +240,9 @@ def write_report(
     check_figures(study)
     planned, contents = Plan.of(study), place.read()
     _warn_of_damage(contents)
-    paths = draw_report(study, planned, contents, out or Path("report") / study.name)
+    paths, left_out = draw_report(study, planned, contents, out or Path("report") / study.name)
+    for why in left_out:
+        errors.print(f"warning: {why}", markup=False, soft_wrap=True)
     shown = "\n".join(str(path) for path in paths if path.suffix in (".png", ".html"))
     console.print(shown, markup=False, soft_wrap=True)
 

@@ -84,14 +84,14 @@ class Sweep:
             names = tuple(grid)
             for values in itertools.product(*grid.values()):
                 point = base.with_(**dict(zip(names, values, strict=True)))
-                if self.exclude and any(_matches(point, rule) for rule in self.exclude):
-                    continue
-                if problem := contradiction(point):
-                    raise SweepError(self.source, *problem)
                 key = point.data, point.complexity
                 if key not in known:
                     known[key] = _data(self.source, *key)
-                point = _with_data(self.source, point, *known[key])
+                facts, digest = known[key]
+                point = point.with_(dataset_size=point.dataset_size or facts.train_size, data_digest=digest)
+                if self.exclude and any(_matches(point, rule) for rule in self.exclude):
+                    continue
+                _check(self.source, point, facts)
                 seen.setdefault(point.canonical(), point)
         if not seen:
             raise SweepError(self.source, "exclude", "leaves no point of the grid")
@@ -134,13 +134,14 @@ def _data(source: str, name: str, complexity: int) -> tuple[Facts, str]:
         raise SweepError(source, error.field, str(error)) from None
 
 
-def _with_data(source: str, point: Point, facts: Facts, digest: str) -> Point:
-    """Fill in what only the data knows (its size, its digest) and refuse what it cannot give."""
+def _check(source: str, point: Point, facts: Facts) -> None:
+    """Refuse fields that contradict each other, and what the data cannot give."""
+    if problem := contradiction(point):
+        raise SweepError(source, *problem)
     try:
         applicability.check_applicable(vars(point), facts.shape)
     except InputError as error:
         raise SweepError(source, error.field, str(error)) from None
-    size = point.dataset_size
-    if size is not None and size > facts.train_size:
-        raise SweepError(source, "dataset_size", f"given {size}; {point.data} has {facts.train_size} training examples")
-    return point.with_(dataset_size=size or facts.train_size, data_digest=digest)
+    if point.dataset_size and point.dataset_size > facts.train_size:
+        given = f"given {point.dataset_size}; {point.data} has {facts.train_size} training examples"
+        raise SweepError(source, "dataset_size", given)

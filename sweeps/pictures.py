@@ -8,6 +8,8 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.errors import AnalysisError
+from analysis.frames import select
 from analysis.heatmaps import Annotate, heatmap
 from analysis.report import write_report
 from analysis.style import check_suffix, save_figure
@@ -51,8 +53,12 @@ def draw_heatmap(
         raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 
 
-def draw_report(sweep: Sweep, plan: Plan, contents: Contents, out: Path) -> list[Path]:
-    """The study's figures and page; the paths written, the page first. Raises as `draw_heatmap` does."""
+def draw_report(sweep: Sweep, plan: Plan, contents: Contents, out: Path) -> tuple[list[Path], list[str]]:
+    """The study's figures and page: the paths written, the page first, and why a figure was left out.
+
+    A figure is left out where it holds a field at a value that the grid, as it was changed by --set, does not have.
+    Raises as `draw_heatmap` does.
+    """
     description: dict[str, Any] = {
         "name": sweep.name,
         "question": sweep.question,
@@ -63,8 +69,15 @@ def draw_report(sweep: Sweep, plan: Plan, contents: Contents, out: Path) -> list
         "chance": _chance(plan),
     }
     points, curves = points_table(plan, contents).to_pandas(), curves_table(plan, contents).to_pandas()
+    figures, left_out = [], []
+    for index, figure in enumerate(sweep.figures):
+        try:
+            select(points, figure.get("where") or {})
+            figures.append(figure)
+        except AnalysisError as error:
+            left_out.append(f"figures[{index}] is left out: where: {error}")
     try:
-        return write_report(points, curves, description, sweep.figures, out)
+        return write_report(points, curves, description, figures, out), left_out
     except OSError as error:
         raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 

@@ -305,6 +305,14 @@ class TestResults:
         assert paths[0].endswith(".html")
         assert paths[0].startswith("report/small/")
 
+    def test_a_figure_at_a_value_that_set_took_away_is_left_out_and_said(self, memsweep, trained, tmp_path):
+        figures = "figures: [{kind: curves, where: {label_noise: 0.5}}, {kind: lines, x: epochs, y: test_loss}]\n"
+        (tmp_path / "held.yaml").write_text(SWEEP.partition("figures")[0] + figures)
+        said = memsweep("report", "held.yaml", "--set", "label_noise=0", "--set", "seed=0")
+        assert said.code == 0
+        assert said.err == "warning: figures[0] is left out: where: label_noise: given 0.5; valid are 0\n"
+        assert len([path for path in said.out.splitlines() if path.endswith(".png")]) == 1
+
 
 PROGRAM = """
 import json, sys
