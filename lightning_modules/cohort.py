@@ -17,11 +17,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import functional_call, vmap
 
 from lightning_modules.data.augmentation import Augmenter
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.dropout import DropoutMasks, mask_shapes, replace_dropout
+from lightning_modules.errors import ModelError
 from lightning_modules.metrics import cross_entropy, evaluate
 from lightning_modules.models import build
 from lightning_modules.optimizers import OPTIMIZERS, learning_rates
@@ -65,17 +66,22 @@ class CohortModule(pl.LightningModule):
             replace_dropout(build_member(member, data.dataset.shape, self._classes), drops).to(device, dtype)
             for member in members
         ]
-        stacked, buffers = stack_module_state(networks)
-        self.parameters_per_member = sum(parameter[0].numel() for parameter in stacked.values())
-        self.stacked = nn.ParameterDict({_key(name): nn.Parameter(value.detach()) for name, value in stacked.items()})
-        self._by_name = {name: self.stacked[_key(name)] for name in stacked}
-        self._buffers_stacked = {name: value for name, value in buffers.items() if not name.endswith(".keep")}
+        stacked = _stacked(networks)
+        trained = {name for name, parameter in networks[0].named_parameters() if parameter.requires_grad}
+        self.parameters_per_member = sum(stacked[name][0].numel() for name in trained)
+        self.stacked = nn.ParameterDict(
+            {_key(name): nn.Parameter(stacked[name]) for name in stacked if name in trained}
+        )
+        self._by_name = {name: self.stacked[_key(name)] for name in stacked if name in trained}
+        self._constants = {name: value for name, value in stacked.items() if name not in trained}
+        """Buffers, such as BatchNorm's, and frozen parameters."""
+        shapes = mask_shapes(networks[0], inputs[:1])
         # The skeleton says how numbers are combined; its own are never read, so it has none, except where modules share
         # a parameter, which a move to "meta" would part. Kept out of this module's own children.
         self._tied = len([*networks[0].parameters()]) < len([*networks[0].named_parameters(remove_duplicate=False)])
         skeleton = copy.deepcopy(networks[0])
         self._skeleton = (skeleton if self._tied else skeleton.to("meta"),)
-        self._masks = DropoutMasks(members, mask_shapes(networks[0], inputs[:1]), device, dtype)
+        self._masks = DropoutMasks(members, shapes, device, dtype)
         self._augmenter = Augmenter(members, data.dataset.shape, device, dtype)
         self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in members]
         self._rates = np.empty((len(members), 0))
@@ -84,7 +90,7 @@ class CohortModule(pl.LightningModule):
     def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
         """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers (BatchNorm's) are updated."""
         skeleton = self._skeleton[0].train(self.training)
-        state = {**self._by_name, **self._buffers_stacked, **(masks or {})}
+        state = {**self._by_name, **self._constants, **(masks or {})}
 
         def one(state: dict[str, Tensor], x: Tensor) -> Any:
             return functional_call(skeleton, state, (x,), tie_weights=self._tied)
@@ -130,8 +136,8 @@ class CohortModule(pl.LightningModule):
 
     def _note_diverged(self, epoch: int) -> None:
         finite = self._losses <= LOSS_BOUND * math.log(max(2, self._classes))  # False for NaN
-        for parameter in self.stacked.values():
-            finite &= parameter.detach().flatten(1).isfinite().all(1)
+        for values in (*self.stacked.values(), *self._constants.values()):
+            finite &= values.detach().view(len(finite), -1).isfinite().all(1)
         for k, fine in enumerate(finite.tolist()):
             if not fine and self.diverged[k] is None:
                 self.diverged[k] = epoch
@@ -157,6 +163,18 @@ def build_member(member: Settings, shape: tuple[int, ...], classes: int) -> nn.M
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(member.seed, "init"))
         return build(member.model, shape, classes, member.width, member.depth)
+
+
+def _stacked(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """Parameters and buffers by name, each [K, ...]. (torch's own asks for one class, which a function of the user's
+    that defines its class inside does not give.)"""
+    states = [{**dict(n.named_parameters()), **dict(n.named_buffers())} for n in networks]
+    shapes = [{name: value.shape for name, value in state.items()} for state in states]
+    if any(each != shapes[0] for each in shapes):
+        raise ModelError(
+            "model", "makes networks of different parameters at equal settings; it must depend on them alone"
+        )
+    return {name: torch.stack([state[name].detach() for state in states]) for name in states[0]}
 
 
 def _key(name: str) -> str:

@@ -21,53 +21,62 @@ _LEVELS = 2**16
 
 
 class MaskedDropout(nn.Module):
-    """Multiplies by `keep`, which the cohort hands in at every training step; the identity in evaluation."""
+    """Multiplies by masks that the cohort hands in at every training step; the identity in evaluation.
 
-    keep: Tensor
+    A network may use one dropout module several times in a forward pass: each use has a buffer of its own, `keep0`,
+    `keep1`, ..., taken in turn.
+    """
 
     def __init__(self, whole_channels: bool) -> None:
         super().__init__()
         self.whole_channels = whole_channels
-        self.register_buffer("keep", torch.ones(()), persistent=False)
+        self.shapes: list[tuple[int, ...]] = []
+        """Of each use's mask for one example."""
+        self._turn = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.keep if self.training else x
+        if not self.training:
+            return x
+        keep: Tensor = getattr(self, f"keep{self._turn}")
+        self._turn = (self._turn + 1) % len(self.shapes)
+        return x * keep
+
+    def note(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """A hook that learns of one use."""
+        shape = tuple(inputs[0].shape[1:])
+        self.register_buffer(f"keep{len(self.shapes)}", torch.ones(()), persistent=False)
+        self.shapes.append((shape[0], *(1,) * (len(shape) - 1)) if self.whole_channels else shape)
 
 
 def replace_dropout(network: nn.Module, masked: bool) -> nn.Module:
     """The network, its dropout modules replaced in place: by masked ones, or by nothing where no member drops any."""
-    for name, module in list(network.named_modules()):
+    replaced: dict[nn.Module, nn.Module] = {}
+    for name, module in list(network.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
             parent, _, child = name.rpartition(".")
-            whole_channels = isinstance(module, _WHOLE_CHANNELS)
-            setattr(network.get_submodule(parent), child, MaskedDropout(whole_channels) if masked else nn.Identity())
+            new = MaskedDropout(isinstance(module, _WHOLE_CHANNELS)) if masked else nn.Identity()
+            setattr(network.get_submodule(parent), child, replaced.setdefault(module, new))
     return network
 
 
 def mask_shapes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...]]:
-    """The shape of each mask for one example, found by running the network once on `example` [1, *shape]."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    hooks = []
-    for name, module in network.named_modules():
-        if isinstance(module, MaskedDropout):
+    """The name and shape of each mask for one example, found by running the network once on `example` [1, *shape].
 
-            def note(module: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
-                shape = tuple(inputs[0].shape[1:])
-                whole = isinstance(module, MaskedDropout) and module.whole_channels
-                shapes[name] = (shape[0], *(1,) * (len(shape) - 1)) if whole else shape
-
-            hooks.append(module.register_forward_pre_hook(note))
+    Gives the network's masked dropouts a buffer for each use.
+    """
+    masked = {name: module for name, module in network.named_modules() if isinstance(module, MaskedDropout)}
+    hooks = [module.register_forward_pre_hook(module.note) for module in masked.values()]
     was_training = network.training
     with torch.no_grad():
         network.eval()(example)
     network.train(was_training)
     for hook in hooks:
         hook.remove()
-    return shapes
+    return {f"{name}.keep{i}": shape for name, module in masked.items() for i, shape in enumerate(module.shapes)}
 
 
 class DropoutMasks:
-    """Draws the masks of a step: {"<module>.keep": [K, batch, *mask shape]}."""
+    """Draws the masks of a step: {name: [K, batch, *shape]}, for the names and shapes of `mask_shapes`."""
 
     def __init__(
         self, members: Sequence[Settings], shapes: dict[str, tuple[int, ...]], device: torch.device, dtype: torch.dtype
@@ -78,12 +87,10 @@ class DropoutMasks:
         kinds = list(dict.fromkeys((member.seed, member.dropout) for member in members))
         self._kind = torch.tensor([kinds.index((member.seed, member.dropout)) for member in members], device=device)
         self._generators = [torch_generator(seed, "dropout", device) if rate else None for seed, rate in kinds]
-        rates = torch.tensor([rate for _, rate in kinds], dtype=torch.float64)
+        levels = torch.tensor([rate * _LEVELS for _, rate in kinds], dtype=torch.float64).round().clamp(max=_LEVELS - 1)
         # Below the threshold is dropped; a member without dropout has the lowest one, which nothing is below.
-        self._threshold = (
-            (rates * _LEVELS).round().clamp(max=_LEVELS - 1).sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
-        )
-        self._gain = (1 / (1 - rates)).to(dtype).to(device)[:, None]
+        self._threshold = levels.sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
+        self._gain = (_LEVELS / (_LEVELS - levels)).to(dtype).to(device)[:, None]
 
     def draw(self, batch: int) -> dict[str, Tensor]:
         sizes = {name: batch * torch.Size(shape).numel() for name, shape in self._shapes.items()}
@@ -99,6 +106,6 @@ class DropoutMasks:
         masks, start = {}, 0
         for name, size in sizes.items():
             mine = kept[:, start : start + size].index_select(0, self._kind)
-            masks[f"{name}.keep"] = mine.unflatten(1, (batch, *self._shapes[name]))
+            masks[name] = mine.unflatten(1, (batch, *self._shapes[name]))
             start += size
         return masks

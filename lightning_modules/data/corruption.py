@@ -5,7 +5,7 @@ it. So
 - the examples corrupted at fraction 0.2 are among those corrupted at 0.4, with the same wrong labels or inputs;
 - an example has the same wrong label and the same wrong input in every subset that it is in;
 - a subset of n examples is a prefix of the subset of 2 n.
-Exactly how many are corrupted is `corrupted_count` of the subset at hand. (Fixing a threshold on the draw instead
+Exactly how many are corrupted is `rounded_share` of the subset at hand. (Fixing a threshold on the draw instead
 would make the corrupted of n a subset of the corrupted of 2 n as well, but leave their number to chance.)
 
 Use: `order = subset_order(labels, g)[:n]`, then `corrupt_labels(labels[order], draws.of(order), ...)`.
@@ -59,15 +59,15 @@ def subset_order(labels: Ints, generator: Generator) -> Ints:
     return order
 
 
-def corrupted_count(fraction: float, total: int) -> int:
+def rounded_share(fraction: float, total: int) -> int:
     """q n to the nearest whole number, halves upwards, with q the decimal number that the fraction is written as."""
     return int((Decimal(repr(float(fraction))) * total).to_integral_value(ROUND_HALF_UP))
 
 
 def corrupted_mask(rank: NDArray[np.float64], fraction: float) -> Mask:
-    """True for the `corrupted_count` examples of lowest rank: bool [n]."""
+    """True for the `rounded_share` examples of lowest rank: bool [n]."""
     mask = np.zeros(len(rank), dtype=np.bool_)
-    mask[np.argsort(rank, kind="stable")[: corrupted_count(fraction, len(rank))]] = True
+    mask[np.argsort(rank, kind="stable")[: rounded_share(fraction, len(rank))]] = True
     return mask
 
 
@@ -106,7 +106,7 @@ with probability q (C-1)/C); any wrong class (Nakkiran 2019: wrong with probabil
 
 
 def corrupt_labels(labels: Ints, draws: LabelDraws, fraction: float, kind: str, classes: int) -> Ints:
-    """A new array in which the `corrupted_count` examples of lowest rank have another label. int64 [n].
+    """A new array in which the `rounded_share` examples of lowest rank have another label. int64 [n].
 
     Raises DataError for a fraction outside 0..1, an unknown kind, or a wrong class asked for where there is one class.
     """
@@ -196,7 +196,7 @@ Arpit 2017's randX), or its pixels permuted, alike for all or each by its own pe
 
 
 def corrupt_inputs(inputs: Floats, draws: InputDraws, fraction: float, kind: str) -> Floats:
-    """A new array in which the `corrupted_count` examples of lowest rank are replaced; float32 [n, *shape].
+    """A new array in which the `rounded_share` examples of lowest rank are replaced; float32 [n, *shape].
 
     A pixel is a position: of an image (channels, height, width) or a signal (channels, length) the channels stay
     together; of a vector each number is one. Where nothing is corrupted the result is `inputs` itself. About 70 µs an

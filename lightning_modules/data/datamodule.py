@@ -63,7 +63,7 @@ class CohortData(pl.LightningDataModule):
         first = members[0]
         self.batch_size = first.batch_size
         size = first.dataset_size or len(dataset.train_labels)
-        held_out = int(first.validation_fraction * size)
+        held_out = corruption.rounded_share(first.validation_fraction, size)
         seeds = {seed: _Chance(dataset, seed) for seed in {member.seed for member in members}}
         tensors = _examples(dataset, members, [seeds[member.seed] for member in members], size, device, dtype)
         self.train = _part(tensors, 0, size - held_out)

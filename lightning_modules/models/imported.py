@@ -139,5 +139,5 @@ def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | N
             f"{family.name} maps {batch} examples of shape {shape} to {tuple(out.shape)}; "
             f"it must give ({batch}, {classes})",
         )
-    parameters = sum(tensor.numel() for tensor in module.parameters())
+    parameters = sum(tensor.numel() for tensor in module.parameters() if tensor.requires_grad)
     return Size((classes,), parameters, counter.get_total_flops() // batch, sum(kept.values()) // batch)

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lightning_modules.cohort import build_member
+from lightning_modules.cohort import CohortModule, build_member
 from lightning_modules.data import corruption, sources
+from lightning_modules.data.datamodule import CohortData
+from lightning_modules.errors import ModelError
 from lightning_modules.streams import numpy_generator, torch_generator
 from lightning_modules.training import train_cohort
 from sweeps.spec import Point
@@ -135,6 +137,42 @@ def test_a_divergent_member_ends_and_says_when():
     assert wild.diverged is not None
     assert all(epoch < wild.diverged for epoch, _ in wild.rows)
     assert calm == train_cohort([BASE], DIGITS, [[1, 2, 3]]).members[0]
+
+
+def test_frozen_parameters_stay_and_are_not_counted(monkeypatch):
+    def frozen(*arguments):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+        for parameter in network[1].parameters():
+            parameter.requires_grad_(False)
+        return network
+
+    monkeypatch.setattr("lightning_modules.cohort.build", frozen)
+    data = CohortData([BASE], DIGITS, torch.device("cpu"), torch.float64)
+    module = CohortModule([BASE], data, [[1]])
+    assert module.parameters_per_member == 650
+    assert sorted(module.stacked) == ["3/bias", "3/weight"]
+    (_, before), (_, after) = train_cohort([BASE], DIGITS, [[0, 3]]).members[0].rows
+    assert after["train_loss"] < before["train_loss"]
+
+
+def test_a_class_defined_inside_the_users_function_is_stacked(monkeypatch):
+    def make(*arguments):
+        class Local(nn.Linear):
+            def forward(self, x):
+                return super().forward(x.flatten(1))
+
+        return Local(64, 10)
+
+    monkeypatch.setattr("lightning_modules.cohort.build", make)
+    members = [BASE, BASE.with_(seed=1)]
+    assert train_cohort(members, DIGITS, [[3]] * 2).members[1] == train_cohort(members[1:], DIGITS, [[3]]).members[0]
+
+
+def test_networks_of_different_shapes_at_equal_settings_are_refused(monkeypatch):
+    sizes = iter([3, 4])
+    monkeypatch.setattr("lightning_modules.cohort.build", lambda *arguments: nn.Linear(64, next(sizes)))
+    with pytest.raises(ModelError, match="different parameters"):
+        train_cohort([BASE, BASE.with_(seed=1)], DIGITS, [[1]] * 2)
 
 
 def test_a_network_whose_layers_share_a_parameter_trains(monkeypatch):

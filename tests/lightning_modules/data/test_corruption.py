@@ -16,10 +16,10 @@ from lightning_modules.data.corruption import (
     LabelDraws,
     corrupt_inputs,
     corrupt_labels,
-    corrupted_count,
     corrupted_mask,
     input_draws,
     label_draws,
+    rounded_share,
     subset_order,
 )
 from lightning_modules.errors import DataError
@@ -77,22 +77,22 @@ class TestCorruptedCount:
         [(0.29, 100, 29), (0.57, 100, 57), (0.1, 30, 3), (0.7, 10, 7), (0.15, 4000, 600), (0.5, 3, 2), (0.4, 3, 1)],
     )
     def test_hand_cases(self, fraction, total, count):
-        assert corrupted_count(fraction, total) == count
+        assert rounded_share(fraction, total) == count
 
     @given(st.integers(0, 10**4), st.integers(0, 10**6))
     def test_is_the_decimal_product_rounded_half_up(self, thousandths, total):
         exact = Fraction(thousandths, 10**4) * total
-        assert corrupted_count(thousandths / 10**4, total) == (exact + Fraction(1, 2)) // 1
+        assert rounded_share(thousandths / 10**4, total) == (exact + Fraction(1, 2)) // 1
 
     @given(st.floats(0, 1), st.integers(0, 1000))
     def test_any_float_gives_a_count_within_the_total(self, fraction, total):
-        assert 0 <= corrupted_count(fraction, total) <= total
+        assert 0 <= rounded_share(fraction, total) <= total
 
     @given(st.lists(st.floats(0, 1), max_size=50, unique=True), fractions)
     def test_the_mask_takes_the_lowest_ranks(self, ranks, fraction):
         rank = np.array(ranks)
         mask = corrupted_mask(rank, fraction)
-        assert mask.sum() == corrupted_count(fraction, len(rank))
+        assert mask.sum() == rounded_share(fraction, len(rank))
         assert rank[mask].max(initial=0) <= rank[~mask].min(initial=1)
 
 
@@ -110,7 +110,7 @@ class TestLabels:
     @given(label_arrays, seeds, fractions, st.sampled_from(["symmetric", "pair"]))
     def test_wrong_kinds_corrupt_exactly_the_count(self, labels, seed, fraction, kind):
         given_labels = corrupt_labels(labels, draws_for(labels, seed), fraction, kind, CLASSES)
-        assert (given_labels != labels).sum() == corrupted_count(fraction, len(labels))
+        assert (given_labels != labels).sum() == rounded_share(fraction, len(labels))
         assert given_labels.min() >= 0
         assert given_labels.max() < CLASSES
 
@@ -208,7 +208,7 @@ class TestInputs:
         less, more, all_ = (corrupt_inputs(inputs, draws, q, kind) for q in (low, high, 1.0))
         for q, result in ((low, less), (high, more)):
             mask = corrupted_mask(draws.rank, q)
-            assert mask.sum() == corrupted_count(q, count)
+            assert mask.sum() == rounded_share(q, count)
             assert np.array_equal(result[mask], all_[mask])
             assert np.array_equal(result[~mask], inputs[~mask])
         assert np.array_equal(inputs, before)
