@@ -60,8 +60,13 @@ def evaluate(forward: Callable[[Tensor], Tensor], data: CohortData, classes: int
     ]
 
 
+def chunk_size(examples: Examples) -> int:
+    """How many examples of a member are evaluated at once."""
+    return max(1, min(CHUNK_EXAMPLES, CHUNK_FLOATS // math.prod(examples.inputs.shape[1:])))
+
+
 def _predict(forward: Callable[[Tensor], Tensor], examples: Examples) -> _Predictions:
-    chunk = max(1, min(CHUNK_EXAMPLES, CHUNK_FLOATS // math.prod(examples.inputs.shape[1:])))
+    chunk = chunk_size(examples)
     losses, predicted = [], []
     for start in range(0, examples.size, chunk):
         stop = min(start + chunk, examples.size)

@@ -17,6 +17,7 @@ import torch
 from lightning_modules.cohort import CohortModule, build_member
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.data.sources import Dataset
+from lightning_modules.metrics import chunk_size
 from lightning_modules.settings import Settings
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -70,8 +71,10 @@ def train_cohort(
     start, count = time.perf_counter(), len(members)
     place = torch.device(device)
     with _quiet():
-        members, evaluated = _with_company(members, evaluated, dataset, place)
         data = CohortData(members, dataset, place, DTYPES[members[0].precision])
+        if count == 1 and place.type == "cpu" and _rounds_differently_alone(data):
+            members, evaluated = [*members, *members], [*evaluated, ()]
+            data = CohortData(members, dataset, place, DTYPES[members[0].precision])
         module = CohortModule(members, data, evaluated, on_epoch)
         module.measure(0)
         if members[0].epochs:
@@ -110,21 +113,22 @@ def _fit(trainer: pl.Trainer, module: CohortModule, data: CohortData) -> None:
         raise KeyboardInterrupt from end
 
 
-def _with_company(
-    members: Sequence[Settings], evaluated: Sequence[Sequence[int]], dataset: Dataset, device: torch.device
-) -> tuple[Sequence[Settings], Sequence[Sequence[int]]]:
-    """The same members, but a lone convolutional network in float32 on a CPU beside a copy of itself.
+def _rounds_differently_alone(data: CohortData) -> bool:
+    """Whether a lone member on a CPU would get other last bits than it gets in a stack.
 
-    oneDNN has one kernel for a plain convolution and another for a grouped one, which a stack of two or more is; they
-    round differently (2e-8 a product). A copy costs as much again, and buys the bits of any larger cohort.
+    oneDNN has one float32 kernel for a plain convolution and another for a grouped one, which a stack is (2e-8 a
+    product). And where one member meets a batch of one example, torch turns its products of matrices into products with
+    a vector (1e-16 in float64). Such a member trains beside a copy of itself: that costs as much again, and buys the
+    bits of any larger cohort.
     """
-    first = members[0]
-    if len(members) > 1 or first.precision != "float32" or device.type != "cpu":
-        return members, evaluated
-    network = build_member(first, dataset.shape, dataset.classes)
-    if not any(isinstance(module, torch.nn.modules.conv._ConvNd) for module in network.modules()):
-        return members, evaluated
-    return [first, first], [evaluated[0], []]
+    member, train = data.members[0], data.train
+    batches = [(train.size, data.batch_size)]
+    batches += [(part.size, chunk_size(part)) for part in (train, data.validation, data.test) if part is not None]
+    if any(size == 1 or step == 1 or size % step == 1 for size, step in batches):
+        return True
+    network = build_member(member, data.dataset.shape, data.dataset.classes)
+    convolves = any(isinstance(module, torch.nn.modules.conv._ConvNd) for module in network.modules())
+    return member.precision == "float32" and convolves
 
 
 @contextmanager

@@ -99,6 +99,30 @@ def test_a_member_of_a_stack_equals_a_plain_training_with_torchs_optimizer(name)
     assert after["train_loss"] < before["train_loss"] - 0.01, "nothing was learned, so nothing was compared"
 
 
+FAMILIES = {
+    "linear": {"width": None, "depth": None},
+    "mlp": {},
+    "residual_mlp": {},
+    "convnet": {"width": 3},
+    "resnet": {"width": 2, "depth": 1},
+    "transformer": {"width": 8, "depth": 1},
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("model", FAMILIES)
+@pytest.mark.parametrize(("size", "batch", "held_out"), [(41, 20, 0.0), (12, 1, 0.0), (40, 20, 0.025), (64, 20, 0.0)])
+def test_a_member_alone_has_the_bits_that_it_has_in_a_stack(model, precision, size, batch, held_out):
+    """Batches of one example, in training and in evaluation, are where a lone member meets other kernels."""
+    fields = {"width": 7, "depth": 2, **FAMILIES[model], "model": model, "precision": precision, "dropout": 0.2}
+    point = Point(data="digits", dataset_size=size, batch_size=batch, validation_fraction=held_out, epochs=2, **fields)
+    members = [point.with_(seed=seed) for seed in range(3)]
+    stacked = train_cohort(members, DIGITS, [[1, 2]] * 3).members
+    for member, expected in zip(members, stacked, strict=True):
+        assert train_cohort([member], DIGITS, [[1, 2]]).members == (expected,)
+    assert train_cohort(members[1:], DIGITS, [[1, 2]] * 2).members == stacked[1:]
+
+
 def test_when_it_is_measured_changes_no_number():
     often, once = train_cohort([BASE], DIGITS, [[0, 1, 2, 3]]), train_cohort([BASE], DIGITS, [[3]])
     assert [epoch for epoch, _ in often.members[0].rows] == [0, 1, 2, 3]
