@@ -18,13 +18,18 @@ REASON_LENGTH = 4000
 def train_and_store(
     cohort: Cohort, dataset: Dataset, store: Store, device: str, on_epoch: Callable[[int], None]
 ) -> tuple[Failure, ...]:
-    """Train, append one part, and say which members did not finish.
+    """Train, append a part, and say which members did not finish.
 
-    Raises StoreError; whatever the training raises becomes a record.
+    A cohort that raises is trained again as two halves, and so on, so that only a member that raises by itself is
+    recorded as failed: what becomes of a member does not depend on who is beside it. Raises StoreError alone.
     """
     try:
         records = _train(cohort, dataset, device, on_epoch)
     except Exception as error:
+        middle = len(cohort.members) // 2
+        if middle:
+            halves = Cohort(cohort.members[:middle]), Cohort(cohort.members[middle:])
+            return tuple(f for half in halves for f in train_and_store(half, dataset, store, device, on_epoch))
         return store_failure(cohort, store, device, f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
     return _store(records, store)
 
