@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -55,6 +57,9 @@ Seen = Annotated[
 def main() -> None:
     """The program. Bad input is one message on standard error and exit code 2."""
     sys.path.append(os.getcwd())  # where a data set or model of the user's own lies; last, so that it shadows nothing
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × is no reason to end
     try:
         app(standalone_mode=True)  # which makes an exit of 130 of a KeyboardInterrupt
     except (MemsweepError, InputError) as error:
@@ -137,7 +142,6 @@ def run(
     everything = _plan(study, max_cohort, 1 if inline else workers)
     done = _done(place)
     todo = everything.minus(done.without_failed() if retry_failed else done)
-    place.prepare()
     said = Console(stderr=True, highlight=False) if as_json else console
     said.print(explain(todo, _rate(todo, place)), markup=False, soft_wrap=True)
     try:
@@ -166,7 +170,11 @@ def status(sweep: SweepName, store: StoreUri = "results", settings: Settings = N
     if as_json:
         _print_json(found)
     else:
-        console.print(describe(found), markup=False, soft_wrap=True)
+        options = [word for setting in settings or [] for word in ("--set", setting)]
+        if store != "results":
+            options += ["--store", store]
+        command = shlex.join(["memsweep", "run", sweep, *options])
+        console.print(describe(found, command), markup=False, soft_wrap=True)
 
 
 @app.command()

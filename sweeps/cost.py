@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
@@ -87,5 +87,5 @@ def _probe() -> float:
 
 
 def available_bytes() -> int:
-    """Memory that is free now on this machine."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Memory that is available now on this machine, the page cache included."""
+    return int(psutil.virtual_memory().available)

@@ -32,10 +32,12 @@ def modules(root: Path, package: str) -> Iterator[tuple[str, ast.Module]]:
         yield path.relative_to(root).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imported(tree: ast.AST) -> set[str]:
-    """Top-level names of all that is imported anywhere in a module, but for type checkers alone."""
+def imported(tree: ast.AST, at_once: bool = False) -> set[str]:
+    """Top-level names of what a module imports anywhere, or at once as it is imported; not for type checkers alone."""
     names: set[str] = set()
     for node in ast.iter_child_nodes(tree):
+        if at_once and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
         if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             continue
         if isinstance(node, ast.Import):
@@ -43,14 +45,8 @@ def imported(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             names.add(node.module.partition(".")[0])
         else:
-            names |= imported(node)
+            names |= imported(node, at_once)
     return names
-
-
-def imported_at_once(tree: ast.Module) -> set[str]:
-    """The same, but only of what runs when the module is imported."""
-    kept = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return imported(ast.Module(kept, []))
 
 
 def violations(root: Path) -> list[str]:
@@ -63,7 +59,7 @@ def violations(root: Path) -> list[str]:
             if name in imported(tree) and path != only:
                 found.append(f"{path} imports {name}")
         if path != ONLY_IN["ray"]:
-            found += [f"{path} imports {name} at once" for name in sorted(imported_at_once(tree) & HEAVY)]
+            found += [f"{path} imports {name} at once" for name in sorted(imported(tree, at_once=True) & HEAVY)]
     return found
 
 
@@ -99,7 +95,9 @@ def test_every_package_has_modules_to_check():
         ("lightning_modules/a.py", "class A:\n    import sweeps as s", "lightning_modules/a.py imports sweeps"),
         ("sweeps/a.py", "def f():\n    import ray.tune", "sweeps/a.py imports ray"),
         ("sweeps/a.py", "try:\n    import torch\nexcept ImportError: pass", "sweeps/a.py imports torch at once"),
+        ("sweeps/a.py", "class A:\n    import torch", "sweeps/a.py imports torch at once"),
         ("sweeps/a.py", "def f():\n    import torch", None),
+        ("sweeps/a.py", "class A:\n    def f(self):\n        import torch", None),
         ("sweeps/execution/ray_tune.py", "import ray", None),
         ("sweeps/a.py", "from . import ray, torch", None),
         ("lightning_modules/a.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import ray", None),

@@ -25,6 +25,7 @@ class Inline:
 
             if not torch.cuda.is_available():
                 raise ExecutionError("--device cuda: torch finds no GPU here; valid: cpu")
+        store.prepare()
         load = cache(sources.load)
         for index, cohort in enumerate(plan.cohorts):
             first = cohort.members[0].point

@@ -42,8 +42,10 @@ class Executor(Protocol):
     """Trains every cohort of a plan and sees each one's records into the store.
 
     Contract, tested on every executor by one suite:
+    - what cannot work at all (no Ray, no GPU, a store out of reach) is raised before the store is made;
     - when `execute` returns, the store holds a record of every trajectory of the plan, be it of a failure;
-    - a cohort is stored as soon as it is trained, whole; an interruption at any moment loses only cohorts in flight;
+    - a cohort is stored as soon as it is trained, whole (one that raises: in the pieces that train); an interruption
+      at any moment loses only cohorts in flight;
     - the records do not depend on the executor, the packing, or the order in which cohorts are trained;
     - the listener hears in this process, from one thread, of progress and exactly once of each stored cohort;
     - a training that raises is a record with outcome `failed`; only what concerns the whole run is raised: StoreError,

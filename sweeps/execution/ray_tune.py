@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
 
+import lightning_modules  # noqa: F401 (where it lies is compared with where workers would find it)
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError, StoreError
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
@@ -61,14 +65,27 @@ class RayTune:
         workers = plan.packing.workers
         settings = {**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(2 * workers)}
         with _environment(settings), self._connection(workers):
-            self._check_device()
+            self._check(store)
+            store.prepare()
             reasons = self._train(plan, store, listen)
         for index, reason in reasons.items():
             listen(CohortStored(index, store_failure(plan.cohorts[index], store, self.device, reason)))
 
-    def _check_device(self) -> None:
+    def _check(self, store: Store) -> None:
+        """Refuse, before anything is written, what workers could not do."""
         import ray
 
+        for name, place in _taken_by_workers().items():
+            raise ExecutionError(
+                f"package {name!r}: Ray's workers would take it from {place}, which is not memsweep's; "
+                "run from another folder, or with --inline"
+            )
+        hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+        if store.is_local and hosts != {socket.gethostname()}:
+            raise ExecutionError(
+                f"--store {store.uri}: a folder of this machine, but workers on {', '.join(sorted(hosts))} would write "
+                "to folders of theirs; valid with nodes elsewhere: s3://BUCKET/PATH"
+            )
         if self.device == "cuda" and not ray.cluster_resources().get("GPU"):
             raise ExecutionError("--device cuda: Ray has no GPU here; valid: cpu, or --address of a cluster with GPUs")
 
@@ -230,6 +247,18 @@ def _watcher(listen: Listener) -> Any:
             return self.stopped
 
     return Watcher(listen)
+
+
+def _taken_by_workers() -> dict[str, str]:
+    """Packages of ours that a worker would find elsewhere, and where: it looks into the driver's folder first."""
+    found = {}
+    for name in ("sweeps", "lightning_modules"):
+        own = Path(sys.modules[name].__path__[0]).resolve()
+        spec = PathFinder.find_spec(name, [os.getcwd(), *sys.path])
+        places = [Path(place).resolve() for place in (spec.submodule_search_locations or [])] if spec else [own]
+        if own not in places[:1]:
+            found[name] = str(places[0] if places else spec and spec.origin)
+    return found
 
 
 @contextmanager

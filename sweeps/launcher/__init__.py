@@ -6,7 +6,9 @@ a package of the same name, and Python would run that one without a word.
 
 from __future__ import annotations
 
+import os
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,10 +33,12 @@ def main() -> None:
     if problems:
         print(
             f"error: {'; '.join(problems)}. Uninstall what shadows it, or take its folder off PYTHONPATH "
-            f"(now: {sys.path[1:4]}, ...); valid: memsweep in an environment of its own",
+            f"(now: {os.environ.get('PYTHONPATH', '')}); valid: memsweep in an environment of its own",
             file=sys.stderr,
         )
         sys.exit(2)
+    for name in PACKAGES:
+        import_module(name)  # now, before the command line adds the user's folder to the places to import from
     from sweeps.cli import main as run
 
     run()
