@@ -100,6 +100,7 @@ FIELDS: dict[str, Field] = {
     "shift": Field("shift", "samples"),
     "scale": Field("gain jitter", "fraction"),
     "model": Field("model"),
+    "model_digest": Field("model digest"),
     "parameter_count": Field("parameters", count=True, unset="by width", phrase="{} parameters"),
     "width": Field("width", "units or channels", count=True, unset="by parameters"),
     "depth": Field("depth", "layers", unset="default"),

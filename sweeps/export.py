@@ -36,12 +36,19 @@ def points_table(plan: Plan, contents: Contents) -> pa.Table:
 
 
 def curves_table(plan: Plan, contents: Contents) -> pa.Table:
-    """One row a trajectory and evaluated epoch, with the fields of the first of its points; finished rows only."""
+    """One row a trajectory and evaluated epoch up to the last that the sweep asks for; finished rows only.
+
+    Fields are those of the trajectory's first point. (A store may know of later epochs from another sweep.)
+    """
     cells: dict[str, Cell] = {}
+    horizon: dict[str, int] = {}
     for cell in plan.cells:
         cells.setdefault(cell.trajectory_id, cell)
+        horizon[cell.trajectory_id] = max(cell.epoch, horizon.get(cell.trajectory_id, 0))
     found = [
-        {**_fields(cells[row["trajectory_id"]]), **row} for row in _rows(plan, contents) if row["outcome"] == "finished"
+        {**_fields(cells[row["trajectory_id"]]), **row}
+        for row in _rows(plan, contents)
+        if row["outcome"] == "finished" and row["epoch"] <= horizon[row["trajectory_id"]]
     ]
     return pa.Table.from_pylist(found, schema=_schema())
 

@@ -12,8 +12,10 @@ from typing import Any
 import yaml
 
 from lightning_modules.data import applicability, sources
+from lightning_modules.data.corruption import rounded_share
 from lightning_modules.data.dataset import Facts
 from lightning_modules.errors import InputError
+from lightning_modules.models import registry
 from sweeps.errors import SweepError
 from sweeps.spec import DEFAULTS, Point, contradiction
 
@@ -79,6 +81,7 @@ class Sweep:
             raise SweepError(self.source, "grid", f"has {self.size():,} cells; at most {MAX_POINTS:,} are allowed")
         base = Point.model_construct(_fields_set=set(), **{**DEFAULTS, **self.fixed})
         known: dict[tuple[str, int], tuple[Facts, str]] = {}
+        code: dict[str, str] = {}
         seen: dict[str, Point] = {}
         for grid in self.grids:
             names = tuple(grid)
@@ -88,7 +91,13 @@ class Sweep:
                 if key not in known:
                     known[key] = _data(self.source, *key)
                 facts, digest = known[key]
-                point = point.with_(dataset_size=point.dataset_size or facts.train_size, data_digest=digest)
+                if point.model not in code:
+                    code[point.model] = _code(self.source, point.model)
+                point = point.with_(
+                    dataset_size=point.dataset_size or facts.train_size,
+                    data_digest=digest,
+                    model_digest=code[point.model],
+                )
                 if self.exclude and any(_matches(point, rule) for rule in self.exclude):
                     continue
                 _check(self.source, point, facts)
@@ -134,6 +143,13 @@ def _data(source: str, name: str, complexity: int) -> tuple[Facts, str]:
         raise SweepError(source, error.field, str(error)) from None
 
 
+def _code(source: str, model: str) -> str:
+    try:
+        return registry.digest(model)
+    except InputError as error:
+        raise SweepError(source, error.field, str(error)) from None
+
+
 def _check(source: str, point: Point, facts: Facts) -> None:
     """Refuse fields that contradict each other, and what the data cannot give."""
     if problem := contradiction(point):
@@ -142,6 +158,13 @@ def _check(source: str, point: Point, facts: Facts) -> None:
         applicability.check_applicable(vars(point), facts.shape)
     except InputError as error:
         raise SweepError(source, error.field, str(error)) from None
+    if facts.classes < 2 and point.label_noise and point.label_noise_kind != "uniform":
+        given = f"given {point.label_noise_kind} for {point.data}, which has one class; valid: uniform"
+        raise SweepError(source, "label_noise_kind", given)
+    size = point.dataset_size or facts.train_size
+    if point.validation_fraction and not 0 < rounded_share(point.validation_fraction, size) < size:
+        given = f"given {point.validation_fraction} of {size} examples, which leaves no example on one side"
+        raise SweepError(source, "validation_fraction", given)
     if point.dataset_size and point.dataset_size > facts.train_size:
         given = f"given {point.dataset_size}; {point.data} has {facts.train_size} training examples"
         raise SweepError(source, "dataset_size", given)

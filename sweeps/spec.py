@@ -101,6 +101,9 @@ class Point(BaseModel):
         "mlp",
         description="`linear`, `mlp`, `residual_mlp`, `convnet`, `resnet`, `transformer` or `package.module:function`",
     )
+    model_digest: str = Field(
+        "", description="hash of the code of a model from outside the package; memsweep fills it in"
+    )
     parameter_count: Annotated[Whole, Field(ge=1)] | None = Field(
         None, description="parameters wanted: the width that comes nearest is trained, within 10 %"
     )
@@ -176,6 +179,7 @@ INERT: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "momentum": lambda f: f["optimizer"] != "sgd",
     "lr_decay_epochs": lambda f: f["lr_schedule"] != "step",
     "lr_decay_factor": lambda f: f["lr_schedule"] != "step",
+    "dropout": lambda f: f["model"] == "linear",
     "lr_decay_updates": lambda f: f["lr_schedule"] != "inverse_sqrt",
 }
 """When a field changes nothing about the training: points that differ in it alone are one trajectory."""

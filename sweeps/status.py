@@ -34,7 +34,8 @@ def report(plan: Plan, contents: Contents) -> dict[str, Any]:
     }
 
 
-def describe(found: dict[str, Any]) -> str:
+def describe(found: dict[str, Any], command: str) -> str:
+    """For a reader; `command` is the `memsweep run` that goes on with this sweep in this store."""
     total = found["points"]
     lines = [f"{found['sweep']}: {found['finished']:,} of {total:,} points finished ({found['finished'] / total:.0%})"]
     lines += [f"  {found[outcome]:,} {outcome}" for outcome in ("diverged", "failed", "missing") if found[outcome]]
@@ -49,7 +50,7 @@ def describe(found: dict[str, Any]) -> str:
         lines.append(f"and {hidden:,} more; all with --json")
     lines += [f"damaged file, not counted: {path}: {why}" for path, why in found["damaged"].items()]
     if found["failed"]:
-        lines.append(f"to try the failed ones again: memsweep run {found['sweep']} --retry-failed")
+        lines.append(f"to try the failed ones again: {command} --retry-failed")
     if found["missing"]:
-        lines.append(f"to train the missing ones: memsweep run {found['sweep']}")
+        lines.append(f"to train the missing ones: {command}")
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from sweeps.spec import FIELDS, valid_values, validate_value
 
 PRESETS = Path(__file__).parent / "presets"
 TOP_LEVEL = ("name", "question", "fixed", "grid", "exclude", "evaluate", "figures")
-SETTABLE = tuple(name for name in FIELDS if name != "data_digest")
+SETTABLE = tuple(name for name in FIELDS if not name.endswith("_digest"))
 
 
 def preset_names() -> list[str]:
@@ -51,8 +51,10 @@ def parse_sweep(text: str, source: str) -> Sweep:
         if key not in TOP_LEVEL:
             raise SweepError(source, str(key), f"unknown key; {choices(key, TOP_LEVEL)}")
     name = content.get("name")
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
-        raise SweepError(source, "name", f"given {name!r}; valid: letters, digits, '.', '_' and '-'")
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+        raise SweepError(
+            source, "name", f"given {name!r}; valid: letters, digits, '.', '_' and '-', a letter or digit first"
+        )
     question = content.get("question", "")
     if not isinstance(question, str):
         raise SweepError(source, "question", f"given {question!r}; valid: text")
@@ -209,7 +211,8 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:float"]
+    first: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int")]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][\d_]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, list("-+.0123456789"))

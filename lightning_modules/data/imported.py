@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from lightning_modules.data.dataset import Dataset
@@ -40,15 +41,23 @@ def imported(path: str) -> Dataset:
     return Dataset.of(**given, name=path)
 
 
+@cache
 def imported_digest(path: str) -> str:
-    return imported(path).digest()
+    """The hash of the content. Calls the function twice: data that differ from call to call would be new every time.
+
+    Raises DataError as `imported` does, and for such data.
+    """
+    first, second = imported(path).digest(), imported(path).digest()
+    if first != second:
+        raise DataError("data", f"{path} returned other data when it was called again; seed its generators")
+    return first
 
 
 def _call(path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A module of the user's may raise anything while it is imported.
         raise DataError("data", f"{path}: cannot import {module_name}: {type(error).__name__}: {error}") from error
     function = getattr(module, attribute, None)
@@ -61,5 +70,5 @@ def _call(path: str) -> Any:
         return function()
     except DataError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError("data", f"{path} failed: {type(error).__name__}: {error}") from error

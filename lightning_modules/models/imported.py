@@ -7,7 +7,9 @@ unset. Its sizes are measured on torch's meta device, so planning with such a fa
 
 from __future__ import annotations
 
+import ast
 import difflib
+import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -66,7 +68,7 @@ class ImportedFamily:
         chosen = {key: value for key, value in given.items() if key in self.parameters and value is not None}
         try:
             module = self.make(**chosen)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             words = ", ".join(f"{key}={value}" for key, value in chosen.items())
             raise ModelError("model", f"{self.name} failed for {words}: {_said(error)}") from error
         if not isinstance(module, nn.Module):
@@ -82,7 +84,7 @@ def import_family(path: str) -> ImportedFamily:
     where, _, what = path.partition(":")
     try:
         found = importlib.import_module(where)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError("model", f"given {path!r}; module {where!r} cannot be imported: {_said(error)}") from error
     make = getattr(found, what, None)
     if make is None:
@@ -101,11 +103,26 @@ def import_family(path: str) -> ImportedFamily:
     return ImportedFamily(path, make, {key: value for key, value in parameters.items() if value is not None})
 
 
+@lru_cache(maxsize=256)
+def source_digest(path: str) -> str:
+    """20 hexadecimal digits of the code of the module that the function is in; empty where it has no Python source.
+
+    Comments and layout do not count. What the module itself imports does not either. Raises as `import_family` does.
+    """
+    make = import_family(path).make
+    module = inspect.getmodule(make)
+    try:
+        source = inspect.getsource(module) if module else ""
+    except (OSError, TypeError):
+        return ""
+    return hashlib.blake2b(ast.unparse(ast.parse(source)).encode(), digest_size=10).hexdigest()
+
+
 def _is_named(parameter: inspect.Parameter) -> bool:
     return parameter.kind is not inspect.Parameter.VAR_KEYWORD
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_modules.errors import ModelError
 from lightning_modules.models import convnet, linear, mlp, residual_mlp, resnet, transformer
 from lightning_modules.models.family import AnyFamily, Family
-from lightning_modules.models.imported import ImportedFamily, import_family
+from lightning_modules.models.imported import ImportedFamily, import_family, source_digest
 from lightning_modules.models.layers import Shape
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ def find(model: str) -> AnyFamily:
     close = difflib.get_close_matches(model, FAMILIES, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ModelError("model", f"given {model!r}; {hint}valid: {', '.join(FAMILIES)} or package.module:function")
+
+
+def digest(model: str) -> str:
+    """What stands for the code of a family in a point's id: empty for a family of this package. Raises ModelError."""
+    return "" if isinstance(find(model), Family) else source_digest(model)
 
 
 def check(model: str, shape: Shape, classes: int, width: int | None, depth: int | None) -> AnyFamily:

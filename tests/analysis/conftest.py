@@ -15,10 +15,10 @@ BASE: dict[str, Any] = {
     "data": "mnist1d", "data_digest": "", "dataset_size": None, "validation_fraction": 0.0, "complexity": 1,
     "label_noise": 0.0, "label_noise_kind": "uniform", "input_noise": 0.0, "input_noise_kind": "gaussian",
     "rotation": 0.0, "augment_noise": 0.0, "color_jitter": 0.0, "crop_flip": 0, "shift": 0, "scale": 0.0,
-    "model": "mlp", "parameter_count": None, "width": None, "depth": None, "dropout": 0.0, "optimizer": "sgd",
-    "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0, "lr_schedule": "constant", "lr_decay_epochs": 15,
-    "lr_decay_factor": 0.5, "lr_decay_updates": 512, "batch_size": 128, "epochs": 100, "precision": "float32",
-    "seed": 0,
+    "model": "mlp", "model_digest": "", "parameter_count": None, "width": None, "depth": None, "dropout": 0.0,
+    "optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0, "lr_schedule": "constant",
+    "lr_decay_epochs": 15, "lr_decay_factor": 0.5, "lr_decay_updates": 512, "batch_size": 128, "epochs": 100,
+    "precision": "float32", "seed": 0,
 }  # fmt: skip
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 EPOCHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)

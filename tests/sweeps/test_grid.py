@@ -31,7 +31,7 @@ axes = st.fixed_dictionaries(
     {}, optional={name: st.lists(st.sampled_from(options), min_size=1, max_size=3, unique=True).map(tuple)
                   for name, options in VALUES.items()}
 )  # fmt: skip
-names = st.text("abz019e._-", min_size=1, max_size=6)
+names = st.from_regex(r"[abz019e_][abz019e._-]{0,5}", fullmatch=True)
 questions = st.text(max_size=60).map(lambda text: " ".join(text.split()))
 lists = axes.map(lambda grid: {name: list(values) for name, values in grid.items()})
 figures = st.lists(st.fixed_dictionaries({"kind": st.just("heatmap"), "where": lists}), max_size=2).map(tuple)

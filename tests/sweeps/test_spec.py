@@ -244,6 +244,7 @@ class TestTrainingForm:
             ("momentum", 0.5, {"optimizer": "adamw"}, {"optimizer": "sgd"}),
             ("lr_decay_epochs", 3, {"lr_schedule": "inverse_sqrt"}, {"lr_schedule": "step"}),
             ("lr_decay_factor", 0.1, {"lr_schedule": "cosine"}, {"lr_schedule": "step"}),
+            ("dropout", 0.5, {"model": "linear"}, {"model": "mlp"}),
             ("lr_decay_updates", 3, {"lr_schedule": "step"}, {"lr_schedule": "inverse_sqrt"}),
         ],
     )

@@ -40,7 +40,7 @@ def test_a_store_with_everything_in_it(store, make_record):
         ],
         "damaged": {damaged: "not a part of memsweep"},
     }  # fmt: skip
-    lines = describe(found).splitlines()
+    lines = describe(found, "memsweep run x").splitlines()
     assert lines[:4] == ["x: 3 of 8 points finished (38%)", "  1 diverged", "  2 failed", "  2 missing"]
     assert f'failed {IDS[2]} {{"data":"digits","dataset_size":1437,"epochs":8,"seed":2}}' in lines
     assert "  RuntimeError: broke" in lines
@@ -61,11 +61,11 @@ def store_file(store, name: str) -> str:
 def test_a_sweep_all_finished_is_one_line(store, make_record):
     store.prepare()
     store.append([make_record(i, (2, 8)) for i in IDS])
-    assert describe(report(PLAN, store.read())) == "x: 8 of 8 points finished (100%)"
+    assert describe(report(PLAN, store.read()), "memsweep run x") == "x: 8 of 8 points finished (100%)"
 
 
 def test_a_sweep_not_begun(store):
-    assert describe(report(PLAN, store.read())) == (
+    assert describe(report(PLAN, store.read()), "memsweep run x") == (
         "x: 0 of 8 points finished (0%)\n  8 missing\nto train the missing ones: memsweep run x"
     )
 
@@ -74,6 +74,6 @@ def test_many_failures_are_cut_short(store, make_record):
     plan = Plan.of(parse_sweep(f"name: x\ngrid: {{seed: {list(range(13))}}}", ""))
     store.prepare()
     store.append([make_record(trajectory.id, failed=20) for trajectory in plan.trajectories])
-    lines = describe(report(plan, store.read())).splitlines()
+    lines = describe(report(plan, store.read()), "memsweep run x").splitlines()
     assert sum(line.startswith("failed ") for line in lines) == 10
     assert "and 3 more; all with --json" in lines

@@ -13,7 +13,7 @@ from sweeps.plan import Plan
 from sweeps.spec import FIELDS, valid_values
 from sweeps.sweep_file import PRESETS, SETTABLE, check_figures, load_sweep, override, parse_sweep, preset_names
 
-ALL_FIELDS = ", ".join(sorted(name for name in FIELDS if name != "data_digest"))
+ALL_FIELDS = ", ".join(sorted(name for name in FIELDS if not name.endswith("_digest")))
 ALL_KEYS = "evaluate, exclude, figures, fixed, grid, name, question"
 
 REFUSED = {
@@ -98,8 +98,18 @@ REFUSED = {
         "name: x\ngrid: [{width: [1]}, {seed: [-1]}]",
         "s.yaml: grid[1].seed: given -1; valid: a whole number of at least 0",
     ),
-    "no name": ("grid: {seed: [1]}", "s.yaml: name: given None; valid: letters, digits, '.', '_' and '-'"),
-    "name that is a path": ("name: a/b", "s.yaml: name: given 'a/b'; valid: letters, digits, '.', '_' and '-'"),
+    "no name": (
+        "grid: {seed: [1]}",
+        "s.yaml: name: given None; valid: letters, digits, '.', '_' and '-', a letter or digit first",
+    ),
+    "name that is hidden": (
+        "name: .x",
+        "s.yaml: name: given '.x'; valid: letters, digits, '.', '_' and '-', a letter or digit first",
+    ),
+    "name that is a path": (
+        "name: a/b",
+        "s.yaml: name: given 'a/b'; valid: letters, digits, '.', '_' and '-', a letter or digit first",
+    ),
     "question that is no text": ("name: x\nquestion: [a]", "s.yaml: question: given ['a']; valid: text"),
     "fixed that is no mapping": (
         "name: x\nfixed: [seed]",
@@ -401,7 +411,7 @@ class TestOverride:
         assert str(caught.value) == message
 
     def test_every_field_but_the_digest_can_be_set(self):
-        assert set(SETTABLE) == set(FIELDS) - {"data_digest"}
+        assert set(SETTABLE) == set(FIELDS) - {"data_digest", "model_digest"}
         for name in SETTABLE:
             if "null" in valid_values(name):
                 assert override(self.SWEEP, [f"{name}=null"]).fixed[name] is None
