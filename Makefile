@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 
-.PHONY: quickstart test test-slow bench reproduce lint docs clean
+.PHONY: quickstart test test-slow test-browser bench reproduce lint docs clean
 
 quickstart: $(RUN)  ## set up, train the preset `quickstart`, write its report
 	$(BIN)/memsweep run quickstart
@@ -18,6 +18,11 @@ test: $(DEV)  ## set up and pass the tests, under 6 minutes on 2 cores
 
 test-slow: $(DEV)  ## what takes longer: kill tests at many moments, published figures
 	$(BIN)/python -m pytest -m slow
+
+test-browser: $(DEV)  ## the report's page in a headless Chromium; apt-get installs one where there is none
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		(apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 bench: $(DEV)  ## points a second, beside what a user would write instead
 	$(BIN)/python tests/benchmarks/throughput.py

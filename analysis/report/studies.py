@@ -78,7 +78,7 @@ def _parse(index: int, item: object) -> FigureSpec:
     if not isinstance(item, Mapping):
         raise AnalysisError(at, f"{at}: given {type(item).__name__}; valid is a mapping with kind and its keys")
     kind = item.get("kind")
-    if kind not in REQUIRED:
+    if not isinstance(kind, str) or kind not in REQUIRED:
         raise unknown(f"{at}.kind", kind, REQUIRED)
     required, valid = REQUIRED[kind], (*COMMON, *REQUIRED[kind], *OPTIONAL[kind])
     for key in item:
