@@ -62,9 +62,13 @@ def explain(plan: Plan, rate: Rate) -> str:
         f"cost     {_quantity(facts['flops'], 'FLOP')}, up to {_quantity(facts['bytes_per_worker'], 'B')} a worker",
         f"time     about {_duration(facts['seconds'])} on {_count(facts['workers'], 'worker')} at "
         f"{_quantity(rate.flops_per_second, 'FLOP/s')} each ({rate.source})",
-        "",
-        "cohorts, longest first",
     ]
+    if facts["bytes_per_worker"] > plan.packing.bytes_per_worker:
+        lines.append(
+            f"memory   a training alone takes up to {_quantity(facts['bytes_per_worker'], 'B')}, but a worker has "
+            f"{_quantity(plan.packing.bytes_per_worker, 'B')}: it may be killed; fewer --workers have more each"
+        )
+    lines += ["", "cohorts, longest first"]
     for (what, members, epochs), times in list(_kinds(plan).items())[:SHOWN]:
         lines.append(f"  {times:>4} × {_count(members, 'member'):<11} {_count(epochs, 'epoch'):<10} {what}")
     hidden = len(_kinds(plan)) - SHOWN

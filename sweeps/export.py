@@ -41,10 +41,9 @@ def curves_table(plan: Plan, contents: Contents) -> pa.Table:
     Fields are those of the trajectory's first point. (A store may know of later epochs from another sweep.)
     """
     cells: dict[str, Cell] = {}
-    horizon: dict[str, int] = {}
     for cell in plan.cells:
         cells.setdefault(cell.trajectory_id, cell)
-        horizon[cell.trajectory_id] = max(cell.epoch, horizon.get(cell.trajectory_id, 0))
+    horizon = _horizons(plan)
     found = [
         {**_fields(cells[row["trajectory_id"]]), **row}
         for row in _rows(plan, contents)
@@ -54,8 +53,25 @@ def curves_table(plan: Plan, contents: Contents) -> pa.Table:
 
 
 def failures(plan: Plan, contents: Contents) -> list[dict[str, Any]]:
-    """What did not finish among the sweep's trajectories: id, epoch, outcome, reason."""
-    return [row for row in _rows(plan, contents, extra=("reason",)) if row["outcome"] != "finished"]
+    """What did not finish among the sweep's trajectories: id, epoch, outcome, reason.
+
+    Not a divergence after the last epoch that the sweep asks for.
+    """
+    horizon = _horizons(plan)
+    return [
+        row
+        for row in _rows(plan, contents, extra=("reason",))
+        if row["outcome"] == "failed"
+        or (row["outcome"] == "diverged" and row["epoch"] <= horizon[row["trajectory_id"]])
+    ]
+
+
+def _horizons(plan: Plan) -> dict[str, int]:
+    """The last epoch that the sweep asks for of each trajectory."""
+    horizon: dict[str, int] = {}
+    for cell in plan.cells:
+        horizon[cell.trajectory_id] = max(cell.epoch, horizon.get(cell.trajectory_id, 0))
+    return horizon
 
 
 def _rows(plan: Plan, contents: Contents, extra: tuple[str, ...] = ()) -> list[dict[str, Any]]:

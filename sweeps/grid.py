@@ -20,6 +20,8 @@ from sweeps.errors import SweepError
 from sweeps.spec import DEFAULTS, Point, contradiction
 
 MAX_POINTS = 5_000_000
+MAX_EVALUATIONS = 100_000
+"""Of one training: rows of its learning curve."""
 
 YAML_FLOAT = re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 """What a sweep file reads as a number."""
@@ -101,6 +103,10 @@ class Sweep:
                 if self.exclude and any(_matches(point, rule) for rule in self.exclude):
                     continue
                 _check(self.source, point, facts)
+                if self.evaluation.every and point.epochs // self.evaluation.every > MAX_EVALUATIONS:
+                    given = f"{point.epochs:,} epochs every {self.evaluation.every}"
+                    most = f"at most {MAX_EVALUATIONS:,} evaluations of a training are allowed"
+                    raise SweepError(self.source, "evaluate", f"{given}: {most}")
                 seen.setdefault(point.canonical(), point)
         if not seen:
             raise SweepError(self.source, "exclude", "leaves no point of the grid")

@@ -13,7 +13,7 @@ from functools import lru_cache
 from lightning_modules.errors import ModelError
 from lightning_modules.models.family import AnyFamily
 from lightning_modules.models.layers import Shape, Size
-from lightning_modules.models.registry import check, find
+from lightning_modules.models.registry import check
 
 TOLERANCE_PERCENT = 10
 """How far from the parameters asked for a network may be."""
@@ -26,14 +26,6 @@ class Resolved:
     width: int | None
     depth: int | None
     parameter_count: int
-
-
-def default_width(model: str) -> int | None:
-    return find(model).default_width
-
-
-def default_depth(model: str) -> int | None:
-    return find(model).default_depth
 
 
 def parameter_count(model: str, shape: Shape, classes: int, width: int | None = None, depth: int | None = None) -> int:

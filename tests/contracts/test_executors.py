@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+import torch
 
+from lightning_modules.streams import torch_generator
 from sweeps.errors import ExecutionError, StoreError
 from sweeps.execution.inline import Inline
 from sweeps.execution.protocol import CohortStored, Executor, Progress
@@ -47,6 +51,17 @@ def make(shape, classes):
     return Breaks(64, classes)
 """
 
+MOODY = BROKEN.replace("seed: [0, 1]", "seed: [0, 1, 2, 3, 4]")
+MOODY_MODEL = """
+import torch
+from torch import nn
+
+def make(shape, classes):
+    if torch.get_default_device().type != "meta" and torch.rand(()) < 0.55:
+        raise RuntimeError("not with these numbers")
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+"""
+
 
 @pytest.fixture(params=["inline", "ray_tune"])
 def executor(request: pytest.FixtureRequest) -> Executor:
@@ -57,9 +72,16 @@ def executor(request: pytest.FixtureRequest) -> Executor:
 
 
 @pytest.fixture
-def broken_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken_model.py").write_text(BROKEN_MODEL)
+def own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Writes a module of the user's own, of a name that no other test has used, and gives the name."""
     monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(text: str) -> str:
+        name = f"own_model_{uuid4().hex}"
+        (tmp_path / f"{name}.py").write_text(text)
+        return name
+
+    return write
 
 
 def planned(text: str, **packing: int) -> Plan:
@@ -90,8 +112,9 @@ def test_each_cohort_is_a_part_of_its_own(executor, tmp_path):
     assert len(list((tmp_path / "store" / "parts").glob("*.parquet"))) == len(plan.cohorts) == 4
 
 
-def test_what_raises_is_a_record_with_its_reason(executor, broken_model, tmp_path):
-    plan, store, events = planned(BROKEN), Store(tmp_path / "store"), []
+def test_what_raises_is_a_record_with_its_reason(executor, own_model, tmp_path):
+    plan = planned(BROKEN.replace("broken_model", own_model(BROKEN_MODEL)))
+    store, events = Store(tmp_path / "store"), []
     executor.execute(plan, store, events.append)
     (stored,) = [event for event in events if isinstance(event, CohortStored)]
     assert [failure.outcome for failure in stored.failures] == ["failed", "failed"]
@@ -100,6 +123,23 @@ def test_what_raises_is_a_record_with_its_reason(executor, broken_model, tmp_pat
     done = store.done()
     assert plan.minus(done).missing == ()
     assert len(plan.minus(done.without_failed()).missing) == 2
+
+
+def test_a_member_that_raises_fails_alone(executor, own_model, tmp_path):
+    plan = planned(MOODY.replace("broken_model", own_model(MOODY_MODEL)))
+    store, events = Store(tmp_path / "store"), []
+    executor.execute(plan, store, events.append)
+    unlucky = {
+        cell.trajectory_id
+        for cell in plan.cells
+        if torch.rand((), generator=torch_generator(cell.point.seed, "init")) < 0.55
+    }
+    assert 0 < len(unlucky) < len(plan.cells)
+    found = {f["trajectory_id"]: f["outcome"] for f in failures(plan, store.read(["reason"]))}
+    assert found == dict.fromkeys(unlucky, "failed")
+    (stored,) = [event for event in events if isinstance(event, CohortStored)]
+    assert {failure.trajectory_id for failure in stored.failures} == unlucky
+    assert plan.minus(store.done()).missing == ()
 
 
 def test_a_member_that_diverges_is_recorded_and_its_neighbours_are_not_disturbed(executor, tmp_path):

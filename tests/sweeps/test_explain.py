@@ -48,6 +48,16 @@ def test_a_sweep_half_done():
     )
 
 
+def test_a_training_too_large_for_a_worker_is_warned_of():
+    tight = Packing(workers=2, bytes_per_worker=100_000)
+    text = explain(Plan.of(parse_sweep(STUDY, "s.yaml"), tight), RATE)
+    (line,) = [line for line in text.splitlines() if line.startswith("memory")]
+    assert line == (
+        "memory   a training alone takes up to 458 kB, but a worker has 100 kB: it may be killed; "
+        "fewer --workers have more each"
+    )
+
+
 def test_a_sweep_all_done():
     plan = study()
     assert explain(plan.minus(rows(plan, 99)), RATE) == "study: 24 points, 24 done, 0 to train\nnothing to train"

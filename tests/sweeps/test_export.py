@@ -97,6 +97,13 @@ class TestCurves:
         assert set(table["outcome"].to_pylist()) == {"finished"}
         assert table["test_loss"].null_count == 0
 
+    def test_end_at_the_last_epoch_that_the_sweep_asks_for(self, filled):
+        """Another sweep's longer training of the same trajectory is in the store too."""
+        shorter = Plan.of(parse_sweep("name: x\nfixed: {data: digits, epochs: 2}\ngrid: {seed: [1, 0]}", "s.yaml"))
+        rows = {(row["seed"], row["epoch"]) for row in curves_table(shorter, filled.read()).to_pylist()}
+        assert rows == {(1, 1), (1, 2), (0, 2)}
+        assert [row["trajectory_id"] for row in failures(shorter, filled.read())] == [SECOND]
+
     def test_of_an_empty_store_are_empty(self, store):
         assert curves_table(PLAN, store.read()).num_rows == 0
 

@@ -137,6 +137,40 @@ class TestPoints:
             ids.append(point.id)
         assert ids[0] == ids[1] != ids[2]
 
+    def test_a_model_from_outside_is_in_the_id_by_its_code(self, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(str(tmp_path))
+        ids = []
+        for name, bias in (("first_model", True), ("same_model", True), ("other_model", False)):
+            code = f"from torch import nn\ndef make(): return nn.Linear(64, 10, bias={bias})\n"
+            (tmp_path / f"{name}.py").write_text(code)
+            (point,) = parse_sweep(f"name: x\nfixed: {{data: digits, model: '{name}:make'}}", "s.yaml").points()
+            ids.append(point.with_(model="the same name").id)
+        assert ids[0] == ids[1] != ids[2]
+
+    @pytest.mark.parametrize(
+        ("fixed", "message"),
+        [
+            ("validation_fraction: 0.001, dataset_size: 100",
+             "s.yaml: validation_fraction: given 0.001 of 100 examples, which leaves no example on one side"),
+            ("validation_fraction: 0.999, dataset_size: 100",
+             "s.yaml: validation_fraction: given 0.999 of 100 examples, which leaves no example on one side"),
+            ("epochs: 2000000000}\nevaluate: every\ngrid: {seed: [0]",
+             "s.yaml: evaluate: 2,000,000,000 epochs every 1: at most 100,000 evaluations of a training are allowed"),
+        ],
+    )  # fmt: skip
+    def test_are_refused_where_the_data_or_the_machine_cannot_give_them(self, fixed, message):
+        with pytest.raises(SweepError) as caught:
+            parse_sweep(f"name: x\nfixed: {{{fixed}}}", "s.yaml").points()
+        assert str(caught.value) == message
+
+    def test_noise_on_wrong_classes_needs_two_classes(self, tmp_path):
+        columns = {"features": [[0.5, 1.0]] * 8, "label": [0] * 8, "split": ["train"] * 6 + ["test"] * 2}
+        pq.write_table(pa.table(columns), tmp_path / "one.parquet")
+        text = f"name: x\nfixed: {{data: 'parquet:{tmp_path}/one.parquet', label_noise: 0.5, label_noise_kind: %s}}"
+        with pytest.raises(SweepError, match=r"label_noise_kind: given pair .* one class; valid: uniform"):
+            parse_sweep(text % "pair", "s.yaml").points()
+        assert len(parse_sweep(text % "uniform", "s.yaml").points()) == 1
+
 
 class TestAxes:
     def test_are_the_fields_with_several_values_over_all_grids(self):

@@ -124,3 +124,11 @@ def test_a_function_that_fails_is_named(monkeypatch, returning):
     monkeypatch.setattr(sys.modules["a_users_data"], "make", fail)
     with pytest.raises(DataError, match="a_users_data:make failed: KeyError: 'column'"):
         load("a_users_data:make")
+
+
+def test_data_that_change_from_call_to_call_are_refused(monkeypatch) -> None:
+    module, calls = ModuleType("restless_data"), iter(range(9))
+    module.make = lambda: (ARRAYS[0] + next(calls), *ARRAYS[1:])  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(DataError, match="returned other data when it was called again; seed its generators"):
+        content_digest("restless_data:make")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_modules.errors import ModelError
 from lightning_modules.models import Resolved, build, resolve
-from lightning_modules.models.sizes import activation_floats, default_depth, default_width, forward_flops
+from lightning_modules.models.imported import source_digest
+from lightning_modules.models.sizes import activation_floats, forward_flops
 
 SOURCE = """
 from math import prod
@@ -77,7 +79,6 @@ def count(model: str, shape: tuple[int, ...], width: int | None = None, depth: i
 
 def test_a_function_of_the_user_is_a_family() -> None:
     assert resolve("their_models:make", (40,), 10) == resolve("mlp", (40,), 10, width=8)
-    assert (default_width("their_models:make"), default_depth("their_models:make")) == (8, 2)
     assert build("their_models:make", (40,), 10)(torch.zeros(3, 40)).shape == (3, 10)
 
 
@@ -191,3 +192,17 @@ def test_a_module_that_cannot_use_the_data_says_so() -> None:
 def test_a_given_width_serves_a_function_without_a_default() -> None:
     assert resolve("their_models:needy", (40,), 10, width=47).parameter_count == 4663
     assert resolve("their_models:needy", (40,), 10, parameter_count=4663).width == 47
+
+
+def test_its_code_has_a_digest_that_comments_and_layout_do_not_change(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    same = SOURCE.replace(
+        "layers, size = [nn.Flatten()], prod(shape)", "layers, size = [nn.Flatten()], prod( shape )  # n"
+    )
+    digests = []
+    for name, text in (("as_it_was", SOURCE), ("laid_out", same), ("changed", SOURCE.replace("nn.ReLU", "nn.Tanh"))):
+        (tmp_path / f"{name}.py").write_text(text)
+        digests.append(source_digest(f"{name}:make"))
+    assert all(re.fullmatch("[0-9a-f]{20}", digest) for digest in digests)
+    assert digests[0] == digests[1] != digests[2]
+    assert same != SOURCE

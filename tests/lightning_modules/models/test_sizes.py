@@ -15,8 +15,6 @@ from lightning_modules.errors import ModelError
 from lightning_modules.models import FAMILIES, Resolved, build, resolve
 from lightning_modules.models.sizes import (
     activation_floats,
-    default_depth,
-    default_width,
     forward_flops,
     parameter_count,
 )
@@ -157,7 +155,7 @@ def test_what_is_not_said_is_the_default() -> None:
     for name, family in FAMILIES.items():
         shape = (1, 8, 8) if 3 in family.ranks else (40,)
         resolved = resolve(name, shape, 10)
-        assert (resolved.width, resolved.depth) == (default_width(name), default_depth(name))
+        assert (resolved.width, resolved.depth) == (FAMILIES[name].default_width, FAMILIES[name].default_depth)
         assert resolved.parameter_count == parameter_count(name, shape, 10, resolved.width, resolved.depth)
         assert resolved.parameter_count == sum(p.numel() for p in on_meta((name, shape, 10, None, None)).parameters())
 

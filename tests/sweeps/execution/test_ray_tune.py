@@ -51,7 +51,32 @@ def test_a_cohort_that_kills_its_worker_fails_alone(ray_on_two_cores, tmp_path: 
     assert len(plan.minus(store.done().without_failed()).missing) == 1
 
 
+def harmless() -> Plan:
+    return Plan.of(parse_sweep(DEADLY.replace('"deadly_model:make"', "linear"), "harmless.yaml"))
+
+
+@pytest.mark.parametrize("name", ["sweeps", "lightning_modules"])
+def test_a_package_of_our_name_that_workers_would_import_is_refused(ray_on_two_cores, tmp_path, monkeypatch, name):
+    """A worker's Python looks into the folder in which the driver was started before it looks at what is installed."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ExecutionError, match=f"package '{name}': .* {tmp_path / name}, which is not memsweep's"):
+        RayTune().execute(harmless(), Store(tmp_path / "store"), lambda event: None)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_local_store_is_refused_where_nodes_have_other_disks(ray_on_two_cores, tmp_path, monkeypatch):
+    here, there = {"NodeManagerHostname": "here", "Alive": True}, {"NodeManagerHostname": "there", "Alive": True}
+    monkeypatch.setattr("ray.nodes", lambda: [here, there, {"NodeManagerHostname": "gone", "Alive": False}])
+    monkeypatch.setattr("socket.gethostname", lambda: "here")
+    with pytest.raises(ExecutionError, match=r"store: a folder of this machine, but workers on here, there .* s3://"):
+        RayTune().execute(harmless(), Store(tmp_path / "store"), lambda event: None)
+    assert not (tmp_path / "store").exists()
+    monkeypatch.setattr("ray.nodes", lambda: [here, {**there, "Alive": False}])
+    RayTune()._check(Store(tmp_path / "store"))
+
+
 def test_an_address_where_no_ray_is_is_one_sentence(tmp_path: Path):
-    plan = Plan.of(parse_sweep(DEADLY.replace('"deadly_model:make"', "linear"), "deadly.yaml"))
     with pytest.raises(ExecutionError, match=r"--address 127\.0\.0\.1:1: Ray cannot be reached"):
-        RayTune(address="127.0.0.1:1").execute(plan, Store(tmp_path / "store"), lambda event: None)
+        RayTune(address="127.0.0.1:1").execute(harmless(), Store(tmp_path / "store"), lambda event: None)
