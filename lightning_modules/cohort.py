@@ -26,6 +26,8 @@ from lightning_modules.errors import ModelError
 from lightning_modules.metrics import cross_entropy, evaluate
 from lightning_modules.models import build
 from lightning_modules.optimizers import OPTIMIZERS, learning_rates
+from lightning_modules.probes.probe import Presentation, Probe
+from lightning_modules.probes.registry import PerExample, make_probe
 from lightning_modules.settings import Settings
 from lightning_modules.streams import stream_seed, torch_generator
 
@@ -38,7 +40,8 @@ EpochListener = Callable[[int], None]
 class CohortModule(pl.LightningModule):
     """K members that agree in everything that has a shape, and differ in anything else.
 
-    `rows[k]` collects (epoch, measures) of member k at the epochs in `evaluated[k]`; `diverged[k]` is the epoch in
+    `rows[k]` collects (epoch, measures) of member k at the epochs in `evaluated[k]`, with those on demand that
+    `measured[k]` has for that epoch, and `examples[k]` what these say of single examples; `diverged[k]` is the epoch in
     which its loss or a parameter stopped being finite, or None. `on_epoch` hears the number of finished epochs.
     """
 
@@ -47,6 +50,7 @@ class CohortModule(pl.LightningModule):
         members: Sequence[Settings],
         data: CohortData,
         evaluated: Sequence[Sequence[int]],
+        measured: Sequence[Mapping[int, Sequence[str]]] = (),
         on_epoch: EpochListener = lambda epoch: None,
     ) -> None:
         super().__init__()
@@ -54,7 +58,9 @@ class CohortModule(pl.LightningModule):
         self.members = tuple(members)
         self.evaluated = [frozenset(epochs) for epochs in evaluated]
         self.rows: list[list[tuple[int, dict[str, float | None]]]] = [[] for _ in members]
+        self.examples: list[list[tuple[int, PerExample]]] = [[] for _ in members]
         self.diverged: list[int | None] = [None] * len(members)
+        self._measured = [dict(epochs) for epochs in measured] + [{} for _ in members[len(measured) :]]
         self._data = data
         self._on_epoch = on_epoch
         self._classes = data.dataset.classes
@@ -86,6 +92,8 @@ class CohortModule(pl.LightningModule):
         self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in members]
         self._rates = np.empty((len(members), 0))
         self._losses = torch.zeros(len(members), dtype=torch.float64, device=device)
+        wanted = {name for epochs in self._measured for names in epochs.values() for name in names}
+        self._probes: dict[str, Probe] = {name: make_probe(name, self, data) for name in sorted(wanted)}
 
     def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
         """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers (BatchNorm's) are updated."""
@@ -117,11 +125,19 @@ class CohortModule(pl.LightningModule):
         inputs, labels = self._data.train.take(positions)
         if self._augmenter.active:
             inputs = self._augmenter(inputs, self._augmentation)
+        traced = any(probe.needs_input_gradients for probe in self._probes.values())
+        inputs.requires_grad_(traced)
         logits = self(inputs, self._masks.draw(positions.shape[1]))
-        losses = cross_entropy(logits, labels).mean(1)
+        each = cross_entropy(logits, labels)
+        losses = each.mean(1)
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         optimizer.zero_grad()
         self.manual_backward(losses.sum())
+        if self._probes:
+            gradients = inputs.grad * positions.shape[1] if inputs.grad is not None else None
+            seen = Presentation(positions, inputs.detach(), logits.detach(), labels, each.detach(), gradients)
+            for probe in self._probes.values():
+                probe.on_update(seen)
         optimizer.rates = rates
         optimizer.step()
         self._losses += losses.detach().double() * (positions.shape[1] / self._data.train.size)
@@ -153,9 +169,20 @@ class CohortModule(pl.LightningModule):
         self.eval()
         with torch.no_grad():
             measures = evaluate(self, self._data, self._classes)
+            norms = self._weight_norms()
+        wanted = {name for k in due for name in self._measured[k].get(epoch, ())}
+        readings = {name: self._probes[name].read(epoch) for name in sorted(wanted)}
         self.train(training)
         for k in due:
-            self.rows[k].append((epoch, measures[k]))
+            taken = [readings[name][k] for name in self._measured[k].get(epoch, ())]
+            scalars = {name: value for reading in taken for name, value in reading.scalars.items()}
+            self.rows[k].append((epoch, {**measures[k], "weight_norm": norms[k], **scalars}))
+            self.examples[k] += [(epoch, each) for reading in taken for each in reading.examples]
+
+    def _weight_norms(self) -> list[float]:
+        """The L2 norm of all trainable parameters of each member."""
+        squares = sum(values.detach().double().flatten(1).square().sum(1) for values in self.stacked.values())
+        return torch.as_tensor(squares).sqrt().expand(len(self.members)).tolist()
 
 
 def build_member(member: Settings, shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -32,8 +32,9 @@ def evaluate(forward: Callable[[Tensor], Tensor], data: CohortData, classes: int
 
     `forward` maps [K, n, *shape] to logits [K, n, classes] in evaluation mode. Accuracies and fractions are in 0..1,
     losses in nats, `bits_memorized` in bits: N log2 C + sum of log2 p(label as given), after Morris et al. 2025 applied
-    to classifiers; at most N log2 C, negative for a network that is worse than guessing. None where a measure has no
-    examples to be taken on: the fractions without corrupted examples, the validation columns without a held-out part.
+    to classifiers; at most N log2 C, negative for a network that is worse than guessing. The three fractions split the
+    corrupted examples by what they are predicted as (Liu et al. 2020, arXiv 2007.00151): the given wrong label, the
+    true one, another. None where a measure has no examples to be taken on: no corrupted ones, no held-out part.
     """
     train = _predict(forward, data.train)
     test = _predict(forward, data.test)
@@ -45,8 +46,11 @@ def evaluate(forward: Callable[[Tensor], Tensor], data: CohortData, classes: int
         "test_loss": test.loss.mean(1),
         "test_accuracy": _fraction(test.predicted == data.test.given),
         "clean_accuracy": _fraction(train.predicted == true, ~corrupted),
+        "clean_loss": _mean(train.loss, ~corrupted),
         "memorized_fraction": _fraction(train.predicted == given, corrupted),
         "recovered_fraction": _fraction(train.predicted == true, corrupted),
+        "other_fraction": _fraction((train.predicted != given) & (train.predicted != true), corrupted),
+        "corrupted_loss": _mean(train.loss, corrupted),
         "bits_memorized": data.train.size * math.log2(classes) - train.loss.sum(1) / math.log(2),
     }
     if data.validation is not None:
@@ -91,3 +95,8 @@ def _fraction(hits: Tensor, among: Tensor | None = None) -> Tensor:
     if among is None:
         return hits.double().mean(1)
     return (hits & among).sum(1).double() / among.sum(1)
+
+
+def _mean(values: Tensor, among: Tensor) -> Tensor:
+    """[K]: the mean of each row's marked values; NaN where none is marked."""
+    return torch.where(among, values, 0.0).sum(1) / among.sum(1)

@@ -18,6 +18,7 @@ from lightning_modules.cohort import CohortModule, build_member
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.data.sources import Dataset
 from lightning_modules.metrics import chunk_size
+from lightning_modules.probes.registry import PerExample
 from lightning_modules.settings import Settings
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -29,6 +30,8 @@ class MemberResult:
 
     rows: tuple[tuple[int, Mapping[str, float | None]], ...]
     diverged: int | None
+    examples: tuple[tuple[int, PerExample], ...] = ()
+    """(epoch, a measure of single examples)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def train_cohort(
     members: Sequence[Settings],
     dataset: Dataset,
     evaluated: Sequence[Sequence[int]],
+    measured: Sequence[Mapping[int, Sequence[str]]] = (),
     *,
     device: str = "cpu",
     on_epoch: Callable[[int], None] = lambda epoch: None,
@@ -64,7 +68,8 @@ def train_cohort(
     """Train the members as one stacked model for `members[0].epochs` epochs.
 
     The members agree in data, dataset_size, validation_fraction, model, width, depth, batch_size, optimizer, precision
-    and epochs. Member k is measured at the epochs `evaluated[k]`, where 0 is before training. `on_epoch` hears of every
+    subset_fraction and epochs. Member k is evaluated at the epochs `evaluated[k]`, where 0 is before training, and the
+    measures on demand `measured[k][epoch]` are taken too; neither changes what is trained. `on_epoch` hears of every
     finished epoch. Raises what building or running the network raises; a member that diverges is no error.
     """
     reproducible()
@@ -75,7 +80,7 @@ def train_cohort(
         if count == 1 and place.type == "cpu" and _rounds_differently_alone(data):
             members, evaluated = [*members, *members], [*evaluated, ()]
             data = CohortData(members, dataset, place, DTYPES[members[0].precision])
-        module = CohortModule(members, data, evaluated, on_epoch)
+        module = CohortModule(members, data, evaluated, measured, on_epoch)
         module.measure(0)
         if members[0].epochs:
             trainer = pl.Trainer(
@@ -92,8 +97,7 @@ def train_cohort(
             _fit(trainer, module, data)
     return CohortResult(
         members=tuple(
-            MemberResult(tuple(rows), diverged)
-            for rows, diverged in zip(module.rows[:count], module.diverged[:count], strict=True)
+            MemberResult(tuple(module.rows[k]), module.diverged[k], tuple(module.examples[k])) for k in range(count)
         ),
         parameters=module.parameters_per_member,
         wall_seconds=time.perf_counter() - start,

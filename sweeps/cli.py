@@ -16,11 +16,11 @@ from rich.table import Table
 
 from lightning_modules.errors import InputError
 from sweeps.cost import Rate, available_bytes, measured_rate
-from sweeps.errors import MemsweepError
+from sweeps.errors import ExportError, MemsweepError
 from sweeps.explain import explain, summary
 from sweeps.grid import Sweep
 from sweeps.plan import Packing, Plan
-from sweeps.store import Contents, Done, Store
+from sweeps.store import MARKS, Contents, Done, Store
 from sweeps.sweep_file import check_figures, load_sweep, preset_names
 
 app = typer.Typer(
@@ -184,14 +184,24 @@ def export(
     store: StoreUri = "results",
     settings: Settings = None,
     curves: Annotated[bool, typer.Option("--curves", help="one row an evaluated epoch instead of one a point")] = False,
+    examples: Annotated[
+        bool, typer.Option("--examples", help="measures of single examples (`measure` in the sweep file), a row each")
+    ] = False,
 ) -> None:
     """One tidy row a point, in the order of the sweep."""
-    from sweeps.export import curves_table, points_table, write_table
+    from sweeps.export import curves_table, examples_table, points_table, with_derived, write_table
 
-    place = Store(store)
-    planned, contents = _plan(load_sweep(sweep, settings or [])), place.read()
+    if curves and examples:
+        raise ExportError("--curves --examples: both given; valid: one of the two, or neither")
+    place, study = Store(store), load_sweep(sweep, settings or [])
+    planned = _plan(study)
+    contents = place.read_examples({cell.trajectory_id for cell in planned.cells}) if examples else place.read()
     _warn_of_damage(contents)
-    table = (curves_table if curves else points_table)(planned, contents)
+    if examples:
+        table = examples_table(study, planned, contents)
+    else:
+        table = curves_table(planned, contents)
+        table = table if curves else with_derived(points_table(planned, contents), table)
     write_table(table, out)
     console.print(f"{out}: {table.num_rows:,} rows", markup=False, soft_wrap=True)
 
@@ -262,7 +272,7 @@ def _plan(study: Sweep, max_cohort: int = Packing.max_cohort, workers: int | Non
 
 
 def _done(store: Store) -> Done:
-    contents = store.read([])
+    contents = store.read([*MARKS.values()])
     _warn_of_damage(contents)
     return Done.of(contents.table)
 

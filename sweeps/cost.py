@@ -43,7 +43,7 @@ def training_cost(point: Point, evaluations: int) -> Cost:
     facts = sources.facts(point.data, point.complexity)
     shape = (point.model, facts.shape, facts.classes, point.width, point.depth)
     forward = sizes.forward_flops(*shape)
-    examples = point.dataset_size or facts.train_size
+    examples = max(1, round(point.subset_fraction * (point.dataset_size or facts.train_size)))
     flops = forward * (3.0 * examples * point.epochs + (examples + facts.test_size) * evaluations)
     width = BYTES[point.precision]
     weights = sizes.parameter_count(*shape) * width * (4 + _OPTIMIZER_STATES[point.optimizer])

@@ -63,6 +63,8 @@ def explain(plan: Plan, rate: Rate) -> str:
         f"time     about {_duration(facts['seconds'])} on {_count(facts['workers'], 'worker')} at "
         f"{_quantity(rate.flops_per_second, 'FLOP/s')} each ({rate.source})",
     ]
+    if plan.measurement.epochs:
+        lines.append(f"measure  {_measures(plan)}; what they take is not in these estimates")
     if facts["bytes_per_worker"] > plan.packing.bytes_per_worker:
         lines.append(
             f"memory   a training alone takes up to {_quantity(facts['bytes_per_worker'], 'B')}, but a worker has "
@@ -79,6 +81,13 @@ def explain(plan: Plan, rate: Rate) -> str:
 
 def _kinds(plan: Plan) -> Counter[tuple[str, int, int]]:
     return Counter((_architecture(c.members[0].point), len(c.members), c.epochs) for c in plan.cohorts)
+
+
+def _measures(plan: Plan) -> str:
+    return ", ".join(
+        name if epochs is None else f"{name} at epoch{'s' * (len(epochs) > 1)} {', '.join(map(str, epochs))}"
+        for name, epochs in plan.measurement.epochs.items()
+    )
 
 
 def _architecture(point: Point) -> str:

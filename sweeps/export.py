@@ -10,15 +10,16 @@ import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from sweeps.errors import ExportError
+from sweeps.grid import Sweep
 from sweeps.plan import Cell, Plan
-from sweeps.records import MEASURES, schema
+from sweeps.records import MEASURES, ON_DEMAND, example_schema, plain_type, schema
 from sweeps.spec import FIELDS
 from sweeps.store import Contents, Done
 
-READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES)
+READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES, *ON_DEMAND)
 """What these tables need of a store's columns."""
 
-COLUMNS = ("point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *MEASURES, "outcome")
+COLUMNS = ("point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *MEASURES, *ON_DEMAND, "outcome")
 
 
 def points_table(plan: Plan, contents: Contents) -> pa.Table:
@@ -33,6 +34,33 @@ def points_table(plan: Plan, contents: Contents) -> pa.Table:
         key = cell.trajectory_id, cell.epoch
         found.append({**rows.get(key, {}), **_fields(cell), "outcome": done.outcome(*key)})
     return pa.Table.from_pylist(found, schema=_schema())
+
+
+def with_derived(points: pa.Table, curves: pa.Table) -> pa.Table:
+    """The points with the columns of `analysis.derived.DERIVED` before their outcome."""
+    from analysis import derived
+
+    made = derived.with_derived(points.to_pandas(), curves.to_pandas())
+    for name in derived.DERIVED:
+        column = pa.array(made[name], pa.float64(), from_pandas=True)
+        points = points.add_column(points.num_columns - 1, name, column)
+    return points
+
+
+def examples_table(sweep: Sweep, plan: Plan, contents: Contents) -> pa.Table:
+    """Measures of single examples, as `Store.read_examples` has them, beside the sweep's axes and the seed."""
+    cells: dict[str, Cell] = {}
+    for cell in plan.cells:
+        cells.setdefault(cell.trajectory_id, cell)
+    names = dict.fromkeys([*(axis for axis in sweep.axes if axis != "epochs"), "seed"])
+    kinds = {field.name: plain_type(field.type) for field in schema()}
+    trainings = pa.table({
+        "trajectory_id": pa.array(cells, pa.string()),
+        **{name: pa.array([getattr(cell.point, name) for cell in cells.values()], kinds[name]) for name in names},
+    })  # fmt: skip
+    plain = pa.schema([(field.name, plain_type(field.type)) for field in example_schema()])
+    keys = [(name, "ascending") for name in plain.names[:-1]]
+    return contents.table.cast(plain).join(trainings, "trajectory_id").sort_by(keys)
 
 
 def curves_table(plan: Plan, contents: Contents) -> pa.Table:
@@ -88,11 +116,7 @@ def _fields(cell: Cell) -> dict[str, Any]:
 def _schema() -> pa.Schema:
     """Plain strings instead of dictionaries: for readers that know nothing of memsweep."""
     names = {field.name: field.type for field in schema()} | {"point_id": pa.string()}
-    return pa.schema([(name, _plain(names[name])) for name in COLUMNS])
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.schema([(name, plain_type(names[name])) for name in COLUMNS])
 
 
 def write_table(table: pa.Table, out: Path) -> None:

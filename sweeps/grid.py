@@ -16,6 +16,7 @@ from lightning_modules.data.corruption import rounded_share
 from lightning_modules.data.dataset import Facts
 from lightning_modules.errors import InputError
 from lightning_modules.models import registry
+from lightning_modules.probes import registry as registry_of_probes
 from sweeps.errors import SweepError
 from sweeps.spec import DEFAULTS, Point, contradiction
 
@@ -45,6 +46,23 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """Which measures on demand are taken, and when."""
+
+    epochs: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
+    """By measure: the epochs it is taken at, or None: at every epoch that the grid asks for."""
+
+    def at(self, asked: Iterable[int]) -> dict[int, tuple[str, ...]]:
+        """For a training whose points ask for these epochs: what is taken at which, up to the last of them."""
+        asked = tuple(asked)
+        found: dict[int, list[str]] = {}
+        for name, given in self.epochs.items():
+            for epoch in asked if given is None else (epoch for epoch in given if epoch <= max(asked)):
+                found.setdefault(epoch, []).append(name)
+        return {epoch: tuple(sorted(names)) for epoch, names in sorted(found.items())}
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A named grid: the union of one or more products of axes, over what is fixed, less what is excluded."""
 
@@ -54,6 +72,7 @@ class Sweep:
     grids: tuple[Axes, ...]
     exclude: tuple[Axes, ...] = ()
     evaluation: Evaluation = Evaluation()
+    measurement: Measurement = Measurement()
     figures: tuple[Mapping[str, Any], ...] = ()
     source: str = field(default="", compare=False)
 
@@ -103,6 +122,7 @@ class Sweep:
                 if self.exclude and any(_matches(point, rule) for rule in self.exclude):
                     continue
                 _check(self.source, point, facts)
+                _check_measures(self.source, point, facts, self.measurement)
                 if self.evaluation.every and point.epochs // self.evaluation.every > MAX_EVALUATIONS:
                     given = f"{point.epochs:,} epochs every {self.evaluation.every}"
                     most = f"at most {MAX_EVALUATIONS:,} evaluations of a training are allowed"
@@ -121,6 +141,10 @@ class Sweep:
             content["exclude"] = [{name: list(values) for name, values in rule.items()} for rule in self.exclude]
         if self.evaluation.every:
             content["evaluate"] = self.evaluation.every
+        if self.measurement.epochs:
+            content["measure"] = [
+                name if epochs is None else {name: list(epochs)} for name, epochs in self.measurement.epochs.items()
+            ]
         if self.figures:
             content["figures"] = [dict(figure) for figure in self.figures]
         return yaml.dump(
@@ -136,6 +160,16 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, list("-+.0123456789"))
+
+
+def _check_measures(source: str, point: Point, facts: Facts, measurement: Measurement) -> None:
+    """Refuse a measure that cannot be taken of this training."""
+    for epoch, names in measurement.at([point.epochs]).items():
+        for name in names:
+            try:
+                registry_of_probes.check(name, point, facts, epoch)
+            except InputError as error:
+                raise SweepError(source, f"measure.{name}", f"{error.field}: {error}") from None
 
 
 def _matches(point: Point, rule: Axes) -> bool:
@@ -171,6 +205,10 @@ def _check(source: str, point: Point, facts: Facts) -> None:
     if point.validation_fraction and not 0 < rounded_share(point.validation_fraction, size) < size:
         given = f"given {point.validation_fraction} of {size} examples, which leaves no example on one side"
         raise SweepError(source, "validation_fraction", given)
+    trained = size - rounded_share(point.validation_fraction, size)
+    if point.subset_fraction < 1 and not 0 < rounded_share(point.subset_fraction, trained) < trained:
+        given = f"given {point.subset_fraction} of {trained} examples, which leaves none on one side"
+        raise SweepError(source, "subset_fraction", given)
     if point.dataset_size and point.dataset_size > facts.train_size:
         given = f"given {point.dataset_size}; {point.data} has {facts.train_size} training examples"
         raise SweepError(source, "dataset_size", given)

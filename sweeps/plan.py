@@ -9,8 +9,8 @@ Packing: trajectories whose tensors have the same shapes train as one stack. Nei
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 from lightning_modules.data import sources
@@ -19,7 +19,7 @@ from lightning_modules.errors import InputError
 from lightning_modules.models import sizes
 from sweeps.cost import Cost, training_cost
 from sweeps.errors import SweepError
-from sweeps.grid import Evaluation, Sweep
+from sweeps.grid import Evaluation, Measurement, Sweep
 from sweeps.spec import Point, digest, training_form
 from sweeps.store import Done
 
@@ -35,6 +35,8 @@ class Trajectory:
     point: Point
     asked: tuple[int, ...]
     evaluated: tuple[int, ...]
+    measured: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Epoch -> the measures on demand that are taken then."""
 
     @cached_property
     def cost(self) -> Cost:
@@ -87,6 +89,7 @@ class Plan:
     missing: tuple[Cell, ...]
     evaluation: Evaluation
     packing: Packing = Packing()
+    measurement: Measurement = field(default_factory=Measurement)
 
     @classmethod
     def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:
@@ -101,11 +104,20 @@ class Plan:
             except InputError as error:
                 raise SweepError(sweep.source, error.field, str(error)) from None
             cells.append(Cell(point, digest(training_form(trained))))
-        return cls(sweep.name, tuple(cells), tuple(cells), sweep.evaluation, packing)
+        return cls(sweep.name, tuple(cells), tuple(cells), sweep.evaluation, packing, sweep.measurement)
 
     def minus(self, done: Done) -> Plan:
-        """The same plan without what is there already."""
-        return replace(self, missing=tuple(c for c in self.missing if not done.covers(c.trajectory_id, c.epoch)))
+        """The same plan without what is there already: the row of the epoch that a point asks for, with every measure
+        that the sweep asks for up to there."""
+
+        def there(cell: Cell) -> bool:
+            outcome = done.outcome(cell.trajectory_id, cell.epoch)
+            if outcome != "finished" or not self.measurement.epochs:
+                return outcome != "missing"
+            wanted = self.measurement.at([cell.epoch])
+            return all((cell.trajectory_id, at, name) in done.measured for at in wanted for name in wanted[at])
+
+        return replace(self, missing=tuple(cell for cell in self.missing if not there(cell)))
 
     @cached_property
     def trajectories(self) -> tuple[Trajectory, ...]:
@@ -117,7 +129,9 @@ class Plan:
         for trajectory_id, cells in asked.items():
             epochs = tuple(sorted({cell.epoch for cell in cells}))
             point = resolved(cells[0].point).with_(epochs=epochs[-1])
-            result.append(Trajectory(trajectory_id, point, epochs, self.evaluation.epochs(epochs[-1], epochs)))
+            measured = self.measurement.at(epochs)
+            evaluated = self.evaluation.epochs(epochs[-1], {*epochs, *measured})
+            result.append(Trajectory(trajectory_id, point, epochs, evaluated, measured))
         return tuple(result)
 
     @cached_property
@@ -153,8 +167,8 @@ def _size(
     return size.width, size.depth
 
 
-_COST_FIELDS = ("data", "complexity", "dataset_size", "model", "width", "depth", "batch_size", "optimizer", "precision",
-                "epochs")  # fmt: skip
+_COST_FIELDS = ("data", "complexity", "dataset_size", "subset_fraction", "model", "width", "depth", "batch_size",
+                "optimizer", "precision", "epochs")  # fmt: skip
 
 
 def _cost_key(point: Point) -> tuple[tuple[str, object], ...]:

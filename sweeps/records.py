@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pyarrow as pa
 
+from lightning_modules.probes.reading import PerExample
+from lightning_modules.probes.registry import PROBES
 from sweeps.spec import Point
 
 SCHEMA_VERSION = 1
@@ -35,11 +37,18 @@ MEASURES: dict[str, str] = {
     "test_loss": "mean cross-entropy on the clean test set, in nats",
     "test_accuracy": "accuracy on the clean test set",
     "clean_accuracy": "accuracy on the training examples whose label is true",
+    "clean_loss": "mean cross-entropy on the training examples whose label is true, in nats",
     "memorized_fraction": "corrupted training examples predicted as their wrong label",
     "recovered_fraction": "corrupted training examples predicted as their true label",
+    "other_fraction": "corrupted training examples predicted as neither",
+    "corrupted_loss": "mean cross-entropy on the corrupted training examples, labels as given, in nats",
     "bits_memorized": "N log2 C + sum of log2 p(label as given), over the training set, in bits",
+    "weight_norm": "L2 norm of all trainable parameters",
 }
 """Measures of every evaluated epoch. Null where they are not defined: no corrupted examples, no held-out part."""
+
+ON_DEMAND: dict[str, str] = {column: words for probe in PROBES.values() for column, words in probe.columns.items()}
+"""Measures that a sweep asks for, at the epochs it asks for. Null elsewhere."""
 
 PROVENANCE: dict[str, tuple[pa.DataType, str]] = {
     "parameters": (pa.int64(), "trainable parameters of the network, counted"),
@@ -65,6 +74,11 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return {int: pa.int64(), float: pa.float64(), str: pa.dictionary(pa.int32(), pa.string())}[annotation]
 
 
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionary encoding: for sorting, and for readers that know nothing of it."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
 @cache
 def schema() -> pa.Schema:
     """The columns of a part, in order; the version is in its metadata."""
@@ -73,8 +87,22 @@ def schema() -> pa.Schema:
         pa.field("epoch", pa.int32(), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
         *(pa.field(name, _arrow_type(info.annotation)) for name, info in Point.model_fields.items()),
-        *(pa.field(name, pa.float64()) for name in MEASURES),
+        *(pa.field(name, pa.float64()) for name in (*MEASURES, *ON_DEMAND)),
         *(pa.field(name, kind) for name, (kind, _) in PROVENANCE.items()),
+    ]
+    return pa.schema(columns, metadata={"memsweep_schema": str(SCHEMA_VERSION)})
+
+
+@cache
+def example_schema() -> pa.Schema:
+    """The columns of a part of per-example measures: one row an example, measure and epoch of a training."""
+    columns = [
+        pa.field("trajectory_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("epoch", pa.int32(), nullable=False),
+        pa.field("measure", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("split", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("example_id", pa.int64(), nullable=False),
+        pa.field("value", pa.float64()),
     ]
     return pa.schema(columns, metadata={"memsweep_schema": str(SCHEMA_VERSION)})
 
@@ -97,6 +125,8 @@ class Record:
     point: Point
     rows: tuple[Row, ...]
     provenance: Mapping[str, Any]
+    examples: tuple[tuple[int, PerExample], ...] = ()
+    """(epoch, a measure of single examples)."""
 
 
 def table_of(records: Iterable[Record]) -> pa.Table:
@@ -114,6 +144,27 @@ def table_of(records: Iterable[Record]) -> pa.Table:
         for row in record.rows
     ]
     return pa.Table.from_pylist(rows, schema=schema())
+
+
+def examples_of(records: Iterable[Record]) -> pa.Table:
+    """The per-example measures of these records, in the order of id, epoch, measure and split: equal contents are
+    equal bytes, whoever was in the cohort."""
+    blocks = sorted(
+        ((record.trajectory_id, epoch, each) for record in records for epoch, each in record.examples),
+        key=lambda block: (block[0], block[1], block[2].measure, block[2].split),
+    )
+    tables = [
+        pa.table(
+            [
+                *(pa.repeat(value, len(each.values)) for value in (trajectory_id, epoch, each.measure, each.split)),
+                pa.array(each.example_ids, pa.int64()),
+                pa.array(each.values, pa.float64(), from_pandas=True),
+            ],
+            names=example_schema().names,
+        ).cast(example_schema())
+        for trajectory_id, epoch, each in blocks
+    ]
+    return pa.concat_tables([example_schema().empty_table(), *tables]).unify_dictionaries()
 
 
 @cache

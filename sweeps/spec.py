@@ -66,6 +66,12 @@ class Point(BaseModel):
     validation_fraction: Annotated[Real, Field(ge=0, lt=1)] = Field(
         0.0, description="part of the training examples held out, with labels as noisy as the rest"
     )
+    subset_fraction: Annotated[Real, Field(gt=0, le=1)] = Field(
+        1.0, description="part of those that a training sees, drawn by its seed (Feldman and Zhang's subsets)"
+    )
+    data_seed: Annotated[Whole, Field(ge=0)] | None = Field(
+        None, description="seed of the examples and of the noise, shared by trainings of other seeds; unset: `seed`"
+    )
     complexity: Annotated[Whole, Field(ge=1)] = Field(1, description="sub-clusters per class (`data: clusters`)")
     label_noise: Fraction = Field(0.0, description="fraction of training labels redrawn")
     label_noise_kind: LabelNoiseKind = Field(
@@ -175,6 +181,7 @@ _SORTED_DEFAULTS = sorted(DEFAULTS.items())
 INERT: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "label_noise_kind": lambda f: f["label_noise"] == 0,
     "input_noise_kind": lambda f: f["input_noise"] == 0,
+    "data_seed": lambda f: f["data_seed"] == f["seed"],
     "complexity": lambda f: f["data"] != "clusters",
     "momentum": lambda f: f["optimizer"] != "sgd",
     "lr_decay_epochs": lambda f: f["lr_schedule"] != "step",

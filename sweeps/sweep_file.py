@@ -12,12 +12,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from lightning_modules.probes.registry import PROBES
 from sweeps.errors import SweepError, choices
-from sweeps.grid import YAML_FLOAT, Evaluation, Sweep
+from sweeps.grid import YAML_FLOAT, Evaluation, Measurement, Sweep
 from sweeps.spec import FIELDS, valid_values, validate_value
 
 PRESETS = Path(__file__).parent / "presets"
-TOP_LEVEL = ("name", "question", "fixed", "grid", "exclude", "evaluate", "figures")
+TOP_LEVEL = ("name", "question", "fixed", "grid", "exclude", "evaluate", "measure", "figures")
 SETTABLE = tuple(name for name in FIELDS if not name.endswith("_digest"))
 
 
@@ -83,6 +84,7 @@ def parse_sweep(text: str, source: str) -> Sweep:
         grids=grids,
         exclude=exclude,
         evaluation=_evaluation(source, content.get("evaluate", "log")),
+        measurement=_measurement(source, content.get("measure", [])),
         figures=_figures(source, content.get("figures", [])),
         source=source,
     )
@@ -183,6 +185,27 @@ def _evaluation(source: str, value: Any) -> Evaluation:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return Evaluation(every=value)
     raise SweepError(source, "evaluate", f"given {value!r}; valid: log, every, or a number of epochs of at least 1")
+
+
+def _measurement(source: str, value: Any) -> Measurement:
+    """`measure: [a, {b: [1, 20]}]`: a where the grid asks for an epoch, b at these epochs."""
+    if not isinstance(value, list):
+        raise SweepError(source, "measure", f"given {value!r}; valid: a list of measures, or of {{measure: epochs}}")
+    epochs: dict[str, tuple[int, ...] | None] = {}
+    for index, item in enumerate(value):
+        where = f"measure[{index}]"
+        single = isinstance(item, dict) and len(item) == 1
+        name, at = next(iter(item.items())) if single else (item, None)
+        if not isinstance(name, str) or name not in PROBES:
+            raise SweepError(source, where, f"unknown measure; {choices(str(name), PROBES)}")
+        if name in epochs:
+            raise SweepError(source, where, f"asks for {name} a second time; give all its epochs in one list")
+        epochs[name] = None
+        if single:
+            if not (isinstance(at, list) and at and all(type(epoch) is int and epoch >= 0 for epoch in at)):
+                raise SweepError(source, f"{where}.{name}", f"given {at!r}; valid: a list of epochs, each at least 0")
+            epochs[name] = tuple(sorted(set(at)))
+    return Measurement(epochs)
 
 
 def _figures(source: str, value: Any) -> tuple[Mapping[str, Any], ...]:

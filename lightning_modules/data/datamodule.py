@@ -26,6 +26,8 @@ class Examples:
 
     inputs: Tensor
     rows: Tensor
+    ids: Tensor
+    """[K, n] rows of the data set's training (or test) arrays: the same example has the same id in every training."""
     given: Tensor
     """[K, n] labels as trained on."""
     true: Tensor
@@ -34,6 +36,11 @@ class Examples:
     @property
     def size(self) -> int:
         return self.rows.shape[1]
+
+    def of(self, positions: Tensor) -> Examples:
+        """The examples at `positions` [K, m] of each member."""
+        rows, ids, given, true = (each.gather(1, positions) for each in (self.rows, self.ids, self.given, self.true))
+        return Examples(self.inputs, rows, ids, given, true)
 
     def take(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs [K, B, *shape] and given labels [K, B] at `positions` [K, B] of each member."""
@@ -49,7 +56,8 @@ class Examples:
 
 
 class CohortData(pl.LightningDataModule):
-    """The training, held-out and test examples of members that agree in data, dataset_size and batch_size.
+    """The examples of members that agree in data, sizes and batch_size: `train` is what they are trained on; `left_out`
+    the rest of it where members see a subset, `validation` the held-out part; both None where there is none.
 
     `train_dataloader` yields one thing an epoch: the order [K, n] in which each member goes through `train`, drawn from
     its own seed. (Lightning's loop around a batch takes 0.4 ms, as long as updating six small networks.) The test
@@ -64,14 +72,17 @@ class CohortData(pl.LightningDataModule):
         self.batch_size = first.batch_size
         size = first.dataset_size or len(dataset.train_labels)
         held_out = corruption.rounded_share(first.validation_fraction, size)
-        seeds = {seed: _Chance(dataset, seed) for seed in {member.seed for member in members}}
-        tensors = _examples(dataset, members, [seeds[member.seed] for member in members], size, device, dtype)
-        self.train = _part(tensors, 0, size - held_out)
+        seeds = {seed: _Chance(dataset, seed) for seed in {_data_seed(member) for member in members}}
+        tensors = _examples(dataset, members, [seeds[_data_seed(member)] for member in members], size, device, dtype)
         self.validation = _part(tensors, size - held_out, size) if held_out else None
+        self.train, self.left_out = _part(tensors, 0, size - held_out), None
+        if first.subset_fraction < 1:
+            self.train, self.left_out = _subsets(self.train, members)
         count = len(dataset.test_labels)
         labels = torch.from_numpy(dataset.test_labels).to(device).expand(len(members), count)
         everything = torch.arange(count, device=device).expand(len(members), count)
-        self.test = Examples(torch.from_numpy(dataset.test_inputs).to(device, dtype), everything, labels, labels)
+        inputs = torch.from_numpy(dataset.test_inputs).to(device, dtype)
+        self.test = Examples(inputs, everything, everything, labels, labels)
 
     @property
     def updates_per_epoch(self) -> int:
@@ -106,8 +117,12 @@ class _Epoch:
         yield self.data.order(self.data.trainer.current_epoch if self.data.trainer else 0)
 
 
+def _data_seed(member: Settings) -> int:
+    return member.seed if member.data_seed is None else member.data_seed
+
+
 class _Chance:
-    """All that chance decides about a data set for one seed: the same for every member that has the seed."""
+    """All that chance decides about a data set for one data seed: the same for every member that has it."""
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         count = len(dataset.train_labels)
@@ -121,11 +136,12 @@ def _examples(
     dtype: torch.dtype,
 ) -> Examples:  # fmt: skip
     """Each member's subset with its noise. Inputs are stored once; beside them, those of members with input noise."""
-    blocks, rows, given, true = [torch.from_numpy(dataset.train_inputs).to(device, dtype)], [], [], []
+    blocks, rows, ids, given, true = [torch.from_numpy(dataset.train_inputs).to(device, dtype)], [], [], [], []
     noisy: dict[tuple[int, float, str], int] = {}
     for member, chance in zip(members, chances, strict=True):
         chosen = chance.order[:size]
         labels = dataset.train_labels[chosen]
+        ids.append(chosen)
         true.append(labels)
         given.append(
             corruption.corrupt_labels(
@@ -135,7 +151,7 @@ def _examples(
         if not member.input_noise:
             rows.append(chosen)
             continue
-        key = (member.seed, member.input_noise, member.input_noise_kind)
+        key = (_data_seed(member), member.input_noise, member.input_noise_kind)
         if key not in noisy:
             noisy[key] = sum(len(block) for block in blocks)
             inputs = corruption.corrupt_inputs(
@@ -143,10 +159,22 @@ def _examples(
             )
             blocks.append(torch.from_numpy(inputs).to(device, dtype))
         rows.append(noisy[key] + np.arange(size))
-    stacked = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in (rows, given, true))
+    stacked = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in (rows, ids, given, true))
     return Examples(torch.cat(blocks) if noisy else blocks[0], *stacked)
 
 
 def _part(examples: Examples, start: int, stop: int) -> Examples:
     cut = slice(start, stop)
-    return Examples(examples.inputs, examples.rows[:, cut], examples.given[:, cut], examples.true[:, cut])
+    fields = (each[:, cut] for each in (examples.rows, examples.ids, examples.given, examples.true))
+    return Examples(examples.inputs, *fields)
+
+
+def _subsets(examples: Examples, members: Sequence[Settings]) -> tuple[Examples, Examples]:
+    """What each member sees and what is left out of it. A member's smaller subset is part of its larger one."""
+    seen = corruption.rounded_share(members[0].subset_fraction, examples.size)
+    drawn = {
+        seed: torch.randperm(examples.size, generator=torch_generator(seed, "subset_fraction"))
+        for seed in {member.seed for member in members}
+    }
+    order = torch.stack([drawn[member.seed] for member in members]).to(examples.rows.device)
+    return examples.of(order[:, :seen].sort(1).values), examples.of(order[:, seen:].sort(1).values)

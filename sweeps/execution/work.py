@@ -58,6 +58,7 @@ def _train(cohort: Cohort, dataset: Dataset, device: str, on_epoch: Callable[[in
         [member.point for member in cohort.members],
         dataset,
         [member.evaluated for member in cohort.members],
+        [member.measured for member in cohort.members],
         device=device,
         on_epoch=on_epoch,
     )
@@ -74,7 +75,9 @@ def _train(cohort: Cohort, dataset: Dataset, device: str, on_epoch: Callable[[in
         rows = [Row(epoch, "finished", measures) for epoch, measures in trained.rows]
         if trained.diverged is not None:
             rows.append(_diverged(trained.diverged))
-        records.append(Record(member.id, member.point, tuple(rows), {**shared, "flops": member.cost.flops}))
+        records.append(
+            Record(member.id, member.point, tuple(rows), {**shared, "flops": member.cost.flops}, trained.examples)
+        )
     return records
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 BASE: dict[str, Any] = {
-    "data": "mnist1d", "data_digest": "", "dataset_size": None, "validation_fraction": 0.0, "complexity": 1,
+    "data": "mnist1d", "data_digest": "", "dataset_size": None, "validation_fraction": 0.0,
+    "subset_fraction": 1.0, "data_seed": None, "complexity": 1,
     "label_noise": 0.0, "label_noise_kind": "uniform", "input_noise": 0.0, "input_noise_kind": "gaussian",
     "rotation": 0.0, "augment_noise": 0.0, "color_jitter": 0.0, "crop_flip": 0, "shift": 0, "scale": 0.0,
     "model": "mlp", "model_digest": "", "parameter_count": None, "width": None, "depth": None, "dropout": 0.0,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from lightning_modules.probes.registry import PROBES
 from sweeps.execution.inline import Inline
 from sweeps.execution.protocol import Executor
 from sweeps.execution.ray_tune import RayTune
@@ -65,3 +66,39 @@ def test_packing_and_executor_change_no_bit(precision, ray_on_two_cores, tmp_pat
     assert alone.filter(pa.compute.equal(alone["outcome"], "finished"))["train_loss"].null_count == 0
     assert table(Inline(), precision, 8, tmp_path / "eight").equals(alone)
     assert table(RayTune(), precision, 5, tmp_path / "ray").equals(alone)
+
+
+MEASURED = """
+name: measured
+fixed: {{data: digits, dataset_size: 200, subset_fraction: 0.7, batch_size: 64, precision: {precision}}}
+grid:
+  - {{model: [mlp], width: [9], label_noise: [0, 0.5], epochs: [1, 3], seed: [0, 1, 2]}}
+  - {{model: [residual_mlp], width: [5], label_noise: [0.4], epochs: [2], seed: [0, 1, 2]}}
+measure:
+  - critical_sample_ratio
+  - cumulative_loss
+  - example_correctness
+  - forgetting
+  - input_gradient
+  - {{loss_sensitivity: [1]}}
+"""
+
+
+def measured(executor: Executor, precision: str, max_cohort: int, place: Path) -> tuple[pa.Table, pa.Table]:
+    sweep = parse_sweep(MEASURED.format(precision=precision), "measured.yaml")
+    plan, store = Plan.of(sweep, Packing(workers=2, max_cohort=max_cohort)), Store(place)
+    executor.execute(plan, store, lambda event: None)
+    assert plan.minus(store.done()).missing == ()
+    return points_table(plan, store.read()), store.read_examples({cell.trajectory_id for cell in plan.cells}).table
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_packing_and_executor_change_no_bit_of_a_measure_on_demand(precision, ray_on_two_cores, tmp_path):
+    points, examples = measured(Inline(), precision, 1, tmp_path / "alone")
+    assert set(points["outcome"].to_pylist()) == {"finished"}
+    assert points["critical_sample_ratio"].null_count == points["input_gradient_gini"].null_count == 0
+    assert set(examples["measure"].to_pylist()) == {name for each in PROBES.values() for name in each.examples}
+    for executor, size, name in ((Inline(), 8, "eight"), (RayTune(), 2, "ray")):
+        again = measured(executor, precision, size, tmp_path / name)
+        assert again[0].equals(points)
+        assert again[1].equals(examples)

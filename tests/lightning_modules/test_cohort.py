@@ -12,6 +12,7 @@ from lightning_modules.cohort import CohortModule, build_member
 from lightning_modules.data import corruption, sources
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.errors import ModelError
+from lightning_modules.probes.registry import PROBES
 from lightning_modules.streams import numpy_generator, torch_generator
 from lightning_modules.training import train_cohort
 from sweeps.spec import Point
@@ -69,8 +70,12 @@ def plain_training(point: Point) -> dict[str, float]:
         "test_accuracy": (test_logits.argmax(1).numpy() == DIGITS.test_labels).mean(),
         "test_loss": functional.cross_entropy(test_logits, torch.from_numpy(DIGITS.test_labels)).item(),
         "clean_accuracy": (predicted == true)[~wrong].mean(),
+        "clean_loss": loss[~wrong].mean(),
+        "corrupted_loss": loss[wrong].mean(),
         "memorized_fraction": (predicted == given)[wrong].mean(),
         "recovered_fraction": (predicted == true)[wrong].mean(),
+        "other_fraction": ((predicted != true) & (predicted != given))[wrong].mean(),
+        "weight_norm": np.sqrt(sum((weights.detach() ** 2).sum().item() for weights in network.parameters())),
         "bits_memorized": np.log2(10) * len(y) + np.log2(np.exp(-loss)).sum(),
     }
 
@@ -224,3 +229,27 @@ def test_a_network_with_its_own_randomness_is_refused(monkeypatch):
     monkeypatch.setattr("lightning_modules.cohort.build", lambda *arguments: Noisy(64, 10))
     with pytest.raises(RuntimeError, match="random"):
         train_cohort([BASE], DIGITS, [[1]])
+
+
+MEASURES = ("critical_sample_ratio", "cumulative_loss", "example_correctness", "forgetting", "input_gradient")
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("model", ["mlp", "convnet", "resnet"])
+def test_measures_on_demand_change_no_number_of_the_training(model, precision):
+    point = BASE.with_(model=model, width=3, depth=1, dropout=0.2, label_noise=0.3, precision=precision)
+    members = [point.with_(seed=seed) for seed in range(2)]
+    (plain, _), (measured, neighbour) = (
+        train_cohort(members, DIGITS, [[1, 3]] * 2, wanted).members
+        for wanted in ((), [{1: ("example_correctness",), 3: MEASURES}, {}])
+    )
+    scalars = {column for name in MEASURES for column in PROBES[name].columns}
+    for (epoch, row), (_, before) in zip(measured.rows, plain.rows, strict=True):
+        assert {name: value for name, value in row.items() if name not in scalars} == before
+        expected = scalars if epoch == 3 else set(PROBES["example_correctness"].columns)
+        assert set(row) - set(before) == expected
+    assert {(epoch, each.measure) for epoch, each in measured.examples} == {
+        (1, "correct"), (3, "correct"), (3, "cumulative_loss"), (3, "forgetting_events"), (3, "input_gradient_norm")
+    }  # fmt: skip
+    assert neighbour.examples == ()
+    assert not any(scalars & set(row) for _, row in neighbour.rows)

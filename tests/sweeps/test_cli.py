@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.parquet
 import pytest
 import typer
 
@@ -284,7 +286,33 @@ class TestResults:
         assert table.num_rows == 8
         plan = Plan.of(parse_sweep(SWEEP, ""))
         assert table["point_id"].to_pylist() == [cell.point.id for cell in plan.cells]
+        assert table.column_names[-1] == "outcome"
+        gaps = pc.subtract(table["train_accuracy"], table["test_accuracy"])
+        assert table["generalization_gap"].to_pylist() == pytest.approx(gaps.to_pylist())
         assert memsweep("export", "small.yaml", "--curves", "--out", "c.parquet").out == "c.parquet: 8 rows\n"
+
+    def test_export_of_single_examples(self, memsweep, tmp_path):
+        (tmp_path / "examples.yaml").write_text(
+            "name: e\nfixed: {data: digits, dataset_size: 50, width: 4, epochs: 2, subset_fraction: 0.6}\n"
+            "grid: {seed: [0, 3], label_noise: [0, 0.5]}\nmeasure: [forgetting, {example_correctness: [1]}]\n"
+        )
+        assert memsweep("run", "examples.yaml", "--inline").code == 0
+        assert memsweep("run", "examples.yaml", "--inline").out.startswith("e: 4 points, 4 done, 0 to train")
+        count = 4 * (30 + 30 + 20 + 360)
+        said = memsweep("export", "examples.yaml", "--examples", "--out", "e.parquet")
+        assert said.out == f"e.parquet: {count:,} rows\n"
+        table = pyarrow.parquet.read_table(tmp_path / "e.parquet").to_pandas()
+        assert table.groupby(["seed", "label_noise"]).size().tolist() == [count // 4] * 4
+        kinds = table.groupby(["measure", "split", "epoch"]).size().to_dict()
+        assert kinds == {
+            ("correct", "left_out", 1): 80, ("correct", "test", 1): 1440, ("correct", "train", 1): 120,
+            ("forgetting_events", "train", 2): 120,
+        }  # fmt: skip
+        said = memsweep("export", "examples.yaml", "--examples", "--curves", "--out", "e.csv")
+        assert (said.code, said.err) == (
+            2,
+            "error: --curves --examples: both given; valid: one of the two, or neither\n",
+        )
 
     def test_a_damaged_file_is_a_warning(self, memsweep, trained, tmp_path):
         (tmp_path / "results" / "parts" / "notes.txt").write_text("")

@@ -48,6 +48,15 @@ def test_a_sweep_half_done():
     )
 
 
+def test_measures_on_demand_are_named_with_their_epochs():
+    text = STUDY + "measure: [forgetting, {example_correctness: [1, 5]}, {input_gradient: [5]}]\n"
+    (line,) = [row for row in explain(Plan.of(parse_sweep(text, "")), RATE).splitlines() if row.startswith("measure")]
+    assert line == (
+        "measure  forgetting, example_correctness at epochs 1, 5, input_gradient at epoch 5; "
+        "what they take is not in these estimates"
+    )
+
+
 def test_a_training_too_large_for_a_worker_is_warned_of():
     tight = Packing(workers=2, bytes_per_worker=100_000)
     text = explain(Plan.of(parse_sweep(STUDY, "s.yaml"), tight), RATE)

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from sweeps.errors import ExportError
 from sweeps.export import COLUMNS, READ, curves_table, failures, points_table, write_table
 from sweeps.plan import Plan
-from sweeps.records import MEASURES
+from sweeps.records import MEASURES, ON_DEMAND
 from sweeps.spec import FIELDS
 from sweeps.store import Store
 from sweeps.sweep_file import parse_sweep
@@ -36,7 +36,16 @@ def filled(store: Store, make_record) -> Store:
 def test_columns():
     assert COLUMNS[:2] == ("point_id", "trajectory_id")
     assert COLUMNS[-1] == "outcome"
-    assert set(COLUMNS) == {"point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *MEASURES, "outcome"}
+    assert set(COLUMNS) == {
+        "point_id",
+        "trajectory_id",
+        *FIELDS,
+        "parameters",
+        "epoch",
+        *MEASURES,
+        *ON_DEMAND,
+        "outcome",
+    }
 
 
 class TestPoints:

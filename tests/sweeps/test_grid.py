@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.errors import SweepError
-from sweeps.grid import Evaluation, Sweep
+from sweeps.grid import Evaluation, Measurement, Sweep
 from sweeps.spec import Point
 from sweeps.sweep_file import parse_sweep
 
@@ -37,6 +37,12 @@ lists = axes.map(lambda grid: {name: list(values) for name, values in grid.items
 figures = st.lists(st.fixed_dictionaries({"kind": st.just("heatmap"), "where": lists}), max_size=2).map(tuple)
 
 
+measured = st.dictionaries(
+    st.sampled_from(["forgetting", "example_correctness", "critical_sample_ratio"]),
+    st.none() | st.sets(st.integers(0, 9), min_size=1).map(lambda epochs: tuple(sorted(epochs))),
+)
+
+
 @st.composite
 def sweeps(draw: st.DrawFn) -> Sweep:
     grids = tuple(draw(st.lists(axes, min_size=1, max_size=3)))
@@ -46,6 +52,7 @@ def sweeps(draw: st.DrawFn) -> Sweep:
     return Sweep(
         name=draw(names), question=draw(questions), fixed=fixed, grids=grids, exclude=exclude,
         evaluation=Evaluation(draw(st.none() | st.integers(1, 9))), figures=draw(figures),
+        measurement=Measurement(draw(measured)),
     )  # fmt: skip
 
 
@@ -181,6 +188,20 @@ class TestAxes:
         )
         # depth takes 2 and, in the second grid, its default; batch_size its default in both.
         assert sweep.axes == ("seed", "width", "depth")
+
+
+class TestMeasurement:
+    def test_is_where_the_grid_asks_or_where_the_file_says_within_the_horizon(self):
+        measurement = Measurement({"forgetting": None, "example_correctness": (1, 4, 50)})
+        assert measurement.at([4, 20]) == {
+            1: ("example_correctness",), 4: ("example_correctness", "forgetting"), 20: ("forgetting",)
+        }  # fmt: skip
+        assert Measurement().at([3]) == {}
+
+    def test_of_a_training_that_it_cannot_be_taken_of_is_refused(self):
+        text = "name: x\nfixed: {data: digits, dataset_size: 64, dropout: 0.2}\nmeasure: [loss_sensitivity]"
+        with pytest.raises(SweepError, match=r"s.yaml: measure.loss_sensitivity: dropout: given 0.2; .*without it"):
+            parse_sweep(text, "s.yaml").points()
 
 
 class TestEvaluation:

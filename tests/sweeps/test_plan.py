@@ -82,6 +82,39 @@ def trained(point: Point) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+class TestMeasures:
+    TEXT = """
+name: x
+fixed: {data: digits}
+grid: {seed: [0, 1], epochs: [2, 5]}
+measure: [forgetting, {example_correctness: [1, 4]}]
+"""
+
+    def test_are_taken_where_they_are_asked_for_and_the_epochs_are_evaluated(self):
+        first, _ = Plan.of(parse_sweep(self.TEXT, "")).trajectories
+        assert first.measured == {
+            1: ("example_correctness",), 2: ("forgetting",), 4: ("example_correctness",), 5: ("forgetting",)
+        }  # fmt: skip
+        assert first.evaluated == (1, 2, 3, 4, 5)
+
+    def test_a_point_is_done_only_with_every_measure_up_to_its_epoch(self):
+        plan = Plan.of(parse_sweep(self.TEXT, ""))
+        rows = frozenset((t.id, epoch) for t in plan.trajectories for epoch in t.evaluated)
+        first, second = (t.id for t in plan.trajectories)
+        assert plan.minus(Done(rows)).missing == plan.missing
+        some = frozenset({(first, 1, "example_correctness"), (first, 2, "forgetting"), (second, 2, "forgetting")})
+        left = plan.minus(Done(rows, measured=some))
+        assert [(cell.point.seed, cell.epoch) for cell in left.missing] == [(0, 5), (1, 2), (1, 5)]
+        every = frozenset(
+            (t.id, at, name) for t in plan.trajectories for at, names in t.measured.items() for name in names
+        )
+        assert plan.minus(Done(rows, measured=every)).missing == ()
+
+    def test_are_not_waited_for_where_a_training_broke(self):
+        plan = Plan.of(parse_sweep(self.TEXT, ""))
+        assert plan.minus(Done(diverged={t.id: 1 for t in plan.trajectories})).missing == ()
+
+
 class TestMinus:
     @given(half_done())
     def test_what_is_done_and_what_is_missing_part_the_points(self, drawn):

@@ -7,12 +7,12 @@ import sys
 
 import pyarrow as pa
 
-from sweeps.records import MEASURES, PROVENANCE, SCHEMA_VERSION, schema, software, table_of
+from sweeps.records import MEASURES, ON_DEMAND, PROVENANCE, SCHEMA_VERSION, schema, software, table_of
 from sweeps.spec import FIELDS
 
 
 def test_the_columns_are_the_keys_the_fields_the_measures_and_the_provenance():
-    assert schema().names == ["trajectory_id", "epoch", "outcome", *FIELDS, *MEASURES, *PROVENANCE]
+    assert schema().names == ["trajectory_id", "epoch", "outcome", *FIELDS, *MEASURES, *ON_DEMAND, *PROVENANCE]
     assert len(set(schema().names)) == len(schema().names)
     assert schema().metadata == {b"memsweep_schema": str(SCHEMA_VERSION).encode()}
 

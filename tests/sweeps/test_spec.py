@@ -27,6 +27,8 @@ NUMBERS: dict[str, tuple[Any, Any]] = {
     # field: (the nearest value below what is valid, the nearest above; None where there is no bound to test)
     "dataset_size": (0, 2**63),
     "validation_fraction": (-1e-9, 1.0),
+    "subset_fraction": (0.0, 1.0000001),
+    "data_seed": (-1, 2**63),
     "complexity": (0, 2**63),
     "label_noise": (-1e-9, 1.0000001),
     "input_noise": (-1e-9, 1.0000001),
@@ -68,6 +70,7 @@ values: dict[str, st.SearchStrategy[Any]] = {
     "learning_rate": st.floats(1e-6, 1e3),
     "epochs": st.integers(1, 4),
     "seed": st.integers(0, 3),
+    "data_seed": st.none() | st.integers(0, 3),
 }
 changes = st.fixed_dictionaries({}, optional=values)
 
@@ -156,7 +159,7 @@ class TestIds:
 class TestValidation:
     def test_every_numeric_field_is_tested_here(self):
         assert set(NUMBERS) == {name for name in FIELDS if "number" in valid_values(name)}
-        assert len(WHOLE) == 12
+        assert len(WHOLE) == 13
 
     @pytest.mark.parametrize("name", NUMBERS)
     @pytest.mark.parametrize("value", ["1", "0.5", "", True, False, math.nan, math.inf, -math.inf, [1], {}])
@@ -240,6 +243,7 @@ class TestTrainingForm:
         [
             ("label_noise_kind", "pair", {}, {"label_noise": 0.1}),
             ("input_noise_kind", "random_pixels", {"label_noise": 0.1}, {"input_noise": 0.1}),
+            ("data_seed", 3, {"seed": 3}, {"seed": 0}),
             ("complexity", 4, {"data": "digits"}, {"data": "clusters"}),
             ("momentum", 0.5, {"optimizer": "adamw"}, {"optimizer": "sgd"}),
             ("lr_decay_epochs", 3, {"lr_schedule": "inverse_sqrt"}, {"lr_schedule": "step"}),

@@ -5,15 +5,19 @@ from __future__ import annotations
 import pickle
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning_modules.probes.reading import PerExample
 from sweeps.errors import StoreError
+from sweeps.records import example_schema
 from sweeps.store import Done, Store
 
 ids, epochs = st.sampled_from("abc"), st.integers(0, 6)
@@ -221,3 +225,70 @@ class TestPlaces:
             store.prepare()
         with pytest.raises(StoreError, match=r"^store .*/file/results: part [0-9a-f]{20}\.parquet cannot be written: "):
             store.append([make_record("a", (1,))])
+
+
+class TestMeasuresOnDemand:
+    """A measure is taken of a training that may have been there already, without it."""
+
+    def test_those_of_two_parts_are_united_in_one_row(self, store, make_record):
+        store.prepare()
+        plain = make_record("a", (1, 2))
+        some = with_measures(plain, {2: {"correct_fraction": 0.5, "left_out_accuracy": None}})
+        more = with_measures(plain, {1: {"correct_fraction": 0.25}, 2: {"cumulative_loss": 3.0}})
+        for record in (plain, some, more):
+            store.append([record, make_record("b", (1,))])
+        table = store.read().table
+        assert table["trajectory_id"].to_pylist() == ["a", "a", "b"]
+        assert table["correct_fraction"].to_pylist() == [0.25, 0.5, None]
+        assert table["cumulative_loss"].to_pylist() == [None, 3.0, None]
+        assert table["test_loss"].null_count == 0
+        assert store.done().measured == {
+            ("a", 1, "example_correctness"), ("a", 2, "example_correctness"), ("a", 2, "cumulative_loss")
+        }  # fmt: skip
+
+    def test_of_single_examples_have_a_table_of_their_own(self, store, make_record):
+        store.prepare()
+        values = np.array([1.0, np.nan, 0.0])
+        blocks = tuple(
+            (epoch, PerExample("correct", split, np.array([5, 2, 9]), values + shift))
+            for epoch, split, shift in ((3, "train", 0), (1, "train", 1), (3, "test", 2))
+        )
+        record = replace(make_record("a", (1, 3)), examples=blocks)
+        store.append([record, make_record("b", (1,))])
+        store.append([record])  # a repetition
+        contents = store.read_examples(["a", "b"])
+        assert contents.damaged == {}
+        assert contents.table.schema.equals(example_schema())
+        rows = [tuple(row.values()) for row in contents.table.to_pylist()]
+        assert rows == [
+            ("a", epoch, "correct", split, example, value)
+            for epoch, split, shift in ((1, "train", 1), (3, "test", 2), (3, "train", 0))
+            for example, value in ((2, None), (5, 1.0 + shift), (9, 0.0 + shift))
+        ]
+        assert store.read_examples(["a"], ["forgetting_events"]).table.num_rows == 0
+        assert store.read_examples(["b"]).table.num_rows == 0
+        assert len(list(Path(store.uri).glob("examples/*.parquet"))) == 1, "equal content has one name"
+
+    def test_a_damaged_part_of_examples_is_named(self, store, make_record):
+        store.prepare()
+        block = (1, PerExample("correct", "train", np.arange(3), np.ones(3)))
+        store.append([replace(make_record("a", (1,)), examples=(block,))])
+        (path,) = Path(store.uri).glob("examples/*.parquet")
+        path.write_bytes(path.read_bytes()[:-1])
+        contents = store.read_examples(["a"])
+        assert contents.damaged == {str(path): "damaged: its bytes do not hash to its name"}
+        assert contents.table.num_rows == 0
+
+    def test_a_row_is_never_there_before_its_examples(self, store, make_record, monkeypatch):
+        """A run that dies between the two leaves examples that nobody counts, not a measure without examples."""
+        store.prepare()
+        block = (1, PerExample("correct", "train", np.arange(3), np.ones(3)))
+        written = []
+        monkeypatch.setattr(Store, "_write", lambda self, path, content: written.append(path.split("/")[-2]))
+        store.append([replace(make_record("a", (1,)), examples=(block,))])
+        assert written == ["examples", "parts"]
+
+
+def with_measures(record, more):
+    rows = tuple(replace(row, measures={**row.measures, **more.get(row.epoch, {})}) for row in record.rows)
+    return replace(record, rows=rows)

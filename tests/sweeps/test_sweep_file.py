@@ -14,7 +14,8 @@ from sweeps.spec import FIELDS, valid_values
 from sweeps.sweep_file import PRESETS, SETTABLE, check_figures, load_sweep, override, parse_sweep, preset_names
 
 ALL_FIELDS = ", ".join(sorted(name for name in FIELDS if not name.endswith("_digest")))
-ALL_KEYS = "evaluate, exclude, figures, fixed, grid, name, question"
+ALL_KEYS = "evaluate, exclude, figures, fixed, grid, measure, name, question"
+MEASURES = "critical_sample_ratio, cumulative_loss, example_correctness, forgetting, input_gradient, loss_sensitivity"
 
 REFUSED = {
     "unknown field": (
@@ -27,7 +28,7 @@ REFUSED = {
     ),
     "the digest is not the user's": (
         "name: x\nfixed: {data_digest: abc}",
-        f"s.yaml: fixed.data_digest: unknown field; given 'data_digest'; valid: {ALL_FIELDS}",
+        f"s.yaml: fixed.data_digest: unknown field; given 'data_digest'; did you mean data_seed? valid: {ALL_FIELDS}",
     ),
     "unknown key": (
         "name: x\ngrids: {}",
@@ -110,6 +111,26 @@ REFUSED = {
         "name: a/b",
         "s.yaml: name: given 'a/b'; valid: letters, digits, '.', '_' and '-', a letter or digit first",
     ),
+    "measures that are no list": (
+        "name: x\nmeasure: forgetting",
+        "s.yaml: measure: given 'forgetting'; valid: a list of measures, or of {measure: epochs}",
+    ),
+    "unknown measure": (
+        "name: x\nmeasure: [forgeting]",
+        "s.yaml: measure[0]: unknown measure; given 'forgeting'; did you mean forgetting? valid: " + MEASURES,
+    ),
+    "measure asked for twice": (
+        "name: x\nmeasure: [forgetting, {forgetting: [1]}]",
+        "s.yaml: measure[1]: asks for forgetting a second time; give all its epochs in one list",
+    ),
+    "measure at no epochs": (
+        "name: x\nmeasure: [{forgetting: []}]",
+        "s.yaml: measure[0].forgetting: given []; valid: a list of epochs, each at least 0",
+    ),
+    "measure at half an epoch": (
+        "name: x\nmeasure: [{forgetting: [1, 2.5]}]",
+        "s.yaml: measure[0].forgetting: given [1, 2.5]; valid: a list of epochs, each at least 0",
+    ),
     "question that is no text": ("name: x\nquestion: [a]", "s.yaml: question: given ['a']; valid: text"),
     "fixed that is no mapping": (
         "name: x\nfixed: [seed]",
@@ -122,11 +143,11 @@ REFUSED = {
     ),
     "not a mapping": (
         "- name: x",
-        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, figures",
+        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, measure, figures",
     ),
     "empty file": (
         "",
-        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, figures",
+        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, measure, figures",
     ),
     "duplicate key": (
         "name: x\nname: y",

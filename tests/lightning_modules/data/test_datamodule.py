@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_modules.data import sources
+from lightning_modules.data import corruption, sources
 from lightning_modules.data.datamodule import CohortData
 from sweeps.spec import Point
 
@@ -76,3 +76,37 @@ def test_only_members_with_input_noise_have_inputs_of_their_own():
     assert changed.sum() == 80
     assert torch.equal(inputs[1], inputs[2])
     assert torch.equal(labels, made.given)
+
+
+def test_trainings_of_one_data_seed_see_the_same_noisy_examples():
+    noisy = {"label_noise": 0.5, "input_noise": 0.2, "validation_fraction": 0.1}
+    made = data(*(point(seed=seed, data_seed=7, **noisy) for seed in (1, 2)), point(seed=7, **noisy)).train
+    for each in (made.ids, made.given, made.true, made.slice(0, made.size)):
+        assert torch.equal(each[0], each[1])
+        assert torch.equal(each[0], each[2])
+    other = data(point(seed=1, **noisy)).train
+    assert not torch.equal(other.ids[0], made.ids[0])
+
+
+@given(st.floats(0.05, 0.95), st.integers(0, 5))
+def test_a_subset_and_what_is_left_out_part_the_training_examples(fraction, seed):
+    settings = {"label_noise": 0.3, "validation_fraction": 0.2, "data_seed": 0, "seed": seed}
+    whole, made = data(point(**settings)), data(point(subset_fraction=fraction, **settings))
+    assert made.left_out is not None
+    assert made.train.size == corruption.rounded_share(fraction, 160)
+    assert sorted([*made.train.ids[0].tolist(), *made.left_out.ids[0].tolist()]) == sorted(whole.train.ids[0].tolist())
+    labels = dict(zip(whole.train.ids[0].tolist(), whole.train.given[0].tolist(), strict=True))
+    for part in (made.train, made.left_out):
+        assert part.given[0].tolist() == [labels[i] for i in part.ids[0].tolist()]
+        assert torch.equal(part.slice(0, part.size)[0], torch.from_numpy(DIGITS.train_inputs)[part.ids[0]])
+    assert whole.left_out is None
+
+
+def test_subsets_are_drawn_by_the_seed_alone_and_nest():
+    settings = {"data_seed": 0, "dataset_size": 500}
+    small, large = (data(point(subset_fraction=f, seed=3, **settings)).train.ids[0].tolist() for f in (0.3, 0.7))
+    assert set(small) < set(large)
+    both = data(point(subset_fraction=0.7, seed=3, **settings), point(subset_fraction=0.7, seed=4, **settings)).train
+    assert both.ids[0].tolist() == large
+    # Two independent subsets of 0.7 share 0.49 of the examples: 245 of 500, give or take 3 standard deviations of 4.7.
+    assert 230 <= len(set(large) & set(both.ids[1].tolist())) <= 260

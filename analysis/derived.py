@@ -1,0 +1,123 @@
+"""Measures that follow from stored ones: the generalization gap, the best of a training, and when it reached a level.
+
+A training is known only at its evaluated epochs. "The first evaluated epoch at a level" is therefore interval-censored:
+the level was first reached after the evaluated epoch before it and by that one; `first_epochs` gives both ends.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError
+
+REACHED = {"epochs_to_90": 0.9, "epochs_to_100": 1.0}
+"""Column -> the training accuracy (labels as given) that must be reached."""
+
+BEST = {"best_test_accuracy": "test_accuracy", "best_validation_accuracy": "validation_accuracy"}
+
+DERIVED: dict[str, str] = {
+    "generalization_gap": "`train_accuracy` - `test_accuracy` at the point's epoch, -1 to 1; labels as given against "
+    "clean ones",
+    "best_test_accuracy": "highest `test_accuracy` over the evaluated epochs up to the point's `epochs`: chosen with "
+    "the test data in hand, so an upper bound and no estimate",
+    "best_validation_accuracy": "highest `validation_accuracy` over the evaluated epochs up to the point's `epochs`",
+    "epochs_to_90": "first evaluated epoch with `train_accuracy` of at least 0.9, up to the point's `epochs`; reached "
+    "after the evaluated epoch before it and by this one; null: not reached by then",
+    "epochs_to_100": "first evaluated epoch with `train_accuracy` of 1 (Arpit et al. 2017: time to convergence), up to "
+    "the point's `epochs`; reached after the evaluated epoch before it and by this one; null: not reached by then",
+}
+"""Column -> its meaning. Accuracies in 0..1, epochs as counts."""
+
+
+def with_derived(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """The points, and after them the columns of `DERIVED`, each NaN where undefined.
+
+    points: one row a point, with trajectory_id, epochs, outcome, train_accuracy and test_accuracy. curves: one row a
+    training and evaluated epoch, with trajectory_id, epoch and the accuracies; only epochs up to a point's `epochs`
+    count, so that points which share a training differ.
+
+    The gap and the bests are NaN for a point that did not finish: a best over fewer epochs than asked for would be no
+    best. An epoch at which a level was reached stands, whether or not the training broke later.
+
+    Raises AnalysisError for a column that is not there.
+    """
+    made = with_gap(points)
+    for name, level in REACHED.items():
+        made[name] = first_epochs(points, curves, "train_accuracy", level)["by"]
+    finished = points["outcome"] == "finished"
+    for name, column in BEST.items():
+        made[name] = _best(points, curves, column).where(finished)
+    return made[[*points.columns.difference([*DERIVED], sort=False), *DERIVED]]
+
+
+def with_gap(rows: pd.DataFrame) -> pd.DataFrame:
+    """A copy of points or curves with `generalization_gap` (see `DERIVED`), NaN where the row did not finish."""
+    _need(rows, "points", ("train_accuracy", "test_accuracy", "outcome"))
+    train, test = (_numbers(rows, name) for name in ("train_accuracy", "test_accuracy"))
+    return rows.assign(generalization_gap=(train - test).where(rows["outcome"] == "finished"))
+
+
+def first_epochs(points: pd.DataFrame, curves: pd.DataFrame, column: str, level: float) -> pd.DataFrame:
+    """When `column` was first at `level` or above, for each point: columns `after` and `by`, on the points' index.
+
+    by: the first evaluated epoch at which it was, up to the point's `epochs`; NaN if it never was. after: the last
+    evaluated epoch before `by`, or 0 if there is none; the true first epoch lies in (after, by], or is 0 where an
+    evaluation before training (epoch 0) was at the level already.
+    """
+    known = _evaluated(points, curves, column)
+    before = known.groupby("trajectory_id")["epoch"].shift(fill_value=0.0)
+    hits = known.assign(after=before)[known[column] >= level].drop_duplicates("trajectory_id")
+    table = hits.rename(columns={"epoch": "by"}).set_index("trajectory_id")[["after", "by"]]
+    found = table.reindex(points["trajectory_id"].astype(str)).set_index(points.index)
+    return found.where(found["by"] <= _horizon(points))
+
+
+def _best(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.Series:
+    if column not in curves:
+        return pd.Series(np.nan, points.index)
+    known = _evaluated(points, curves, column)
+    running = known.assign(best=known.groupby("trajectory_id")[column].cummax()).sort_values("epoch", kind="stable")
+    asked = pd.DataFrame(
+        {
+            "trajectory_id": points["trajectory_id"].astype(str),
+            "epoch": _horizon(points),
+            "place": np.arange(len(points)),
+        }
+    )
+    asked = asked.dropna(subset=["epoch"]).sort_values("epoch", kind="stable")
+    merged = pd.merge_asof(asked, running[["trajectory_id", "epoch", "best"]], on="epoch", by="trajectory_id")
+    best = np.full(len(points), np.nan)
+    best[merged["place"]] = merged["best"]
+    return pd.Series(best, points.index)
+
+
+def _evaluated(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.DataFrame:
+    """trajectory_id, epoch and the column, in order of epochs, where it was measured on a sound network."""
+    _need(points, "points", ("trajectory_id", "epochs", "outcome"))
+    _need(curves, "curves", ("trajectory_id", "epoch", column))
+    losses = curves[[name for name in ("train_loss", "test_loss") if name in curves]].astype(float)
+    rows = curves.loc[np.isfinite(losses).all(axis=1), ["trajectory_id"]].astype(str)
+    rows = rows.assign(epoch=_numbers(curves, "epoch"), **{column: _numbers(curves, column)})
+    # Points that share a training may each bring its curve.
+    rows = rows.dropna().drop_duplicates(["trajectory_id", "epoch"])
+    return rows.sort_values(["trajectory_id", "epoch"], ignore_index=True)
+
+
+def _horizon(points: pd.DataFrame) -> pd.Series:
+    """The epoch up to which a row may look: the one it shows, where it was drawn from the curves, else `epochs`."""
+    if "epoch" not in points:
+        return _numbers(points, "epochs")
+    return _numbers(points, "epoch").fillna(_numbers(points, "epochs"))
+
+
+def _numbers(rows: pd.DataFrame, column: str) -> pd.Series:
+    return pd.to_numeric(rows[column]).astype(float)
+
+
+def _need(rows: pd.DataFrame, key: str, columns: tuple[str, ...]) -> None:
+    absent = [name for name in columns if name not in rows.columns]
+    if absent:
+        raise AnalysisError(
+            absent[0], f"{absent[0]}: the {key} have no such column; they have {', '.join(map(str, rows.columns))}"
+        )
