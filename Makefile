@@ -38,8 +38,8 @@ lint: $(DEV)  ## what CI checks besides the tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-docs: $(DEV)  ## write the generated parts of the README again
-	$(BIN)/python -P tests/readme.py --write
+docs: $(DEV)  ## write the generated parts of README.md and docs/ again
+	$(BIN)/python -P tests/documents.py --write
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

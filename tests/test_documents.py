@@ -1,4 +1,4 @@
-"""The README says what is so: its tables are those of the code, its examples run, its links lead somewhere."""
+"""README and docs say what is so: tables are those of the code, examples run, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
 
 
-def test_generated_tables_are_those_of_the_code():
-    spec = importlib.util.spec_from_file_location("readme", Path(__file__).parent / "readme.py")
+@pytest.mark.parametrize(("document", "row"), [("README.md", "dropout"), ("docs/measures.md", "never_learned")])
+def test_generated_tables_are_those_of_the_code(document, row):
+    spec = importlib.util.spec_from_file_location("documents", Path(__file__).parent / "documents.py")
     assert spec
     assert spec.loader
-    readme = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(readme)
-    assert readme.generated(TEXT) == TEXT, "run `make docs`"
-    assert readme.generated(TEXT.replace("| `dropout` |", "| `droput` |")) == TEXT
+    documents = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(documents)
+    assert document in documents.DOCUMENTS
+    text = (ROOT / document).read_text()
+    assert documents.generated(document, text) == text, "run `make docs`"
+    spoilt = text.replace(f"| `{row}` |", "| `droput` |")
+    assert spoilt != text
+    assert documents.generated(document, spoilt) == text
 
 
 def test_links_within_the_project_lead_somewhere():

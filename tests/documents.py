@@ -1,0 +1,97 @@
+"""The generated parts of README.md and docs/: written here, checked by tests/test_documents.py.
+
+python tests/documents.py --write
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from analysis.derived import DERIVED
+from lightning_modules.models import FAMILIES
+from lightning_modules.probes.registry import PROBES
+from sweeps.records import MEASURES, PROVENANCE
+from sweeps.spec import DEFAULTS, Point, valid_values
+from sweeps.sweep_file import SETTABLE
+
+ROOT = Path(__file__).parent.parent
+
+
+def fields() -> list[str]:
+    rows = ["| field | default | valid | meaning |", "|---|---|---|---|"]
+    for name in SETTABLE:
+        default = "unset" if DEFAULTS[name] is None else f"`{DEFAULTS[name]}`"
+        valid = valid_values(name).replace(" or null", "")
+        rows.append(f"| `{name}` | {default} | {valid} | {Point.model_fields[name].description} |")
+    return rows
+
+
+def columns() -> list[str]:
+    rows = ["| column | meaning |", "|---|---|"]
+    rows += [
+        "| `trajectory_id` | hash of the training: its fields but `epochs`, unless the schedule depends on it |",
+        "| `epoch` | the evaluated epoch (0: before training), or the one in which it broke |",
+        "| `outcome` | `finished`, `diverged` or `failed` |",
+        "| every field | as in the table above; `width` and `depth` as trained |",
+    ]
+    rows += [f"| `{name}` | {words} |" for name, words in MEASURES.items()]
+    rows.append("| what `measure` asks for | [docs/measures.md](docs/measures.md) |")
+    rows += [f"| `{name}` | {words} |" for name, (_, words) in PROVENANCE.items()]
+    return rows
+
+
+def families() -> list[str]:
+    rows = ["| model | what it is | default width | default depth |", "|---|---|---|---|"]
+    rows += [
+        f"| `{family.name}` | {family.summary} | {family.default_width or '-'} | {family.default_depth or '-'} |"
+        for family in FAMILIES.values()
+    ]
+    return rows
+
+
+def every_epoch() -> list[str]:
+    return table(("column", "meaning"), ((f"`{name}`", words) for name, words in MEASURES.items()))
+
+
+def derived() -> list[str]:
+    return table(("column", "meaning"), ((f"`{name}`", words) for name, words in DERIVED.items()))
+
+
+def on_demand() -> list[str]:
+    lines = []
+    for name, about in PROBES.items():
+        said = ". ".join(words[0].upper() + words[1:] for words in (about.summary, about.paper))
+        lines += [f"### `{name}`", "", f"{said}. Cost: {about.cost}.", ""]
+        rows = [(f"`{column}`", words) for column, words in about.columns.items()]
+        rows += [(f"`{column}`, of single examples", words) for column, words in about.examples.items()]
+        lines += [*table(("column", "meaning, unit, range"), rows), ""]
+    return lines[:-1]
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+
+
+DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
+    "README.md": {"fields": fields, "columns": columns, "families": families},
+    "docs/measures.md": {"every-epoch": every_epoch, "derived": derived, "on-demand": on_demand},
+}
+
+
+def generated(document: str, text: str) -> str:
+    """The document with every block between its markers written anew."""
+    for name, lines in DOCUMENTS[document].items():
+        block = re.compile(rf"(<!-- {name}: generated -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not block.search(text):
+            raise ValueError(f"{document} has no block {name!r}")
+        text = block.sub(lambda match, lines=lines: match[1] + "\n".join(lines()) + "\n" + match[2], text)
+    return text
+
+
+if __name__ == "__main__" and "--write" in sys.argv:
+    for document in DOCUMENTS:
+        path = ROOT / document
+        path.write_text(generated(document, path.read_text()))
