@@ -56,9 +56,9 @@ def heatmap(
     facets = facet_names(facet)
     table = cells(points, x, y, value, facets, epoch=epoch, curves=curves)
     metric, shape = METRICS[value], (len(levels(table, y)), len(levels(table, x)))
-    columns, rows, panels = _panels(table, facets)
+    columns, rows, panels = facet_panels(table, facets)
     with style.look():
-        made, axes = style.small_multiples(columns, rows, _panel_size(shape, columns), (1.15, 0.5))
+        made, axes = style.small_multiples(columns, rows, panel_size(shape, columns), (1.15, 0.5))
         norm = _norm(table, metric)
         size = _text_size(made.get_size_inches()[0] / columns, shape, metric, annotate)
         for place in range(columns * rows):
@@ -70,7 +70,7 @@ def heatmap(
                     ax.set_title(title, pad=4)
             else:
                 style.blank(ax)
-        _label_axes(axes, table, x, y, len(panels))
+        label_axes(axes, table, x, y, len(panels))
         if len(facets) == 2:
             for ax, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
                 ax.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{ax.get_ylabel()}")
@@ -91,7 +91,7 @@ def heatmap(
         return style.finish(made, heading, caption, alt_map(table, metric, x, y, facets), handles)
 
 
-def _panels(table: pd.DataFrame, facets: Sequence[str]) -> tuple[int, int, list[tuple[str, pd.DataFrame]]]:
+def facet_panels(table: pd.DataFrame, facets: Sequence[str]) -> tuple[int, int, list[tuple[str, pd.DataFrame]]]:
     """Columns, rows, and (title, cells) of each panel: the first facet runs across, the second down."""
     if not facets:
         return 1, 1, [("", table)]
@@ -106,7 +106,7 @@ def _panels(table: pd.DataFrame, facets: Sequence[str]) -> tuple[int, int, list[
     return columns, len(parts) // columns, list(zip(titles, parts, strict=True))
 
 
-def _panel_size(shape: tuple[int, int], columns: int) -> tuple[float, float]:
+def panel_size(shape: tuple[int, int], columns: int) -> tuple[float, float]:
     """Inches of a panel, from its cells: never wider than the page allows, cells neither specks nor slabs."""
     height, width = shape
     room = (style.PAGE - 1.15) / columns
@@ -188,7 +188,7 @@ def _numbers(part: pd.DataFrame, metric: Metric, annotate: Annotate) -> np.ndarr
     return np.asarray(means + ("\n±" + written).where(half.notna(), ""), dtype=object)
 
 
-def _label_axes(axes: np.ndarray, table: pd.DataFrame, x: str, y: str, panels: int) -> None:
+def label_axes(axes: np.ndarray, table: pd.DataFrame, x: str, y: str, panels: int) -> None:
     columns = axes.shape[1]
     width, height = axes[0, 0].figure.get_size_inches() / (columns, axes.shape[0])
     for name, along in ((x, "x"), (y, "y")):
