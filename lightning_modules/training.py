@@ -127,7 +127,9 @@ def _rounds_differently_alone(data: CohortData) -> bool:
     """
     member, train = data.members[0], data.train
     batches = [(train.size, data.batch_size)]
-    batches += [(part.size, chunk_size(part)) for part in (train, data.validation, data.test) if part is not None]
+    batches += [
+        (part.size, chunk_size(part)) for part in (train, data.left_out, data.validation, data.test) if part is not None
+    ]
     if any(size == 1 or step == 1 or size % step == 1 for size, step in batches):
         return True
     network = build_member(member, data.dataset.shape, data.dataset.classes)

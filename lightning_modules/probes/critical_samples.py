@@ -120,8 +120,7 @@ class _Search:
         inputs = self._at.requires_grad_()
         logits = self._module(inputs)
         predicted = logits.detach().argmax(2)
-        fresh = (self._steps == 0) & (self._stage == 0)
-        self._own = torch.where(fresh, predicted, self._own)
+        self._own = torch.where(self._steps == 0, predicted, self._own)
         (gradient,) = torch.autograd.grad(cross_entropy(logits, self._own).sum(), inputs)
 
         found = self._active & (self._steps > 0) & (predicted != self._own)

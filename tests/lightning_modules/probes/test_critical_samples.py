@@ -130,11 +130,33 @@ def test_without_noise_it_is_the_formula_applied_to_one_example_after_the_other(
     assert 0 < found.mean() < 1
 
 
-def test_noise_alone_finds_its_way_too(linear, monkeypatch):
+@pytest.mark.parametrize("many", [False, True])
+def test_every_example_has_the_same_number_of_steps_within_every_radius(many, linear, monkeypatch):
+    """Without noise and with two classes, steps of 0.25 go straight to the boundary: 7 of them lead 1.75 far."""
+    monkeypatch.setattr(critical_samples, "BETA", 0.0)
+    monkeypatch.setattr(critical_samples, "STEPS", 7)
+    probe, _, distances = linear(2)
+    # An example that is there to be found is then the first that waits for a place.
+    slots = 128 if many else next(i for i, distance in enumerate(distances[0]) if i > 2 and distance < probe.unit)
+    monkeypatch.setattr(critical_samples, "SLOTS", slots)
+    narrow, wide = search(probe, (1.0, 50.0), (0, 1))
+    assert (narrow == (distances < 1.0 * probe.unit)).all()
+    assert (wide == (distances < 1.75 * probe.unit)).all()
+    # What one step less, one more, or a start from the narrow box's corner would give is another answer.
+    for other in (1.5, 2.0, 2.75):
+        assert (wide != (distances < other * probe.unit)).any()
+
+
+def test_noise_is_that_of_the_members_seed(linear, stack, monkeypatch):
+    """Where noise alone moves the search, what is found depends on it."""
     monkeypatch.setattr(critical_samples, "ALPHA", 0.0)
     probe, _, distances = linear()
     found = search(probe, (3.0,), (0, 1))[0]
     assert 0 < found.sum() <= (distances <= 3.0 * probe.unit).sum()
+    alone = CriticalSamples(*stack([POINT.with_(seed=1)], probe._data.dataset))
+    assert (search(alone, (3.0,), (1,))[0, 0] == found[1]).all()
+    other = alone.search(alone._data.test, {1: torch_generator(0, "lass/1")}, (3.0,))[0, 0]
+    assert (other.numpy() != found[1]).any()
 
 
 def test_the_scale_of_standardised_images_is_that_of_their_pixels(stack):

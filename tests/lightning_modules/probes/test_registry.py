@@ -61,7 +61,7 @@ def test_an_unknown_measure_is_told_the_valid_ones(stack):
         ("loss_sensitivity", {"rotation": 10.0}, 1, "rotation", "given 10.0; .* use 0"),
         ("loss_sensitivity", {"model": "resnet", "depth": 1}, 1, "model", "given resnet .* BatchNorm"),
         ("loss_sensitivity", {"model": "convnet"}, 1, "model", r"given convnet for data of shape \(1, 8, 8\)"),
-        ("loss_sensitivity", {}, 334, "epochs", "epoch 334, which is 1,002 updates; .* at most 1000"),
+        ("loss_sensitivity", {}, 334, "epochs", "epoch 334, which is 1,002 updates; .* at most 1,000: "),
         ("loss_sensitivity", {}, 0, "epochs", "given epoch 0"),
         ("input_gradient", {}, 0, "epochs", "given epoch 0"),
     ],
