@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.derived import DERIVED
 from analysis.errors import AnalysisError, unknown
 from analysis.words import AXES, FIELDS, METRICS, setting, short, short_half, value_labels
+from sweeps.records import MEASURES, ON_DEMAND
 from sweeps.spec import FIELDS as SPEC_FIELDS
 
 
@@ -44,6 +46,10 @@ def test_different_values_never_share_a_label(values: list[int]) -> None:
 def test_close_values_get_the_digits_that_part_them() -> None:
     assert value_labels("parameter_count", [1234, 1240]) == ["1.23k", "1.24k"]
     assert value_labels("learning_rate", [0.12341, 0.12342]) == ["0.12341", "0.12342"]
+
+
+def test_everything_that_is_measured_has_words() -> None:
+    assert {*MEASURES, *ON_DEMAND, *DERIVED} <= set(METRICS)
 
 
 def test_settings_read_as_words() -> None:
