@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
+PRESETS := $(basename $(notdir $(wildcard sweeps/presets/*.yaml)))
 
 .PHONY: quickstart test test-slow test-browser bench reproduce lint docs clean
 
@@ -24,14 +25,13 @@ test-browser: $(DEV)  ## the report's page in a headless Chromium; apt-get insta
 		(apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core)
 	$(BIN)/python -m pytest -m browser tests/browser
 
-bench: $(DEV)  ## points a second, beside what a user would write instead
+bench: $(DEV)  ## points a second, beside what a user would write instead; what measures on demand cost
 	$(BIN)/python tests/benchmarks/throughput.py
+	$(BIN)/python tests/benchmarks/measures.py
 
-reproduce: $(RUN)  ## the published MNIST-1D figures: the benchmark table, and double descent at 15 % label noise
-	$(BIN)/memsweep run mnist1d-benchmark
-	$(BIN)/memsweep report mnist1d-benchmark
-	$(BIN)/memsweep run mnist1d-double-descent
-	$(BIN)/memsweep report mnist1d-double-descent
+reproduce: $(RUN)  ## every preset and its report, then what the papers claim beside what was measured: under an hour
+	@for preset in $(PRESETS); do $(BIN)/memsweep run $$preset && $(BIN)/memsweep report $$preset || exit 1; done
+	$(BIN)/memsweep claims --out report/claims
 
 lint: $(DEV)  ## what CI checks besides the tests
 	$(BIN)/ruff check

@@ -36,7 +36,7 @@ def averaged(table: pd.DataFrame, metric: Metric, when: str = "") -> str:
         return f"one seed a cell (n = 1){', ' + when if when else ''}, so no interval"
     half = (table["high"] - table["mean"]).dropna() * metric.scale
     median, widest = short_half(half.median(), metric), short_half(half.max(), metric)
-    unit = f" {metric.difference_unit}" if metric.unit else ""
+    unit = f" {metric.difference_unit}" if metric.difference_unit else ""
     return (
         f"mean over {seeds(table)} a cell{', ' + when if when else ''}; 95 % t interval ±{median}{unit} in the median "
         f"cell, ±{widest} in the widest"

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from analysis import style
 from analysis.captions import joined, seeds
 from analysis.errors import AnalysisError
-from analysis.frames import aggregate, check_axis, levels
+from analysis.frames import aggregate, check_axis, check_metric, levels
 from analysis.phases import RISE, Phase, memorization_phase
 from analysis.words import AXES, METRICS, setting
 
@@ -28,7 +28,9 @@ MEASURES: dict[str, tuple[str, Dash]] = {
     "memorized_fraction": (PHASE, "-"),
     "recovered_fraction": ("#009E73", "-."),
 }
-"""Colour (Okabe and Ito) and dash of each line."""
+"""Colour (Okabe and Ito) and dash of each line that is drawn by default."""
+OTHERS: tuple[tuple[str, Dash], ...] = (("#CC79A7", "--"), ("#56B4E9", "-."), ("#E69F00", "-"), ("#000000", ":"))
+"""Of further lines, in turn."""
 
 
 def curves_figure(
@@ -36,23 +38,28 @@ def curves_figure(
     hue: str | None = None,
     facet: str | None = None,
     *,
+    y: Sequence[str] | str | None = None,
     chance: float | None = None,
     note: str = "",
 ) -> style.Picture:
     """Training, clean test accuracy, memorized and recovered fraction against the epoch, on a logarithmic axis.
 
+    y: other shares (metrics in %) to draw instead; a measure on demand has a mark wherever it was taken.
     A panel for each value of `hue`, and a row of them for each value of `facet`. Lines are means over the seeds that
     finished, bands the 95 % t interval of the mean; an epoch is drawn if every seed of its panel was evaluated then.
-    The memorization phase (see `phases.memorization_phase`, of the mean curves) is shaded. A panel without data is
-    hatched. chance: accuracy of guessing (0..1), a dotted line.
+    The memorization phase (see `phases.memorization_phase`, of the mean curves) is shaded, unless `y` is given. A panel
+    without data is hatched. chance: accuracy of guessing (0..1), a dotted line.
 
-    Raises AnalysisError for an unknown field, for more than 16 panels, and where a panel would mix other fields.
+    Raises AnalysisError for an unknown field or metric, for one that is no share, for more than 16 panels, and where a
+    panel would mix other fields.
     """
     if curves.empty:
         raise AnalysisError("curves", "curves: given none, as no training has been evaluated; run the sweep first")
     keys = [check_axis(curves, key, name) for key, name in (("hue", hue), ("facet", facet)) if name]
-    tables = {name: _shared_epochs(aggregate(curves, [*keys, "epoch"], name), keys) for name in _present(curves)}
-    panels = list(_groups(tables["test_accuracy"], keys))
+    looks = _looks(curves, y)
+    tables = {name: _shared_epochs(aggregate(curves, [*keys, "epoch"], name), keys) for name in looks}
+    leading = tables[next(iter(looks))]
+    panels = list(_groups(leading, keys))
     if len(panels) > MOST_PANELS:
         raise AnalysisError("hue", f"hue: given {len(panels)} panels; valid are at most {MOST_PANELS}: fix some values")
     columns, rows = style.wrapped(len(panels))
@@ -68,7 +75,12 @@ def curves_figure(
                 style.blank(ax)
                 continue
             first = panels[place].iloc[0]
-            phase = _draw(ax, {name: table.loc[panels[place].index] for name, table in tables.items()})
+            phase = _draw(ax, {name: table.loc[panels[place].index] for name, table in tables.items()}, looks)
+            phase = None if y else phase
+            if phase is not None:
+                ax.axvspan(
+                    phase.start, phase.end, color=PHASE, alpha=0.1, linewidth=0, zorder=0, label="memorization phase"
+                )
             if phase is not None:
                 phases[", ".join(setting(key, first[key]) for key in keys)] = phase
             if keys and (len(keys) == 1 or place < columns):
@@ -79,7 +91,7 @@ def curves_figure(
             if chance is not None:
                 ax.axhline(100 * chance, color=style.FAINT, linestyle=":", linewidth=0.8)
         _scale(axes, curves["epoch"], len(panels))
-        table = tables["test_accuracy"]
+        table = leading
         lost = curves.loc[curves["outcome"] != "finished", "trajectory_id"].nunique()
         caption = joined(
             note,
@@ -91,14 +103,27 @@ def curves_figure(
             f"{lost} training{'s' if lost > 1 else ''} did not finish, left out" if lost else "",
         )  # fmt: skip
         heading = "learning curves" + (f" by {AXES[hue].words}" if hue else "")
-        return style.finish(made, heading, caption, _alt(tables, keys, phases), _handles(tables, phases, chance))
+        return style.finish(made, heading, caption, _alt(tables, keys, phases), _handles(tables, looks, phases, chance))
 
 
-def _present(curves: pd.DataFrame) -> list[str]:
-    for name in ("test_accuracy", "train_accuracy"):
-        if name not in curves.columns:
-            raise AnalysisError(name, f"{name}: the curves have no such column; they have {', '.join(curves.columns)}")
-    return [name for name in MEASURES if name in curves.columns]
+def _looks(curves: pd.DataFrame, y: Sequence[str] | str | None) -> dict[str, tuple[str, Dash]]:
+    """The metrics to draw, clean test accuracy first unless others are asked for, with colour and dash."""
+    if y is None:
+        for name in ("test_accuracy", "train_accuracy"):
+            if name not in curves.columns:
+                columns = ", ".join(curves.columns)
+                raise AnalysisError(name, f"{name}: the curves have no such column; they have {columns}")
+        order = ["test_accuracy", *MEASURES]
+        return {name: MEASURES[name] for name in order if name in curves.columns}
+    names = [y] if isinstance(y, str) else list(dict.fromkeys(y))
+    for name in names:
+        check_metric(curves, "y", name)
+        if METRICS[name].unit != "%":
+            raise AnalysisError("y", f"y: given {name}, which is in {METRICS[name].unit}; valid are shares, in %")
+    own = [name for name in names if name not in MEASURES]
+    if not names or len(own) > len(OTHERS):
+        raise AnalysisError("y", f"y: given {len(names)} metrics; valid are 1 to {len(OTHERS)}")
+    return {name: MEASURES[name] if name in MEASURES else OTHERS[own.index(name)] for name in names}
 
 
 def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[pd.DataFrame]:
@@ -120,28 +145,26 @@ def _shared_epochs(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _draw(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> Phase | None:
+def _draw(ax: Axes, tables: Mapping[str, pd.DataFrame], looks: Mapping[str, tuple[str, Dash]]) -> Phase | None:
     """One panel; the phase of its mean curves."""
     for name, table in tables.items():
-        colour, dash = MEASURES[name]
+        colour, dash = looks[name]
         rows = table.dropna(subset=["mean"])
-        # A measurement alone would be a line without length.
-        mark = "o" if len(rows) == 1 else ""
+        # A measurement alone would be a line without length, and few would look like many.
+        mark = "o" if len(rows) == 1 or 2 * len(rows) < len(table) else ""
         ax.plot(rows["epoch"], 100 * rows["mean"], color=colour, linestyle=dash, marker=mark, markersize=3, label=name)
         band = rows.dropna(subset=["low"])
         ax.fill_between(
             band["epoch"], 100 * band["low"], 100 * band["high"], color=colour, alpha=0.2, linewidth=0, label=name
         )
-    test = tables["test_accuracy"]
-    if test["mean"].isna().all():
+    if all(table["mean"].isna().all() for table in tables.values()):
         ax.text(0.5, 0.5, "no data", transform=ax.transAxes, ha="center", va="center", color=style.FAINT)
         ax.patch.set(hatch="/////", edgecolor="#dcdcdc")
         return None
-    memorized = tables.get("memorized_fraction", test.assign(mean=float("nan")))
-    phase = memorization_phase(test["epoch"].tolist(), test["mean"].tolist(), memorized["mean"].tolist())
-    if phase is not None:
-        ax.axvspan(phase.start, phase.end, color=PHASE, alpha=0.1, linewidth=0, zorder=0, label="memorization phase")
-    return phase
+    test, memorized = tables.get("test_accuracy"), tables.get("memorized_fraction")
+    if test is None or memorized is None:
+        return None
+    return memorization_phase(test["epoch"].tolist(), test["mean"].tolist(), memorized["mean"].tolist())
 
 
 def _scale(axes: np.ndarray, epochs: pd.Series, panels: int) -> None:
@@ -164,11 +187,17 @@ def _scale(axes: np.ndarray, epochs: pd.Series, panels: int) -> None:
         ax.set_xlabel("epoch" if outer else "")
 
 
-def _handles(tables: Mapping[str, pd.DataFrame], phases: Mapping[str, Phase], chance: float | None) -> list[Artist]:
+def _handles(
+    tables: Mapping[str, pd.DataFrame],
+    looks: Mapping[str, tuple[str, Dash]],
+    phases: Mapping[str, Phase],
+    chance: float | None,
+) -> list[Artist]:
+    ordered = sorted(looks, key=lambda name: [*MEASURES, *looks].index(name))
     handles: list[Artist] = [
-        Line2D([], [], color=colour, linestyle=dash, label=METRICS[name].words)
-        for name, (colour, dash) in MEASURES.items()
-        if name in tables and tables[name]["mean"].notna().any()
+        Line2D([], [], color=looks[name][0], linestyle=looks[name][1], label=METRICS[name].words)
+        for name in ordered
+        if tables[name]["mean"].notna().any()
     ]
     if phases:
         handles.append(Patch(facecolor=PHASE, alpha=0.15, label="memorization phase"))
@@ -185,4 +214,5 @@ def _alt(tables: Mapping[str, pd.DataFrame], keys: Sequence[str], phases: Mappin
         for title, phase in phases.items()
     ]
     lines = ", ".join(METRICS[name].words for name in tables)
-    return joined(f"learning curves against the epoch{panels}: {lines}", *(found or ["no memorization phase"]))
+    none = [] if found or not {"test_accuracy", "memorized_fraction"} <= {*tables} else ["no memorization phase"]
+    return joined(f"learning curves against the epoch{panels}: {lines}", *found, *none)

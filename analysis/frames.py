@@ -131,7 +131,9 @@ def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
         default="missing",
     )
     for key, (_, found) in codes.items():
-        table[key] = pd.Series(found).take(table[key]).to_numpy()
+        taken = pd.Series(found).take(table[key])
+        # An order of its own, such as that of randomizations, outlives the table.
+        table[key] = taken.array if isinstance(taken.dtype, pd.CategoricalDtype) else taken.to_numpy()
     return table[[*keys, "mean", "low", "high", "sd", "n", *counts, "status"]]
 
 
@@ -197,7 +199,7 @@ def over_epochs(points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | 
     fields = [field for field in FIELDS if field in points.columns and field != "epochs"]
     trainings = points.sort_values("epochs") if "epochs" in points else points
     trainings = trainings.drop_duplicates(["trajectory_id", *fields], keep="last")
-    keep = ["trajectory_id", "outcome", *fields, *[c for c in ("parameters", "epochs") if c in points.columns]]
+    keep = ["trajectory_id", "outcome", *fields, *[c for c in ("parameters", "epochs", "randomization") if c in points]]
     measured = ["trajectory_id", "epoch", *[metric for metric in METRICS if metric in curves.columns]]
     epochs = pd.DataFrame({"epoch": evaluated if epoch is None else [epoch]})
     rows = trainings[keep].merge(epochs, how="cross")

@@ -38,6 +38,7 @@ def heatmap(
     curves: pd.DataFrame | None = None,
     annotate: Annotate = "auto",
     chance: float | None = None,
+    limits: tuple[float, float] | None = None,
     note: str = "",
 ) -> style.Picture:
     """The mean over seeds of `value` in every cell of x and y, y upwards; one panel a value of `facet` (two at most).
@@ -45,8 +46,10 @@ def heatmap(
     Shares have colours fixed at 0..100 %, so that pictures compare; losses and bits share one scale over the panels,
     logarithmic where they span more than a factor of 100. `epoch` draws the trainings as they were then, from `curves`;
     x or y may be `epoch` itself. annotate: the number in each cell; `auto` is the mean wherever it is legible.
-    chance: accuracy of guessing (0..1), marked on the colour bar where the metric has such a level. note: opens the
-    caption. A cell with some seeds diverged or failed has its corner marked; one with none left is hatched.
+    limits: other ends of the colours, in the drawn unit, where little of the scale is used; what lies beyond has the
+    colour of the end. chance: accuracy of guessing (0..1), marked on the colour bar where the metric has such a level.
+    note: opens the caption. A cell with some seeds diverged or failed has its corner marked; one with none left is
+    hatched.
 
     Raises AnalysisError for an unknown field or metric, and where a cell would average over more than seeds.
     """
@@ -59,7 +62,7 @@ def heatmap(
     columns, rows, panels = facet_panels(table, facets)
     with style.look():
         made, axes = style.small_multiples(columns, rows, panel_size(shape, columns), (1.15, 0.5))
-        norm = _norm(table, metric)
+        norm = Normalize(*limits) if limits else _norm(table, metric)
         size = _text_size(made.get_size_inches()[0] / columns, shape, metric, annotate)
         for place in range(columns * rows):
             ax = axes.flat[place]
@@ -74,10 +77,11 @@ def heatmap(
         if len(facets) == 2:
             for ax, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
                 ax.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{ax.get_ylabel()}")
-        bar = made.colorbar(ScalarMappable(norm, metric.colormap), ax=axes, pad=0.02, aspect=22)
+        beyond = _beyond(table, metric, limits)
+        bar = made.colorbar(ScalarMappable(norm, metric.colormap), ax=axes, pad=0.02, aspect=22, extend=beyond)
         bar.set_label(style.fitted(metric.label, made.get_size_inches()[1] - 0.6))
         bar.outline.set_visible(False)
-        if chance is not None and metric.chance:
+        if chance is not None and metric.chance and (limits is None or limits[0] <= 100 * chance <= limits[1]):
             level = chance * metric.scale
             bar.ax.plot([0, 1.35], [level, level], color=style.TEXT, linewidth=0.9, clip_on=False)
             bar.ax.text(1.5, level, "chance", fontsize=5.5, va="center", transform=bar.ax.get_yaxis_transform())
@@ -124,6 +128,17 @@ def _norm(table: pd.DataFrame, metric: Metric) -> Normalize:
     if low > 0 and high / low > 100:
         return LogNorm(low, high)
     return Normalize(min(low, 0.0), high if high > 0 else 1.0)
+
+
+def _beyond(
+    table: pd.DataFrame, metric: Metric, limits: tuple[float, float] | None
+) -> Literal["neither", "min", "max", "both"]:
+    """Which ends of the colour bar have something beyond them."""
+    if limits is None:
+        return "neither"
+    drawn = table["mean"] * metric.scale
+    below, above = bool((drawn < limits[0]).any()), bool((drawn > limits[1]).any())
+    return "both" if below and above else "min" if below else "max" if above else "neither"
 
 
 def _text_size(panel: float, shape: tuple[int, int], metric: Metric, annotate: Annotate) -> float:

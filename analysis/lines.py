@@ -15,13 +15,17 @@ from matplotlib.lines import Line2D
 from analysis import style
 from analysis.captions import averaged, joined, names, number, unreached
 from analysis.errors import AnalysisError
-from analysis.frames import aggregate, check_axis, check_metric, facet_names, levels, over_epochs
+from analysis.frames import aggregate, check_axis, check_metric, facet_names, levels, metric_values, over_epochs
 from analysis.words import AXES, METRICS, setting, value_labels
 
 DASHES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D")
 MOST_LINES = 10
 MOST_TICKS = 9
+SMALL = 20
+"""Shares that span fewer points than this have an axis of their own; all others one from 0 to 100, so that they
+compare."""
+MOST_MARKERS = 25
 LOG_SPAN = 20
 """An axis whose largest positive value is more than this many times the smallest is logarithmic."""
 
@@ -63,6 +67,10 @@ def line_plot(
     if points.empty or not pd.api.types.is_number(levels(points, x)[0]):
         found = f"{AXES[x].words} without a number in this table"
         raise AnalysisError("x", f"x: given {x}, {found}; valid is a field that varies and holds numbers")
+    if "epoch" in keys:
+        # Measures on demand are taken at few of the evaluated epochs: the others are no gaps in them.
+        taken = pd.concat([metric_values(points, metric) for metric in metrics], axis=1).notna().any(axis=1)
+        points = points[points["epoch"].isin(points.loc[taken, "epoch"])] if taken.any() else points
     tables = {metric: aggregate(points, keys, metric) for metric in metrics}
     hues = levels(points, hue) if hue else [None]
     if len(hues) > MOST_LINES:
@@ -70,7 +78,7 @@ def line_plot(
     facets = levels(points, facet) if facet else [None]
     units = list(dict.fromkeys(METRICS[metric].unit for metric in metrics))
     with style.look():
-        colours = _colours(hues)
+        colours = line_colours(hues)
         margin = 1.3 if hue else 0.6
         width = (style.PAGE - margin) / len(facets)
         made, axes = style.small_multiples(len(facets), len(units), (min(2.9, width), 2.0), (margin, 0.3), by_row=True)
@@ -81,11 +89,12 @@ def line_plot(
                 for metric in of_unit:
                     part = _at(tables[metric], facet, level)
                     dash, marker = DASHES[metrics.index(metric)], MARKERS[metrics.index(metric)]
-                    for value, colour in zip(hues, colours, strict=True):
-                        _line(ax, _at(part, hue, value), x, metric, (colour, dash, marker))
+                    for value, colour, thick in zip(hues, colours, _widths(hues), strict=True):
+                        _line(ax, _at(part, hue, value), x, metric, (colour, dash, marker, thick))
                 _scale(ax, levels(points, x), of_unit, chance)
                 if column == 0:
-                    ax.set_ylabel(METRICS[of_unit[0]].label if len(of_unit) == 1 else _shared_label(unit))
+                    label = METRICS[of_unit[0]].label if len(of_unit) == 1 else _shared_label(unit)
+                    ax.set_ylabel(style.fitted(label, 1.7))
             if facet:
                 axes[0, column].set_title(setting(facet, level), pad=4)
             axes[-1, column].set_xlabel(AXES[x].label)
@@ -106,7 +115,7 @@ def line_plot(
                 title_fontsize=7,
                 loc="outside right upper",
             )
-        handles = _handles(metrics, holes, chance)
+        handles = _handles(metrics, holes, _is_marked(axes))
         heading = f"{names(metrics)} against {AXES[x].words}"
         return style.finish(made, heading, caption, _alt(tables, x, heading, hue), handles)
 
@@ -121,7 +130,8 @@ def _at(table: pd.DataFrame, field: str | None, value: object) -> pd.DataFrame:
     return table[table[field].isna() if pd.isna(value) else table[field] == value]
 
 
-def _colours(hues: Sequence[object]) -> list[tuple[float, float, float]]:
+def line_colours(hues: Sequence[object]) -> list[tuple[float, float, float]]:
+    """A colour a value: from dark to bright for numbers, far apart and colour-blind safe for names."""
     if len(hues) == 1:
         return [(0.0, 0.447, 0.698)]
     if all(pd.api.types.is_number(value) and value == value for value in hues):
@@ -130,11 +140,19 @@ def _colours(hues: Sequence[object]) -> list[tuple[float, float, float]]:
     return list(sns.color_palette("colorblind", len(hues)))
 
 
-def _line(ax: Axes, part: pd.DataFrame, x: str, metric: str, look: tuple[Any, Any, str]) -> None:
-    colour, dash, marker = look
+def _widths(hues: Sequence[object]) -> list[float]:
+    """Of names, which may have the same line, the first are the thickest: they look out behind the others."""
+    if len(hues) == 1 or all(pd.api.types.is_number(value) for value in hues):
+        return [1.4] * len(hues)
+    return [1.4 + 0.5 * (len(hues) - 1 - place) for place in range(len(hues))]
+
+
+def _line(ax: Axes, part: pd.DataFrame, x: str, metric: str, look: tuple[Any, Any, str, float]) -> None:
+    colour, dash, marker, thick = look
     scale = METRICS[metric].scale
     at, mean = part[x].astype(float), scale * part["mean"]
-    ax.plot(at, mean, color=colour, linestyle=dash, marker=marker, markersize=3, label=metric)
+    size = 3 + (thick - 1.4) / 2 if len(at) <= MOST_MARKERS else 0
+    ax.plot(at, mean, color=colour, linestyle=dash, marker=marker, markersize=size, linewidth=thick, label=metric)
     ax.fill_between(at, scale * part["low"], scale * part["high"], color=colour, alpha=0.18, linewidth=0)
     empty = at[part["status"] != "value"]
     if len(empty):
@@ -150,15 +168,23 @@ def _scale(ax: Axes, at: Sequence[float], metrics: Sequence[str], chance: float 
             ax.set_xticks(list(at))
             ax.minorticks_off()
     if METRICS[metrics[0]].unit == "%":
-        ax.set_ylim(-2, 102)
-        ax.set_yticks(range(0, 101, 20))
-        if chance is not None and any(METRICS[metric].chance for metric in metrics):
-            ax.axhline(100 * chance, color=style.FAINT, linestyle=":", linewidth=0.8)
+        low, high = ax.get_ylim()
+        if high - low >= SMALL or not any(np.isfinite(line.get_ydata()).any() for line in ax.lines):
+            low, high = -2, 102
+            ax.set_yticks(range(0, 101, 20))
+        ax.set_ylim(max(low, -2), min(high, 102))
+        guessing = chance is not None and any(METRICS[metric].chance for metric in metrics)
+        if chance is not None and guessing and low <= 100 * chance <= high:
+            ax.axhline(100 * chance, color=style.FAINT, linestyle=":", linewidth=0.8, label="chance")
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
     ax.set_axisbelow(True)
 
 
-def _handles(metrics: Sequence[str], holes: bool, chance: float | None) -> list[Artist]:
+def _is_marked(axes: np.ndarray) -> bool:
+    return any(line.get_label() == "chance" for ax in axes.flat for line in ax.lines)
+
+
+def _handles(metrics: Sequence[str], holes: bool, chance: bool) -> list[Artist]:
     handles: list[Artist] = []
     if len(metrics) > 1:
         looks = zip(metrics, DASHES, MARKERS, strict=False)
@@ -168,7 +194,7 @@ def _handles(metrics: Sequence[str], holes: bool, chance: float | None) -> list[
         ]
     if holes:
         handles.append(Line2D([], [], color=style.FAINT, marker="x", markersize=4, linestyle="", label="no data"))
-    if chance is not None and any(METRICS[metric].chance for metric in metrics):
+    if chance:
         handles.append(Line2D([], [], color=style.FAINT, linestyle=":", linewidth=0.8, label="chance"))
     return handles
 

@@ -39,7 +39,7 @@ class Metric:
 
     @property
     def difference_unit(self) -> str:
-        return "points" if self.unit == "%" else self.unit
+        return {"%": "points", "0 to 1": ""}.get(self.unit, self.unit)
 
 
 def _share(
@@ -71,6 +71,7 @@ METRICS: dict[str, Metric] = {
     "epochs_to_90": Metric("first evaluated epoch with 90 % training accuracy", "epochs", colormap="cividis"),
     "epochs_to_100": Metric("first evaluated epoch with 100 % training accuracy", "epochs", colormap="cividis"),
     "critical_sample_ratio": _share("critical samples", "lower", "rocket_r"),
+    "critical_sample_ratio_wide": _share("critical samples, box ten times as wide", "lower", "rocket_r"),
     "input_gradient_norm": Metric("input gradient, L1 norm", "nats per unit of input", colormap="cividis"),
     "input_gradient_gini": Metric("Gini of input gradients over examples", "0 to 1", limits=(0.0, 1.0)),
     "loss_sensitivity": Metric("loss sensitivity, L1 norm", "nats per unit of input", colormap="cividis"),
@@ -147,8 +148,10 @@ AXES: dict[str, Field] = {
     **FIELDS,
     "parameters": Field("parameters", count=True, unset="not built", phrase="{} parameters"),
     "epoch": Field("epoch", count=True),
+    "randomization": Field("training data", phrase="{}"),
 }
-"""What can be an axis: the fields, the parameters a model really has, and the epoch of a measurement."""
+"""What can be an axis: the fields, the parameters a model really has, the epoch of a measurement, and what of the data
+is random (`randomization.with_randomization`)."""
 
 
 def _number(value: float, count: bool, digits: int) -> str:

@@ -83,13 +83,20 @@ def list_presets(as_json: Json = False) -> None:
     """The presets, one line each."""
     presets = [load_sweep(name) for name in preset_names()]
     if as_json:
-        _print_json([{"name": p.name, "question": p.question, "axes": p.axes, "cells": p.size()} for p in presets])
+        _print_json(
+            [
+                {"name": p.name, "question": p.question, "axes": p.axes, "cells": p.size(),
+                 "full": p.full and p.full.size()}
+                for p in presets
+            ]
+        )  # fmt: skip
         return
     table = Table(box=None, pad_edge=False)
-    for heading, justify in (("preset", "left"), ("cells", "right"), ("question", "left")):
+    for heading, justify in (("preset", "left"), ("cells", "right"), ("-full", "right"), ("question", "left")):
         table.add_column(heading, justify=justify, no_wrap=heading != "question")  # type: ignore[arg-type]
     for preset in presets:
-        table.add_row(preset.name, f"{preset.size():,}", preset.question)
+        full = f"{preset.full.size():,}" if preset.full else ""
+        table.add_row(preset.name, f"{preset.size():,}", full, preset.question)
     console.print(table)
 
 
@@ -170,10 +177,7 @@ def status(sweep: SweepName, store: StoreUri = "results", settings: Settings = N
     if as_json:
         _print_json(found)
     else:
-        options = [word for setting in settings or [] for word in ("--set", setting)]
-        if store != "results":
-            options += ["--store", store]
-        command = shlex.join(["memsweep", "run", sweep, *options])
+        command = shlex.join(["memsweep", "run", sweep, *_options(store, settings)])
         console.print(describe(found, command), markup=False, soft_wrap=True)
 
 
@@ -251,6 +255,7 @@ def write_report(
     settings: Settings = None,
 ) -> None:
     """Every figure of the study (PNG, SVG and PDF), and a page that shows them."""
+    from sweeps.claims import settle
     from sweeps.pictures import draw_report
 
     place = Store(store)
@@ -258,17 +263,61 @@ def write_report(
     check_figures(study)
     planned, contents = Plan.of(study), place.read()
     _warn_of_damage(contents)
-    paths, left_out = draw_report(study, planned, contents, out or Path("report") / study.name)
+    decisions = settle([(sweep, study)], place, contents, shlex.join(_options(store, settings)))
+    paths, left_out = draw_report(study, planned, contents, out or Path("report") / study.name, decisions, place)
     for why in left_out:
         errors.print(f"warning: {why}", markup=False, soft_wrap=True)
     shown = "\n".join(str(path) for path in paths if path.suffix in (".png", ".html"))
     console.print(shown, markup=False, soft_wrap=True)
 
 
+@app.command()
+def claims(
+    sweeps: Annotated[
+        list[str] | None, typer.Argument(metavar="[SWEEP]...", help="presets, as PRESET-full too; default: all claims")
+    ] = None,
+    store: StoreUri = "results",
+    settings: Settings = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="write a page, with a small picture of each effect")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What the papers say, what was measured, and the verdict: supported, contradicted or undecided."""
+    from sweeps.claims import commands, settle, summary, sweeps_of_claims, verdict_table, write_page
+
+    place = Store(store)
+    found = sweeps_of_claims(sweeps or [], settings or [])
+    contents = place.read()
+    _warn_of_damage(contents)
+    decisions = settle(found, place, contents, shlex.join(_options(store, settings)))
+    if as_json:
+        from analysis.claims.wording import record
+
+        _print_json([record(decision) for decision in decisions])
+    else:
+        # Five columns of words need room, which only a terminal can lack.
+        wide = console if console.is_terminal else Console(width=max(console.width, 120), highlight=False)
+        wide.print(verdict_table(decisions))
+        console.print(summary(decisions), markup=False, soft_wrap=True)
+        if lacking := commands(decisions):
+            console.print("\n  ".join(["to train what is missing:", *lacking]), markup=False, soft_wrap=True)
+    if out:
+        errors.print(str(write_page(decisions, out)[0]), markup=False, soft_wrap=True)
+
+
 def _plan(study: Sweep, max_cohort: int = Packing.max_cohort, workers: int | None = None) -> Plan:
     count = workers or len(os.sched_getaffinity(0))
     packing = Packing(count, max_cohort, int(0.6 * available_bytes() / count))
     return Plan.of(study, packing)
+
+
+def _options(store: str, settings: list[str] | None) -> list[str]:
+    """What a command needs to speak of the same store and the same settings."""
+    return [
+        *(word for setting in settings or [] for word in ("--set", setting)),
+        *(["--store", store] if store != "results" else []),
+    ]
 
 
 def _done(store: Store) -> Done:

@@ -74,6 +74,8 @@ class Sweep:
     evaluation: Evaluation = Evaluation()
     measurement: Measurement = Measurement()
     figures: tuple[Mapping[str, Any], ...] = ()
+    full: Sweep | None = None
+    """The same study at the size of its paper, as far as the file gives one."""
     source: str = field(default="", compare=False)
 
     @property

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.claims import Decision
+from analysis.derived import with_derived, with_gap
 from analysis.errors import AnalysisError
 from analysis.frames import select
 from analysis.heatmaps import Annotate, heatmap
-from analysis.report import write_report
+from analysis.randomization import with_randomization
+from analysis.report import parse_figures, write_report
 from analysis.style import check_suffix, save_figure
 from lightning_modules.data import sources
 from sweeps.errors import ExportError
 from sweeps.export import curves_table, points_table
 from sweeps.grid import Sweep
 from sweeps.plan import Plan
-from sweeps.store import Contents
+from sweeps.store import Contents, Store
 
 
 def draw_heatmap(
@@ -35,14 +40,15 @@ def draw_heatmap(
 ) -> None:
     """One heatmap into a file. Raises analysis.errors.AnalysisError, or ExportError if the file cannot be written."""
     check_suffix(out)
+    points, curves = _tables(plan, contents)
     picture = heatmap(
-        points_table(plan, contents).to_pandas(),
+        points,
         x,
         y,
         value,
         facet=facet,
         epoch=epoch,
-        curves=curves_table(plan, contents).to_pandas(),
+        curves=curves,
         annotate=cast(Annotate, annotate),
         chance=_chance(plan),
     )
@@ -53,8 +59,12 @@ def draw_heatmap(
         raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 
 
-def draw_report(sweep: Sweep, plan: Plan, contents: Contents, out: Path) -> tuple[list[Path], list[str]]:
+def draw_report(
+    sweep: Sweep, plan: Plan, contents: Contents, out: Path, claims: Sequence[Decision] = (), store: Store | None = None
+) -> tuple[list[Path], list[str]]:
     """The study's figures and page: the paths written, the page first, and why a figure was left out.
+
+    claims: those that rest on the study. store: where measures of single examples are, for the figures that need them.
 
     A figure is left out where it holds a field at a value that the grid, as it was changed by --set, does not have.
     Raises as `draw_heatmap` does.
@@ -68,18 +78,37 @@ def draw_report(sweep: Sweep, plan: Plan, contents: Contents, out: Path) -> tupl
         "provenance": _provenance(plan, contents),
         "chance": _chance(plan),
     }
-    points, curves = points_table(plan, contents).to_pandas(), curves_table(plan, contents).to_pandas()
+    points, curves = _tables(plan, contents)
     figures, left_out = [], []
     for index, figure in enumerate(sweep.figures):
         try:
-            select(points, figure.get("where") or {})
+            held = select(points, figure.get("where") or {})
+            for key in ("x_where", "y_where"):
+                select(held, figure.get(key) or {})
             figures.append(figure)
         except AnalysisError as error:
             left_out.append(f"figures[{index}] is left out: where: {error}")
+    examples = _examples(points, {spec.measure for spec in parse_figures(figures)}, store)
     try:
-        return write_report(points, curves, description, figures, out), left_out
+        return write_report(points, curves, description, figures, out, claims, examples), left_out
     except OSError as error:
         raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+
+
+def _tables(plan: Plan, contents: Contents) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Points and curves, with what follows from them."""
+    points, curves = points_table(plan, contents).to_pandas(), curves_table(plan, contents).to_pandas()
+    return with_randomization(with_derived(points, curves)), with_randomization(with_gap(curves))
+
+
+def _examples(points: pd.DataFrame, measures: set[str | None], store: Store | None) -> pd.DataFrame | None:
+    """What the figures need of the per-example table: it can be a thousand times as long as the points."""
+    wanted = sorted(measure for measure in measures if measure)
+    if not wanted or store is None:
+        return None
+    ids = points.loc[points["outcome"] == "finished", "trajectory_id"]
+    table: pd.DataFrame = store.read_examples(set(ids), wanted).table.to_pandas()
+    return table
 
 
 def _order(value: Any) -> tuple[bool, Any]:

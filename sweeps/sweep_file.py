@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,11 @@ from sweeps.grid import YAML_FLOAT, Evaluation, Measurement, Sweep
 from sweeps.spec import FIELDS, valid_values, validate_value
 
 PRESETS = Path(__file__).parent / "presets"
-TOP_LEVEL = ("name", "question", "fixed", "grid", "exclude", "evaluate", "measure", "figures")
+TOP_LEVEL = ("name", "question", "fixed", "grid", "exclude", "evaluate", "measure", "figures", "full")
+VARIED = ("fixed", "grid", "evaluate", "measure")
+"""What a full variant may give anew."""
+FULL = "-full"
+LONGEST_RUN = 999_999
 SETTABLE = tuple(name for name in FIELDS if not name.endswith("_digest"))
 
 
@@ -29,19 +33,27 @@ def preset_names() -> list[str]:
 def load_sweep(name: str, settings: Sequence[str] = ()) -> Sweep:
     """The preset of this name or the YAML file at this path, with `FIELD=VALUE` settings laid over it.
 
+    `NAME-full` is the full variant of either: the sweep with what its key `full` gives in place of the small one's.
+
     Raises SweepError that names the file, the key, what was given and what is valid.
     """
+    given, full = name, name.endswith(FULL) and not os.path.isfile(name)
+    name = name.removesuffix(FULL) if full else name
     path = PRESETS / f"{name}.yaml" if name in preset_names() else Path(name)
     if not path.suffix and not os.path.isfile(path):
-        raise SweepError(name, "", f"is neither a preset nor a file; {choices(name, preset_names())}")
+        raise SweepError(given, "", f"is neither a preset nor a file; {choices(name, preset_names())}")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SweepError(name, "", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return override(parse_sweep(text, str(name)), settings)
+        raise SweepError(given, "", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    sweep = parse_sweep(text, str(name))
+    if full and sweep.full is None:
+        raise SweepError(given, "", f"{name} has no full variant; a sweep file gives one under the key full")
+    return override(sweep.full if full and sweep.full else sweep, settings)
 
 
 def parse_sweep(text: str, source: str) -> Sweep:
+    """The sweep of this YAML, with its full variant in `full`. Raises SweepError that begins with `source`."""
     try:
         content = _yaml(text)
     except yaml.YAMLError as error:
@@ -51,6 +63,33 @@ def parse_sweep(text: str, source: str) -> Sweep:
     for key in content:
         if key not in TOP_LEVEL:
             raise SweepError(source, str(key), f"unknown key; {choices(key, TOP_LEVEL)}")
+    small = _sweep(content, source)
+    if "full" not in content:
+        return small
+    return replace(small, full=_sweep(_full(content, source), source, "full."))
+
+
+def _full(content: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The content of the full variant: `fixed` is merged key by key, the other keys replace the small one's."""
+    changes = content["full"]
+    if not isinstance(changes, dict) or not changes:
+        raise SweepError(source, "full", f"given {changes!r}; valid: a mapping with some of {', '.join(VARIED)}")
+    for key in changes:
+        if key not in VARIED:
+            raise SweepError(source, f"full.{key}", f"unknown key; {choices(key, VARIED)}")
+    fixed = _mapping(source, "full.fixed", changes.get("fixed", {}))
+    return {**content, **changes, "name": f"{content['name']}{FULL}", "fixed": {**content.get("fixed", {}), **fixed}}
+
+
+def _sweep(content: Mapping[str, Any], source: str, within: str = "") -> Sweep:
+    """within: what the keys of an error begin with. What is wrong with the variant of a sound sweep is its own."""
+    try:
+        return _parsed(content, source)
+    except SweepError as error:
+        raise SweepError(error.source, f"{within}{error.key}", error.problem) from None
+
+
+def _parsed(content: Mapping[str, Any], source: str) -> Sweep:
     name = content.get("name")
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
         raise SweepError(
@@ -97,7 +136,10 @@ def check_figures(sweep: Sweep) -> None:
     """
     from analysis.errors import AnalysisError
     from analysis.heatmaps import ANNOTATIONS
+    from analysis.histograms import SCORES
+    from analysis.regimes import RULES
     from analysis.report import parse_figures
+    from analysis.report.studies import MAPS
     from analysis.words import AXES, METRICS
 
     try:
@@ -106,14 +148,18 @@ def check_figures(sweep: Sweep) -> None:
         raise SweepError(sweep.source, "", str(error)) from None
     for index, figure in enumerate(figures):
         vertical = (figure.y,) if isinstance(figure.y, str | None) else figure.y
-        named = [
-            ("x", AXES, (figure.x,)),
-            ("y", AXES if figure.kind == "heatmap" else METRICS, vertical),
-            ("value", METRICS, (figure.value,)),
+        named: list[tuple[str, Collection[str], Iterable[str | None]]] = [
+            ("x", METRICS if figure.kind == "frontier" else AXES, (figure.x,)),
+            ("y", AXES if figure.kind in MAPS else METRICS, vertical),
+            ("value", SCORES if figure.kind == "scores" else METRICS, (figure.value,)),
             ("facet", AXES, figure.facet),
             ("hue", AXES, (figure.hue,)),
+            ("over", FIELDS, figure.over),
             ("where", AXES, figure.where),
+            ("x_where", AXES, figure.x_where),
+            ("y_where", AXES, figure.y_where),
             ("annotate", ANNOTATIONS, (figure.annotate,)),
+            ("rule", RULES, (figure.rule,)),
         ]
         for key, valid, names in named:
             for name in names:
@@ -132,6 +178,7 @@ def override(sweep: Sweep, settings: Sequence[str]) -> Sweep:
             value = _yaml(text)
         except yaml.YAMLError:
             raise SweepError(source, name, f"given {text!r}, which is not a YAML value") from None
+        value = _run(source, name, value)
         if isinstance(value, list):
             axis = _axes(source, "", {name: value})
             fixed = {key: old for key, old in sweep.fixed.items() if key != name}
@@ -153,12 +200,14 @@ def _axes(source: str, key: str, value: Any, scalars: bool = False) -> dict[str,
     axes = {}
     for name, options in _mapping(source, key, value).items():
         where = f"{key}.{name}" if key else str(name)
-        if scalars and not isinstance(options, list):
-            options = [options]
         if name not in SETTABLE:
             raise SweepError(source, where, f"unknown field; {choices(name, SETTABLE)}")
+        options = _run(source, where, options)
+        if scalars and not isinstance(options, list):
+            options = [options]
         if not isinstance(options, list):
-            raise SweepError(source, where, f"given {options!r}; valid: a list of values (one value goes to `fixed`)")
+            valid = "a list of values or FIRST..LAST (one value goes to `fixed`)"
+            raise SweepError(source, where, f"given {options!r}; valid: {valid}")
         if not options:
             raise SweepError(source, where, "is an empty axis; valid: a list of at least one value")
         values = [_value(source, where, name, option) for option in options]
@@ -166,6 +215,19 @@ def _axes(source: str, key: str, value: Any, scalars: bool = False) -> dict[str,
             raise SweepError(source, where, f"given {options!r}, which repeats a value")
         axes[name] = tuple(values)
     return axes
+
+
+def _run(source: str, where: str, options: Any) -> Any:
+    """`0..99` as the list of these whole numbers, both ends included; anything else as it is."""
+    ends = re.fullmatch(r"(\d+)\.\.(\d+)", options) if isinstance(options, str) else None
+    if not ends:
+        return options
+    first, last = map(int, ends.groups())
+    if not first < last <= first + LONGEST_RUN:
+        raise SweepError(
+            source, where, f"given {options}; valid: FIRST..LAST, rising, of at most {LONGEST_RUN + 1:,} numbers"
+        )
+    return list(range(first, last + 1))
 
 
 def _value(source: str, where: str, name: str, value: Any) -> Any:

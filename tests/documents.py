@@ -5,17 +5,21 @@ python tests/documents.py --write
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from analysis.claims import CLAIMS
+from analysis.claims.wording import rules_table
 from analysis.derived import DERIVED
 from lightning_modules.models import FAMILIES
 from lightning_modules.probes.registry import PROBES
+from sweeps.plan import Plan
 from sweeps.records import MEASURES, PROVENANCE
 from sweeps.spec import DEFAULTS, Point, valid_values
-from sweeps.sweep_file import SETTABLE
+from sweeps.sweep_file import PRESETS, SETTABLE, load_sweep, preset_names
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,12 +75,34 @@ def on_demand() -> list[str]:
     return lines[:-1]
 
 
+def presets() -> list[str]:
+    lines = []
+    for name in preset_names():
+        sweep = load_sweep(name)
+        plan = Plan.of(sweep)
+        lines += [f"## {name}", "", *header(name), ""]
+        lines += [f"`memsweep run {name}`: {len(plan.cells):,} points, {len(plan.trajectories):,} trainings.", ""]
+        if (ROOT / "docs" / "presets" / f"{name}.png").is_file():
+            lines += [f"![{sweep.question}](presets/{name}.png)", ""]
+    return lines[:-1]
+
+
+def header(preset: str) -> list[str]:
+    """The comment at the head of a preset, as paragraphs."""
+    comment = itertools.takewhile(
+        lambda line: line.startswith("#"), (PRESETS / f"{preset}.yaml").read_text().splitlines()
+    )
+    return [line.removeprefix("#").strip() for line in comment]
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
 
 
 DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
     "README.md": {"fields": fields, "columns": columns, "families": families},
+    "docs/claims.md": {"claims": lambda: rules_table(CLAIMS).splitlines()},
+    "docs/presets.md": {"presets": presets},
     "docs/measures.md": {"every-epoch": every_epoch, "derived": derived, "on-demand": on_demand},
 }
 

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def import_all(paths: list[str]) -> str:
 
 def test_no_module_imports_against_the_direction():
     assert violations(ROOT) == []
+
+
+def test_every_package_is_installed():
+    """An installation that is not editable has the packages that pyproject.toml lists, and no others."""
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert listed == (found - {"sweeps.launcher"}) | {"memsweep", "sweeps.presets"}
 
 
 def test_every_package_has_modules_to_check():

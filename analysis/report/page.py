@@ -13,9 +13,12 @@ import jinja2
 import pandas as pd
 
 from analysis.captions import sentence
+from analysis.claims import Decision
 from analysis.errors import AnalysisError
 from analysis.frames import OUTCOMES
-from analysis.report.studies import FigureSpec, default_figures, draw, parse_figures
+from analysis.report.defaults import default_figures
+from analysis.report.studies import FigureSpec, draw, parse_figures
+from analysis.report.verdicts import claim_rows
 from analysis.style import SUFFIXES, Picture, save_figure
 
 FIGURES = "figures"
@@ -27,12 +30,16 @@ def write_report(
     description: Mapping[str, Any],
     figures_spec: Sequence[Mapping[str, Any] | FigureSpec] | None,
     out: Path,
+    claims: Sequence[Decision] = (),
+    examples: pd.DataFrame | None = None,
 ) -> list[Path]:
     """Writes `out/index.html` and `out/figures/*.{png,svg,pdf}`; the paths written, the page first.
 
     description: `name`; and as far as known `question`, `definition` (YAML), `fixed` (field -> value), `axes` (fields,
     or field -> values), `provenance` (words -> value), `chance` (accuracy of guessing, 0..1). figures_spec: as in
-    `studies.parse_figures`; None or empty: `studies.default_figures`.
+    `studies.parse_figures`; None or empty: `defaults.default_figures`. claims: those that rest on this study, a
+    table with a small picture (PNG and SVG) a row. examples: the per-example table, as far as the figures need it
+    (`FigureSpec.measure`).
 
     Every figure is drawn before anything is written, and each file is moved into place whole, the page last. Raises
     AnalysisError for a figure that cannot be drawn and OSError where `out` cannot be written.
@@ -40,7 +47,7 @@ def write_report(
     out = Path(out)
     specs = parse_figures(figures_spec) if figures_spec else default_figures(points, curves)
     chance = description.get("chance")
-    drawn = [(spec, _drawn(index, spec, points, curves, chance)) for index, spec in enumerate(specs)]
+    drawn = [(spec, _drawn(index, spec, points, curves, chance, examples)) for index, spec in enumerate(specs)]
     files: dict[str, bytes] = {}
     shown: list[dict[str, Any]] = []
     for stem, (spec, picture) in zip(_stems(specs), drawn, strict=True):
@@ -51,6 +58,8 @@ def write_report(
             "id": stem, "heading": spec.title or sentence(picture.heading).rstrip("."), "caption": picture.caption,
             "alt": picture.alt, "links": links, "width": width, "height": height,
         })  # fmt: skip
+    rows, small = claim_rows(claims)
+    files |= {link: _rendered(picture, link.rpartition(".")[2]) for link, picture in small.items()}
     page = _template().render(
         name=description.get("name", "sweep"),
         question=description.get("question", ""),
@@ -59,9 +68,29 @@ def write_report(
         provenance=dict(description.get("provenance") or {}),
         status=status(points),
         figures=shown,
+        claims=rows,
     )
-    written = [_write(out / link, content) for link, content in files.items()]
-    return [_write(out / "index.html", page.encode()), *written]
+    return _written(out, page, files)
+
+
+def write_claims(decisions: Sequence[Decision], provenance: Mapping[str, str], out: Path) -> list[Path]:
+    """Writes `out/index.html`, a table of the claims, and `out/figures/*.{png,svg}`; the paths written, the page first.
+
+    Raises OSError where `out` cannot be written.
+    """
+    rows, small = claim_rows(decisions)
+    files = {link: _rendered(picture, link.rpartition(".")[2]) for link, picture in small.items()}
+    page = _template().render(
+        name="What the data say",
+        question="Each claim of the papers, the contrast that tests it, and the verdict.",
+        definition="",
+        settings={},
+        provenance=dict(provenance),
+        status=None,
+        figures=None,
+        claims=rows,
+    )
+    return _written(Path(out), page, files)
 
 
 def status(points: pd.DataFrame) -> dict[str, int]:
@@ -70,9 +99,16 @@ def status(points: pd.DataFrame) -> dict[str, int]:
     return {"points": len(points), **{outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES}}
 
 
-def _drawn(index: int, spec: FigureSpec, points: pd.DataFrame, curves: pd.DataFrame, chance: float | None) -> Picture:
+def _drawn(
+    index: int,
+    spec: FigureSpec,
+    points: pd.DataFrame,
+    curves: pd.DataFrame,
+    chance: float | None,
+    examples: pd.DataFrame | None,
+) -> Picture:
     try:
-        return draw(spec, points, curves, chance)
+        return draw(spec, points, curves, chance, examples)
     except AnalysisError as error:
         raise AnalysisError(f"figures[{index}].{error.key}", f"figures[{index}] ({spec.kind}): {error}") from error
 
@@ -108,6 +144,12 @@ def _template() -> jinja2.Template:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("page.html.j2")
+
+
+def _written(out: Path, page: str, files: Mapping[str, bytes]) -> list[Path]:
+    """The page last, so that it never shows what is not there."""
+    written = [_write(out / link, content) for link, content in files.items()]
+    return [_write(out / "index.html", page.encode()), *written]
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -1,4 +1,4 @@
-"""Which figures a study has: as its sweep file asks, or chosen from the axes of its grid."""
+"""The figures of a study as its sweep file asks for them: their specs, and how each is drawn."""
 
 from __future__ import annotations
 
@@ -6,39 +6,60 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from analysis.capacity import bits_plot
 from analysis.captions import joined
 from analysis.curves import curves_figure
 from analysis.errors import AnalysisError, unknown
-from analysis.frames import facet_names, levels, metric_values, select, varying
+from analysis.frames import facet_names, select
+from analysis.frontier import frontier_plot
 from analysis.heatmaps import heatmap
+from analysis.histograms import SCORES, histogram
 from analysis.lines import line_plot
+from analysis.regime_maps import regime_map
+from analysis.spread import spread_plot
 from analysis.style import Picture
 from analysis.words import AXES, settings
 
-REQUIRED = {"heatmap": ("x", "y", "value"), "curves": (), "lines": ("x", "y")}
-OPTIONAL = {
-    "heatmap": ("facet", "epoch", "annotate"),
-    "curves": ("hue", "facet"),
-    "lines": ("hue", "facet", "epoch"),
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "heatmap": ("x", "y", "value"),
+    "curves": (),
+    "lines": ("x", "y"),
+    "regimes": ("x", "y"),
+    "spread": (),
+    "scores": ("value",),
+    "frontier": ("x", "y", "over"),
+    "bits": (),
 }
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    "heatmap": ("facet", "epoch", "annotate", "limits"),
+    "curves": ("y", "hue", "facet"),
+    "lines": ("hue", "facet", "epoch"),
+    "regimes": ("facet", "epoch", "rule"),
+    "spread": ("hue", "epoch"),
+    "scores": ("hue", "epoch"),
+    "frontier": ("x_where", "y_where"),
+    "bits": ("hue",),
+}
+MAPS = ("heatmap", "regimes")
+"""Kinds whose y is a field and not a metric."""
 COMMON = ("kind", "where", "title")
 
-CAPACITY = ("parameter_count", "width")
-NOISE = ("label_noise", "input_noise")
-MAPPED = ("memorized_fraction", "test_accuracy", "train_accuracy")
-MOST_FACETS = 4
+NO_EXAMPLES = pd.DataFrame(columns=["trajectory_id", "epoch", "measure", "split", "example_id", "value"])
 
 
 @dataclass(frozen=True)
 class FigureSpec:
     """One figure of a study.
 
-    kind: `heatmap` (x, y, value), `curves` (a panel for each value of hue) or `lines` (x, and y: a metric or several).
-    facet: a field, for a heatmap up to two. epoch: draw the trainings as they were then. where: field -> the value, or
-    the list of values, at which to hold it. title: the heading on the page, if not the figure's own.
+    kind: `heatmap` (x, y, value; limits: ends of the colours), `curves` (a panel for each value of hue; y: metrics, if
+    not the usual four), `lines` (x, and y: a metric or several), `regimes` (x, y; rule: a name in `regimes.RULES`),
+    `spread` (hue: misclassification of single examples), `scores` (value: one of `histograms.SCORES`; hue), `frontier`
+    (metrics x and y, over: fields; x_where and y_where: which trainings each is of) or `bits` (hue: bits memorized
+    against parameters).
+    facet: a field, for a map up to two. epoch: draw the trainings as they were then. where: field -> the value, or the
+    list of values, at which to hold it. title: the heading on the page, if not the figure's own.
     """
 
     kind: str
@@ -49,16 +70,29 @@ class FigureSpec:
     hue: str | None = None
     epoch: int | None = None
     annotate: str | None = "auto"
+    limits: tuple[float, float] | None = None
+    rule: str = "relative"
+    over: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
+    x_where: Mapping[str, Any] = field(default_factory=dict)
+    y_where: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
 
     @property
     def stem(self) -> str:
         """A file name: `heatmap_memorized_fraction_label_noise_by_parameter_count`."""
-        measured = [self.value] if self.value else [self.y] if isinstance(self.y, str) else [*(self.y or ())]
-        axes = [self.y, "by", self.x] if self.kind == "heatmap" else ["by", self.x or self.hue]
-        parts = [self.kind, *(measured if self.kind != "curves" else []), *(axes if axes[-1] else [])]
+        vertical = [self.y] if isinstance(self.y, str) else [*(self.y or ())]
+        axes = [self.y, "by", self.x] if self.kind in MAPS else ["by", self.x or self.hue]
+        named = [self.value] if self.value else vertical if self.kind not in MAPS else []
+        parts = [self.kind, *named, *(axes if axes[-1] else [])]
         return "_".join(str(part) for part in parts)
+
+    @property
+    def measure(self) -> str | None:
+        """What it needs of the table of examples."""
+        if self.kind == "spread":
+            return "correct"
+        return SCORES[self.value].measure if self.kind == "scores" and self.value in SCORES else None
 
 
 def parse_figures(given: object) -> list[FigureSpec]:
@@ -87,27 +121,45 @@ def _parse(index: int, item: object) -> FigureSpec:
     missing = [key for key in required if item.get(key) is None]
     if missing:
         raise AnalysisError(at, f"{at}: {kind} without {', '.join(missing)}; needed are {', '.join(required)}")
-    where = item.get("where") or {}
-    if not isinstance(where, Mapping):
-        raise AnalysisError(f"{at}.where", f"{at}.where: given {where}; valid is a mapping of fields to values")
+    where, x_where, y_where = (_held(at, item, key) for key in ("where", "x_where", "y_where"))
     _check_words(at, item)
-    y = item.get("y")
-    known = {f.name for f in fields(FigureSpec)} - {"facet", "where", "y"}
+    y, over = item.get("y"), item.get("over")
+    known = {f.name for f in fields(FigureSpec)} - {"facet", "y", "over", "limits", "where", "x_where", "y_where"}
     return FigureSpec(
         **{key: value for key, value in item.items() if key in known},
         y=y if y is None or isinstance(y, str) else tuple(y),
+        over=() if over is None else (over,) if isinstance(over, str) else tuple(over),
         facet=tuple(facet_names(item.get("facet"))),
-        where=dict(where),
+        limits=_limits(at, item.get("limits")),
+        where=where,
+        x_where=x_where,
+        y_where=y_where,
     )
 
 
+def _limits(at: str, given: object) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    numbers = [n for n in given if isinstance(n, int | float)] if isinstance(given, list | tuple) else []
+    if len(numbers) != 2 or given != [*numbers] or not numbers[0] < numbers[1]:
+        raise AnalysisError(f"{at}.limits", f"{at}.limits: given {given}; valid are two numbers, the lower first")
+    return float(numbers[0]), float(numbers[1])
+
+
+def _held(at: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
+    where = item.get(key) or {}
+    if not isinstance(where, Mapping):
+        raise AnalysisError(f"{at}.{key}", f"{at}.{key}: given {where}; valid is a mapping of fields to values")
+    return dict(where)
+
+
 def _check_words(at: str, item: Mapping[str, Any]) -> None:
-    for key in ("x", "value", "hue", "title", "annotate"):
+    for key in ("x", "value", "hue", "title", "annotate", "rule"):
         if not isinstance(item.get(key), str | None):
             raise AnalysisError(f"{at}.{key}", f"{at}.{key}: given {item[key]}; valid is one word or name")
-    for key in ("y", "facet"):
+    for key in ("y", "facet", "over"):
         given = item.get(key)
-        several = isinstance(given, list | tuple) and not (key == "y" and item["kind"] == "heatmap")
+        several = isinstance(given, list | tuple) and not (key == "y" and item["kind"] in (*MAPS, "frontier"))
         if not (given is None or isinstance(given, str) or (several and all(isinstance(name, str) for name in given))):
             raise AnalysisError(f"{at}.{key}", f"{at}.{key}: given {given}; valid is a name or a list of names")
     epoch = item.get("epoch")
@@ -115,24 +167,54 @@ def _check_words(at: str, item: Mapping[str, Any]) -> None:
         raise AnalysisError(f"{at}.epoch", f"{at}.epoch: given {epoch}; valid is a whole number of epochs")
 
 
-def draw(spec: FigureSpec, points: pd.DataFrame, curves: pd.DataFrame, chance: float | None = None) -> Picture:
-    """The figure; its caption opens with what was held. Raises AnalysisError as the figure's own function does."""
+def draw(
+    spec: FigureSpec,
+    points: pd.DataFrame,
+    curves: pd.DataFrame,
+    chance: float | None = None,
+    examples: pd.DataFrame | None = None,
+) -> Picture:
+    """The figure; its caption opens with what was held. examples: the per-example table, as far as `spec.measure` asks.
+
+    Raises AnalysisError as the figure's own function does.
+    """
     note = held(spec.where)
     chosen = select(points, spec.where)
+    if spec.kind in ("spread", "scores"):
+        single = NO_EXAMPLES if examples is None else examples
+        if spec.kind == "spread":
+            return spread_plot(chosen, single, spec.hue, epoch=spec.epoch, note=note)
+        assert spec.value
+        return histogram(chosen, single, spec.value, spec.hue, epoch=spec.epoch, note=note)
+    if spec.kind == "bits":
+        return bits_plot(chosen, spec.hue, chance=chance, note=note)
+    if spec.kind == "frontier":
+        assert spec.x
+        assert isinstance(spec.y, str)
+        return frontier_plot(
+            chosen, spec.x, spec.y, spec.over, x_where=spec.x_where, y_where=spec.y_where, note=note
+        )  # fmt: skip
+    if spec.kind == "regimes":
+        assert spec.x
+        assert isinstance(spec.y, str)
+        return regime_map(
+            chosen, spec.x, spec.y, rule=spec.rule, facet=spec.facet, epoch=spec.epoch, curves=curves, chance=chance,
+            reference=points, note=note,
+        )  # fmt: skip
     if spec.kind == "heatmap":
         assert spec.x
         assert isinstance(spec.y, str)
         assert spec.value
         return heatmap(
             chosen, spec.x, spec.y, spec.value, facet=spec.facet, epoch=spec.epoch, curves=curves,
-            annotate=spec.annotate, chance=chance, note=note,  # type: ignore[arg-type]
+            annotate=spec.annotate, chance=chance, limits=spec.limits, note=note,  # type: ignore[arg-type]
         )  # fmt: skip
     if len(spec.facet) > 1:
         raise AnalysisError("facet", f"facet: given {', '.join(spec.facet)}; {spec.kind} take one, beside hue")
     facet = spec.facet[0] if spec.facet else None
     if spec.kind == "curves":
         of_these = curves[curves["trajectory_id"].isin(chosen["trajectory_id"])] if len(curves) else curves
-        return curves_figure(with_missing(chosen, of_these), spec.hue, facet, chance=chance, note=note)
+        return curves_figure(with_missing(chosen, of_these), spec.hue, facet, y=spec.y, chance=chance, note=note)
     assert spec.x
     assert spec.y
     return line_plot(
@@ -157,83 +239,3 @@ def held(where: Mapping[str, Any]) -> str:
         if name in AXES
     ]
     return joined(f"at {', '.join(parts)}") if parts else ""
-
-
-def default_figures(points: pd.DataFrame, curves: pd.DataFrame) -> list[FigureSpec]:
-    """Heatmaps of what was memorized, tested and trained over the two longest numeric axes, capacity across; the errors
-    along the capacity; learning curves by the noise.
-
-    Further axes become facets (two at most, four values each); those beyond are held: `epochs` and capacity at their
-    largest value, others at their first. With one numeric axis, lines take the place of heatmaps.
-    """
-    if points.empty:
-        return []
-    axes = varying(points)
-    numeric = sorted(
-        (name for name in axes if all(pd.api.types.is_number(v) or pd.isna(v) for v in levels(points, name))),
-        key=lambda name: (-points[name].nunique(dropna=False), _rank(name)),
-    )
-    have = [m for m in MAPPED if m in points and (metric_values(points, m).notna().any() or _unfinished(points))]
-    figures: list[FigureSpec] = []
-    if len(numeric) >= 2:
-        x, y = _oriented(numeric[0], numeric[1])
-        facet, where = _others(points, [name for name in axes if name not in (x, y)], 2)
-        figures += [FigureSpec("heatmap", x=x, y=y, value=m, facet=facet, where=where) for m in have]
-    capacity = next((name for name in CAPACITY if name in numeric), None)
-    along = capacity if capacity and points[capacity].nunique() >= 3 else numeric[0] if len(numeric) == 1 else None
-    if along:
-        hue = next((name for name in [*NOISE, *numeric] if name in numeric and name != along), None)
-        rest = [name for name in axes if name not in (along, hue)]
-        facet, where = _others(points, rest, 1)
-        where |= _thinned(points, hue, 7)
-        shown = ("test_error", "train_error") if capacity == along else tuple(have)
-        if shown:
-            figures.append(FigureSpec("lines", x=along, y=shown, hue=hue, facet=facet, where=where))
-    if not curves.empty:
-        hue = next((name for name in [*NOISE, *numeric, *axes] if name in axes and name != "epochs"), None)
-        _, where = _others(points, [name for name in axes if name != hue], 0)
-        where |= _thinned(points, hue, 8)
-        figures.append(FigureSpec("curves", hue=hue, where=where))
-    return figures
-
-
-def _unfinished(points: pd.DataFrame) -> bool:
-    return not (points["outcome"] == "finished").any()
-
-
-def _rank(name: str) -> int:
-    order = [*CAPACITY, *NOISE, "dataset_size"]
-    return order.index(name) if name in order else len(order)
-
-
-def _oriented(one: str, other: str) -> tuple[str, str]:
-    """(x, y): capacity across, then training length and data; noise upwards."""
-    across = [*CAPACITY, "epochs", "dataset_size", "", *reversed(NOISE)]
-    first, second = sorted((one, other), key=lambda name: across.index(name if name in across else ""))
-    return first, second
-
-
-def _others(points: pd.DataFrame, rest: Sequence[str], most: int) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """What to do with the axes that a figure does not draw: facets, and the settings at which the others are held."""
-    facet = [name for name in rest if name != "epochs"][:most]
-    where: dict[str, Any] = {}
-    for name in rest:
-        found = levels(points, name)
-        if name in facet:
-            where |= _thinned(points, name, MOST_FACETS)
-        else:
-            # Unset sorts last and is no size.
-            sized = [value for value in found if not pd.isna(value)] or found
-            where[name] = _plain(sized[-1] if name in ("epochs", *CAPACITY) else found[0])
-    return tuple(facet), where
-
-
-def _thinned(points: pd.DataFrame, name: str | None, most: int) -> dict[str, Any]:
-    """Evenly spread values of a field that has too many to draw; nothing if it has not."""
-    if name is None or len(found := levels(points, name)) <= most:
-        return {}
-    return {name: [_plain(found[i]) for i in np.linspace(0, len(found) - 1, most).round().astype(int)]}
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

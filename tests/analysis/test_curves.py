@@ -138,3 +138,29 @@ def test_bad_requests_are_answered(sweep: Sweep) -> None:
     _, many = sweep(width=list(range(1, 18)))
     with pytest.raises(AnalysisError, match="hue: given 17 panels; valid are at most 16"):
         curves_figure(many, "width")
+
+
+def test_other_shares_can_be_drawn_and_rare_ones_have_marks(sweep: Sweep) -> None:
+    _, curves = sweep(label_noise=[0.0, 0.4], seed=[0, 1])
+    rare = curves["epoch"].isin([1, 20, 100])
+    curves = curves.assign(critical_sample_ratio=np.where(rare, curves["epoch"] / 200, np.nan))
+    figure = curves_figure(curves, "label_noise", y=["test_accuracy", "critical_sample_ratio"])
+    ax = figure.axes[0]
+    lines = {line.get_label(): line for line in ax.lines}
+    assert [*lines] == ["test_accuracy", "critical_sample_ratio"]
+    assert list(lines["critical_sample_ratio"].get_xdata()) == [1, 20, 100]
+    assert list(lines["critical_sample_ratio"].get_ydata()) == pytest.approx([0.5, 10, 50])
+    assert lines["critical_sample_ratio"].get_marker() == "o"
+    assert lines["test_accuracy"].get_marker() in ("", "None", None)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["clean test accuracy", "critical samples"]
+    assert "memorization phase" not in figure.caption + figure.alt
+
+
+def test_only_shares_are_drawn_against_one_axis(sweep: Sweep) -> None:
+    _, curves = sweep(seed=[0, 1])
+    with pytest.raises(AnalysisError, match="y: given train_loss, which is in nats; valid are shares, in %"):
+        curves_figure(curves, y=["train_accuracy", "train_loss"])
+    with pytest.raises(AnalysisError, match="y: given 0 metrics"):
+        curves_figure(curves, y=[])
+    with pytest.raises(AnalysisError, match="test_accurac"):
+        curves_figure(curves, y="test_accurac")

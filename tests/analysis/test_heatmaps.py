@@ -210,3 +210,16 @@ def test_bad_requests_are_answered_with_the_choices(sweep: Sweep) -> None:
         heatmap(points, "parameter_count", "label_noise", "test_accuracy", annotate="sd")  # type: ignore[arg-type]
     with pytest.raises(AnalysisError, match="facet: given drop"):
         heatmap(points, "parameter_count", "label_noise", "test_accuracy", facet="drop")
+
+
+def test_colours_can_end_where_the_data_do(sweep: Sweep) -> None:
+    points, _ = sweep(label_noise=[0.0, 0.4], parameter_count=[300, 5000], seed=[0, 1])
+    means = 100 * points.groupby(["label_noise", "parameter_count"])["test_accuracy"].mean()
+    limits = (means.min() - 1, means.max() - 1)
+    figure = heatmap(points, "parameter_count", "label_noise", "test_accuracy", limits=limits, chance=0.99)
+    mesh = figure.axes[0].collections[0]
+    assert (mesh.norm.vmin, mesh.norm.vmax) == limits
+    # Beyond the upper end alone there are data, and chance is off the scale.
+    bar = figure.axes[-1]._colorbar
+    assert bar.extend == "max"
+    assert len(bar.ax.texts) == 0

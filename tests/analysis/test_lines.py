@@ -116,3 +116,28 @@ def test_bad_requests_are_answered(sweep: Sweep) -> None:
     many, _ = sweep(parameter_count=SIZES, width=list(range(1, 12)))
     with pytest.raises(AnalysisError, match="hue: given 11 values of width; valid are at most 10"):
         line_plot(many, "parameter_count", "test_error", "width")
+
+
+def test_epochs_at_which_nothing_was_measured_are_no_gaps(sweep: Sweep) -> None:
+    points, curves = sweep(label_noise=[0.0, 0.4], seed=[0, 1])
+    curves = curves.assign(loss_sensitivity_gini=np.where(curves["epoch"].isin([1, 10]), 0.4, np.nan))
+    points = points.assign(loss_sensitivity_gini=np.nan)
+    ax = line_plot(points, "epoch", "loss_sensitivity_gini", "label_noise", curves=curves).axes[0]
+    assert [line.get_label() for line in ax.lines] == ["loss_sensitivity_gini"] * 2
+    assert list(ax.lines[0].get_xdata()) == [1, 10]
+
+
+def test_small_shares_have_an_axis_of_their_own(sweep: Sweep) -> None:
+    points, _ = sweep(parameter_count=[300, 1200, 5000], seed=[0, 1])
+    small = points.assign(critical_sample_ratio=0.06, test_accuracy=0.5)
+    small.loc[small["parameter_count"] == 300, "critical_sample_ratio"] = 0.01
+    low, high = line_plot(small, "parameter_count", "critical_sample_ratio").axes[0].get_ylim()
+    assert -2 <= low < 1 < 6 < high < 8
+    wide = small.assign(test_accuracy=np.where(small["parameter_count"] == 300, 0.3, 0.6))
+    figure = line_plot(wide, "parameter_count", "test_accuracy", chance=0.1)
+    assert figure.axes[0].get_ylim() == (-2, 102)
+    # Chance is marked where the axis reaches it.
+    narrow = line_plot(small, "parameter_count", "test_accuracy", chance=0.1)
+    assert [len(one.axes[0].lines) for one in (figure, narrow)] == [2, 1]
+    assert len(figure.legends) == 1
+    assert narrow.legends == []

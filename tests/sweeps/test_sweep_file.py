@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from hypothesis import given
@@ -14,7 +16,7 @@ from sweeps.spec import FIELDS, valid_values
 from sweeps.sweep_file import PRESETS, SETTABLE, check_figures, load_sweep, override, parse_sweep, preset_names
 
 ALL_FIELDS = ", ".join(sorted(name for name in FIELDS if not name.endswith("_digest")))
-ALL_KEYS = "evaluate, exclude, figures, fixed, grid, measure, name, question"
+ALL_KEYS = "evaluate, exclude, figures, fixed, full, grid, measure, name, question"
 MEASURES = "critical_sample_ratio, cumulative_loss, example_correctness, forgetting, input_gradient, loss_sensitivity"
 
 REFUSED = {
@@ -41,7 +43,7 @@ REFUSED = {
     ),
     "axis that is no list": (
         "name: x\ngrid: {seed: 3}",
-        "s.yaml: grid.seed: given 3; valid: a list of values (one value goes to `fixed`)",
+        "s.yaml: grid.seed: given 3; valid: a list of values or FIRST..LAST (one value goes to `fixed`)",
     ),
     "negative dropout": (
         "name: x\ngrid: {dropout: [0, -0.1]}",
@@ -111,6 +113,14 @@ REFUSED = {
         "name: a/b",
         "s.yaml: name: given 'a/b'; valid: letters, digits, '.', '_' and '-', a letter or digit first",
     ),
+    "numbers that fall": (
+        "name: x\ngrid: {seed: 9..3}",
+        "s.yaml: grid.seed: given 9..3; valid: FIRST..LAST, rising, of at most 1,000,000 numbers",
+    ),
+    "too many numbers": (
+        "name: x\ngrid: {seed: 0..99999999}",
+        "s.yaml: grid.seed: given 0..99999999; valid: FIRST..LAST, rising, of at most 1,000,000 numbers",
+    ),
     "measures that are no list": (
         "name: x\nmeasure: forgetting",
         "s.yaml: measure: given 'forgetting'; valid: a list of measures, or of {measure: epochs}",
@@ -143,11 +153,13 @@ REFUSED = {
     ),
     "not a mapping": (
         "- name: x",
-        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, measure, figures",
+        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, measure, figures, "
+        "full",
     ),
     "empty file": (
         "",
-        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, measure, figures",
+        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, measure, figures, "
+        "full",
     ),
     "duplicate key": (
         "name: x\nname: y",
@@ -245,6 +257,42 @@ REFUSED_BY_THE_POINTS = {
         "s.yaml: grid: has 12,117,361 cells; at most 5,000,000 are allowed",
     ),
 }  # fmt: skip
+
+
+REFUSED |= {
+    "a full variant that is no mapping": (
+        "name: x\nfull: [1]",
+        "s.yaml: full: given [1]; valid: a mapping with some of fixed, grid, evaluate, measure",
+    ),
+    "an empty full variant": (
+        "name: x\nfull: {}",
+        "s.yaml: full: given {}; valid: a mapping with some of fixed, grid, evaluate, measure",
+    ),
+    "a key that a full variant has not": (
+        "name: x\nfull: {figures: []}",
+        "s.yaml: full.figures: unknown key; given 'figures'; valid: evaluate, fixed, grid, measure",
+    ),
+    "an unknown field of a full variant": (
+        "name: x\nfull: {grid: [{seed: [0]}, {sead: [0]}]}",
+        f"s.yaml: full.grid[1].sead: unknown field; given 'sead'; did you mean seed? valid: {ALL_FIELDS}",
+    ),
+    "a wrong value of a full variant": (
+        "name: x\nfull: {fixed: {dropout: 2}}",
+        "s.yaml: full.fixed.dropout: given 2; valid: a number of at least 0 and below 1",
+    ),
+    "fixed of a full variant that is no mapping": (
+        "name: x\nfull: {fixed: 3}",
+        "s.yaml: full.fixed: given 3; valid: a mapping from field names",
+    ),
+    "fixed in a full variant and an axis of the small one": (
+        "name: x\ngrid: {width: [1, 2]}\nfull: {fixed: {width: 3}}",
+        "s.yaml: full.fixed.width: is an axis of the grid as well; give it in one place",
+    ),
+    "a measure of a full variant": (
+        "name: x\nfull: {measure: [forgeting]}",
+        f"s.yaml: full.measure[0]: unknown measure; given 'forgeting'; did you mean forgetting? valid: {MEASURES}",
+    ),
+}
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
@@ -385,6 +433,80 @@ class TestValues:
         assert sweep.exclude == ({"seed": (1,), "width": (2, 3)},)
 
 
+class TestRuns:
+    def test_of_numbers_are_written_by_their_ends(self):
+        sweep = parse_sweep("name: x\ngrid: {seed: 3..6}\nexclude: [{seed: 4..5}]", "s.yaml")
+        assert sweep.grids == ({"seed": (3, 4, 5, 6)},)
+        assert [point.seed for point in sweep.points()] == [3, 6]
+
+    def test_hold_for_a_setting_too(self):
+        sweep = override(parse_sweep("name: x\nfixed: {seed: 1}", "s.yaml"), ["seed=0..2"])
+        assert (sweep.fixed, sweep.grids) == ({}, ({"seed": (0, 1, 2)},))
+
+    def test_are_of_the_fields_type(self):
+        assert parse_sweep("name: x\ngrid: {rotation: 0..2}", "s.yaml").grids == ({"rotation": (0.0, 1.0, 2.0)},)
+        with pytest.raises(SweepError, match="given 0; valid: a whole number of at least 1"):
+            parse_sweep("name: x\ngrid: {width: 0..2}", "s.yaml")
+
+
+SMALL_AND_FULL = """
+name: both
+question: Small or full?
+fixed: {width: 8, epochs: 2}
+grid: {dropout: [0, 0.5], seed: 0..1}
+measure: [forgetting]
+figures: [{kind: curves, hue: dropout}]
+full:
+  fixed: {epochs: 9, depth: 3}
+  grid: {dropout: [0, 0.1, 0.5]}
+  evaluate: every
+"""
+
+
+class TestFull:
+    def test_takes_the_place_of_what_it_gives_and_keeps_the_rest(self):
+        sweep = parse_sweep(SMALL_AND_FULL, "s.yaml").full
+        assert sweep.name == "both-full"
+        assert sweep.fixed == {"width": 8, "epochs": 9, "depth": 3}
+        assert sweep.grids == ({"dropout": (0.0, 0.1, 0.5)},)
+        assert sweep.evaluation == Evaluation(every=1)
+        small = parse_sweep(SMALL_AND_FULL, "s.yaml")
+        assert (sweep.measurement, sweep.figures, sweep.question) == (small.measurement, small.figures, small.question)
+        assert sweep.full is None
+
+    def test_leaves_the_small_sweep_as_it_is_without(self):
+        without = parse_sweep(SMALL_AND_FULL[: SMALL_AND_FULL.index("full:")], "s.yaml")
+        small = parse_sweep(SMALL_AND_FULL, "s.yaml")
+        assert without.full is None
+        assert replace(small, full=None) == without
+        assert small.definition() == without.definition()
+
+    def test_is_loaded_by_its_name_and_can_be_overridden(self, tmp_path):
+        path = tmp_path / "s.yaml"
+        path.write_text(SMALL_AND_FULL)
+        assert load_sweep(str(path)).name == "both"
+        assert load_sweep(f"{path}-full").name == "both-full"
+        assert load_sweep(f"{path}-full", ["epochs=4"]).fixed["epochs"] == 4
+        again = parse_sweep(load_sweep(f"{path}-full").definition(), "again")
+        assert again.points() == load_sweep(f"{path}-full").points()
+
+    def test_a_file_whose_name_ends_like_it_is_itself(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "s-full").write_text("name: mine")
+        assert load_sweep("s-full").name == "mine"
+
+    def test_of_a_sweep_without_one_says_so(self, tmp_path):
+        path = tmp_path / "s.yaml"
+        path.write_text("name: x")
+        with pytest.raises(SweepError) as caught:
+            load_sweep(f"{path}-full")
+        assert str(caught.value) == (
+            f"{path}-full: {path} has no full variant; a sweep file gives one under the key full"
+        )  # fmt: skip
+        with pytest.raises(SweepError, match=r"quickstrat-full: is neither a preset nor a file; .*mean quickstart\?"):
+            load_sweep("quickstrat-full")
+
+
 class TestOverride:
     SWEEP = parse_sweep("name: x\nfixed: {width: 4, dropout: 0.5}\ngrid: [{seed: [0, 1]}, {epochs: [3]}]", "s.yaml")
 
@@ -466,6 +588,21 @@ class TestFigures:
             ("{kind: pie}", "figures[0].kind: given pie"),
             ("{kind: heatmap, x: seed}", "figures[0]: heatmap without y, value"),
             ("{kind: curves, colour: seed}", "figures[0]: given colour"),
+            ("{kind: curves, y: [train_acuracy]}", "figures[0].y: unknown name; given 'train_acuracy'"),
+            ("{kind: regimes, x: seed, y: test_loss}", "figures[0].y: unknown name; given 'test_loss'"),
+            ("{kind: regimes, x: seed, y: epochs, rule: doshi}", "figures[0].rule: unknown name; given 'doshi'"),
+            ("{kind: scores, value: test_loss}", "figures[0].value: unknown name; given 'test_loss'"),
+            ("{kind: scores, value: memorization, hue: sead}", "figures[0].hue: unknown name; given 'sead'"),
+            ("{kind: frontier, x: width, y: test_loss, over: dropout}", "figures[0].x: unknown name; given 'width'"),
+            ("{kind: frontier, x: test_loss, y: width, over: dropout}", "figures[0].y: unknown name; given 'width'"),
+            (
+                "{kind: frontier, x: test_loss, y: train_loss, over: [dropuot]}",
+                "figures[0].over: unknown name; given 'dropuot'; did you mean dropout?",
+            ),
+            (
+                "{kind: frontier, x: test_loss, y: train_loss, over: [dropout], y_where: {sead: 1}}",
+                "figures[0].y_where: unknown name; given 'sead'",
+            ),
         ],
     )
     def test_what_no_data_could_draw_is_refused(self, figure, message):
@@ -480,6 +617,13 @@ class TestFigures:
             "- {kind: heatmap, x: epoch, y: parameters, value: test_error, facet: [model, data], annotate: n}\n"
             "- {kind: lines, x: width, y: [test_error, train_error], hue: label_noise, where: {epochs: 3}}\n"
             "- {kind: lines, x: width, y: test_error}\n"
-            "- {kind: curves}\n",
+            "- {kind: curves}\n"
+            "- {kind: curves, y: [train_accuracy, critical_sample_ratio], hue: randomization}\n"
+            "- {kind: regimes, x: width, y: epoch, facet: label_noise, rule: liu2022}\n"
+            "- {kind: spread, hue: randomization, epoch: 1}\n"
+            "- {kind: scores, value: forgetting_events, hue: label_noise}\n"
+            "- {kind: frontier, x: train_accuracy, y: best_validation_accuracy, over: [dropout, weight_decay],"
+            " x_where: {label_noise: 1}, y_where: {label_noise: 0}}\n"
+            "- {kind: bits, hue: depth}\n",
             "s.yaml",
         ))  # fmt: skip

@@ -7,81 +7,11 @@ import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.report.studies import FigureSpec, default_figures, draw, held, parse_figures
+from analysis.report.studies import FigureSpec, draw, held, parse_figures
 
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 SIZES, NOISES = [300, 1200, 5000], [0.0, 0.2, 0.4, 0.8]
-
-
-def test_two_axes_give_the_maps_the_errors_and_the_learning_curves(sweep: Sweep) -> None:
-    points, curves = sweep(label_noise=NOISES, parameter_count=SIZES, seed=[0, 1])
-    chosen = default_figures(points, curves)
-    assert [(f.kind, f.x, f.y, f.value, f.hue) for f in chosen] == [
-        ("heatmap", "parameter_count", "label_noise", "memorized_fraction", None),
-        ("heatmap", "parameter_count", "label_noise", "test_accuracy", None),
-        ("heatmap", "parameter_count", "label_noise", "train_accuracy", None),
-        ("lines", "parameter_count", ("test_error", "train_error"), None, "label_noise"),
-        ("curves", None, None, None, "label_noise"),
-    ]
-    # Learning curves are drawn of the largest network, and say so.
-    assert chosen[-1].where == {"parameter_count": 5000}
-    assert draw(chosen[-1], points, curves).caption.startswith("At 5k parameters. Mean over n = 2 seeds a panel")
-
-
-def test_further_axes_are_facets_and_what_is_left_is_held(sweep: Sweep) -> None:
-    points, curves = sweep(
-        label_noise=NOISES, parameter_count=SIZES, dropout=[0.0, 0.5], weight_decay=[0.0, 0.1],
-        momentum=[0.0, 0.9], epochs=[50, 100],
-    )  # fmt: skip
-    for spec in default_figures(points, curves)[2:]:
-        assert draw(spec, points, curves).caption
-    heat = default_figures(points, curves)[0]
-    assert heat.facet == ("dropout", "momentum")
-    assert heat.where == {"weight_decay": 0.0, "epochs": 100}
-
-
-def test_long_axes_are_thinned_where_a_figure_has_no_room(sweep: Sweep) -> None:
-    noises = [round(0.05 * i, 2) for i in range(20)]
-    points, curves = sweep(label_noise=noises, parameter_count=SIZES, dropout=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
-    chosen = default_figures(points, curves)
-    assert [f.kind for f in chosen] == ["heatmap"] * 3 + ["lines", "curves"]
-    assert chosen[0].x == "dropout"
-    assert len(chosen[-1].where["label_noise"]) == 8
-    for spec in chosen[2:]:
-        assert draw(spec, points, curves).caption
-
-
-def test_what_does_not_exist_is_not_chosen_but_what_is_to_come_is(sweep: Sweep) -> None:
-    clean, curves = sweep(dropout=[0.0, 0.2], parameter_count=SIZES)
-    assert "memorized_fraction" not in [f.value for f in default_figures(clean, curves)]
-    begun, none = sweep({(): "missing"}, label_noise=NOISES, parameter_count=SIZES)
-    chosen = default_figures(begun, none)
-    assert [f.value for f in chosen[:3]] == ["memorized_fraction", "test_accuracy", "train_accuracy"]
-    assert all(f.kind != "curves" for f in chosen)
-
-
-def test_the_largest_network_is_one_with_a_size(sweep: Sweep) -> None:
-    points, curves = sweep(label_noise=NOISES, parameter_count=[300, 1200, None])
-    assert default_figures(points, curves)[-1].where == {"parameter_count": 1200}
-
-
-@pytest.mark.parametrize(
-    ("axes", "kinds"),
-    [
-        ({}, ["curves"]),
-        ({"label_noise": NOISES}, ["lines", "curves"]),
-        ({"model": ["mlp", "linear"]}, ["curves"]),
-        ({"model": ["mlp", "linear"], "width": [4, 8, 16]}, ["lines", "curves"]),
-        ({"epochs": [50, 100]}, ["lines", "curves"]),
-    ],
-)
-def test_small_studies_have_figures_too(sweep: Sweep, axes: dict[str, Any], kinds: list[str]) -> None:
-    points, curves = sweep(seed=[0, 1], **axes)
-    chosen = default_figures(points, curves)
-    assert [f.kind for f in chosen] == kinds
-    for spec in chosen:
-        assert draw(spec, points, curves).alt
 
 
 def test_trainings_that_have_not_begun_keep_their_panel(sweep: Sweep) -> None:
@@ -105,9 +35,65 @@ def test_a_sweep_file_asks_for_figures() -> None:
     assert held({"dropout": [0.0, 0.2], "epochs": 100}) == "At dropout 0, 0.2, 100 epochs."
 
 
+def test_every_kind_is_drawn_from_its_spec(sweep: Sweep) -> None:
+    points, curves = sweep(label_noise=[0.0, 1.0], dropout=[0.0, 0.5], parameter_count=SIZES, seed=[0, 1])
+    examples = pd.concat(
+        pd.DataFrame({
+            "trajectory_id": trajectory, "epoch": 3, "measure": measure, "split": ["train", "train", "left_out"],
+            "example_id": [0, 1, 2], "value": [1.0, float(place % 2), 0.0],
+        })
+        for place, trajectory in enumerate(points["trajectory_id"]) for measure in ("correct", "forgetting_events")
+    )  # fmt: skip
+    held_at = {"dropout": 0.0, "parameter_count": 5000}
+    given = [
+        {"kind": "regimes", "x": "parameter_count", "y": "label_noise", "facet": "dropout", "rule": "doshi2024"},
+        {"kind": "spread", "hue": "label_noise", "where": held_at},
+        {"kind": "scores", "value": "forgetting_events", "hue": "label_noise", "where": held_at},
+        {"kind": "frontier", "x": "train_accuracy", "y": "test_accuracy", "over": "dropout",
+         "where": {"parameter_count": 5000}, "x_where": {"label_noise": 1.0}, "y_where": {"label_noise": 0.0}},
+        {"kind": "bits", "where": {"dropout": 0.0, "label_noise": 1.0}},
+        {"kind": "curves", "y": ["test_accuracy", "train_accuracy"], "hue": "label_noise", "where": held_at},
+    ]  # fmt: skip
+    specs = parse_figures(given)
+    assert [spec.measure for spec in specs] == [None, "correct", "forgetting_events", None, None, None]
+    assert [spec.stem for spec in specs] == [
+        "regimes_label_noise_by_parameter_count", "spread_by_label_noise", "scores_forgetting_events_by_label_noise",
+        "frontier_test_accuracy_by_train_accuracy", "bits", "curves_test_accuracy_train_accuracy_by_label_noise",
+    ]  # fmt: skip
+    headings = [draw(spec, points, curves, 0.1, examples).heading for spec in specs]
+    assert headings == [
+        "regimes: label noise against parameters",
+        "misclassification of single examples by label noise",
+        "forgetting events of a training example, distribution over examples",
+        "clean test accuracy against training accuracy, labels as given",
+        "memorized information against parameters",
+        "learning curves by label noise",
+    ]
+
+
+def test_single_examples_that_are_not_there_are_asked_for(sweep: Sweep) -> None:
+    points, curves = sweep(seed=[0, 1])
+    with pytest.raises(AnalysisError, match="no correct of single examples is there; run the sweep first"):
+        draw(FigureSpec("spread"), points, curves)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ([{"kind": "frontier", "x": "a", "y": ["b"], "over": "c"}], r"figures\[0\].y: given \['b'\]"),
+        ([{"kind": "frontier", "x": "a", "y": "b"}], "frontier without over; needed are x, y, over"),
+        (
+            [{"kind": "frontier", "x": "a", "y": "b", "over": "c", "x_where": 1}],
+            r"figures\[0\].x_where: given 1; valid",
+        ),
+        ([{"kind": "scores"}], "scores without value"),
+        (
+            [{"kind": "heatmap", "x": "a", "y": "b", "value": "c", "limits": [9, 1]}],
+            r"limits: given \[9, 1\]; valid are",
+        ),
+        ([{"kind": "heatmap", "x": "a", "y": "b", "value": "c", "limits": [1, "9"]}], "the lower first"),
+        ([{"kind": "spread", "facet": "width"}], "given facet"),
+        ([{"kind": "regimes", "x": "a", "y": "b", "rule": 3}], r"figures\[0\].rule: given 3; valid is one word"),
         ("heatmap", "figures: given str; valid is a list"),
         (["heatmap"], r"figures\[0\]: given str; valid is a mapping"),
         (

@@ -1,0 +1,187 @@
+"""A claim, the contrasts that test it, and what the data say of it.
+
+The verdict of a contrast, whatever the claim:
+
+1. Every point that it reads must be trained and measured. Until then it is undecided: a verdict from the part that
+   happens to be there could be picked by stopping at the right moment. A training that diverged is done; its seed has
+   no number and is left out, and the finding says so.
+2. Each seed gives one number (`effects`, `choices`), and the seeds their mean with a 95 % t interval (`estimates`); at
+   least three seeds.
+3. Supported if the interval lies wholly where the claim says, contradicted if wholly elsewhere, else undecided
+   (`rule`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from analysis.claims.effects import Effect
+from analysis.claims.estimates import FEWEST, MOST, Effects, Estimate, mean_over_seeds, seeds_needed
+from analysis.claims.rows import Evidence, drawn
+from analysis.claims.rule import Claimed, Verdict, together
+from analysis.errors import AnalysisError
+
+WAITING = ("missing", "failed")
+MOST_LISTED = 20
+"""Seeds up to which a command that trains more of them is written out."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The paper of a claim: who and when, which figure or table of it, its arXiv number."""
+
+    paper: str
+    figure: str
+    arxiv: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.paper}{', ' + self.figure if self.figure else ''} (arXiv {self.arxiv})"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """words: what is compared with what. measured: the axis of its picture. claimed, unit: where the effect lies if the
+    claim holds. published: what the paper found, in its words or numbers."""
+
+    words: str
+    measured: str
+    unit: str
+    claimed: Claimed
+    effect: Effect
+    published: str
+
+    @property
+    def rule(self) -> str:
+        """When it is supported, in a sentence."""
+        return f"supported if the whole 95 % interval of the effect is {self.side}"
+
+    @property
+    def side(self) -> str:
+        two_sided = math.isfinite(self.claimed.low) and math.isfinite(self.claimed.high)
+        return f"{'within ' if two_sided else ''}{self.claimed.words(self.unit)}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence that a preset's data decide, by every one of its contrasts. digest: one of the ten that the project
+    starts from."""
+
+    key: str
+    statement: str
+    source: Source
+    preset: str
+    contrasts: tuple[Contrast, ...]
+    digest: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the data say of one contrast, in the contrast's unit.
+
+    effect, low, high: with its 95 % interval (NaN: none). n, of: averaged over so many of what. each: the number of
+    each seed. detail: what else to know. missing: what a verdict lacks, and command: what trains
+    it, as far as there is such a command; empty where there is a verdict.
+    """
+
+    contrast: Contrast
+    verdict: Verdict
+    effect: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    of: str = "seeds"
+    how: str = ""
+    detail: str = ""
+    missing: str = ""
+    command: str = ""
+    each: Mapping[Hashable, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A claim and its findings, in the order of its contrasts. sweep: whose data they are."""
+
+    claim: Claim
+    sweep: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return together(finding.verdict for finding in self.findings)
+
+
+def decide(claim: Claim, evidence: Evidence, sweep: str = "", run: str = "") -> Decision:
+    """What the evidence says of a claim: a pure function.
+
+    sweep: whose evidence it is, if not the preset's own. run: the command that trains what is missing.
+    """
+    command = run or f"memsweep run {sweep or claim.preset}"
+    return Decision(claim, sweep or claim.preset, tuple(find(each, evidence, command) for each in claim.contrasts))
+
+
+def find(contrast: Contrast, evidence: Evidence, run: str) -> Finding:
+    """The finding of one contrast: the rule at the head of this module."""
+    rows = contrast.effect.rows(evidence.points)
+    rows = rows[~rows.index.duplicated()]
+    if rows.empty:
+        return Finding(contrast, "undecided", missing="the sweep has no such points")
+    waiting = _waiting(rows, contrast.effect.needs)
+    if waiting:
+        count = f"{waiting:,} of {rows['trajectory_id'].nunique():,} trainings"
+        again = " --retry-failed" if (rows["outcome"] == "failed").any() else ""
+        return Finding(contrast, "undecided", missing=f"{count} to run or measure", command=f"{run}{again}")
+    try:
+        measured = contrast.effect.measure(evidence)
+    except AnalysisError as error:
+        return Finding(contrast, "undecided", missing=str(error), command=run)
+    estimate = mean_over_seeds(measured) if isinstance(measured, Effects) else measured
+    verdict = contrast.claimed.verdict(estimate.low, estimate.high)
+    asked = sorted(rows["seed"].unique())
+    lost = len(asked) - estimate.n if estimate.of == "seeds" else 0
+    left_out = f"{lost} of {len(asked)} seeds have no number" if lost else ""
+    detail = "; ".join(part for part in (estimate.note, left_out, _diverged(rows)) if part)
+    return Finding(
+        contrast, verdict, estimate.value, estimate.low, estimate.high, estimate.n, estimate.of, estimate.how, detail,
+        *(_lacking(contrast.claimed, estimate, asked, run) if verdict == "undecided" else ("", "")), estimate.each,
+    )  # fmt: skip
+
+
+def _waiting(rows: pd.DataFrame, needs: Sequence[str]) -> int:
+    """Trainings that were not run, failed, or lack a metric that they should have."""
+    finished = rows["outcome"] == "finished"
+    waits = rows["outcome"].isin(WAITING)
+    # A row that several readings share may lack what only one of them asks for: it waits only if it lacks them all.
+    known = [drawn(rows, name).notna() if name in rows or name.endswith("_error") else None for name in needs]
+    if known:
+        has = pd.concat([k if k is not None else pd.Series(False, rows.index) for k in known], axis=1).any(axis=1)
+        waits |= finished & ~has
+    return int(rows.loc[waits, "trajectory_id"].nunique())
+
+
+def _diverged(rows: pd.DataFrame) -> str:
+    count = rows.loc[rows["outcome"] == "diverged", "trajectory_id"].nunique()
+    return f"{count} training{'s' if count > 1 else ''} diverged" if count else ""
+
+
+def _lacking(claimed: Claimed, estimate: Estimate, asked: Sequence[int], run: str) -> tuple[str, str]:
+    """What would make a verdict more likely, and the command."""
+    if estimate.of != "seeds":
+        return f"a narrower interval: more {estimate.of} or trainings", ""
+    if estimate.n < FEWEST:
+        return f"numbers of at least {FEWEST} seeds, here of {estimate.n}", ""
+    spread = estimate.sd
+    distance = claimed.distance(estimate.value)
+    if estimate.ratio:  # the interval is one of logarithms, and so is the way to the margin
+        ends = [end for end in (claimed.low, claimed.high) if math.isfinite(end) and end > 0]
+        distance = min((abs(math.log(estimate.value / end)) for end in ends), default=math.nan)
+    needed = seeds_needed(spread, distance)
+    if needed is None:
+        return f"more than {MOST} seeds, if mean and spread stay: the effect is too near the margin", ""
+    more = max(needed, len(asked) + 1)
+    command = f"{run} --set 'seed=[{', '.join(map(str, range(more)))}]'" if more <= MOST_LISTED else ""
+    return f"about {more} seeds, if mean and spread stay", command

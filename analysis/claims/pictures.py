@@ -1,0 +1,76 @@
+"""A small picture of a finding: each seed a dot, the interval a bar, where the claim says it should lie shaded."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from analysis import style
+from analysis.captions import joined
+from analysis.claims.claim import Finding
+from analysis.claims.wording import effect_words
+from analysis.style import Picture
+
+HEIGHT = 0.78
+CLAIMED = "#c6dbef"
+MARGIN = "#2166ac"
+DOT = "#4d4d4d"
+
+
+def finding_picture(finding: Finding) -> Picture | None:
+    """Columns wide and 0.8 inches high, legible without the table beside it; None where there is no number to draw."""
+    if math.isnan(finding.effect):
+        return None
+    contrast = finding.contrast
+    with style.look():
+        made = style.picture(style.COLUMN, HEIGHT)
+        ax = made.subplots()
+        low, high = _limits(finding)
+        ax.set(xlim=(low, high), ylim=(-1, 1))
+        inside = max(contrast.claimed.low, low), min(contrast.claimed.high, high)
+        if inside[0] < inside[1]:
+            ax.axvspan(*inside, color=CLAIMED, linewidth=0)
+        for margin in (contrast.claimed.low, contrast.claimed.high):
+            if low <= margin <= high:
+                ax.axvline(margin, color=MARGIN, linewidth=0.9, linestyle=(0, (4, 2)))
+        each = np.array(list(finding.each.values()), dtype=float)
+        ax.scatter(each, np.full(len(each), 0.48), s=9, color=DOT, alpha=0.7, linewidth=0, zorder=3)
+        if not math.isnan(finding.low):
+            ax.plot([finding.low, finding.high], [-0.35, -0.35], color="black", linewidth=2.2, solid_capstyle="butt")
+        ax.plot(finding.effect, -0.35, marker="D", markersize=4, color="black", zorder=4)
+        if finding.contrast.unit == "×":
+            ax.set_xscale("log", base=2)
+            ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.minorticks_off()
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+        unit = f" ({contrast.unit})" if contrast.unit else ""
+        ax.set_xlabel(f"{contrast.measured}{unit} · n = {finding.n:,} {finding.of}")
+        made.draw_without_rendering()
+        made.set_layout_engine("none")
+    made.heading = contrast.words
+    made.caption = joined(
+        f"{'A dot is a seed; the ' if len(each) else 'The '}bar is the {finding.how}, the diamond the effect"
+        if not math.isnan(finding.low)
+        else "A dot is a seed, the diamond their mean; too few for an interval",
+        f"shaded is where the claim says it lies: {contrast.side}",
+    )
+    made.alt = joined(f"{contrast.words}: {effect_words(finding)}", f"claimed: {contrast.side}")
+    return made
+
+
+def _limits(finding: Finding) -> tuple[float, float]:
+    """Everything drawn and the margins, with some air."""
+    claimed = finding.contrast.claimed
+    numbers = [finding.effect, finding.low, finding.high, *finding.each.values(), claimed.low, claimed.high]
+    known = np.array([number for number in numbers if math.isfinite(number)])
+    if finding.contrast.unit == "×":
+        known = np.log(known[known > 0])
+        air = 0.08 * (known.max() - known.min()) or 0.2
+        return float(np.exp(known.min() - air)), float(np.exp(known.max() + air))
+    air = 0.08 * (known.max() - known.min()) or max(0.02 * abs(known.max()), 1e-3)
+    return float(known.min() - air), float(known.max() + air)

@@ -1,0 +1,86 @@
+"""The rule of every verdict: where the 95 % interval of an effect lies, compared with where the claim says it lies.
+
+supported: wholly where the claim says. contradicted: wholly elsewhere. undecided: on both sides, or not known yet. A
+claim of several contrasts is supported if each of them is, and contradicted if any is: no correction for their number
+is needed for the first, since all must hold. Nor is one made between claims: of twenty that are true of nothing, one
+interval in twenty misses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["supported", "contradicted", "undecided"]
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The numbers that agree with a claim: from low to high, the ends included where closed. Else: everything but them.
+
+    Raises ValueError for a range without numbers.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    closed: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (math.isinf(self.low) and math.isinf(self.high)):
+            raise ValueError(f"a claim needs a side: given {self.low} to {self.high}; valid is low < high, one finite")
+
+    def verdict(self, low: float, high: float) -> Verdict:
+        """Of an effect whose interval is low..high (low <= high); undecided where either is not finite."""
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return "undecided"
+        if self._above_low(low) and self._below_high(high):
+            return "supported"
+        return "undecided" if self._above_low(high) and self._below_high(low) else "contradicted"
+
+    def _above_low(self, number: float) -> bool:
+        return number > self.low or (self.closed and number == self.low)
+
+    def _below_high(self, number: float) -> bool:
+        return number < self.high or (self.closed and number == self.high)
+
+    def distance(self, number: float) -> float:
+        """To the nearest end of the range, from inside or outside."""
+        return min(abs(number - end) for end in (self.low, self.high) if math.isfinite(end))
+
+    def words(self, unit: str) -> str:
+        """`above 0 points`, `at least 99 %`, `0.7 to 1.5`."""
+        tail = f" {unit}" if unit else ""
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            return f"{self.low:g} to {self.high:g}{tail}"
+        if math.isfinite(self.low):
+            return f"{'at least' if self.closed else 'above'} {self.low:g}{tail}"
+        return f"{'at most' if self.closed else 'below'} {self.high:g}{tail}"
+
+
+def above(margin: float) -> Claimed:
+    return Claimed(low=margin)
+
+
+def at_least(margin: float) -> Claimed:
+    return Claimed(low=margin, closed=True)
+
+
+def at_most(margin: float) -> Claimed:
+    return Claimed(high=margin, closed=True)
+
+
+def between(low: float, high: float) -> Claimed:
+    return Claimed(low, high, closed=True)
+
+
+def about(published: float, tolerance: float) -> Claimed:
+    """Within the tolerance of a published figure."""
+    return between(published - tolerance, published + tolerance)
+
+
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """Of a claim, from those of its contrasts, at least one."""
+    given = set(verdicts)
+    return "contradicted" if "contradicted" in given else "undecided" if "undecided" in given else "supported"

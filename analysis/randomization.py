@@ -1,0 +1,38 @@
+"""What of a training's data was replaced by chance, as one axis: the settings of Zhang et al. 2017, figure 1."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.errors import AnalysisError
+
+INPUTS = {"gaussian": "Gaussian inputs", "shuffled_pixels": "shuffled pixels", "random_pixels": "random pixels"}
+NEEDED = ("label_noise", "input_noise", "input_noise_kind")
+
+
+def with_randomization(rows: pd.DataFrame) -> pd.DataFrame:
+    """The points or curves with a column `randomization`, categorical, from the least replaced to the most.
+
+    "real data"; "random labels" and "40 % random labels" (`label_noise`); "Gaussian inputs", "shuffled pixels" and
+    "random pixels" (`input_noise` of each kind, with the percentage below 100 %); both, joined by a comma. The names of
+    Zhang et al. 2017 (arXiv 1611.03530); Arpit et al. 2017 (arXiv 1706.05394) call two of them randX and randY.
+
+    Raises AnalysisError where one of the three fields is not there.
+    """
+    absent = [name for name in NEEDED if name not in rows.columns]
+    if absent:
+        raise AnalysisError(
+            absent[0], f"{absent[0]}: the table has no such column; it has {', '.join(map(str, rows.columns))}"
+        )
+    settings = rows[[*NEEDED]].drop_duplicates().sort_values([*NEEDED]).itertuples(index=False, name=None)
+    names = {setting: _words(*setting) for setting in settings}
+    named = [names[setting] for setting in rows[[*NEEDED]].itertuples(index=False, name=None)]
+    # Labels first, then inputs: the order in which a legend is read.
+    order = dict.fromkeys(names[s] for s in sorted(names, key=lambda s: (s[1], str(s[2]) if s[1] else "", s[0])))
+    return rows.assign(randomization=pd.Categorical(named, [*order], ordered=True))
+
+
+def _words(label_noise: float, input_noise: float, kind: str) -> str:
+    parts = [(label_noise, "random labels"), (input_noise, INPUTS.get(str(kind), f"{kind} inputs"))]
+    drawn = [words if share == 1 else f"{100 * share:.3g} % {words}" for share, words in parts if share > 0]
+    return ", ".join(drawn) or "real data"

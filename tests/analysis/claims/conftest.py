@@ -1,0 +1,67 @@
+"""Tables as a store's, of trainings that nobody trained."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.claims import Evidence
+from analysis.derived import with_derived
+from analysis.words import FIELDS
+
+DEFAULTS: dict[str, Any] = {
+    "data": "mnist1d", "data_digest": "", "dataset_size": 4000, "validation_fraction": 0.0, "subset_fraction": 1.0,
+    "data_seed": None, "complexity": 1, "label_noise": 0.0, "label_noise_kind": "uniform", "input_noise": 0.0,
+    "input_noise_kind": "gaussian", "rotation": 0.0, "augment_noise": 0.0, "color_jitter": 0.0, "crop_flip": 0,
+    "shift": 0, "scale": 0.0, "model": "mlp", "model_digest": "", "parameter_count": None, "width": None,
+    "depth": None, "dropout": 0.0, "optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0,
+    "lr_schedule": "constant", "lr_decay_epochs": 15, "lr_decay_factor": 0.5, "lr_decay_updates": 512,
+    "batch_size": 128, "epochs": 100, "precision": "float32", "seed": 0,
+}  # fmt: skip
+MEASURES = (
+    "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy",
+    "clean_accuracy", "memorized_fraction", "recovered_fraction", "bits_memorized", "critical_sample_ratio",
+    "loss_sensitivity_gini", "forgetting_events",
+)  # fmt: skip
+Row = Mapping[str, Any]
+Tables = Callable[..., Evidence]
+
+
+def tables(rows: Iterable[Row], examples: pd.DataFrame | None = None) -> Evidence:
+    """rows: fields and measures of each point; `curve`: epoch -> measures (its last: those of the point); `outcome`."""
+    points, curves = [], []
+    for row in rows:
+        fields = {name: row.get(name, default) for name, default in DEFAULTS.items()}
+        training = repr([value for name, value in fields.items() if name != "epochs"])
+        ids = {"trajectory_id": hashlib.blake2b(training.encode(), digest_size=10).hexdigest()}
+        outcome = row.get("outcome", "finished")
+        history = row.get("curve") or {fields["epochs"]: {name: row[name] for name in MEASURES if name in row}}
+        finished = outcome == "finished"
+        last = history[max(history)] if finished else {}
+        blank = dict.fromkeys(MEASURES, np.nan)
+        parameters = row.get("parameters", 1000)
+        points.append({"point_id": ids["trajectory_id"] + str(fields["epochs"]), **ids, **fields, **blank, **last,
+                       "parameters": parameters, "epoch": fields["epochs"] if finished else np.nan,
+                       "outcome": outcome})  # fmt: skip
+        if finished:
+            sound = {"train_loss": 1.0, "test_loss": 1.0}
+            curves += [
+                {**ids, **fields, **blank, **sound, **values, "epoch": epoch, "outcome": "finished",
+                 "parameters": parameters}
+                for epoch, values in history.items()
+            ]  # fmt: skip
+    assert set(DEFAULTS) == set(FIELDS)
+    made = pd.DataFrame(points)
+    evaluated = pd.DataFrame(curves, columns=None if curves else [*made.columns])
+    none = pd.DataFrame(columns=["trajectory_id", "epoch", "measure", "split", "example_id", "value"])
+    return Evidence(with_derived(made, evaluated), evaluated, none if examples is None else examples)
+
+
+@pytest.fixture(name="tables", scope="session")
+def tables_fixture() -> Tables:
+    return tables

@@ -1,0 +1,79 @@
+"""What measures on demand cost, on top of the training they are taken of. `make bench` runs it.
+
+    python tests/benchmarks/measures.py [--rounds N]
+
+For each preset that asks for measures: its first cohort is trained without any and with one at a time, at the epochs
+that the preset gives, in alternation on one core. Reported: the median of the ratios of each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+from lightning_modules.data import sources
+from lightning_modules.probes.registry import PROBES
+from lightning_modules.training import train_cohort
+from sweeps.grid import Measurement
+from sweeps.plan import Cohort, Packing, Plan
+from sweeps.sweep_file import load_sweep, preset_names
+
+MEMBERS = 8
+MOST = 0.30
+"""What a measure may cost on top, unless its description calls it expensive."""
+
+
+def cohort_of(plan: Plan) -> Cohort:
+    """The longest cohort of the plan, of so many members at most."""
+    return Cohort(plan.cohorts[0].members[:MEMBERS])
+
+
+def seconds(cohort: Cohort, measure: str | None) -> float:
+    members = cohort.members
+    point = members[0].point
+    wanted = [
+        {epoch: (measure,) for epoch, names in member.measured.items() if measure in names} if measure else {}
+        for member in members
+    ]
+    dataset = sources.load(point.data, point.complexity)
+    start = time.perf_counter()
+    train_cohort([m.point for m in members], dataset, [m.evaluated for m in members], wanted)
+    return time.perf_counter() - start
+
+
+def overheads(preset: str, rounds: int) -> dict[str, tuple[float, float]]:
+    """By measure: the seconds of the training without it, and the median share that it adds."""
+    sweep = load_sweep(preset)
+    cohort = cohort_of(Plan.of(sweep, Packing(max_cohort=MEMBERS)))
+    seconds(cohort, None)  # the first training of a process pays for imports
+    found = {}
+    for measure in sweep.measurement.epochs:
+        plain, ratios = [], []
+        for _ in range(rounds):
+            plain.append(seconds(cohort, None))
+            ratios.append(seconds(cohort, measure) / plain[-1] - 1)
+        found[measure] = statistics.median(plain), statistics.median(ratios)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="alternations (default 5)")
+    rounds = parser.parse_args().rounds
+    print(f"{'preset':<26}{'measure':<24}{'training':>10}{'on top':>9}")
+    over = []
+    for preset in preset_names():
+        if load_sweep(preset).measurement != Measurement():
+            for measure, (plain, share) in overheads(preset, rounds).items():
+                expensive = "expensive" in PROBES[measure].cost
+                print(f"{preset:<26}{measure:<24}{plain:>8.2f} s{share:>+9.0%}{'  (expensive)' if expensive else ''}")
+                if share > MOST and not expensive:
+                    over.append(f"{measure} in {preset}: {share:+.0%}")
+    print(
+        "more than it may cost: " + "; ".join(over) if over else f"none costs more than {MOST:.0%}, but the expensive"
+    )
+
+
+if __name__ == "__main__":
+    main()
