@@ -150,6 +150,15 @@ def _text_size(panel: float, shape: tuple[int, int], metric: Metric, annotate: A
     return min(7.0, fits) if fits >= SMALLEST_TEXT else 0.0 if annotate == "auto" else max(fits, 3.0)
 
 
+def mark_hole(ax: Axes, column: int, row: int, status: str) -> None:
+    """Hatch a cell without data, by why it has none: never a colour."""
+    cell = Rectangle((column + 0.015, row + 0.015), 0.97, 0.97)
+    cell.update_from(style.hole(status))
+    cell.set_transform(ax.transData)
+    cell.set_label(status)
+    ax.add_patch(cell)
+
+
 def _draw(
     ax: Axes,
     part: pd.DataFrame,
@@ -178,11 +187,7 @@ def _draw(
     ax.set_ylim(0, shape[0])
     for column, row, status, partial in zip(x, y, part["status"], _is_partial(part), strict=True):
         if status != "value":
-            cell = Rectangle((column + 0.015, row + 0.015), 0.97, 0.97)
-            cell.update_from(style.hole(status))
-            cell.set_transform(ax.transData)
-            cell.set_label(status)
-            ax.add_patch(cell)
+            mark_hole(ax, column, row, status)
         elif partial:
             corner = [(column + 0.98, row + 0.98), (column + 0.74, row + 0.98), (column + 0.98, row + 0.74)]
             ax.add_patch(Polygon(corner, facecolor=style.LOST, edgecolor="white", linewidth=0.4, label="partial"))

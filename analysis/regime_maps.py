@@ -11,13 +11,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
 from analysis import style
 from analysis.captions import joined, seeds, unreached
 from analysis.errors import AnalysisError
 from analysis.frames import aggregate, cells, check_axis, facet_names, levels, over_epochs
-from analysis.heatmaps import SMALLEST_TEXT, facet_panels, label_axes, panel_size
+from analysis.heatmaps import SMALLEST_TEXT, facet_panels, label_axes, mark_hole, panel_size
 from analysis.regime_rules import Evidence, Rule
 from analysis.regimes import DIVERGED, find_rule, name_regimes, pool
 from analysis.words import AXES, setting
@@ -197,11 +197,7 @@ def _draw(
     drawn = np.full(shape, "", dtype=object)
     for column, row, cell in zip(x, y, part.itertuples(), strict=True):
         if cell.status != "value":
-            hole = Rectangle((column + 0.015, row + 0.015), 0.97, 0.97)
-            hole.update_from(style.hole(cell.status))
-            hole.set_transform(ax.transData)
-            hole.set_label(cell.status)
-            ax.add_patch(hole)
+            mark_hole(ax, column, row, cell.status)
             continue
         swatch = swatches[cell.regime]
         drawn[row, column] = cell.regime
