@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,11 +17,11 @@ from rich.table import Table
 
 from lightning_modules.errors import InputError
 from sweeps.cost import Rate, available_bytes, measured_rate
-from sweeps.errors import ExportError, MemsweepError
+from sweeps.errors import MemsweepError
 from sweeps.explain import explain, summary
 from sweeps.grid import Sweep
 from sweeps.plan import Packing, Plan
-from sweeps.store import MARKS, Contents, Done, Store
+from sweeps.store import MARKS, Done, Store
 from sweeps.sweep_file import check_figures, load_sweep, preset_names
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="cohorts trained at once; default: one a core")
 ]
 Device = Literal["cpu", "cuda"]
+Rows = Literal["points", "curves", "examples", "scores"]
 Seen = Annotated[
     int | None,
     typer.Option("--epoch", min=0, metavar="E", help="draw at this evaluated epoch, not at each point's last"),
@@ -187,27 +189,23 @@ def export(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="a .parquet or .csv file")],
     store: StoreUri = "results",
     settings: Settings = None,
-    curves: Annotated[bool, typer.Option("--curves", help="one row an evaluated epoch instead of one a point")] = False,
-    examples: Annotated[
-        bool, typer.Option("--examples", help="measures of single examples (`measure` in the sweep file), a row each")
-    ] = False,
+    table: Annotated[
+        Rows,
+        typer.Option(
+            "--table",
+            help="points; curves: a row an evaluated epoch; examples: what `measure` took of single examples; scores: "
+            "memorization and influence of each training example, over all seeds",
+        ),
+    ] = "points",
 ) -> None:
-    """One tidy row a point, in the order of the sweep."""
-    from sweeps.export import curves_table, examples_table, points_table, with_derived, write_table
+    """One tidy row a point, in the order of the sweep, or another table."""
+    from sweeps.export import exported, write_table
 
-    if curves and examples:
-        raise ExportError("--curves --examples: both given; valid: one of the two, or neither")
     place, study = Store(store), load_sweep(sweep, settings or [])
-    planned = _plan(study)
-    contents = place.read_examples({cell.trajectory_id for cell in planned.cells}) if examples else place.read()
-    _warn_of_damage(contents)
-    if examples:
-        table = examples_table(study, planned, contents)
-    else:
-        table = curves_table(planned, contents)
-        table = table if curves else with_derived(points_table(planned, contents), table)
-    write_table(table, out)
-    console.print(f"{out}: {table.num_rows:,} rows", markup=False, soft_wrap=True)
+    rows, damaged = exported(table, study, _plan(study), place)
+    _warn_of_damage(damaged)
+    write_table(rows, out)
+    console.print(f"{out}: {rows.num_rows:,} rows", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -232,7 +230,7 @@ def heatmap(
 
     place = Store(store)
     planned, contents = _plan(load_sweep(sweep, settings or [])), place.read()
-    _warn_of_damage(contents)
+    _warn_of_damage(contents.damaged)
     draw_heatmap(
         planned,
         contents,
@@ -262,7 +260,7 @@ def write_report(
     study = load_sweep(sweep, settings or [])
     check_figures(study)
     planned, contents = Plan.of(study), place.read()
-    _warn_of_damage(contents)
+    _warn_of_damage(contents.damaged)
     decisions = settle([(sweep, study)], place, contents, shlex.join(_options(store, settings)))
     paths, left_out = draw_report(study, planned, contents, out or Path("report") / study.name, decisions, place)
     for why in left_out:
@@ -289,7 +287,7 @@ def claims(
     place = Store(store)
     found = sweeps_of_claims(sweeps or [], settings or [])
     contents = place.read()
-    _warn_of_damage(contents)
+    _warn_of_damage(contents.damaged)
     decisions = settle(found, place, contents, shlex.join(_options(store, settings)))
     if as_json:
         from analysis.claims.wording import record
@@ -322,7 +320,7 @@ def _options(store: str, settings: list[str] | None) -> list[str]:
 
 def _done(store: Store) -> Done:
     contents = store.read([*MARKS.values()])
-    _warn_of_damage(contents)
+    _warn_of_damage(contents.damaged)
     return Done.of(contents.table)
 
 
@@ -330,8 +328,8 @@ def _rate(planned: Plan, store: Store) -> Rate:
     return measured_rate(store, {cell.point.model for cell in planned.cells})
 
 
-def _warn_of_damage(contents: Contents) -> None:
-    for path, reason in contents.damaged.items():
+def _warn_of_damage(damaged: Mapping[str, str]) -> None:
+    for path, reason in damaged.items():
         errors.print(f"warning: {path}: {reason}; skipped", markup=False, soft_wrap=True)
 
 

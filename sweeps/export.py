@@ -14,12 +14,34 @@ from sweeps.grid import Sweep
 from sweeps.plan import Cell, Plan
 from sweeps.records import MEASURES, ON_DEMAND, example_schema, plain_type, schema
 from sweeps.spec import FIELDS
-from sweeps.store import Contents, Done
+from sweeps.store import Contents, Done, Store
 
 READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES, *ON_DEMAND)
 """What these tables need of a store's columns."""
 
 COLUMNS = ("point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *MEASURES, *ON_DEMAND, "outcome")
+
+
+def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Table, dict[str, str]]:
+    """The rows of `memsweep export`, and the parts of the store that could not be read.
+
+    table: points (with derived columns), curves, examples, or scores. Raises analysis.errors.AnalysisError for scores
+    of a sweep that left no examples out.
+    """
+    contents = store.read()
+    if table == "curves":
+        return curves_table(plan, contents), contents.damaged
+    points = points_table(plan, contents)
+    if table == "points":
+        return with_derived(points, curves_table(plan, contents)), contents.damaged
+    examples = store.read_examples({cell.trajectory_id for cell in plan.cells})
+    damaged = contents.damaged | examples.damaged
+    if table == "examples":
+        return examples_table(sweep, plan, examples), damaged
+    from analysis.score_table import score_table
+
+    scores = score_table(points.to_pandas(), examples.table.to_pandas())
+    return pa.Table.from_pandas(scores, preserve_index=False), damaged
 
 
 def points_table(plan: Plan, contents: Contents) -> pa.Table:

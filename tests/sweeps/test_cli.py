@@ -289,17 +289,18 @@ class TestResults:
         assert table.column_names[-1] == "outcome"
         gaps = pc.subtract(table["train_accuracy"], table["test_accuracy"])
         assert table["generalization_gap"].to_pylist() == pytest.approx(gaps.to_pylist())
-        assert memsweep("export", "small.yaml", "--curves", "--out", "c.parquet").out == "c.parquet: 8 rows\n"
+        assert memsweep("export", "small.yaml", "--table", "curves", "--out", "c.parquet").out == "c.parquet: 8 rows\n"
 
     def test_export_of_single_examples(self, memsweep, tmp_path):
         (tmp_path / "examples.yaml").write_text(
-            "name: e\nfixed: {data: digits, dataset_size: 50, width: 4, epochs: 2, subset_fraction: 0.6}\n"
+            "name: e\nfixed: {data: digits, data_seed: 0, dataset_size: 50, width: 4, epochs: 2, "
+            "subset_fraction: 0.6}\n"
             "grid: {seed: [0, 3], label_noise: [0, 0.5]}\nmeasure: [forgetting, {example_correctness: [1]}]\n"
         )
         assert memsweep("run", "examples.yaml", "--inline").code == 0
         assert memsweep("run", "examples.yaml", "--inline").out.startswith("e: 4 points, 4 done, 0 to train")
         count = 4 * (30 + 30 + 20 + 360)
-        said = memsweep("export", "examples.yaml", "--examples", "--out", "e.parquet")
+        said = memsweep("export", "examples.yaml", "--table", "examples", "--out", "e.parquet")
         assert said.out == f"e.parquet: {count:,} rows\n"
         table = pyarrow.parquet.read_table(tmp_path / "e.parquet").to_pandas()
         assert table.groupby(["seed", "label_noise"]).size().tolist() == [count // 4] * 4
@@ -308,11 +309,13 @@ class TestResults:
             ("correct", "left_out", 1): 80, ("correct", "test", 1): 1440, ("correct", "train", 1): 120,
             ("forgetting_events", "train", 2): 120,
         }  # fmt: skip
-        said = memsweep("export", "examples.yaml", "--examples", "--curves", "--out", "e.csv")
-        assert (said.code, said.err) == (
-            2,
-            "error: --curves --examples: both given; valid: one of the two, or neither\n",
-        )
+        said = memsweep("export", "examples.yaml", "--table", "scores", "--out", "s.csv")
+        assert said.out == "s.csv: 100 rows\n"
+        scores = pyarrow.csv.read_csv(tmp_path / "s.csv").to_pandas()
+        assert (scores["seen"] + scores["left_out"] == 2).all()
+        said = memsweep("export", "small.yaml", "--table", "scores", "--out", "no.csv")
+        assert (said.code, (tmp_path / "no.csv").exists()) == (2, False)
+        assert said.err.startswith("error: examples: no training was measured on examples that it had not seen")
 
     def test_a_damaged_file_is_a_warning(self, memsweep, trained, tmp_path):
         (tmp_path / "results" / "parts" / "notes.txt").write_text("")
