@@ -134,6 +134,8 @@ def check_figures(sweep: Sweep) -> None:
 
     Imports the plotting libraries, 1.5 s, which is why reading a file does not. Raises SweepError.
     """
+    from analysis.emc import CAPACITY
+    from analysis.emc_figure import HUES
     from analysis.errors import AnalysisError
     from analysis.heatmaps import ANNOTATIONS
     from analysis.histograms import SCORES
@@ -149,11 +151,11 @@ def check_figures(sweep: Sweep) -> None:
     for index, figure in enumerate(figures):
         vertical = (figure.y,) if isinstance(figure.y, str | None) else figure.y
         named: list[tuple[str, Collection[str], Iterable[str | None]]] = [
-            ("x", METRICS if figure.kind == "frontier" else AXES, (figure.x,)),
+            ("x", {"frontier": METRICS, "emc": CAPACITY}.get(figure.kind, AXES), (figure.x,)),
             ("y", AXES if figure.kind in MAPS else METRICS, vertical),
             ("value", SCORES if figure.kind == "scores" else METRICS, (figure.value,)),
             ("facet", AXES, figure.facet),
-            ("hue", AXES, (figure.hue,)),
+            ("hue", HUES if figure.kind == "emc" else AXES, (figure.hue,)),
             ("over", FIELDS, figure.over),
             ("where", AXES, figure.where),
             ("x_where", AXES, figure.x_where),

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.capacity import bits_plot
 from analysis.captions import joined
 from analysis.curves import curves_figure
+from analysis.emc_figure import emc_plot
 from analysis.errors import AnalysisError, unknown
 from analysis.frames import facet_names, select
 from analysis.frontier import frontier_plot
@@ -31,6 +32,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "scores": ("value",),
     "frontier": ("x", "y", "over"),
     "bits": (),
+    "emc": ("x",),
 }
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "heatmap": ("facet", "epoch", "annotate", "limits"),
@@ -41,6 +43,7 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
     "scores": ("hue", "epoch"),
     "frontier": ("x_where", "y_where"),
     "bits": ("hue",),
+    "emc": ("hue",),
 }
 MAPS = ("heatmap", "regimes")
 """Kinds whose y is a field and not a metric."""
@@ -56,8 +59,8 @@ class FigureSpec:
     kind: `heatmap` (x, y, value; limits: ends of the colours), `curves` (a panel for each value of hue; y: metrics, if
     not the usual four), `lines` (x, and y: a metric or several), `regimes` (x, y; rule: a name in `regimes.RULES`),
     `spread` (hue: misclassification of single examples), `scores` (value: one of `histograms.SCORES`; hue), `frontier`
-    (metrics x and y, over: fields; x_where and y_where: which trainings each is of) or `bits` (hue: bits memorized
-    against parameters).
+    (metrics x and y, over: fields; x_where and y_where: which trainings each is of), `bits` (hue: bits memorized
+    against parameters) or `emc` (x: a capacity; hue: how many training examples can be fitted).
     facet: a field, for a map up to two. epoch: draw the trainings as they were then. where: field -> the value, or the
     list of values, at which to hold it. title: the heading on the page, if not the figure's own.
     """
@@ -188,6 +191,9 @@ def draw(
         return histogram(chosen, single, spec.value, spec.hue, epoch=spec.epoch, note=note)
     if spec.kind == "bits":
         return bits_plot(chosen, spec.hue, chance=chance, note=note)
+    if spec.kind == "emc":
+        assert spec.x
+        return emc_plot(chosen, spec.x, spec.hue, note=note)
     if spec.kind == "frontier":
         assert spec.x
         assert isinstance(spec.y, str)

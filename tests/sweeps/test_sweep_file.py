@@ -603,6 +603,8 @@ class TestFigures:
                 "{kind: frontier, x: test_loss, y: train_loss, over: [dropout], y_where: {sead: 1}}",
                 "figures[0].y_where: unknown name; given 'sead'",
             ),
+            ("{kind: emc, x: dropout}", "figures[0].x: unknown name; given 'dropout'"),
+            ("{kind: emc, x: width, hue: dataset_size}", "figures[0].hue: unknown name; given 'dataset_size'"),
         ],
     )
     def test_what_no_data_could_draw_is_refused(self, figure, message):
@@ -624,6 +626,7 @@ class TestFigures:
             "- {kind: scores, value: forgetting_events, hue: label_noise}\n"
             "- {kind: frontier, x: train_accuracy, y: best_validation_accuracy, over: [dropout, weight_decay],"
             " x_where: {label_noise: 1}, y_where: {label_noise: 0}}\n"
-            "- {kind: bits, hue: depth}\n",
+            "- {kind: bits, hue: depth}\n"
+            "- {kind: emc, x: width, hue: dropout}\n",
             "s.yaml",
         ))  # fmt: skip

@@ -37,6 +37,7 @@ def test_a_sweep_file_asks_for_figures() -> None:
 
 def test_every_kind_is_drawn_from_its_spec(sweep: Sweep) -> None:
     points, curves = sweep(label_noise=[0.0, 1.0], dropout=[0.0, 0.5], parameter_count=SIZES, seed=[0, 1])
+    points = points.assign(dataset_size=1000)
     examples = pd.concat(
         pd.DataFrame({
             "trajectory_id": trajectory, "epoch": 3, "measure": measure, "split": ["train", "train", "left_out"],
@@ -52,13 +53,15 @@ def test_every_kind_is_drawn_from_its_spec(sweep: Sweep) -> None:
         {"kind": "frontier", "x": "train_accuracy", "y": "test_accuracy", "over": "dropout",
          "where": {"parameter_count": 5000}, "x_where": {"label_noise": 1.0}, "y_where": {"label_noise": 0.0}},
         {"kind": "bits", "where": {"dropout": 0.0, "label_noise": 1.0}},
+        {"kind": "emc", "x": "parameters", "hue": "label_noise", "where": {"dropout": 0.0}},
         {"kind": "curves", "y": ["test_accuracy", "train_accuracy"], "hue": "label_noise", "where": held_at},
     ]  # fmt: skip
     specs = parse_figures(given)
-    assert [spec.measure for spec in specs] == [None, "correct", "forgetting_events", None, None, None]
+    assert [spec.measure for spec in specs] == [None, "correct", "forgetting_events", None, None, None, None]
     assert [spec.stem for spec in specs] == [
         "regimes_label_noise_by_parameter_count", "spread_by_label_noise", "scores_forgetting_events_by_label_noise",
-        "frontier_test_accuracy_by_train_accuracy", "bits", "curves_test_accuracy_train_accuracy_by_label_noise",
+        "frontier_test_accuracy_by_train_accuracy", "bits", "emc_by_parameters",
+        "curves_test_accuracy_train_accuracy_by_label_noise",
     ]  # fmt: skip
     headings = [draw(spec, points, curves, 0.1, examples).heading for spec in specs]
     assert headings == [
@@ -67,6 +70,7 @@ def test_every_kind_is_drawn_from_its_spec(sweep: Sweep) -> None:
         "forgetting events of a training example, distribution over examples",
         "clean test accuracy against training accuracy, labels as given",
         "memorized information against parameters",
+        "effective model complexity against parameters",
         "learning curves by label noise",
     ]
 
