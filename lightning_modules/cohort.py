@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from lightning_modules.checkpoint import Checkpoint, Keeper
 from lightning_modules.data.augmentation import Augmenter
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.dropout import DropoutMasks, mask_shapes, replace_dropout
@@ -42,7 +44,9 @@ class CohortModule(pl.LightningModule):
 
     `rows[k]` collects (epoch, measures) of member k at the epochs in `evaluated[k]`, with those on demand that
     `measured[k]` has for that epoch, and `examples[k]` what these say of single examples; `diverged[k]` is the epoch in
-    which its loss or a parameter stopped being finite, or None. `on_epoch` hears the number of finished epochs.
+    which its loss or a parameter stopped being finite, or None. `on_epoch` hears the number of finished epochs, and
+    `keeper` is offered checkpoints. With `checkpoints`, one a member and all after the same epoch, training goes on
+    from there.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class CohortModule(pl.LightningModule):
         evaluated: Sequence[Sequence[int]],
         measured: Sequence[Mapping[int, Sequence[str]]] = (),
         on_epoch: EpochListener = lambda epoch: None,
+        keeper: Keeper | None = None,
+        checkpoints: Sequence[Checkpoint] = (),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -63,6 +69,11 @@ class CohortModule(pl.LightningModule):
         self._measured = [dict(epochs) for epochs in measured] + [{} for _ in members[len(measured) :]]
         self._data = data
         self._on_epoch = on_epoch
+        self._keeper = keeper
+        self._start = time.perf_counter()
+        self._optimizer_states: Sequence[Mapping[str, Mapping[str, Tensor | int]]] = ()
+        self.first_epoch = 0
+        """How many epochs were trained before this."""
         self._classes = data.dataset.classes
         inputs = data.train.inputs
         device, dtype = inputs.device, inputs.dtype
@@ -94,6 +105,8 @@ class CohortModule(pl.LightningModule):
         self._losses = torch.zeros(len(members), dtype=torch.float64, device=device)
         wanted = {name for epochs in self._measured for names in epochs.values() for name in names}
         self._probes: dict[str, Probe] = {name: make_probe(name, self, data) for name in sorted(wanted)}
+        if checkpoints:
+            self._restore(checkpoints)
 
     def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
         """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers (BatchNorm's) are updated."""
@@ -107,11 +120,15 @@ class CohortModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         dtype = next(iter(self.stacked.values())).dtype
-        return OPTIMIZERS[self.members[0].optimizer](self.stacked.values(), self.members, dtype)
+        optimizer = OPTIMIZERS[self.members[0].optimizer](self.stacked.values(), self.members, dtype)
+        if self._optimizer_states:
+            for key, parameter in self.stacked.items():
+                optimizer.restore(parameter, [state[key] for state in self._optimizer_states])
+        return optimizer
 
     def on_train_epoch_start(self) -> None:
         per_epoch = self._data.updates_per_epoch
-        updates = np.arange(per_epoch) + self.current_epoch * per_epoch
+        updates = np.arange(per_epoch) + (self.first_epoch + self.current_epoch) * per_epoch
         self._rates = np.stack([learning_rates(member, updates, per_epoch) for member in self.members])
         self._losses.zero_()
 
@@ -143,10 +160,12 @@ class CohortModule(pl.LightningModule):
         self._losses += losses.detach().double() * (positions.shape[1] / self._data.train.size)
 
     def on_train_epoch_end(self) -> None:
-        epoch = self.current_epoch + 1
+        epoch = self.first_epoch + self.current_epoch + 1
         self._note_diverged(epoch)
         self.measure(epoch)
         self._on_epoch(epoch)
+        if self._keeper and epoch < self.members[0].epochs:
+            self._keeper.offer(lambda: self.checkpoints(epoch))
         if all(at is not None for at in self.diverged):
             self.trainer.should_stop = True
 
@@ -178,6 +197,48 @@ class CohortModule(pl.LightningModule):
             scalars = {name: value for reading in taken for name, value in reading.scalars.items()}
             self.rows[k].append((epoch, {**measures[k], "weight_norm": norms[k], **scalars}))
             self.examples[k] += [(epoch, each) for reading in taken for each in reading.examples]
+
+    def checkpoints(self, epoch: int) -> list[Checkpoint]:
+        """One a member, after this epoch; tensors are copies on the CPU."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+
+        def each(values: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
+            return {name: value[k].detach().cpu().clone() for name, value in values.items()}
+
+        return [
+            Checkpoint(
+                epoch=epoch,
+                device=self._losses.device.type,
+                parameters=each(dict(self.stacked), k),
+                constants=each(self._constants, k),
+                optimizer={key: optimizer.state_of(parameter, k) for key, parameter in self.stacked.items()},
+                dropout=self._masks.state(k),
+                augmentation=self._augmentation[k].get_state(),
+                probes={name: each(probe.state(), k) for name, probe in self._probes.items()},
+                rows=list(self.rows[k]),
+                examples=list(self.examples[k]),
+                measured={at: tuple(names) for at, names in self._measured[k].items() if at <= epoch},
+                diverged=self.diverged[k],
+                seconds=time.perf_counter() - self._start,
+            )
+            for k in range(len(self.members))
+        ]
+
+    def _restore(self, checkpoints: Sequence[Checkpoint]) -> None:
+        self.first_epoch = self._data.first_epoch = checkpoints[0].epoch
+        with torch.no_grad():
+            for key, value in self.stacked.items():
+                value.copy_(torch.stack([each.parameters[key] for each in checkpoints]))
+            for name, value in self._constants.items():
+                value.copy_(torch.stack([each.constants[name] for each in checkpoints]))
+        for name, probe in self._probes.items():
+            states = [each.probes[name] for each in checkpoints]
+            probe.restore({part: torch.stack([state[part] for state in states]) for part in states[0]})
+        for k, each in enumerate(checkpoints):
+            self._masks.restore(k, each.dropout)
+            self._augmentation[k].set_state(each.augmentation)
+            self.rows[k], self.examples[k], self.diverged[k] = list(each.rows), list(each.examples), each.diverged
+        self._optimizer_states = [each.optimizer for each in checkpoints]
 
     def _weight_norms(self) -> list[float]:
         """The L2 norm of all trainable parameters of each member."""

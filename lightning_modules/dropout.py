@@ -92,6 +92,16 @@ class DropoutMasks:
         self._threshold = levels.sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
         self._gain = (_LEVELS / (_LEVELS - levels)).to(dtype).to(device)[:, None]
 
+    def state(self, k: int) -> Tensor | None:
+        """Of member k's generator; None where it drops nothing."""
+        generator = self._generators[int(self._kind[k])]
+        return None if generator is None else generator.get_state()
+
+    def restore(self, k: int, state: Tensor | None) -> None:
+        generator = self._generators[int(self._kind[k])]
+        if generator is not None and state is not None:
+            generator.set_state(state)
+
     def draw(self, batch: int) -> dict[str, Tensor]:
         sizes = {name: batch * torch.Size(shape).numel() for name, shape in self._shapes.items()}
         if not sizes:

@@ -10,12 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lightning_modules.chunks import chunk_examples
 from lightning_modules.data.datamodule import CohortData, Examples
-
-CHUNK_EXAMPLES, CHUNK_FLOATS = 512, 2**18
-"""At most so many examples, and numbers of input, of one member are evaluated at once: a function of the data's shape
-alone, so that a member's bits are the same in any cohort. A cohort's activations are to stay in the cache: evaluating
-24 MLPs of width 100 takes half the time that it takes in chunks of 6,554."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ def evaluate(forward: Callable[[Tensor], Tensor], data: CohortData, classes: int
 
 def chunk_size(examples: Examples) -> int:
     """How many examples of a member are evaluated at once."""
-    return max(1, min(CHUNK_EXAMPLES, CHUNK_FLOATS // math.prod(examples.inputs.shape[1:])))
+    return chunk_examples(math.prod(examples.inputs.shape[1:]))
 
 
 def _predict(forward: Callable[[Tensor], Tensor], examples: Examples) -> _Predictions:

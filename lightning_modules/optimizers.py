@@ -7,7 +7,7 @@ in their vector loop but not in its tail, so a member's bits would depend on whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,20 @@ class CohortOptimizer(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     shape = (-1, *(1,) * (parameter.dim() - 1))
                     self._update(parameter, parameter.grad, rates.view(shape), shape)
+
+    def state_of(self, parameter: Tensor, k: int) -> dict[str, Tensor | int]:
+        """Member k's part of what is kept for a parameter, on the CPU; numbers are the same for all members."""
+        return {
+            name: value[k].cpu().clone() if isinstance(value, Tensor) else value
+            for name, value in self.state[parameter].items()
+        }
+
+    def restore(self, parameter: Tensor, states: Sequence[Mapping[str, Tensor | int]]) -> None:
+        """Go on from the states of all members."""
+        for name, value in states[0].items():
+            stacked = [torch.as_tensor(state[name]) for state in states]
+            held = torch.stack(stacked).to(parameter.device) if isinstance(value, Tensor) else value
+            self.state[parameter][name] = held
 
     def _update(self, parameter: Tensor, gradient: Tensor, rates: Tensor, shape: tuple[int, ...]) -> None:
         raise TypeError("an abstract optimizer cannot update")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pytorch_lightning as pl
 import torch
 
+from lightning_modules.checkpoint import Checkpoint, Keeper
 from lightning_modules.cohort import CohortModule, build_member
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.data.sources import Dataset
@@ -64,13 +65,17 @@ def train_cohort(
     *,
     device: str = "cpu",
     on_epoch: Callable[[int], None] = lambda epoch: None,
+    keeper: Keeper | None = None,
+    checkpoints: Sequence[Checkpoint] = (),
 ) -> CohortResult:
     """Train the members as one stacked model for `members[0].epochs` epochs.
 
     The members agree in data, dataset_size, validation_fraction, model, width, depth, batch_size, optimizer, precision
     subset_fraction and epochs. Member k is evaluated at the epochs `evaluated[k]`, where 0 is before training, and the
     measures on demand `measured[k][epoch]` are taken too; neither changes what is trained. `on_epoch` hears of every
-    finished epoch. Raises what building or running the network raises; a member that diverges is no error.
+    finished epoch. `keeper` is offered a checkpoint a member after every epoch but the last; `checkpoints`, one a
+    member and all of one epoch, are what training goes on from, to the same bits. Raises what building or running the
+    network raises; a member that diverges is no error.
     """
     reproducible()
     start, count = time.perf_counter(), len(members)
@@ -78,13 +83,14 @@ def train_cohort(
     with _quiet():
         data = CohortData(members, dataset, place, DTYPES[members[0].precision])
         if count == 1 and place.type == "cpu" and _rounds_differently_alone(data):
-            members, evaluated = [*members, *members], [*evaluated, ()]
+            members, evaluated, checkpoints = [*members] * 2, [*evaluated, ()], [*checkpoints] * 2
             data = CohortData(members, dataset, place, DTYPES[members[0].precision])
-        module = CohortModule(members, data, evaluated, measured, on_epoch)
-        module.measure(0)
+        module = CohortModule(members, data, evaluated, measured, on_epoch, keeper, checkpoints)
+        if not checkpoints:
+            module.measure(0)
         if members[0].epochs:
             trainer = pl.Trainer(
-                max_epochs=members[0].epochs,
+                max_epochs=members[0].epochs - module.first_epoch,
                 accelerator="gpu" if place.type == "cuda" else "cpu",
                 devices=1,
                 logger=False,

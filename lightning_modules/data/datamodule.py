@@ -68,6 +68,8 @@ class CohortData(pl.LightningDataModule):
         super().__init__()
         self.members = tuple(members)
         self.dataset = dataset
+        self.first_epoch = 0
+        """How many epochs were trained before this, from whose end training goes on."""
         first = members[0]
         self.batch_size = first.batch_size
         size = first.dataset_size or len(dataset.train_labels)
@@ -114,7 +116,7 @@ class _Epoch:
         return 1
 
     def __iter__(self) -> Iterator[Tensor]:
-        yield self.data.order(self.data.trainer.current_epoch if self.data.trainer else 0)
+        yield self.data.order(self.data.first_epoch + (self.data.trainer.current_epoch if self.data.trainer else 0))
 
 
 def _data_seed(member: Settings) -> int:

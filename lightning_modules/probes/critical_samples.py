@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from lightning_modules.metrics import CHUNK_FLOATS, cross_entropy
+from lightning_modules.chunks import CHUNK_FLOATS
+from lightning_modules.metrics import cross_entropy
 from lightning_modules.probes.probe import Snapshot, evaluating
 from lightning_modules.probes.reading import Reading
 from lightning_modules.streams import torch_generator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from lightning_modules.probes.probe import Presentation, add_at, per_example
+from lightning_modules.probes.probe import History, Presentation, add_at, per_example
 from lightning_modules.probes.reading import Reading
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
 
 
-class CumulativeLoss:
+class CumulativeLoss(History):
     """C_i = Σ_t ℓ_i(t): the cross-entropy of example i with its given label, in nats, in the minibatch of its t-th
     presentation just before the update, summed over all presentations so far. At least 0; exactly 0 before training.
 
@@ -26,7 +26,7 @@ class CumulativeLoss:
     """
 
     name: ClassVar[str] = "cumulative_loss"
-    needs_input_gradients: ClassVar[bool] = False
+    adds_up: ClassVar[tuple[str, ...]] = ("_totals",)
 
     def __init__(self, module: CohortModule, data: CohortData) -> None:
         self._ids = data.train.ids

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from lightning_modules.probes.probe import Presentation, add_at, defined, per_example
+from lightning_modules.probes.probe import History, Presentation, add_at, defined, per_example
 from lightning_modules.probes.reading import Reading
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
 
 
-class Forgetting:
+class Forgetting(History):
     """acc_i(t): whether example i is classified as its given label in the minibatch of its t-th presentation, just
     before the update. A forgetting event is acc_i(t − 1) > acc_i(t).
 
@@ -28,7 +28,7 @@ class Forgetting:
     """
 
     name: ClassVar[str] = "forgetting"
-    needs_input_gradients: ClassVar[bool] = False
+    adds_up: ClassVar[tuple[str, ...]] = ("_events", "_correct", "_learned")
 
     def __init__(self, module: CohortModule, data: CohortData) -> None:
         self._ids = data.train.ids

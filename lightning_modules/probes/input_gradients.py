@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from lightning_modules.probes.gini import gini
-from lightning_modules.probes.probe import Presentation, add_at, defined, per_example
+from lightning_modules.probes.probe import History, Presentation, add_at, defined, per_example
 from lightning_modules.probes.reading import Reading
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
 
 
-class InputGradients:
+class InputGradients(History):
     """n_i: the mean, over all presentations of example i so far, of ‖∂ℓ_i/∂x_i‖₁, in nats per unit of input; at least
     0. ℓ_i is the cross-entropy with the given label at the presentation just before its update, in training mode, and
     x_i the input as presented (augmented).
@@ -30,6 +30,7 @@ class InputGradients:
 
     name: ClassVar[str] = "input_gradient"
     needs_input_gradients: ClassVar[bool] = True
+    adds_up: ClassVar[tuple[str, ...]] = ("_totals", "_counts")
 
     def __init__(self, module: CohortModule, data: CohortData) -> None:
         self._ids = data.train.ids

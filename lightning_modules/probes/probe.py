@@ -6,7 +6,7 @@ what it has added up. Both are made before the first update, and read at the end
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -55,6 +55,12 @@ class Probe(Protocol):
         Leaves parameters, buffers, their gradients, the training mode and torch's global generator as they were.
         """
 
+    def state(self) -> Mapping[str, Tensor]:
+        """What it has added up, each [K, ...]: for a checkpoint."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state [K, ...]. Called before the first update, on a probe that was just made."""
+
 
 class Snapshot:
     """What probes share that look at the networks only when they are read."""
@@ -67,6 +73,27 @@ class Snapshot:
 
     def on_update(self, seen: Presentation) -> None:
         return
+
+    def state(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        return
+
+
+class History:
+    """What probes share that add up what they hear of."""
+
+    needs_input_gradients: ClassVar[bool] = False
+    adds_up: ClassVar[tuple[str, ...]]
+    """Names of the attributes that it adds up in, tensors [K, ...]."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        return {name: getattr(self, name) for name in self.adds_up}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        for name, value in state.items():
+            getattr(self, name).copy_(value)
 
 
 @contextmanager
