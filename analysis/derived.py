@@ -6,6 +6,8 @@ the level was first reached after the evaluated epoch before it and by that one;
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -66,10 +68,14 @@ def first_epochs(points: pd.DataFrame, curves: pd.DataFrame, column: str, level:
     evaluation before training (epoch 0) was at the level already.
     """
     known = _evaluated(points, curves, column)
-    before = known.groupby("trajectory_id")["epoch"].shift(fill_value=0.0)
-    hits = known.assign(after=before)[known[column] >= level].drop_duplicates("trajectory_id")
-    table = hits.rename(columns={"epoch": "by"}).set_index("trajectory_id")[["after", "by"]]
-    found = table.reindex(points["trajectory_id"].astype(str)).set_index(points.index)
+    first = np.flatnonzero(known.values >= level)
+    trainings, places = np.unique(known.trainings[first], return_index=True)
+    first = first[places]
+    begins = np.append(True, known.trainings[1:] != known.trainings[:-1])[: len(known.trainings)]
+    before = np.where(begins, 0.0, np.roll(known.epochs, 1))
+    found = pd.DataFrame(np.nan, index=range(len(known.ids) + 1), columns=["after", "by"])  # the last: of no training
+    found.loc[trainings, "after"], found.loc[trainings, "by"] = before[first], known.epochs[first]
+    found = found.iloc[known.ids.get_indexer(_names(points))].set_index(points.index)
     return found.where(found["by"] <= _horizon(points))
 
 
@@ -77,31 +83,46 @@ def _best(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.Series:
     if column not in curves:
         return pd.Series(np.nan, points.index)
     known = _evaluated(points, curves, column)
-    running = known.assign(best=known.groupby("trajectory_id")[column].cummax()).sort_values("epoch", kind="stable")
-    asked = pd.DataFrame(
-        {
-            "trajectory_id": points["trajectory_id"].astype(str),
-            "epoch": _horizon(points),
-            "place": np.arange(len(points)),
-        }
-    )
-    asked = asked.dropna(subset=["epoch"]).sort_values("epoch", kind="stable")
-    merged = pd.merge_asof(asked, running[["trajectory_id", "epoch", "best"]], on="epoch", by="trajectory_id")
+    running = pd.Series(known.values).groupby(known.trainings).cummax().to_numpy()
+    trainings, horizon = known.ids.get_indexer(_names(points)), _horizon(points).to_numpy()
+    # One number in the order of trainings and, of each, of epochs.
+    room = 1 + max(known.epochs.max(initial=0.0), np.nanmax(horizon, initial=0.0))
+    place = np.searchsorted(known.trainings * room + known.epochs, trainings * room + horizon, side="right") - 1
+    there = (place >= 0) & (trainings >= 0) & ~np.isnan(horizon)
+    there[there] = known.trainings[place[there]] == trainings[there]
     best = np.full(len(points), np.nan)
-    best[merged["place"]] = merged["best"]
+    best[there] = running[place[there]]
     return pd.Series(best, points.index)
 
 
-def _evaluated(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.DataFrame:
-    """trajectory_id, epoch and the column, in order of epochs, where it was measured on a sound network."""
+@dataclass(frozen=True)
+class _Evaluated:
+    """A column where it was measured on a sound network, in the order of trainings and, of each, of epochs."""
+
+    ids: pd.Index
+    trainings: np.ndarray
+    """Places in `ids`."""
+    epochs: np.ndarray
+    values: np.ndarray
+
+
+def _evaluated(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> _Evaluated:
     _need(points, "points", ("trajectory_id", "epochs", "outcome"))
     _need(curves, "curves", ("trajectory_id", "epoch", column))
     losses = curves[[name for name in ("train_loss", "test_loss") if name in curves]].astype(float)
-    rows = curves.loc[np.isfinite(losses).all(axis=1), ["trajectory_id"]].astype(str)
-    rows = rows.assign(epoch=_numbers(curves, "epoch"), **{column: _numbers(curves, column)})
+    epochs, values = _numbers(curves, "epoch").to_numpy(), _numbers(curves, column).to_numpy()
+    trainings, ids = pd.factorize(curves["trajectory_id"])
+    sound = (trainings >= 0) & np.isfinite(losses).all(axis=1).to_numpy() & ~np.isnan(epochs) & ~np.isnan(values)
+    trainings, epochs, values = trainings[sound], epochs[sound], values[sound]
+    order = np.lexsort((epochs, trainings))
+    trainings, epochs, values = trainings[order], epochs[order], values[order]
     # Points that share a training may each bring its curve.
-    rows = rows.dropna().drop_duplicates(["trajectory_id", "epoch"])
-    return rows.sort_values(["trajectory_id", "epoch"], ignore_index=True)
+    first = np.append(True, (trainings[1:] != trainings[:-1]) | (epochs[1:] != epochs[:-1]))[: len(trainings)]
+    return _Evaluated(pd.Index(ids).astype(str), trainings[first], epochs[first], values[first])
+
+
+def _names(rows: pd.DataFrame) -> pd.Series:
+    return rows["trajectory_id"].astype(str)
 
 
 def _horizon(points: pd.DataFrame) -> pd.Series:

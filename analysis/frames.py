@@ -6,6 +6,7 @@ fractions are in 0..1. A row whose `outcome` is not `finished` carries no data, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from analysis.words import AXES, FIELDS, METRICS, value_labels
 
 OUTCOMES = ("finished", "diverged", "failed", "missing")
 CONFIDENCE = 0.95
+LOSSES = ("train_loss", "test_loss")
 UNSEEDED = tuple(field for field in FIELDS if field != "seed")
 
 
@@ -97,7 +99,7 @@ def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
     for name in ("outcome", "seed"):
         if name not in frame.columns:
             raise AnalysisError(name, f"{name}: the table has no such column; it has {', '.join(frame.columns)}")
-    strange = sorted(set(frame["outcome"].astype(str)) - set(OUTCOMES))
+    strange = sorted({str(outcome) for outcome in frame["outcome"].unique()} - set(OUTCOMES))
     if strange:
         raise unknown("outcome", strange[0], OUTCOMES)
     for key in keys:
@@ -105,23 +107,18 @@ def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
     check_metric(frame, "value", value)
 
     codes = {key: pd.factorize(frame[key], sort=True, use_na_sentinel=False) for key in keys}
-    work = pd.DataFrame({key: code for key, (code, _) in codes.items()}, index=frame.index)
-    group = [work[key] for key in keys]
-    _refuse_hidden_factors(frame, group, keys)
+    sizes = [len(found) for _, found in codes.values()]
+    # One number a cell: what groups by several columns takes many times as long.
+    cell = np.ravel_multi_index([code for code, _ in codes.values()], sizes)
+    _refuse_hidden_factors(frame, cell, keys)
 
-    work["value"] = metric_values(frame, value)
-    for outcome in OUTCOMES[1:]:
-        work[f"n_{outcome}"] = (frame["outcome"] == outcome).astype(int)
-    work["n_undefined"] = ((frame["outcome"] == "finished") & work["value"].isna()).astype(int)
-    counts = [name for name in work.columns if name.startswith("n_")]
-    grouped = work.groupby(list(keys))
-    table = grouped["value"].agg(mean="mean", sd="std", n="count").join(grouped[counts].sum())
-
-    sizes = [range(len(found)) for _, found in codes.values()]
-    every = pd.MultiIndex.from_product(sizes, names=list(keys))
-    table.index = pd.MultiIndex.from_arrays([table.index.get_level_values(key) for key in keys], names=list(keys))
-    table = table.reindex(every).reset_index()
-    table[["n", *counts]] = table[["n", *counts]].fillna(0).astype(int)
+    values = metric_values(frame, value).set_axis(range(len(frame)))
+    table = values.groupby(cell).agg(mean="mean", sd="std", n="count").reindex(range(math.prod(sizes)))
+    marked = {f"n_{outcome}": frame["outcome"] == outcome for outcome in OUTCOMES[1:]}
+    marked["n_undefined"] = (frame["outcome"] == "finished") & values.isna().to_numpy()
+    for name, mask in marked.items():
+        table[name] = np.bincount(cell[mask.to_numpy(bool)], minlength=len(table))
+    table["n"] = table["n"].fillna(0).astype(int)
     many = table["n"].where(table["n"] > 1)
     half = stats.t.ppf((1 + CONFIDENCE) / 2, many - 1) * table["sd"] / np.sqrt(many)
     table["low"], table["high"] = table["mean"] - half, table["mean"] + half
@@ -130,25 +127,31 @@ def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
         ["value", "diverged", "failed", "undefined"],
         default="missing",
     )
-    for key, (_, found) in codes.items():
-        taken = pd.Series(found).take(table[key])
+    for (key, (_, found)), place in zip(codes.items(), np.unravel_index(np.arange(len(table)), sizes), strict=True):
+        taken = pd.Series(found).take(place)
         # An order of its own, such as that of randomizations, outlives the table.
         table[key] = taken.array if isinstance(taken.dtype, pd.CategoricalDtype) else taken.to_numpy()
-    return table[[*keys, "mean", "low", "high", "sd", "n", *counts, "status"]]
+    return table[[*keys, "mean", "low", "high", "sd", "n", *marked, "status"]]
 
 
-def _refuse_hidden_factors(frame: pd.DataFrame, group: Sequence[pd.Series], keys: Sequence[str]) -> None:
+def _refuse_hidden_factors(frame: pd.DataFrame, cell: np.ndarray, keys: Sequence[str]) -> None:
     """A mean over another field would look like noise and be an effect: name the field instead."""
-    rivals = [field for field in varying(frame) if field not in keys]
-    mixed = [f for f in rivals if frame[f].groupby(list(group)).nunique(dropna=False).max() > 1]
+
+    def differs(field: str) -> bool:
+        code = pd.factorize(frame[field], use_na_sentinel=False)[0]
+        one = np.empty(cell.max() + 1, code.dtype)  # of each cell, any of its values
+        one[cell] = code
+        return bool((one[cell] != code).any())
+
+    mixed = [field for field in varying(frame) if field not in keys and differs(field)]
     if mixed:
         raise AnalysisError(
             mixed[0],
             f"{', '.join(mixed)}: given several values inside one cell of {' x '.join(keys)}, "
             f"and only seeds are averaged; facet by the field or fix one value with --set FIELD=VALUE",
         )
-    by_seed = pd.DataFrame({str(i): column for i, column in enumerate(group)}).assign(seed=frame["seed"])
-    if by_seed.duplicated().any():
+    seeds, names = pd.factorize(frame["seed"], use_na_sentinel=False)
+    if pd.Series(cell * len(names) + seeds).duplicated().any():
         raise AnalysisError(
             "seed", f"seed: given twice in one cell of {' x '.join(keys)}; valid is one row a seed: choose one epoch"
         )
@@ -174,8 +177,19 @@ def cells(
     for name in facets:
         check_axis(points, "facet", name)
     if epoch is not None or "epoch" in keys:
-        points = over_epochs(points, curves, epoch)
+        # Of the fields, those that tell cells or trainings apart: each is repeated for every epoch.
+        told = {"trajectory_id", "outcome", "seed", "epochs", *keys, *varying(points)}
+        if curves is not None and not curves.empty:
+            curves = curves[["trajectory_id", "epoch", *_metric_columns(curves, value)]]
+        points = over_epochs(points[[name for name in points.columns if name in told]], curves, epoch)
     return aggregate(points, keys, value)
+
+
+def _metric_columns(curves: pd.DataFrame, value: str) -> list[str]:
+    """What `over_epochs` needs of the curves for this metric; all metrics for one that is not known."""
+    own = METRICS[value].complement or value if value in METRICS else ""
+    wanted = {own, *LOSSES} if own in curves else {*METRICS}
+    return [name for name in curves.columns if name in wanted]
 
 
 def facet_names(facet: Sequence[str] | str | None) -> list[str]:
@@ -194,18 +208,31 @@ def over_epochs(points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | 
     if curves is None or curves.empty:
         raise AnalysisError("epoch", "epoch: given, but no training has been evaluated yet; leave epoch out")
     evaluated = np.sort(curves["epoch"].unique())
-    if epoch is not None and epoch not in evaluated:
-        raise unknown("epoch", epoch, (int(e) for e in evaluated))
+    if epoch is not None:
+        if epoch not in evaluated:
+            raise unknown("epoch", epoch, (int(e) for e in evaluated))
+        evaluated, curves = np.array([epoch]), curves[curves["epoch"] == epoch]
     fields = [field for field in FIELDS if field in points.columns and field != "epochs"]
     trainings = points.sort_values("epochs") if "epochs" in points else points
     trainings = trainings.drop_duplicates(["trajectory_id", *fields], keep="last")
-    keep = ["trajectory_id", "outcome", *fields, *[c for c in ("parameters", "epochs", "randomization") if c in points]]
-    measured = ["trajectory_id", "epoch", *[metric for metric in METRICS if metric in curves.columns]]
-    epochs = pd.DataFrame({"epoch": evaluated if epoch is None else [epoch]})
-    rows = trainings[keep].merge(epochs, how="cross")
-    rows = rows.merge(curves[measured].assign(measured=True), how="left", on=["trajectory_id", "epoch"])
+    keep = ["trajectory_id", *fields, *[c for c in ("parameters", "epochs", "randomization") if c in points]]
+    rows = trainings[keep].take(np.repeat(np.arange(len(trainings)), len(evaluated))).reset_index(drop=True)
+    rows.insert(1, "epoch", np.tile(evaluated, len(trainings)))
+    place = _places(trainings["trajectory_id"], evaluated, curves)
+    metrics = curves[[metric for metric in METRICS if metric in curves.columns]].reset_index(drop=True).reindex(place)
+    rows = pd.concat([rows, metrics.set_axis(rows.index)], axis=1)
     # Trainings that diverged or failed later were sound at this epoch if every loss here is finite.
-    losses = rows[[name for name in ("train_loss", "test_loss") if name in rows]]
-    sound = rows.pop("measured").notna() & np.isfinite(losses).all(axis=1)
-    absent = rows["outcome"].where(rows["outcome"] != "finished", "missing")
-    return rows.assign(outcome=absent.where(~sound, "finished"))
+    sound = (place >= 0) & np.isfinite(rows[[name for name in LOSSES if name in rows]]).all(axis=1).to_numpy()
+    ended, names = pd.factorize(trainings["outcome"].astype(str).replace("finished", "missing"))
+    outcome = np.where(sound, 0, np.repeat(ended + 1, len(evaluated)))
+    return rows.assign(outcome=pd.Categorical.from_codes(outcome, ["finished", *names]))
+
+
+def _places(trainings: pd.Series, epochs: np.ndarray, curves: pd.DataFrame) -> np.ndarray:
+    """For every training and, of each, for every one of these ascending epochs: the row of the curves, or -1."""
+    ids = pd.Index(trainings.unique())
+    known, names = pd.factorize(curves["trajectory_id"])
+    own = ids.get_indexer(pd.Index(names).astype(ids.dtype))[known]
+    row_of = np.full((len(ids) + 1, len(epochs)), -1)  # the last: of trainings that are none of the points'
+    row_of[own, np.searchsorted(epochs, curves["epoch"])] = np.arange(len(curves))
+    return row_of[ids.get_indexer(trainings)].ravel()

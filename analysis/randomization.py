@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
@@ -24,12 +25,13 @@ def with_randomization(rows: pd.DataFrame) -> pd.DataFrame:
         raise AnalysisError(
             absent[0], f"{absent[0]}: the table has no such column; it has {', '.join(map(str, rows.columns))}"
         )
-    settings = rows[[*NEEDED]].drop_duplicates().sort_values([*NEEDED]).itertuples(index=False, name=None)
-    names = {setting: _words(*setting) for setting in settings}
-    named = [names[setting] for setting in rows[[*NEEDED]].itertuples(index=False, name=None)]
+    # Words are made for each setting, not for each row.
+    code, settings = pd.factorize(pd.MultiIndex.from_frame(rows[[*NEEDED]]), use_na_sentinel=False)
     # Labels first, then inputs: the order in which a legend is read.
-    order = dict.fromkeys(names[s] for s in sorted(names, key=lambda s: (s[1], str(s[2]) if s[1] else "", s[0])))
-    return rows.assign(randomization=pd.Categorical(named, [*order], ordered=True))
+    order = dict.fromkeys(_words(*s) for s in sorted(settings, key=lambda s: (s[1], str(s[2]) if s[1] else "", s[0])))
+    place = {words: index for index, words in enumerate(order)}
+    named = np.array([place[_words(*setting)] for setting in settings], dtype=int)[code]
+    return rows.assign(randomization=pd.Categorical.from_codes(named, [*order], ordered=True))
 
 
 def _words(label_noise: float, input_noise: float, kind: str) -> str:

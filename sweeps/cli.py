@@ -16,8 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.errors import InputError
-from sweeps.cost import Rate, available_bytes, measured_rate
-from sweeps.errors import MemsweepError
+from sweeps.cost import RATED, Rate, Speeds
+from sweeps.errors import ExecutionError, MemsweepError
+from sweeps.execution.placement import places_here
+from sweeps.execution.ray_tune import RETRIES
+from sweeps.execution.work import CHECKPOINT_SECONDS
 from sweeps.explain import explain, summary
 from sweeps.grid import Sweep
 from sweeps.plan import Packing, Plan
@@ -48,7 +51,7 @@ MaxCohort = Annotated[int, typer.Option("--max-cohort", min=1, metavar="N", help
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="cohorts trained at once; default: one a core")
 ]
-Device = Literal["cpu", "cuda"]
+Device = Literal["cpu", "cuda", "auto"]
 Rows = Literal["points", "curves", "examples", "scores"]
 Seen = Annotated[
     int | None,
@@ -113,8 +116,10 @@ def plan(
 ) -> None:
     """What is done, what would be trained, what folding and packing save, and how long it takes. Trains nothing."""
     place = Store(store)
-    planned = _plan(load_sweep(sweep, settings or []), max_cohort, workers).minus(_done(place))
-    rate = _rate(planned, place)
+    study = load_sweep(sweep, settings or [])
+    done, speeds = _known(place, study)
+    planned = _plan(study, max_cohort, workers).minus(done)
+    rate = _rate(planned, speeds)
     if as_json:
         _print_json(summary(planned, rate))
     else:
@@ -130,9 +135,31 @@ def run(
     workers: Workers = None,
     inline: Annotated[bool, typer.Option("--inline", help="train in this process, without Ray")] = False,
     address: Annotated[
-        str | None, typer.Option("--address", metavar="ADDRESS", help="a Ray cluster's address, or auto")
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            help="a Ray cluster's address, or auto on one of its nodes; http://HOST:8265 hands the run to the cluster "
+            "as a job, and follows it",
+        ),
     ] = None,
-    device: Annotated[Device, typer.Option("--device", help="cuda takes one GPU a cohort")] = "cpu",
+    device: Annotated[
+        Device,
+        typer.Option("--device", help="cuda: cohorts share GPUs by their memory; auto: GPUs, and nodes without one"),
+    ] = "cpu",
+    checkpoint_every: Annotated[
+        float,
+        typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="between two checkpoints of a cohort"),
+    ] = CHECKPOINT_SECONDS,
+    retries: Annotated[
+        int,
+        typer.Option(
+            "--retries",
+            min=0,
+            metavar="N",
+            help="tries of a cohort that was lost with its worker or node, before it is cut in halves",
+        ),
+    ] = RETRIES,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="train again what is recorded as failed")
     ] = False,
@@ -141,22 +168,45 @@ def run(
 ) -> None:
     """Train what is missing and store it. Interrupt it at any time; the same command goes on."""
     from sweeps.execution.inline import Inline
+    from sweeps.execution.jobs import is_job_address, submit
     from sweeps.execution.ray_tune import RayTune
     from sweeps.progress import Display
 
+    if is_job_address(address):
+        if Store(store).is_local:
+            raise ExecutionError(f"--store {store}: a folder of this machine; valid on a cluster: s3://BUCKET/PATH")
+        words = [
+            *("memsweep", "run", sweep, *_options(store, settings), "--address", "auto"),
+            *("--max-cohort", str(max_cohort)),
+            *(("--workers", str(workers)) if workers else ()),
+            *("--device", device, "--checkpoint-every", str(checkpoint_every), "--retries", str(retries)),
+            *(flag for flag, given in (("--retry-failed", retry_failed), ("--verbose", verbose), ("--json", as_json))
+              if given),
+        ]  # fmt: skip
+        own = Path(sweep).is_file() or any(setting.startswith(("model=", "data=")) for setting in settings or [])
+        if not submit(address, words, os.getcwd() if own else None, lambda line: console.print(line, markup=False)):
+            raise typer.Exit(1)
+        return
     place = Store(store)
-    executor = Inline(device) if inline else RayTune(address, device, verbose)
+    executor = (
+        Inline(device, checkpoint_every) if inline else RayTune(address, device, verbose, checkpoint_every, retries)
+    )
     study = load_sweep(sweep, settings or [])
     check_figures(study)
-    everything = _plan(study, max_cohort, 1 if inline else workers)
-    done = _done(place)
-    todo = everything.minus(done.without_failed() if retry_failed else done)
+    done, speeds = _known(place, study)
     said = Console(stderr=True, highlight=False) if as_json else console
-    said.print(explain(todo, _rate(todo, place)), markup=False, soft_wrap=True)
+
+    def say(message: str) -> None:
+        said.print(message, markup=False, soft_wrap=True)
+
     try:
-        with Display(todo, said) as display:
-            if todo.missing:
-                executor.execute(todo, place, display.listen)
+        with executor.places(workers, say) as places:
+            everything = Plan.of(study, places.packing(workers, max_cohort))
+            todo = everything.minus(done.without_failed() if retry_failed else done)
+            say(explain(todo, _rate(todo, speeds)))
+            with Display(todo, said) as display:
+                if todo.missing:
+                    executor.execute(todo, place, display.listen)
     except KeyboardInterrupt:
         message = "interrupted; what was trained is in the store, and the same command goes on from there"
         errors.print(message, markup=False, soft_wrap=True)
@@ -164,8 +214,7 @@ def run(
     if as_json:
         _print_json(display.summary())
     if display.failed:
-        hint = f"see `memsweep status {sweep}` for what failed, `--retry-failed` to train it again"
-        said.print(hint, markup=False, soft_wrap=True)
+        say(f"see `memsweep status {sweep}` for what failed, `--retry-failed` to train it again")
         raise typer.Exit(1)
 
 
@@ -226,22 +275,12 @@ def heatmap(
     settings: Settings = None,
 ) -> None:
     """One figure: a measure over two fields, seeds averaged, missing cells hatched."""
-    from sweeps.pictures import draw_heatmap
+    from sweeps.pictures import Map, draw_heatmap
 
-    place = Store(store)
-    planned, contents = _plan(load_sweep(sweep, settings or [])), place.read()
+    what = Map(x, y, value, tuple(facet or ()), epoch, None if annotate == "none" else annotate)
+    planned, contents = _plan(load_sweep(sweep, settings or [])), Store(store).read(what.columns)
     _warn_of_damage(contents.damaged)
-    draw_heatmap(
-        planned,
-        contents,
-        out,
-        x=x,
-        y=y,
-        value=value,
-        facet=facet or [],
-        epoch=epoch,
-        annotate=None if annotate == "none" else annotate,
-    )
+    draw_heatmap(planned, contents, out, what)
     console.print(str(out), markup=False, soft_wrap=True)
 
 
@@ -304,10 +343,23 @@ def claims(
         errors.print(str(write_page(decisions, out)[0]), markup=False, soft_wrap=True)
 
 
+@app.command()
+def compact(store: StoreUri = "results", as_json: Json = False) -> None:
+    """Merge the store's small parts into large ones. Others may read, train and compact meanwhile."""
+    from dataclasses import asdict
+
+    from sweeps.compaction import compact
+
+    done = compact(Store(store))
+    _warn_of_damage(done.left_alone)
+    if as_json:
+        _print_json(asdict(done))
+    else:
+        console.print(f"{store}: {done.words()}", markup=False, soft_wrap=True)
+
+
 def _plan(study: Sweep, max_cohort: int = Packing.max_cohort, workers: int | None = None) -> Plan:
-    count = workers or len(os.sched_getaffinity(0))
-    packing = Packing(count, max_cohort, int(0.6 * available_bytes() / count))
-    return Plan.of(study, packing)
+    return Plan.of(study, places_here(workers).packing(workers, max_cohort))
 
 
 def _options(store: str, settings: list[str] | None) -> list[str]:
@@ -318,14 +370,15 @@ def _options(store: str, settings: list[str] | None) -> list[str]:
     ]
 
 
-def _done(store: Store) -> Done:
-    contents = store.read([*MARKS.values()])
+def _known(store: Store, study: Sweep) -> tuple[Done, Speeds]:
+    """What the store says is done, with the measures that this sweep asks for, and how fast that was."""
+    contents = store.read([*(MARKS[measure] for measure in study.measurement.epochs), *RATED])
     _warn_of_damage(contents.damaged)
-    return Done.of(contents.table)
+    return Done.of(contents.table), Speeds.of(contents.table)
 
 
-def _rate(planned: Plan, store: Store) -> Rate:
-    return measured_rate(store, {cell.point.model for cell in planned.cells})
+def _rate(planned: Plan, speeds: Speeds) -> Rate:
+    return speeds.rate({cell.point.model for cell in planned.cells})
 
 
 def _warn_of_damage(damaged: Mapping[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
+from lightning_modules.chunks import chunk_examples
 from lightning_modules.data import sources
 from lightning_modules.models import sizes
 from sweeps.spec import Point
-from sweeps.store import Store
 
 BYTES = {"float32": 4, "float64": 8}
 STACK_EFFICIENCY = 0.25
@@ -38,7 +38,8 @@ def training_cost(point: Point, evaluations: int) -> Cost:
 
     A backward pass counts as two forward passes; an evaluation is a forward pass over training and test set. Bytes
     are parameters, gradients, optimiser state and one temporary of each, the activations kept for backward (twice, for
-    their gradients), and the member's own labels and inputs.
+    their gradients) or those of an evaluation, whichever are more, and the member's own labels and inputs. (Measured on
+    stacks of 4 to 12 members, by family: 0.4 to 2.5 times as much; tests/lightning_modules/test_memory.py.)
     """
     facts = sources.facts(point.data, point.complexity)
     shape = (point.model, facts.shape, facts.classes, point.width, point.depth)
@@ -48,9 +49,11 @@ def training_cost(point: Point, evaluations: int) -> Cost:
     width = BYTES[point.precision]
     weights = sizes.parameter_count(*shape) * width * (4 + _OPTIMIZER_STATES[point.optimizer])
     inputs = math.prod(facts.shape)
-    batch = min(point.batch_size, examples) * (2 * sizes.activation_floats(*shape) + 2 * inputs) * width
+    activations = sizes.activation_floats(*shape)
+    batch = min(point.batch_size, examples) * 2 * (activations + inputs) * width
+    evaluation = min(chunk_examples(inputs), max(examples, facts.test_size)) * (activations + inputs) * width
     own_data = examples * (24 + (inputs * width if point.input_noise else 0))
-    return Cost(flops, int(weights + batch + own_data))
+    return Cost(flops, int(weights + max(batch, evaluation) + own_data))
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,35 @@ class Rate:
     source: str
 
 
-def measured_rate(store: Store, models: Collection[str]) -> Rate:
-    """Operations over seconds of all trainings of these models in the store; failing that, a 0.1 s matrix product's."""
-    table = store.read(["model", "flops", "wall_seconds"]).table
-    table = table.filter(pc.is_in(table["model"].cast(pa.string()), pa.array(sorted(models), pa.string())))
-    table = table.filter(pc.and_(pc.greater(table["wall_seconds"], 0), pc.greater(table["flops"], 0)))
-    each = table.group_by("trajectory_id").aggregate([("flops", "max"), ("wall_seconds", "max")])
-    flops, seconds = pc.sum(each["flops_max"]).as_py(), pc.sum(each["wall_seconds_max"]).as_py()
-    if flops and seconds:
-        return Rate(flops / seconds, "measured on this store's trainings of the same models")
-    return Rate(_probe() * STACK_EFFICIENCY, "from a 0.1 s matrix product; measured once something is trained")
+RATED = ("model", "flops", "wall_seconds")
+"""What `Speeds` needs of a store's columns."""
 
 
-def _probe() -> float:
+@dataclass(frozen=True)
+class Speeds:
+    """Operations and seconds of a store's trainings, together, by model."""
+
+    of_model: Mapping[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Speeds:
+        """Of rows of a store, with its columns RATED."""
+        table = table.filter(pc.and_(pc.greater(table["wall_seconds"], 0), pc.greater(table["flops"], 0)))
+        table = table.set_column(table.column_names.index("model"), "model", table["model"].cast(pa.string()))
+        each = table.group_by(["trajectory_id", "model"]).aggregate([("flops", "max"), ("wall_seconds", "max")])
+        all_of = each.group_by("model").aggregate([("flops_max", "sum"), ("wall_seconds_max", "sum")]).to_pylist()
+        return cls({row["model"]: (row["flops_max_sum"], row["wall_seconds_max_sum"]) for row in all_of})
+
+    def rate(self, models: Collection[str]) -> Rate:
+        """Operations over seconds of all trainings of these models; failing that, a 0.1 s matrix product's."""
+        known = [self.of_model[model] for model in sorted(models) if model in self.of_model]
+        if known:
+            flops, seconds = (sum(each) for each in zip(*known, strict=True))
+            return Rate(flops / seconds, "measured on this store's trainings of the same models")
+        return Rate(core_rate() * STACK_EFFICIENCY, "from a 0.1 s matrix product; measured once something is trained")
+
+
+def core_rate() -> float:
     """FLOP/s of one worker's core on a batched product of the size that a stacked layer has."""
     a, b = np.ones((16, 128, 64), np.float32), np.ones((16, 64, 64), np.float32)
     seconds: list[float] = []

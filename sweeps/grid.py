@@ -109,18 +109,17 @@ class Sweep:
         for grid in self.grids:
             names = tuple(grid)
             for values in itertools.product(*grid.values()):
-                point = base.with_(**dict(zip(names, values, strict=True)))
-                key = point.data, point.complexity
+                fields = dict(zip(names, values, strict=True))
+                key = fields.get("data", base.data), fields.get("complexity", base.complexity)
                 if key not in known:
                     known[key] = _data(self.source, *key)
-                facts, digest = known[key]
-                if point.model not in code:
-                    code[point.model] = _code(self.source, point.model)
-                point = point.with_(
-                    dataset_size=point.dataset_size or facts.train_size,
-                    data_digest=digest,
-                    model_digest=code[point.model],
-                )
+                facts, fields["data_digest"] = known[key]
+                model = fields.get("model", base.model)
+                if model not in code:
+                    code[model] = _code(self.source, model)
+                fields["model_digest"] = code[model]
+                fields["dataset_size"] = fields.get("dataset_size", base.dataset_size) or facts.train_size
+                point = base.with_(**fields)
                 if self.exclude and any(_matches(point, rule) for rule in self.exclude):
                     continue
                 _check(self.source, point, facts)

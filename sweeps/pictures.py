@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,45 +12,85 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.claims import Decision
-from analysis.derived import with_derived, with_gap
+from analysis.derived import DERIVED, with_derived, with_gap
 from analysis.errors import AnalysisError
-from analysis.frames import select
+from analysis.frames import LOSSES, select
 from analysis.heatmaps import Annotate, heatmap
 from analysis.randomization import with_randomization
 from analysis.report import parse_figures, write_report
 from analysis.style import check_suffix, save_figure
+from analysis.words import METRICS
 from lightning_modules.data import sources
 from sweeps.errors import ExportError
-from sweeps.export import curves_table, points_table
+from sweeps.export import COLUMNS, curves_table, points_table
 from sweeps.grid import Sweep
 from sweeps.plan import Plan
+from sweeps.records import MEASURES
 from sweeps.store import Contents, Store
 
 
-def draw_heatmap(
-    plan: Plan,
-    contents: Contents,
-    out: Path,
-    *,
-    x: str,
-    y: str,
-    value: str,
-    facet: list[str],
-    epoch: int | None,
-    annotate: str | None,
-) -> None:
-    """One heatmap into a file. Raises analysis.errors.AnalysisError, or ExportError if the file cannot be written."""
+@dataclass(frozen=True)
+class Map:
+    """What `memsweep heatmap` draws; see `analysis.heatmaps.heatmap`."""
+
+    x: str
+    y: str
+    value: str
+    facet: tuple[str, ...] = ()
+    epoch: int | None = None
+    annotate: str | None = "auto"
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """Of a store, what this picture needs; None: all, for a value that is not known.
+
+        A store can hold millions of rows of some 80 columns.
+        """
+        if self.value not in METRICS:
+            return None
+        wanted = [METRICS[self.value].complement or self.value]
+        if wanted[0] in DERIVED:
+            wanted = ["train_accuracy", "test_accuracy", "validation_accuracy"]
+        axes = [name for name in (self.x, self.y, *self.facet) if name == "parameters"]
+        return *wanted, *axes, *(LOSSES if self._over_curves else ())
+
+    @property
+    def _over_curves(self) -> bool:
+        follows = self.value in DERIVED and self.value != "generalization_gap"
+        return follows or self.epoch is not None or "epoch" in (self.x, self.y, *self.facet)
+
+    def tables(self, plan: Plan, contents: Contents) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+        """Points, and curves where the picture needs them."""
+        names = [name for name in COLUMNS if name != "point_id"]
+        points, curves = points_table(plan, contents, names).to_pandas(), None
+        if self._over_curves or self.columns is None:
+            names = [name for name in (self.columns or MEASURES) if name != "parameters"]
+            table = curves_table(plan, contents, [*dict.fromkeys(("trajectory_id", "epoch", "outcome", *names))])
+            ids = table["trajectory_id"].dictionary_encode()
+            curves = table.set_column(0, "trajectory_id", ids).to_pandas()
+        if self.value == "generalization_gap":
+            points, curves = with_gap(points), None if curves is None else with_gap(curves)
+        elif self.value in DERIVED or self.columns is None:
+            points = with_derived(points, curves)
+        return with_randomization(points), curves
+
+
+def draw_heatmap(plan: Plan, contents: Contents, out: Path, what: Map) -> None:
+    """One heatmap into a file. `contents` have at least the columns of the map.
+
+    Raises analysis.errors.AnalysisError, or ExportError if the file cannot be written.
+    """
     check_suffix(out)
-    points, curves = _tables(plan, contents)
+    points, curves = what.tables(plan, contents)
     picture = heatmap(
         points,
-        x,
-        y,
-        value,
-        facet=facet,
-        epoch=epoch,
+        what.x,
+        what.y,
+        what.value,
+        facet=what.facet,
+        epoch=what.epoch,
         curves=curves,
-        annotate=cast(Annotate, annotate),
+        annotate=cast(Annotate, what.annotate),
         chance=_chance(plan),
     )
     try:

@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from operator import attrgetter
+from typing import Any
 
 from lightning_modules.data import sources
 from lightning_modules.data.applicability import AUGMENTATIONS
@@ -22,6 +24,9 @@ from sweeps.errors import SweepError
 from sweeps.grid import Evaluation, Measurement, Sweep
 from sweeps.spec import Point, digest, training_form
 from sweeps.store import Done
+
+_When = tuple[tuple[int, ...], tuple[int, ...], Mapping[int, tuple[str, ...]]]
+"""The epochs asked of a trajectory, those at which it is evaluated, and what is measured at which."""
 
 SMALLEST_SPLIT = 8
 """Cohorts are not split below this many members to spread them over workers: a stack this small wastes its steps."""
@@ -120,18 +125,28 @@ class Plan:
         return replace(self, missing=tuple(cell for cell in self.missing if not there(cell)))
 
     @cached_property
+    def horizons(self) -> dict[str, int]:
+        """The last epoch that the sweep asks of each trajectory, done or not, in its order."""
+        horizons: dict[str, int] = {}
+        for cell in self.cells:
+            horizons[cell.trajectory_id] = max(cell.epoch, horizons.get(cell.trajectory_id, 0))
+        return horizons
+
+    @cached_property
     def trajectories(self) -> tuple[Trajectory, ...]:
         """What is trained: one for each id among the missing cells, up to the largest epoch asked of it."""
         asked: dict[str, list[Cell]] = {}
         for cell in self.missing:
             asked.setdefault(cell.trajectory_id, []).append(cell)
+        when: dict[tuple[int, ...], _When] = {}  # shared: most trainings of a sweep have the same
         result = []
         for trajectory_id, cells in asked.items():
             epochs = tuple(sorted({cell.epoch for cell in cells}))
-            point = resolved(cells[0].point).with_(epochs=epochs[-1])
-            measured = self.measurement.at(epochs)
-            evaluated = self.evaluation.epochs(epochs[-1], {*epochs, *measured})
-            result.append(Trajectory(trajectory_id, point, epochs, evaluated, measured))
+            if epochs not in when:
+                measured = self.measurement.at(epochs)
+                when[epochs] = epochs, self.evaluation.epochs(epochs[-1], {*epochs, *measured}), measured
+            point = resolved(cells[0].point, epochs=epochs[-1])
+            result.append(Trajectory(trajectory_id, point, *when[epochs]))
         return tuple(result)
 
     @cached_property
@@ -144,19 +159,21 @@ class Plan:
         cohorts = [
             Cohort(tuple(part))
             for stack in stacks.values()
-            for part in _split(stack, _pieces(stack, self.packing, share))
+            for part in nearly_equal(stack, _pieces(stack, self.packing, share))
         ]
         return tuple(sorted(cohorts, key=lambda cohort: (-cohort.cost.flops, cohort.members[0].id)))
 
 
-def resolved(point: Point) -> Point:
+def resolved(point: Point, **more: Any) -> Point:
     """The point as it is trained: the width that comes nearest to parameter_count, and the family's own depth.
+
+    more: fields to change besides.
 
     Raises lightning_modules.errors.InputError.
     """
     facts = sources.facts(point.data, point.complexity)
     width, depth = _size(point.model, facts.shape, facts.classes, point.parameter_count, point.width, point.depth)
-    return point.with_(parameter_count=None, width=width, depth=depth)
+    return point.with_(parameter_count=None, width=width, depth=depth, **more)
 
 
 @lru_cache(maxsize=4096)
@@ -171,13 +188,20 @@ _COST_FIELDS = ("data", "complexity", "dataset_size", "subset_fraction", "model"
                 "optimizer", "precision", "epochs")  # fmt: skip
 
 
-def _cost_key(point: Point) -> tuple[tuple[str, object], ...]:
-    return (*((name, getattr(point, name)) for name in _COST_FIELDS), ("input_noise", float(point.input_noise > 0)))
+_cost_values = attrgetter(*_COST_FIELDS)
+
+
+def _cost_key(point: Point) -> tuple[object, ...]:
+    return (*_cost_values(point), float(point.input_noise > 0))
 
 
 @lru_cache(maxsize=4096)
-def _cost(key: tuple[tuple[str, object], ...], evaluations: int) -> Cost:
-    return training_cost(Point.model_construct(**dict(key)), evaluations)  # type: ignore[arg-type]
+def _cost(key: tuple[object, ...], evaluations: int) -> Cost:
+    fields: dict[str, Any] = dict(zip((*_COST_FIELDS, "input_noise"), key, strict=True))
+    return training_cost(Point.model_construct(**fields), evaluations)
+
+
+_augmentation_values = attrgetter(*AUGMENTATIONS)
 
 
 def _stack_key(point: Point) -> tuple[object, ...]:
@@ -187,7 +211,7 @@ def _stack_key(point: Point) -> tuple[object, ...]:
         point.data_digest,
         point.validation_fraction,
         point.dropout > 0,
-        *(getattr(point, name) > 0 for name in AUGMENTATIONS),
+        *(strength > 0 for strength in _augmentation_values(point)),
     )
 
 
@@ -200,7 +224,7 @@ def _pieces(stack: list[Trajectory], packing: Packing, share: float) -> int:
     return max(needed, min(balanced, len(stack) // SMALLEST_SPLIT))
 
 
-def _split(stack: list[Trajectory], pieces: int) -> Iterable[list[Trajectory]]:
+def nearly_equal(stack: list[Trajectory], pieces: int) -> Iterable[list[Trajectory]]:
     """Nearly equal parts, in order."""
     small, larger = divmod(len(stack), pieces)
     start = 0

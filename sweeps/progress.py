@@ -31,7 +31,11 @@ class Display:
         self._console = console
         self._start = time.monotonic()
         self._epochs = [0] * len(plan.cohorts)
-        self._stored: set[int] = set()
+        # Kept up to date: to add up the cohorts at each event would take time with the square of their number.
+        self._trained = 0
+        self._trainings = 0
+        self._points = 0
+        self._cohorts = 0
         self._said = self._start
         self.failed: list[Failure] = []
         self.diverged: list[Failure] = []
@@ -60,15 +64,19 @@ class Display:
             self._console.print(self._sentence(), markup=False, soft_wrap=True)
 
     def listen(self, event: EpochsDone | CohortStored) -> None:
+        cohort = self._plan.cohorts[event.cohort]
         if isinstance(event, CohortStored):
-            self._stored.add(event.cohort)
-            self._epochs[event.cohort] = self._plan.cohorts[event.cohort].epochs
+            epochs = cohort.epochs
+            self._cohorts += 1
+            self._trainings += len(cohort.members)
+            self._points += sum(len(member.asked) for member in cohort.members)
             for failure in event.failures:
                 self._tell(failure)
         else:
-            self._epochs[event.cohort] = max(self._epochs[event.cohort], event.epochs)
-        trained = sum(done * len(c.members) for done, c in zip(self._epochs, self._plan.cohorts, strict=True))
-        self._bar.update(self._task, completed=trained, trainings=self._trainings, rate=self._rate)
+            epochs = max(self._epochs[event.cohort], event.epochs)
+        self._trained += (epochs - self._epochs[event.cohort]) * len(cohort.members)
+        self._epochs[event.cohort] = epochs
+        self._bar.update(self._task, completed=self._trained, trainings=self._trainings, rate=self._rate)
         if self._bar.disable and time.monotonic() - self._said >= LINE_SECONDS:
             self._said = time.monotonic()
             percent = self._bar.tasks[0].percentage
@@ -80,7 +88,7 @@ class Display:
             "sweep": self._plan.name,
             "trained": self._trainings,
             "points": self._points,
-            "cohorts": len(self._stored),
+            "cohorts": self._cohorts,
             "failed": [vars(failure) for failure in self.failed],
             "diverged": [vars(failure) for failure in self.diverged],
             "seconds": round(self._seconds, 3),
@@ -102,14 +110,6 @@ class Display:
         ]
         parts += [f"{len(who):,} {what}" for what, who in (("diverged", self.diverged), ("failed", self.failed)) if who]
         return ", ".join(parts)
-
-    @property
-    def _trainings(self) -> int:
-        return sum(len(self._plan.cohorts[i].members) for i in self._stored)
-
-    @property
-    def _points(self) -> int:
-        return sum(len(member.asked) for i in self._stored for member in self._plan.cohorts[i].members)
 
     @property
     def _seconds(self) -> float:

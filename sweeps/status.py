@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from sweeps.export import failures, points_table
+from sweeps.export import failures, outcomes
 from sweeps.plan import Plan
 from sweeps.store import Contents
 
@@ -14,12 +14,12 @@ SHOWN = 10
 
 def report(plan: Plan, contents: Contents) -> dict[str, Any]:
     """For machines: counts by outcome, the trainings that failed or diverged, the damaged files."""
-    outcomes = Counter(points_table(plan, contents)["outcome"].to_pylist())
+    counts = Counter(outcomes(plan, contents))
     points = {cell.trajectory_id: cell.point for cell in plan.cells}
     return {
         "sweep": plan.name,
         "points": len(plan.cells),
-        **{outcome: outcomes.get(outcome, 0) for outcome in ("finished", "diverged", "failed", "missing")},
+        **{outcome: counts[outcome] for outcome in ("finished", "diverged", "failed", "missing")},
         "failures": [
             {
                 "trajectory_id": row["trajectory_id"],

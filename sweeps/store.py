@@ -1,20 +1,18 @@
-"""The store: append-only Parquet parts on any file system that pyarrow knows. Every path in a store is made here.
+"""The store: append-only Parquet parts in a folder or a bucket. Every path in a store is made here.
 
     ROOT/parts/<hash of its bytes>.parquet       a row a training and evaluated epoch
     ROOT/examples/<hash of its bytes>.parquet    a row an example, where a sweep asks for measures of single examples
 
 A part is written whole or not at all. What is done is read from the parts alone; a file that is damaged or foreign is
-reported by name and never counted: Parquet's page checksums leave headers and footer out, so a part is named after all
-of its bytes. Stores are shared: two sweeps with a training in common find it under one id.
+reported by name and never counted. Stores are shared: two sweeps with a training in common find it under one id, and
+any number of processes may append, read and compact at once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import uuid
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,27 +20,25 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from pyarrow import fs
 
 from lightning_modules.probes.registry import PROBES
 from sweeps.errors import StoreError
-from sweeps.records import ON_DEMAND, SCHEMA_VERSION, Record, example_schema, examples_of, plain_type, schema, table_of
-from sweeps.spec import DEFAULTS
+from sweeps.pairs import Pairs
+from sweeps.parts import EXAMPLES, KEY, LATEST, PARTS, Part, encode, listed, load, name_of, once, once_examples
+from sweeps.place import Place
+from sweeps.records import Record, example_schema, examples_of, schema, table_of
 
 READERS = 16
-_BETTER = {"finished": 0, "diverged": 1, "failed": 2}
-KEY = ("trajectory_id", "epoch")
+ROUNDS = 20
 MARKS = {name: next(iter(probe.columns)) for name, probe in PROBES.items()}
 """By measure on demand: its first column, which is never null where it was taken."""
-_PART = re.compile(r"[0-9a-f]{20}\.parquet")
 
 
 @dataclass(frozen=True)
 class Done:
     """The set of finished ids: what a plan need not train again."""
 
-    rows: frozenset[tuple[str, int]] = frozenset()
+    rows: Set[tuple[str, int]] = frozenset()
     """(trajectory id, epoch) with measures."""
     diverged: dict[str, int] = field(default_factory=dict)
     """trajectory id -> the epoch it diverged in: every later epoch is settled as well."""
@@ -55,14 +51,12 @@ class Done:
     def of(cls, table: pa.Table) -> Done:
         """What rows with the columns trajectory_id, epoch and outcome say; of measures on demand, where the columns
         of MARKS are there too."""
-        ids, epochs, outcomes = (table[name].to_pylist() for name in ("trajectory_id", "epoch", "outcome"))
-        rows: set[tuple[str, int]] = set()
+        finished = pc.equal(table["outcome"], "finished")
+        others = table.select(["trajectory_id", "epoch", "outcome"]).filter(pc.invert(finished))
         diverged: dict[str, int] = {}
         failed: dict[str, int] = {}
-        for trajectory_id, epoch, outcome in zip(ids, epochs, outcomes, strict=True):
-            if outcome == "finished":
-                rows.add((trajectory_id, epoch))
-            elif outcome == "diverged":
+        for trajectory_id, epoch, outcome in zip(*(column.to_pylist() for column in others.columns), strict=True):
+            if outcome == "diverged":
                 diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
             else:
                 failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
@@ -72,7 +66,7 @@ class Done:
                 taken = table.filter(table[mark].is_valid())
                 pairs = zip(taken["trajectory_id"].to_pylist(), taken["epoch"].to_pylist(), strict=True)
                 measured.update((trajectory_id, epoch, measure) for trajectory_id, epoch in pairs)
-        return cls(frozenset(rows), diverged, failed, frozenset(measured))
+        return cls(Pairs.of(table.filter(finished)), diverged, failed, frozenset(measured))
 
     def outcome(self, trajectory_id: str, epoch: int) -> str:
         """finished, diverged (in this or an earlier epoch), failed (on the way to it), or missing."""
@@ -85,6 +79,15 @@ class Done:
     def covers(self, trajectory_id: str, epoch: int) -> bool:
         return self.outcome(trajectory_id, epoch) != "missing"
 
+    def united(self, other: Done) -> Done:
+        """What either says."""
+        diverged, failed = dict(self.diverged), dict(self.failed)
+        for trajectory_id, epoch in other.diverged.items():
+            diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
+        for trajectory_id, epoch in other.failed.items():
+            failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
+        return Done(self.rows | other.rows, diverged, failed, self.measured | other.measured)
+
     def without_failed(self) -> Done:
         return Done(self.rows, self.diverged, measured=self.measured)
 
@@ -95,6 +98,11 @@ class Contents:
 
     table: pa.Table
     damaged: dict[str, str]
+
+    @cached_property
+    def trajectories(self) -> pa.DictionaryArray:
+        """Each row's trajectory_id by number: who looks for some of millions of rows compares texts but once each."""
+        return self.table["trajectory_id"].cast(pa.string()).dictionary_encode().combine_chunks()
 
 
 class Store:
@@ -107,41 +115,19 @@ class Store:
         self.uri = str(uri)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
-        return Store, (self._place[1] if self.is_local else self.uri,)
+        return Store, (self.place.root if self.is_local else self.uri,)
 
     @cached_property
-    def _place(self) -> tuple[fs.FileSystem, str]:
-        if "://" not in self.uri:
-            return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
-        try:
-            filesystem, path = fs.FileSystem.from_uri(self.uri)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise StoreError(f"store {self.uri}: {error}; valid: a folder, s3://BUCKET/PATH or gs://...") from None
-        return filesystem, path.rstrip("/")
-
-    @property
-    def _parts(self) -> str:
-        return f"{self._place[1]}/parts"
-
-    @property
-    def _examples(self) -> str:
-        return f"{self._place[1]}/examples"
+    def place(self) -> Place:
+        return Place(self.uri)
 
     @property
     def is_local(self) -> bool:
-        return isinstance(self._place[0], fs.LocalFileSystem)
+        return self.place.is_local
 
     def prepare(self) -> None:
         """Make the store if it is not there, and find out now, not after the training, that it cannot be written."""
-        filesystem, _ = self._place
-        probe = f"{self._parts}/.probe-{uuid.uuid4().hex}"
-        try:
-            filesystem.create_dir(self._parts, recursive=True)
-            with filesystem.open_output_stream(probe) as stream:
-                stream.write(b"memsweep")
-            filesystem.delete_file(probe)
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"store {self.uri}: cannot be written: {_one_line(error)}") from None
+        self.place.prepare(PARTS)
 
     def append(self, records: Sequence[Record]) -> str:
         """Write one part and return its name. The name is a hash of its bytes, so a repetition replaces itself.
@@ -150,54 +136,33 @@ class Store:
         """
         examples = examples_of(records)
         if examples.num_rows:
-            self._append(self._examples, examples)
-        return self._append(self._parts, table_of(records))
+            self._append(EXAMPLES, examples)
+        return self._append(PARTS, table_of(records))
 
     def _append(self, folder: str, table: pa.Table) -> str:
-        content = _parquet(table)
-        name = _part_name(content)
-        try:
-            self._write(f"{folder}/{name}", content)
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"store {self.uri}: part {name} cannot be written: {_one_line(error)}") from None
+        content = encode(table)
+        name = name_of(content)
+        self.place.write(f"{folder}/{name}", content)
         return name
 
-    def _write(self, path: str, content: pa.Buffer) -> None:
-        filesystem, _ = self._place
-        if not self.is_local:
-            with filesystem.open_output_stream(path) as stream:  # an object appears when the upload is complete
-                stream.write(content)
-            return
-        aside = f"{os.path.dirname(path)}/.{uuid.uuid4().hex}.tmp"
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            with open(aside, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        finally:
-            if os.path.exists(aside):
-                os.remove(aside)
-
     def read(self, columns: Sequence[str] | None = None) -> Contents:
-        """All parts, each (trajectory, epoch) once; a finished row wins over a diverged one, that over a failed one."""
-        kept = schema()
-        if columns is not None:
-            kept = pa.schema([kept.field(name) for name in dict.fromkeys((*KEY, "outcome", *columns))])
-        table, damaged = self._read(self._parts, kept)
-        return Contents(_once(table), damaged)
+        """All parts, each (trajectory, epoch) once; a finished row wins over a diverged one, that over a failed one,
+        and of equals the latest."""
+        asked = schema().names if columns is None else [*dict.fromkeys((*KEY, "outcome", *columns))]
+        kept = pa.schema(
+            [schema().field(name) for name in dict.fromkeys((*asked, *LATEST))], metadata=schema().metadata
+        )
+        table, damaged = self._read(PARTS, _by_number(kept))
+        plain = pa.schema([kept.field(name) for name in asked], metadata=kept.metadata)
+        return Contents(once(table).select(asked).cast(plain), damaged)
 
     def read_examples(self, trajectory_ids: Collection[str], measures: Collection[str] | None = None) -> Contents:
         """Measures of single examples of these trajectories: each (trajectory, epoch, measure, split, example) once."""
         condition = pc.field("trajectory_id").isin(pa.array(sorted(trajectory_ids), pa.string()))
         if measures is not None:
             condition &= pc.field("measure").isin(pa.array(sorted(measures), pa.string()))
-        table, damaged = self._read(self._examples, example_schema(), condition)
-        keys = example_schema().names[:-1]
-        plain = pa.schema([(field.name, plain_type(field.type)) for field in example_schema()])  # can be sorted
-        once = table.cast(plain).group_by(keys).aggregate([("value", "max")]).rename_columns(plain.names)
-        return Contents(once.sort_by([(key, "ascending") for key in keys]).cast(example_schema()), damaged)
+        table, damaged = self._read(EXAMPLES, example_schema(), condition)
+        return Contents(once_examples(table), damaged)
 
     def done(self) -> Done:
         """What the parts say is finished. Raises StoreError if the store is there but cannot be listed."""
@@ -206,107 +171,43 @@ class Store:
     def _read(
         self, folder: str, kept: pa.Schema, condition: pc.Expression | None = None
     ) -> tuple[pa.Table, dict[str, str]]:
-        """These columns of all parts in a folder, and the files that are none."""
-        tables: list[pa.Table] = []
-        damaged: dict[str, str] = {}
-        paths = self._part_paths(folder, damaged)
-        with ThreadPoolExecutor(READERS) as pool:
-            read = pool.map(lambda path: self._read_part(path, kept, condition), paths)
-            for path, result in zip(paths, read, strict=True):
-                if isinstance(result, str):
-                    damaged[path] = result
-                else:
-                    tables.append(result)
+        """These columns of all parts in a folder, and the files that are none.
+
+        A listing is no moment: it can miss a merged part that appears behind it and the parts that vanish ahead of
+        it. So what a second listing has more is read too, and another follows as long as a part is gone or a merged
+        one is new. A row that is then in two parts counts once.
+        """
+        seen: dict[str, Part | str] = {}
+        gone: Counter[str] = Counter()
+        # Nothing is waited for on a disk: more threads than cores would wait for each other.
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if self.is_local else READERS) as pool:
+            for again in range(ROUNDS):
+                infos, foreign = listed(self.place, folder)
+                new = [info.base_name for info in infos if info.base_name not in seen]
+                changed = not again
+                parts = pool.map(lambda name: load(self.place, f"{folder}/{name}", kept, condition), new)
+                for name, part in zip(new, parts, strict=True):
+                    if part is not None:
+                        seen[name] = part
+                        changed |= isinstance(part, Part) and part.merged
+                        continue
+                    gone[name] += 1
+                    changed = True
+                    if gone[name] == 3:
+                        seen[name] = "damaged: listed, but not there"
+                if not changed:
+                    break
+            else:
+                raise StoreError(f"store {self.place.shown}: changed {ROUNDS} times while it was read; read it again")
+        tables = [part.rows for _, part in sorted(seen.items()) if isinstance(part, Part)]
+        damaged = {self.place.full(f"{folder}/{name}"): part for name, part in seen.items() if isinstance(part, str)}
+        damaged = dict(sorted({**damaged, **foreign}.items()))
         return pa.concat_tables([kept.empty_table(), *tables]).unify_dictionaries(), damaged
 
-    def _part_paths(self, folder: str, damaged: dict[str, str]) -> list[str]:
-        filesystem, root = self._place
-        if self.is_local and os.path.exists(root) and not os.path.isdir(root):
-            raise StoreError(f"store {self.uri}: is a file; valid: a folder, s3://BUCKET/PATH or gs://...")
-        try:
-            found = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"store {self.uri}: cannot be read: {_one_line(error)}") from None
-        paths = []
-        for info in sorted(found, key=lambda info: info.path):
-            if info.base_name.startswith("."):
-                continue  # being written, or left behind by a killed writer
-            if info.type == fs.FileType.File and _PART.fullmatch(info.base_name):
-                paths.append(info.path)
-            else:
-                damaged[info.path] = "not a part of memsweep"
-        return paths
 
-    def _read_part(self, path: str, kept: pa.Schema, condition: pc.Expression | None) -> pa.Table | str:
-        """The part's rows of these columns, or why it is none."""
-        filesystem, _ = self._place
-        try:
-            with filesystem.open_input_file(path) as source:
-                content = source.read_buffer()
-            if _part_name(content) != os.path.basename(path):
-                return "damaged: its bytes do not hash to its name"
-            with pq.ParquetFile(pa.BufferReader(content)) as file:
-                version = (file.schema_arrow.metadata or {}).get(b"memsweep_schema")
-                if version is None:
-                    return "a Parquet file, but not one of memsweep's"
-                if int(version) > SCHEMA_VERSION:
-                    return f"written by a newer memsweep (schema {int(version)}; this one reads up to {SCHEMA_VERSION})"
-                held = file.read([name for name in kept.names if name in file.schema_arrow.names])
-            for name in kept.names:
-                if name not in held.column_names:  # a field added since: its rows were trained at the default
-                    held = held.append_column(kept.field(name), _default_column(kept.field(name), held.num_rows))
-            held = held.select(kept.names).cast(kept)
-            return held if condition is None else held.filter(condition)
-        except (OSError, pa.ArrowException, ValueError) as error:
-            return f"damaged: {_one_line(error)}"
-
-
-def _default_column(column: pa.Field, rows: int) -> pa.Array:
-    kind, value = column.type, DEFAULTS.get(column.name)
-    if pa.types.is_dictionary(kind):
-        return pa.array([value] * rows, kind.value_type).dictionary_encode().cast(kind)
-    return pa.array([value] * rows, kind)
-
-
-def _parquet(table: pa.Table) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-def _part_name(content: pa.Buffer) -> str:
-    return f"{hashlib.blake2b(content, digest_size=10).hexdigest()}.parquet"
-
-
-def _once(table: pa.Table) -> pa.Table:
-    """Each (trajectory, epoch) once, in the order of id and epoch, whatever the parts' order.
-
-    A training that was done again for another measure has a row without the first: measures on demand are united.
-    """
-    rank = pc.index_in(table["outcome"], pa.array(list(_BETTER)))
-    table = table.append_column("_rank", rank).sort_by(
-        [("trajectory_id", "ascending"), ("epoch", "ascending"), ("_rank", "ascending")]
-    )
-    if table.num_rows > 1:
-        same = pc.and_(
-            pc.equal(table["trajectory_id"].combine_chunks()[1:], table["trajectory_id"].combine_chunks()[:-1]),
-            pc.equal(table["epoch"].combine_chunks()[1:], table["epoch"].combine_chunks()[:-1]),
-        )
-        if pc.any(same).as_py():
-            united = _on_demand(table)
-            table = table.filter(pa.concat_arrays([pa.array([True]), pc.invert(same)]))
-            for name in united.column_names:
-                table = table.set_column(table.column_names.index(name), table.schema.field(name), united[name])
-    return table.drop_columns("_rank")
-
-
-def _on_demand(table: pa.Table) -> pa.Table:
-    """Measures on demand of each (trajectory, epoch), in the order of both: what any of its rows has."""
-    names = [name for name in ON_DEMAND if name in table.column_names]
-    each = table.select([*KEY, *names]).group_by([*KEY]).aggregate([(name, "max") for name in names])
-    each = each.sort_by([(name, "ascending") for name in KEY])
-    return each.select([f"{name}_max" for name in names]).rename_columns(names)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _by_number(kept: pa.Schema) -> pa.Schema:
+    """With dictionaries for the columns that name a few things in many rows: a sixth of the memory, half the time."""
+    for name in ("trajectory_id", "outcome"):
+        place = kept.get_field_index(name)
+        kept = kept.set(place, pa.field(name, pa.dictionary(pa.int32(), pa.string()), nullable=False))
+    return kept

@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
-from sweeps.execution.protocol import CohortStored, Listener, Progress
-from sweeps.execution.work import train_and_store
-from sweeps.plan import Plan
+from sweeps.execution.placement import Device, Places, places_here
+from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
+from sweeps.execution.work import CHECKPOINT_SECONDS, Worker, train_and_store, wait_for_others
+from sweeps.leases import Run
+from sweeps.plan import Cohort, Plan
 from sweeps.store import Store
 
 
 @dataclass(frozen=True)
 class Inline:
-    """See `protocol.Executor`. `device` is cpu or cuda."""
+    """See `protocol.Executor`. `device` is cpu or cuda, or auto for cuda where there is one."""
 
-    device: str = "cpu"
+    device: Device = "cpu"
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+
+    @contextmanager
+    def places(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Places]:
+        yield places_here(1)
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
-        if self.device == "cuda":
-            import torch
-
-            if not torch.cuda.is_available():
-                raise ExecutionError("--device cuda: torch finds no GPU here; valid: cpu")
+        device = self._device()
         store.prepare()
+        worker = Worker(Run.begin(store.place), device, plan.packing.bytes_per_worker, self.checkpoint_seconds)
         load = cache(sources.load)
-        for index, cohort in enumerate(plan.cohorts):
-            first = cohort.members[0].point
+        pending = list(enumerate(plan.cohorts))
+        failures: list[list[Failure]] = [[] for _ in pending]
+        while pending:
+            deferred: list[tuple[int, Cohort]] = []
+            for index, cohort in pending:
+                first = cohort.members[0].point
 
-            def on_epoch(epochs: int, index: int = index) -> None:
-                listen(Progress(index, epochs))
+                def on_epoch(epochs: int, index: int = index) -> None:
+                    listen(Progress(index, epochs))
 
-            failures = train_and_store(cohort, load(first.data, first.complexity), store, self.device, on_epoch)
-            listen(CohortStored(index, failures))
+                trained = train_and_store(cohort, load(first.data, first.complexity), store, worker, on_epoch)
+                failures[index] += trained.failures
+                if trained.deferred:
+                    deferred.append((index, trained.deferred))
+                else:
+                    listen(CohortStored(index, tuple(failures[index])))
+            if deferred == pending:
+                wait_for_others()
+            pending = deferred
+
+    def _device(self) -> str:
+        """torch's name of it."""
+        if self.device == "cpu":
+            return "cpu"
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda"
+        if self.device == "cuda":
+            raise ExecutionError("--device cuda: torch finds no GPU here; valid: cpu")
+        return "cpu"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sweeps.plan import Plan
 from sweeps.store import Store
+
+if TYPE_CHECKING:
+    from sweeps.execution.placement import Places
 
 
 @dataclass(frozen=True)
@@ -51,5 +55,9 @@ class Executor(Protocol):
     - a training that raises is a record with outcome `failed`; only what concerns the whole run is raised: StoreError,
       KeyboardInterrupt, or ExecutionError for workers that cannot be had or are lost for good.
     """
+
+    def places(self, workers: int | None, say: Callable[[str], None]) -> AbstractContextManager[Places]:
+        """Where it would train, for the plan to pack by; `execute` is called in this context. `workers`, if given, is
+        what the user wants; `say` hears of what has to be waited for. Raises ExecutionError."""
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None: ...

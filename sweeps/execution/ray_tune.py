@@ -1,9 +1,8 @@
 """The Ray executor: each cohort is one Tune trial, on this machine or on a cluster.
 
-A Tune experiment is disposable here: what is finished is what lies in the store, and to resume is to plan again. So
-Tune keeps no results, checkpoints or logs of its own; workers write their parts, and the driver hears only how far they
-are. Actors are reused from trial to trial, because importing torch and Lightning is most of what a fresh one does
-(measured on two cores: 1.0 s a trial with a fresh actor, 0.03 s with a reused one).
+A Tune experiment is disposable here: what is finished is what lies in the store, and to resume is to plan again. A
+cohort that is lost with its worker goes on from its members' checkpoints in the store; one that is lost too often is
+cut in halves, until only the member that brings its worker down is recorded as failed.
 """
 
 from __future__ import annotations
@@ -12,33 +11,33 @@ import logging
 import os
 import socket
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
 
 import lightning_modules  # noqa: F401 (where it lies is compared with where workers would find it)
-from lightning_modules.data import sources
-from sweeps.errors import ExecutionError, StoreError
+from sweeps.errors import ExecutionError
+from sweeps.execution.placement import Device, Places, places_here, places_of_cluster
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
-from sweeps.execution.work import store_failure, train_and_store
+from sweeps.execution.trials import Experiments, Piece, local_elsewhere
+from sweeps.execution.work import CHECKPOINT_SECONDS, Trained, Worker, halves, store_failure, wait_for_others
+from sweeps.leases import Run
 from sweeps.plan import Plan
 from sweeps.store import Store
 
-REPORT_SECONDS = 0.5
-"""A trial says how far it is no more often than this."""
-
 RETRIES = 1
-"""Times that an experiment runs a trial again that was lost with its worker or node, and times that what is still
-lost goes into another experiment: a cohort that kills its worker is tried four times."""
+
+LONE_ROUNDS = 2
+"""Experiments in which a lone member is lost before it is recorded as failed. Tune retries a trial whose worker dies
+while it runs, but not one whose worker dies while it is being reset for the next trial (`reuse_actors`; seen when
+killing workers): the first loss may be no fault of the member's."""
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # about five files a trial that nobody reads
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once: nothing in flight is worth waiting for
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once: what is in flight has its checkpoints
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # a snapshot serialises every trial, and nobody restores from it
     "TUNE_WARN_THRESHOLD_S": "3600",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model of the user's own may open files beside it
@@ -47,108 +46,107 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+_joined: ContextVar[str | None] = ContextVar("joined", default=None)
+"""The cluster's address by which `places` has connected this process."""
+
 
 @dataclass(frozen=True)
 class RayTune:
     """See `protocol.Executor`.
 
     `address` None starts Ray on this machine with as many CPUs as the plan has workers, unless this process is
-    connected to a Ray already; otherwise it is a cluster's address, or "auto". `device` is cpu or cuda; a cohort takes
-    one CPU, and with cuda one GPU.
+    connected to a Ray already; otherwise it is a cluster's address, or "auto". `device`: cpu; cuda; auto for GPUs and
+    the cores of nodes without one. A cohort that is lost with its worker or node is tried again `retries` times before
+    it is cut in halves. `on_gpu` is torch's name of what a GPU of Ray's is: with "cpu", a cluster with logical GPUs
+    rehearses one with real ones.
     """
 
     address: str | None = None
-    device: str = "cpu"
+    device: Device = "cpu"
     verbose: bool = False
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    retries: int = RETRIES
+    on_gpu: str = "cuda"
+
+    @contextmanager
+    def places(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Places]:
+        if self.address is None and self.device == "cpu":
+            yield self._places(workers, say)  # Ray need not be started to know
+            return
+        with _environment(_ENVIRONMENT), self._connection(workers):
+            self._check_packages()
+            yield self._places(workers, say)
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         workers = plan.packing.workers
-        settings = {**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(2 * workers)}
+        # On a cluster more trials than fit may wait: that is what an autoscaler goes by.
+        waiting = max(16, 2 * workers) if self.address else 2 * workers
+        settings = {**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(waiting)}
         with _environment(settings), self._connection(workers):
-            self._check(store)
+            self._check_packages()
+            self._check_store(store)
+            places = self._places(workers, _mute)
             store.prepare()
-            reasons = self._train(plan, store, listen)
-        for index, reason in reasons.items():
-            listen(CohortStored(index, store_failure(plan.cohorts[index], store, self.device, reason)))
+            self._train(plan, store, places, _Counter(listen))
 
-    def _check(self, store: Store) -> None:
-        """Refuse, before anything is written, what workers could not do."""
-        import ray
+    def _train(self, plan: Plan, store: Store, places: Places, counter: _Counter) -> None:
+        """Run experiments until every cohort is stored, or was lost too often and is a record of failure."""
+        experiments = Experiments.of(
+            plan,
+            store=store,
+            worker=Worker(Run.begin(store.place), checkpoint_seconds=self.checkpoint_seconds),
+            on_gpu=self.on_gpu,
+            retries=self.retries,
+            concurrent=0 if self.address else plan.packing.workers,
+            verbose=self.verbose,
+        )
+        granted = zip(plan.cohorts, places.grants(plan.cohorts), strict=True)
+        pending = [_Pending(i, Piece(*pair)) for i, pair in enumerate(granted)]
+        while pending:
+            counter.begin(pending)
+            lost = experiments.run([each.piece for each in pending], counter.hear)
+            again = [each for at in sorted(lost) for each in self._again(pending[at], lost[at], store, counter)]
+            if len(counter.deferred) == len(pending):
+                wait_for_others()
+            pending = again + counter.deferred
 
+    def _again(self, lost: _Pending, reason: str, store: Store, counter: _Counter) -> list[_Pending]:
+        """What is tried in the next experiment of a piece that was lost in this one."""
+        cohort = lost.piece.cohort
+        if len(cohort.members) > 1:
+            counter.more(lost.index)
+            return [_Pending(lost.index, Piece(half, lost.piece.grant, again=True)) for half in halves(cohort)]
+        if lost.rounds < LONE_ROUNDS:
+            return [_Pending(lost.index, replace(lost.piece, again=True), lost.rounds + 1)]
+        counter.stored(lost.index, store_failure(cohort, store, self.device, reason))
+        return []
+
+    def _places(self, workers: int | None, say: Callable[[str], None]) -> Places:
+        if self.address is None and self.device == "cpu":
+            return places_here(workers)
+        return places_of_cluster(self.device, self.on_gpu, self.address is not None, say)
+
+    def _check_packages(self) -> None:
         for name, place in _taken_by_workers().items():
             raise ExecutionError(
                 f"package {name!r}: Ray's workers would take it from {place}, which is not memsweep's; "
                 "run from another folder, or with --inline"
             )
+
+    def _check_store(self, store: Store) -> None:
+        """Refuse, before anything is written, a store that workers elsewhere do not see. (Nodes may join later: each
+        worker looks too.)"""
+        import ray
+
         hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
         if store.is_local and hosts != {socket.gethostname()}:
-            raise ExecutionError(
-                f"--store {store.uri}: a folder of this machine, but workers on {', '.join(sorted(hosts))} would write "
-                "to folders of theirs; valid with nodes elsewhere: s3://BUCKET/PATH"
-            )
-        if self.device == "cuda" and not ray.cluster_resources().get("GPU"):
-            raise ExecutionError("--device cuda: Ray has no GPU here; valid: cpu, or --address of a cluster with GPUs")
-
-    def _train(self, plan: Plan, store: Store, listen: Listener) -> dict[int, str]:
-        """Run experiments until every cohort is stored, or was lost too often: then why, by its place in the plan.
-
-        Tune retries a trial whose worker dies while it runs, but not one whose worker dies while it is being reset for
-        the next trial (`reuse_actors`; seen when killing workers). So what an experiment leaves over goes into another.
-        """
-        import ray
-
-        inputs = _Inputs(
-            cohorts=[ray.put(cohort) for cohort in plan.cohorts],
-            datasets=_shared_datasets(plan),
-            store=store,
-            device=self.device,
-            search_path=[entry for entry in sys.path if entry and os.path.isdir(entry)],
-        )
-        watcher = _watcher(listen)
-        reasons: dict[int, str] = {}
-        for _ in range(1 + RETRIES):
-            missing = sorted(set(range(len(plan.cohorts))) - watcher.stored)
-            if not missing:
-                break
-            reasons = self._experiment(missing, plan.packing.workers, inputs, watcher)
-            if watcher.store_error:
-                raise StoreError(watcher.store_error)
-        return {index: reason for index, reason in reasons.items() if index not in watcher.stored}
-
-    def _experiment(self, cohorts: list[int], workers: int, inputs: _Inputs, watcher: Any) -> dict[int, str]:
-        """One Tune run over these cohorts, in their order; for each that was not stored, why."""
-        from ray import tune
-        from ray.exceptions import RayError
-
-        resources = {"cpu": 1.0, "gpu": 1.0 if self.device == "cuda" else 0.0}
-        with tempfile.TemporaryDirectory(prefix="memsweep-") as scratch:
-            tuner = tune.Tuner(
-                tune.with_resources(tune.with_parameters(_train_trial, inputs=inputs), resources),
-                param_space={"cohort": tune.grid_search(cohorts)},
-                tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=workers),
-                run_config=tune.RunConfig(
-                    storage_path=scratch,
-                    verbose=2 if self.verbose else 0,
-                    failure_config=tune.FailureConfig(max_failures=RETRIES),
-                    callbacks=[watcher],
-                    stop=watcher.stopper,
-                ),
-            )
-            try:
-                results = tuner.fit()
-            except RayError as error:
-                raise ExecutionError(f"ray: {error}") from error
-        reasons = dict.fromkeys(cohorts, "the trial ended without a result")
-        for result in (results[i] for i in range(len(results))):
-            if result.config and result.error:
-                reasons[result.config["cohort"]] = f"{type(result.error).__name__}: {result.error}"
-        return reasons
+            raise ExecutionError(local_elsewhere(store, sorted(hosts)))
 
     @contextmanager
-    def _connection(self, workers: int) -> Iterator[None]:
+    def _connection(self, workers: int | None) -> Iterator[None]:
         import ray
 
-        if self.address is None and ray.is_initialized():  # a notebook's or a test's own
+        if ray.is_initialized() and self.address == _joined.get():  # by `places`, or a notebook's or a test's own
             yield
             return
         level = logging.INFO if self.verbose else logging.CRITICAL  # what fails is recorded, and told with its reason
@@ -158,95 +156,60 @@ class RayTune:
             ray.init(**where, include_dashboard=False, log_to_driver=self.verbose, logging_level=level)
         except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
             raise ExecutionError(f"--address {self.address or 'local'}: Ray cannot be reached: {error}") from error
+        joined = _joined.set(self.address)
         try:
             yield
         finally:
+            _joined.reset(joined)
             ray.shutdown()
 
 
 @dataclass(frozen=True)
-class _Inputs:
-    """What every trial is given. Cohorts and data sets are references into Ray's object store."""
-
-    cohorts: list[Any]
-    datasets: Mapping[tuple[str, int], Any]
-    store: Store
-    device: str
-    search_path: list[str]
-    """Where a data set or model of the user's own lies, besides what is installed."""
+class _Pending:
+    index: int
+    """Of the cohort in the plan."""
+    piece: Piece
+    rounds: int = 1
 
 
-def _train_trial(config: Mapping[str, Any], inputs: _Inputs) -> None:
-    """A Tune function trainable: one cohort. Data sets come from the object store, once a node, without a copy."""
-    import ray
-    from ray import tune
+@dataclass
+class _Counter:
+    """Tells the listener of cohorts, whatever pieces they are trained in."""
 
-    sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
-    index = config["cohort"]
-    cohort = ray.get(inputs.cohorts[index])
-    first = cohort.members[0].point
-    reported = time.monotonic()
+    listen: Listener
+    pending: list[_Pending] = field(default_factory=list)
+    """The pieces of the experiment that runs."""
+    deferred: list[_Pending] = field(default_factory=list)
+    """Of them, what another run is training."""
+    left: dict[int, int] = field(default_factory=dict)
+    """By cohort, its pieces that are not stored, where that is not one."""
+    failures: dict[int, list[Failure]] = field(default_factory=dict)
 
-    def on_epoch(epoch: int) -> None:
-        nonlocal reported
-        if time.monotonic() - reported >= REPORT_SECONDS:
-            reported = time.monotonic()
-            tune.report({"epochs": epoch})
+    def begin(self, pending: list[_Pending]) -> None:
+        self.pending, self.deferred = pending, []
 
-    try:
-        dataset = ray.get(inputs.datasets[first.data, first.complexity])
-        failures = train_and_store(cohort, dataset, inputs.store, inputs.device, on_epoch)
-    except StoreError as error:
-        tune.report({"epochs": 0, "store_error": str(error)})
-        return
-    tune.report({"epochs": cohort.epochs, "failures": [asdict(failure) for failure in failures]})
+    def hear(self, piece: int, epochs: int, trained: Trained | None) -> None:
+        of = self.pending[piece]
+        if trained is None:
+            self.listen(Progress(of.index, epochs))
+            return
+        if trained.deferred:
+            self.deferred.append(replace(of, piece=replace(of.piece, cohort=trained.deferred)))
+            self.more(of.index)
+        self.stored(of.index, trained.failures)
+
+    def more(self, index: int) -> None:
+        self.left[index] = self.left.get(index, 1) + 1
+
+    def stored(self, index: int, failures: tuple[Failure, ...]) -> None:
+        self.failures.setdefault(index, []).extend(failures)
+        self.left[index] = self.left.get(index, 1) - 1
+        if not self.left[index]:
+            self.listen(CohortStored(index, tuple(self.failures[index])))
 
 
-def _shared_datasets(plan: Plan) -> dict[tuple[str, int], Any]:
-    import ray
-
-    keys = {(cohort.members[0].point.data, cohort.members[0].point.complexity) for cohort in plan.cohorts}
-    return {key: ray.put(sources.load(*key)) for key in sorted(keys)}
-
-
-def _watcher(listen: Listener) -> Any:
-    """A Tune callback that passes on what trials report, and a stopper for when the store is lost.
-
-    Made here because their base classes are Ray's, which is not imported until something is to be trained.
-    """
-    from ray import tune
-
-    class Watcher(tune.Callback):
-        def __init__(self, listen: Listener) -> None:
-            self.listen = listen
-            self.stored: set[int] = set()
-            self.store_error = ""
-            self.stopper = Stopper()
-
-        def __getstate__(self) -> dict[str, Any]:
-            return {}  # Tune pickles its callbacks into a file that it would restore from; a listener holds a terminal
-
-        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-            index = trial.config["cohort"]
-            if result.get("store_error"):
-                self.store_error = result["store_error"]
-                self.stopper.stopped = True
-            elif "failures" in result and index not in self.stored:
-                self.stored.add(index)
-                self.listen(CohortStored(index, tuple(Failure(**failure) for failure in result["failures"])))
-            else:
-                self.listen(Progress(index, result["epochs"]))
-
-    class Stopper(tune.Stopper):
-        stopped = False
-
-        def __call__(self, trial_id: str, result: dict) -> bool:
-            return False
-
-        def stop_all(self) -> bool:
-            return self.stopped
-
-    return Watcher(listen)
+def _mute(message: str) -> None:
+    """Who executes without asking `places` first, such as a test, is told nothing."""
 
 
 def _taken_by_workers() -> dict[str, str]:

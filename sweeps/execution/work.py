@@ -3,35 +3,110 @@
 from __future__ import annotations
 
 import datetime
+import gc
+import math
+import random
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from lightning_modules.data.sources import Dataset
+from sweeps.checkpoints import Checkpoints
+from sweeps.cost import available_bytes
+from sweeps.errors import StoreError
 from sweeps.execution.protocol import Failure
-from sweeps.plan import Cohort
+from sweeps.finished import finished_in
+from sweeps.leases import Lease, Run
+from sweeps.plan import Cohort, Trajectory, nearly_equal
 from sweeps.records import MEASURES, Record, Row, software
 from sweeps.store import Store
 
+if TYPE_CHECKING:
+    from lightning_modules.checkpoint import Checkpoint
+
 REASON_LENGTH = 4000
+CHECKPOINT_SECONDS = 120.0
+
+WAIT_SECONDS = (0.5, 3.0)
+"""Between two looks at what other runs are training."""
+
+
+WORTH_MEASURING = 0.25
+"""A cohort that is estimated at less than this part of its worker's memory is not measured before it is trained."""
+
+MEASURING_SHARE = 0.05
+"""Nor is one of whose training measuring it would be more than this part."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """How a worker trains, and for which run. `device` is torch's; `bytes` what a cohort may take of its memory, 0 if
+    that is not known; `checkpoint_seconds` lie between two checkpoints of a cohort. `again`: its cohort was lost before
+    in this run, and may be stored."""
+
+    run: Run
+    device: str = "cpu"
+    bytes: int = 0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What became of a cohort: the members that did not finish, and those that another run is training."""
+
+    failures: tuple[Failure, ...]
+    deferred: Cohort | None = None
 
 
 def train_and_store(
-    cohort: Cohort, dataset: Dataset, store: Store, device: str, on_epoch: Callable[[int], None]
+    cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
+) -> Trained:
+    """Train what no other run has trained meanwhile or is training now, and append a part. Raises StoreError alone."""
+    ids = [member.id for member in cohort.members]
+    with Lease(store.place, worker.run, ids) as lease:
+        first = lease.alone and not worker.again
+        over = frozenset() if first else finished_in(store.uri, worker.run).among(cohort.members)
+        mine = [member for member in cohort.members if member.id not in lease.taken | over]
+        deferred = [member for member in cohort.members if member.id in lease.taken - over]
+        failures = _train_all(Cohort(tuple(mine)), dataset, store, worker, on_epoch) if mine else ()
+    return Trained(failures, Cohort(tuple(deferred)) if deferred else None)
+
+
+def _train_all(
+    cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
 ) -> tuple[Failure, ...]:
     """Train, append a part, and say which members did not finish.
 
-    A cohort that raises is trained again as two halves, and so on, so that only a member that raises by itself is
-    recorded as failed: what becomes of a member does not depend on who is beside it. Raises StoreError alone.
+    Members that have a checkpoint in the store go on from there, with those that stand at the same epoch. A cohort that
+    raises, be it for lack of memory, is trained again as two halves, and so on, so that only a member that raises by
+    itself is recorded as failed: what becomes of a member does not depend on who is beside it. Raises StoreError alone.
     """
-    try:
-        records = _train(cohort, dataset, device, on_epoch)
-    except Exception as error:
-        middle = len(cohort.members) // 2
-        if middle:
-            halves = Cohort(cohort.members[:middle]), Cohort(cohort.members[middle:])
-            return tuple(f for half in halves for f in train_and_store(half, dataset, store, device, on_epoch))
-        return store_failure(cohort, store, device, f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
-    return _store(records, store)
+    failures: list[Failure] = []
+    fits = _most_members(cohort, dataset, worker)
+    for part, checkpoints in _resumed(cohort, fits, store, worker):
+        error = _attempt(part, checkpoints, dataset, store, worker, on_epoch, failures)
+        if error is None:
+            continue
+        _free_memory()
+        if len(part.members) > 1:
+            for half in halves(part):
+                failures += _train_all(half, dataset, store, worker, on_epoch)
+        else:
+            failures += store_failure(part, store, worker.device, error)
+    return tuple(failures)
+
+
+def wait_for_others() -> None:
+    """Some seconds, at random: two runs that gave way to each other must not do so in step."""
+    time.sleep(random.uniform(*WAIT_SECONDS))
+
+
+def halves(cohort: Cohort) -> tuple[Cohort, Cohort]:
+    middle = len(cohort.members) // 2
+    return Cohort(cohort.members[:middle]), Cohort(cohort.members[middle:])
 
 
 def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tuple[Failure, ...]:
@@ -39,6 +114,94 @@ def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tup
     row = Row(cohort.epochs, "failed", dict.fromkeys(MEASURES), reason[:REASON_LENGTH])
     shared = {**software(), "finished_at": _now(), "cohort_size": len(cohort.members), "device": device}
     return _store([Record(member.id, member.point, (row,), shared) for member in cohort.members], store)
+
+
+def _attempt(
+    part: Cohort, checkpoints: list[Checkpoint], dataset: Dataset, store: Store, worker: Worker,
+    on_epoch: Callable[[int], None], failures: list[Failure],
+) -> str | None:  # fmt: skip
+    """Train and store; if that raises, why. Where this returns, the frames that held the stack's tensors are gone."""
+    kept = bool(checkpoints)
+    before = [checkpoint.seconds for checkpoint in checkpoints] or [0.0] * len(part.members)
+
+    def keep(states: list[Checkpoint]) -> None:
+        nonlocal kept
+        kept = True
+        _keep(part, states, before, store)
+
+    try:
+        records = _train(part, checkpoints, before, dataset, worker, on_epoch, keep)
+    except StoreError:
+        raise
+    except Exception as error:
+        return f"{type(error).__name__}: {error}{_memory(error, part, worker.device)}\n\n{traceback.format_exc()}"
+    failures += _store(records, store)
+    if kept:
+        Checkpoints(store.place).delete(member.id for member in part.members)
+    return None
+
+
+def _most_members(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:
+    """How many members fit at once: all, unless a short training of a few says otherwise.
+
+    The estimate that cohorts are planned by can be off by a factor of two; where that could matter, it is checked.
+    """
+    from lightning_modules.memory import FEW, MORE, most_members
+
+    count = len(cohort.members)
+    matters = worker.bytes and cohort.cost.bytes > WORTH_MEASURING * worker.bytes
+    if not matters or MEASURING_SHARE * count * cohort.epochs < FEW + MORE:
+        return count
+    try:
+        one_epoch = [member.point.with_(epochs=1) for member in cohort.members]
+        return most_members(one_epoch, dataset, worker.bytes, worker.device)
+    except Exception:  # it is trained as it is planned, and what raises is recorded then
+        return count
+
+
+def _resumed(
+    cohort: Cohort, fits: int, store: Store, worker: Worker
+) -> Iterator[tuple[Cohort, list[Checkpoint]]]:  # fmt: skip
+    """The cohort in parts that stand at the same epoch, of at most `fits` members, with their checkpoints; none for
+    those at their beginning."""
+    found = _checkpoints(cohort, store, worker.device)
+    parts: dict[int, list[Trajectory]] = {}
+    for member in cohort.members:
+        parts.setdefault(found[member.id].epoch if member.id in found else 0, []).append(member)
+    for _, members in sorted(parts.items()):
+        for part in nearly_equal(members, math.ceil(len(members) / fits)):
+            yield Cohort(tuple(part)), [found[member.id] for member in part if member.id in found]
+
+
+def _checkpoints(cohort: Cohort, store: Store, device: str) -> Mapping[str, Checkpoint]:
+    """By trajectory, those that its training can go on from."""
+    kept = Checkpoints(store.place)
+    there = kept.ids()
+    found = {}
+    for member in cohort.members:
+        content = kept.read(member.id) if member.id in there else None
+        if content is not None:
+            from lightning_modules.checkpoint import decode
+
+            checkpoint = decode(content)
+            if (
+                checkpoint is not None
+                and checkpoint.device == device
+                and checkpoint.serves(member.point.epochs, member.evaluated, member.measured)
+            ):
+                found[member.id] = checkpoint
+    return found
+
+
+def _keep(cohort: Cohort, states: list[Checkpoint], before: list[float], store: Store) -> None:
+    """Write the members' checkpoints, each with its share of the time."""
+    from lightning_modules.checkpoint import encode
+
+    contents = {}
+    # A lone member may train beside a copy of itself, which is kept nowhere.
+    for member, state, seconds in zip(cohort.members, states, before, strict=False):
+        contents[member.id] = encode(replace(state, seconds=seconds + state.seconds / len(cohort.members)))
+    Checkpoints(store.place).write(contents)
 
 
 def _store(records: list[Record], store: Store) -> tuple[Failure, ...]:
@@ -51,7 +214,11 @@ def _store(records: list[Record], store: Store) -> tuple[Failure, ...]:
     )
 
 
-def _train(cohort: Cohort, dataset: Dataset, device: str, on_epoch: Callable[[int], None]) -> list[Record]:
+def _train(
+    cohort: Cohort, checkpoints: list[Checkpoint], before: list[float], dataset: Dataset, worker: Worker,
+    on_epoch: Callable[[int], None], keep: Callable[[list[Checkpoint]], None],
+) -> list[Record]:  # fmt: skip
+    from lightning_modules.checkpoint import Keeper
     from lightning_modules.training import train_cohort
 
     result = train_cohort(
@@ -59,8 +226,10 @@ def _train(cohort: Cohort, dataset: Dataset, device: str, on_epoch: Callable[[in
         dataset,
         [member.evaluated for member in cohort.members],
         [member.measured for member in cohort.members],
-        device=device,
+        device=worker.device,
         on_epoch=on_epoch,
+        keeper=Keeper(keep, worker.checkpoint_seconds),
+        checkpoints=checkpoints,
     )
     shared = {
         **software(),
@@ -68,22 +237,44 @@ def _train(cohort: Cohort, dataset: Dataset, device: str, on_epoch: Callable[[in
         "parameters": result.parameters,
         "cohort_size": len(cohort.members),
         "device": result.device,
-        "wall_seconds": result.wall_seconds / len(cohort.members),
     }
     records = []
-    for member, trained in zip(cohort.members, result.members, strict=True):
+    for member, trained, earlier in zip(cohort.members, result.members, before, strict=True):
         rows = [Row(epoch, "finished", measures) for epoch, measures in trained.rows]
         if trained.diverged is not None:
             rows.append(_diverged(trained.diverged))
-        records.append(
-            Record(member.id, member.point, tuple(rows), {**shared, "flops": member.cost.flops}, trained.examples)
-        )
+        own = {"flops": member.cost.flops, "wall_seconds": earlier + result.wall_seconds / len(cohort.members)}
+        records.append(Record(member.id, member.point, tuple(rows), {**shared, **own}, trained.examples))
     return records
 
 
 def _diverged(epoch: int) -> Row:
     reason = f"loss or parameters were no longer finite, or the loss beyond any bound, in epoch {epoch}"
     return Row(epoch, "diverged", dict.fromkeys(MEASURES), reason)
+
+
+def _memory(error: Exception, cohort: Cohort, device: str) -> str:
+    """The numbers, where it was memory that lacked."""
+    import torch
+
+    refused = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    if not (refused or isinstance(error, MemoryError | torch.OutOfMemoryError)):
+        return ""
+    free, total = torch.cuda.mem_get_info() if device == "cuda" else (available_bytes(), 0)
+    of = f" of {total / 2**30:.1f}" if total else ""
+    return (
+        f" (a stack of {len(cohort.members)} is estimated at {cohort.cost.bytes / 2**30:.2g} GiB besides the data; "
+        f"{free / 2**30:.1f}{of} GiB were free on {device})"
+    )
+
+
+def _free_memory() -> None:
+    """Of a stack that is gone, before a smaller one is made."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _now() -> datetime.datetime:

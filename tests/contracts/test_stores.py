@@ -1,21 +1,17 @@
-"""What every store keeps to, on a local folder and on S3."""
+"""What every store keeps to, in a folder, on S3 and on Google Cloud Storage."""
 
 from __future__ import annotations
 
-import logging
 import pickle
 import threading
-import urllib.request
-import uuid
-from collections.abc import Iterator
 from itertools import permutations
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
+from sweeps.compaction import compact
 from sweeps.errors import StoreError
 from sweeps.records import MEASURES, SCHEMA_VERSION, schema
 from sweeps.store import Store
@@ -23,45 +19,12 @@ from sweeps.store import Store
 DAY = 1_700_000_000_000_000
 
 
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """HOST:PORT of an S3 on this machine that has one bucket, `bucket`."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        server.start()
-        place = "{}:{}".format(*server.get_host_and_port())
-        urllib.request.urlopen(urllib.request.Request(f"http://{place}/bucket", method="PUT")).close()
-        yield place
-    assert server._server is not None
-    server.stop()
-    server._server.server_close()
-
-
-@pytest.fixture(params=["folder", "s3"])
-def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "folder":
-        return str(tmp_path / "deep" / "store")
-    place = request.getfixturevalue("s3")
-    return f"s3://bucket/{uuid.uuid4().hex}/store?endpoint_override={place}&scheme=http&region=us-east-1"
-
-
-@pytest.fixture
-def store(uri: str) -> Store:
-    store = Store(uri)
-    store.prepare()
-    return store
-
-
 def files(store: Store) -> list[str]:
     """Names under parts/, read behind the store's back."""
     filesystem, root = place(store)
-    return sorted(info.base_name for info in filesystem.get_file_info(fs.FileSelector(f"{root}/parts")))
+    return sorted(
+        info.base_name for info in filesystem.get_file_info(fs.FileSelector(f"{root}/parts", allow_not_found=True))
+    )
 
 
 def place(store: Store) -> tuple[fs.FileSystem, str]:
@@ -72,7 +35,7 @@ def place(store: Store) -> tuple[fs.FileSystem, str]:
 
 def content_of(store: Store, name: str) -> bytes:
     filesystem, root = place(store)
-    with filesystem.open_input_file(f"{root}/parts/{name}") as file:
+    with filesystem.open_input_stream(f"{root}/parts/{name}") as file:
         return file.read()
 
 
@@ -301,3 +264,58 @@ def test_a_bucket_that_is_not_there_cannot_be_written(s3):
     uri = f"s3://nowhere/store?endpoint_override={s3}&scheme=http&region=us-east-1&allow_bucket_creation=false"
     with pytest.raises(StoreError, match="cannot be written: "):
         Store(uri).prepare()
+
+
+def test_objects_are_written_whole_read_listed_and_deleted(store, monkeypatch):
+    monkeypatch.setattr("sweeps.place.CHUNK", 1000)
+    objects = store.place
+    assert objects.read("checkpoints/a.pt") is None
+    assert objects.list("checkpoints") == []
+    for content in (b"first", b"", bytes(range(256)) * 13):
+        objects.write("checkpoints/a.pt", content)
+        assert objects.read("checkpoints/a.pt") == content
+    objects.write("checkpoints/b.pt", b"b")
+    assert [(info.base_name, info.size) for info in objects.list("checkpoints")] == [("a.pt", 3328), ("b.pt", 1)]
+    for _ in range(2):
+        objects.delete("checkpoints/a.pt")
+        assert objects.read("checkpoints/a.pt") is None
+    assert [info.base_name for info in objects.list("checkpoints")] == ["b.pt"]
+
+
+def test_compaction_leaves_what_is_read_as_it_was(store, make_record):
+    for i in range(6):
+        store.append(
+            [make_record(f"{i}", (1, 2), wall_seconds=float(i)), make_record("again", (1,), wall_seconds=i / 7)]
+        )
+    put(store, "notes.txt", b"not mine")
+    before = store.read()
+    done = compact(store)
+    assert (done.parts_before, done.parts_after) == (6, 1)
+    assert [path.rpartition("/")[2] for path in done.left_alone] == ["notes.txt"]
+    assert len(files(store)) == 2
+    assert store.read() == before
+    store.append([make_record("later", (1,))])
+    assert compact(store).parts_after == 1
+    assert store.read().table.filter(pa.compute.field("trajectory_id") != "later").equals(before.table)
+    assert content_of(store, "notes.txt") == b"not mine"
+
+
+def test_two_compactions_and_a_writer_at_once(store, make_record):
+    for i in range(8):
+        store.append([make_record(f"{i}", (1,))])
+
+    def write() -> None:
+        for i in range(8, 14):
+            pickle.loads(pickle.dumps(store)).append([make_record(f"{i:x}", (1,))])
+
+    threads = [
+        threading.Thread(target=run) for run in (write, lambda: compact(store), lambda: compact(Store(store.uri)))
+    ]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert {i for i, _, _ in outcomes(store)} >= set("01234567")
+    for thread in threads:
+        thread.join()
+    assert store.read().damaged == {}
+    assert outcomes(store) == [(f"{i:x}", 1, "finished") for i in range(14)]

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.cost import Cost, available_bytes, measured_rate, training_cost
+from sweeps.cost import RATED, Cost, Rate, Speeds, available_bytes, training_cost
 from sweeps.plan import resolved
 from sweeps.spec import Point
+from sweeps.store import Store
 
 BASE = {"data": "digits", "dataset_size": 1000, "model": "mlp", "width": 10, "depth": 1, "batch_size": 100, "epochs": 5}
 
 GROWS_FLOPS = {"epochs": (5, 6), "dataset_size": (1000, 1001), "width": (10, 11), "depth": (1, 2)}
-GROWS_BYTES = {"dataset_size": (1000, 1001), "width": (10, 11), "depth": (1, 2), "batch_size": (100, 101),
+GROWS_BYTES = {"dataset_size": (1000, 1001), "width": (10, 11), "depth": (1, 2), "batch_size": (400, 401),
                "precision": ("float32", "float64"), "optimizer": ("sgd", "adamw"),
                "input_noise": (0.0, 0.1)}  # fmt: skip
 
@@ -59,6 +60,10 @@ def test_memory_does_not_depend_on_how_long_it_trains():
 
 def test_a_batch_larger_than_the_data_is_the_data():
     assert cost(batch_size=1000).bytes == cost(batch_size=10**9).bytes
+
+
+def measured_rate(store: Store, models: set[str]) -> Rate:
+    return Speeds.of(store.read(RATED).table).rate(models)
 
 
 class TestRate:

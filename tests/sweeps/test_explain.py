@@ -39,7 +39,7 @@ def test_a_sweep_half_done():
         "study: 24 points, 4 done, 20 to train\n"
         "folding  10 trainings for 20 points: 200 epochs instead of 250 (20% saved)\n"
         "packing  3 cohorts (one Tune trial each) instead of 10, at most 4 members; --max-cohort 4\n"
-        "cost     6.41 GFLOP, up to 1.38 MB a worker\n"
+        "cost     6.41 GFLOP, up to 2.36 MB a worker\n"
         "time     about 3 s on 2 workers at 1 GFLOP/s each (given)\n"
         "\n"
         "cohorts, longest first\n"
@@ -62,7 +62,7 @@ def test_a_training_too_large_for_a_worker_is_warned_of():
     text = explain(Plan.of(parse_sweep(STUDY, "s.yaml"), tight), RATE)
     (line,) = [line for line in text.splitlines() if line.startswith("memory")]
     assert line == (
-        "memory   a training alone takes up to 458 kB, but a worker has 100 kB: it may be killed; "
+        "memory   a training alone takes up to 786 kB, but a worker has 100 kB: it may be killed; "
         "fewer --workers have more each"
     )
 
@@ -78,7 +78,7 @@ def test_one_untrained_network_is_singular():
         "one: 1 point, 0 done, 1 to train\n"
         "folding  1 training for 1 point: 0 epochs instead of 0 (0% saved)\n"
         "packing  1 cohort (one Tune trial each) instead of 1, at most 1 member; --max-cohort 64\n"
-        "cost     4 MFLOP, up to 186 kB a worker\n"
+        "cost     4 MFLOP, up to 268 kB a worker\n"
         "time     about 11.1 h on 1 worker at 100 FLOP/s each (given)\n"
         "\n"
         "cohorts, longest first\n"

@@ -7,6 +7,7 @@ import random
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from lightning_modules.probes.reading import PerExample
 from sweeps.errors import StoreError
+from sweeps.place import Place
 from sweeps.records import example_schema
 from sweeps.store import Done, Store
 
@@ -116,36 +118,53 @@ class TestOrder:
 
 
 class TestDamage:
-    def test_no_flipped_bit_goes_unnoticed(self, store, make_record):
+    def test_no_flipped_bit_and_no_truncation_goes_unnoticed(self, store, make_record):
+        """At 200 random places each, half of the flips in the footer, which Parquet's own checksums leave out."""
         store.prepare()
         damaged = store.append([make_record("a", (1, 2, 3)), make_record("b", (1, 2), diverged=3)])
         store.append([make_record("c", (1,))])
         path = Path(store.uri) / "parts" / damaged
         sound = path.read_bytes()
-        others = store.read().table.slice(5 + 1)
+        others = store.read([]).table.slice(5 + 1)
         assert others["trajectory_id"].to_pylist() == ["c"]
         rng = random.Random(0)
         footer = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little")
-        places = [rng.randrange(len(sound)) for _ in range(40)] + [rng.randrange(footer, len(sound)) for _ in range(40)]
-        for place in [0, len(sound) - 1, *places]:
-            flipped = bytearray(sound)
-            flipped[place] ^= 1 << rng.randrange(8)
-            path.write_bytes(flipped)
-            contents = store.read()
+        places = [rng.randrange(start, len(sound)) for start in (0, footer) for _ in range(100)]
+        flipped = [sound[:i] + bytes([sound[i] ^ 1 << rng.randrange(8)]) + sound[i + 1 :] for i in places]
+        truncated = [sound[: rng.randrange(len(sound))] for _ in range(200)]
+        for content in (*flipped, *truncated):
+            path.write_bytes(content)
+            contents = store.read([])
             assert contents.damaged == {str(path): "damaged: its bytes do not hash to its name"}
             assert contents.table.equals(others)
+            assert Done.of(contents.table).rows == {("c", 1)}
         path.write_bytes(sound)
         assert store.read().damaged == {}
         assert store.read().table.num_rows == 7
 
     def test_a_part_that_cannot_be_opened_is_reported(self, store, make_record):
         store.prepare()
-        there = f"{store.uri}/parts/{store.append([make_record('a', (1,))])}"
-        with mock.patch.object(Store, "_part_paths", return_value=["/nowhere/gone.parquet", there]):
+        store.append([make_record("a", (1,))])
+        closed = store.append([make_record("b", (1,))])
+        read = Place.read
+
+        def refuse(place: Place, path: str, sound: Any) -> bytes | None:
+            if path == f"parts/{closed}":
+                raise StoreError("permission denied")
+            return read(place, path, sound)
+
+        with mock.patch.object(Place, "read", refuse):
             contents = store.read()
-        assert list(contents.damaged) == ["/nowhere/gone.parquet"]
-        assert contents.damaged["/nowhere/gone.parquet"].startswith("damaged: ")
-        assert contents.table.num_rows == 1
+        assert contents.damaged == {f"{store.uri}/parts/{closed}": "damaged: permission denied"}
+        assert contents.table["trajectory_id"].to_pylist() == ["a"]
+
+    def test_a_part_that_is_listed_but_never_there_is_reported(self, store, make_record):
+        store.prepare()
+        name = store.append([make_record("a", (1,))])
+        with mock.patch.object(Place, "read", return_value=None):
+            contents = store.read()
+        assert contents.damaged == {f"{store.uri}/parts/{name}": "damaged: listed, but not there"}
+        assert contents.table.num_rows == 0
 
     def test_a_folder_among_the_parts_is_reported(self, store):
         store.prepare()
@@ -209,7 +228,7 @@ class TestPlaces:
         with pytest.raises(StoreError) as caught:
             Store("nosuch://place").done()
         assert str(caught.value).startswith("store nosuch://place: ")
-        assert str(caught.value).endswith("valid: a folder, s3://BUCKET/PATH or gs://...")
+        assert str(caught.value).endswith("valid: a folder, s3://BUCKET/PATH or gs://BUCKET/PATH")
 
     def test_a_file_is_no_store(self, tmp_path):
         (tmp_path / "results").write_text("precious")
@@ -223,7 +242,9 @@ class TestPlaces:
         store = Store(tmp_path / "file" / "results")
         with pytest.raises(StoreError, match=r"^store .*/file/results: cannot be written: "):
             store.prepare()
-        with pytest.raises(StoreError, match=r"^store .*/file/results: part [0-9a-f]{20}\.parquet cannot be written: "):
+        with pytest.raises(
+            StoreError, match=r"^store .*/file/results: parts/[0-9a-f]{20}\.parquet cannot be written: "
+        ):
             store.append([make_record("a", (1,))])
 
 
@@ -284,7 +305,7 @@ class TestMeasuresOnDemand:
         store.prepare()
         block = (1, PerExample("correct", "train", np.arange(3), np.ones(3)))
         written = []
-        monkeypatch.setattr(Store, "_write", lambda self, path, content: written.append(path.split("/")[-2]))
+        monkeypatch.setattr(Place, "write", lambda self, path, content: written.append(path.split("/")[-2]))
         store.append([replace(make_record("a", (1,)), examples=(block,))])
         assert written == ["examples", "parts"]
 

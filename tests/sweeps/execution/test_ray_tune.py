@@ -74,7 +74,7 @@ def test_a_local_store_is_refused_where_nodes_have_other_disks(ray_on_two_cores,
         RayTune().execute(harmless(), Store(tmp_path / "store"), lambda event: None)
     assert not (tmp_path / "store").exists()
     monkeypatch.setattr("ray.nodes", lambda: [here, {**there, "Alive": False}])
-    RayTune()._check(Store(tmp_path / "store"))
+    RayTune()._check_store(Store(tmp_path / "store"))
 
 
 def test_an_address_where_no_ray_is_is_one_sentence(tmp_path: Path):

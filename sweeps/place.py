@@ -1,0 +1,216 @@
+"""Where a store lies: a folder, or objects of S3 or Google Cloud Storage through pyarrow's file systems.
+
+Objects are written whole or not at all, and every error is a StoreError that names the store. An error of a remote
+store that may pass is tried again, first by the client library and then here, which also sees what the library takes
+for success: a connection that ended early can leave a body of the right length with anything in its tail.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from pyarrow import fs
+
+from sweeps.errors import StoreError
+
+T = TypeVar("T")
+
+WAITS: tuple[float, ...] = (0.5, 1, 2, 4, 8, 16)
+"""Seconds before each further attempt at what may pass; each is shortened at random by up to half."""
+PATIENCE = 120
+"""Seconds after which no further attempt begins: attempts that wait for an answer take long themselves."""
+READ_AGAIN = 3
+"""Attempts, after the first, at an object that arrives damaged."""
+SDK_ATTEMPTS = 3
+CONNECT_SECONDS, ANSWER_SECONDS = 10, 20
+"""S3's client gives up a silent connection after 3 s by default, which a store under load exceeds."""
+GCS_RETRIES = timedelta(seconds=30)
+"""Google's client tries again for 15 minutes by default."""
+
+CHUNK = 2**24
+"""Bytes asked for at once."""
+VALID = "valid: a folder, s3://BUCKET/PATH or gs://BUCKET/PATH"
+LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp|\.probe-[0-9a-f]{32}")
+"""What a killed writer can leave behind; never read."""
+_GONE = re.compile("NO_SUCH_KEY|RESOURCE_NOT_FOUND")
+"""Between S3's saying how large the object is and sending it."""
+_FOR_GOOD = re.compile(
+    r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID|"
+    r"UNRECOGNIZED_CLIENT|INVALID_SIGNATURE|MISSING_AUTHENTICATION_TOKEN|HTTP status (?:3|4(?!08|29))\d|"
+    r"Bucket '.*' not found|PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ARGUMENT|NOT_FOUND"
+)
+
+
+class Place:
+    """A folder or a URI (`s3://bucket/path?endpoint_override=...`, `gs://...`). Paths in it are relative to it.
+
+    Cheap to make. Every method raises StoreError: of a folder at once, of a remote place after half a minute of further
+    attempts (three where it does not answer at all), or at once where they cannot help (no permission, no such bucket).
+    """
+
+    def __init__(self, uri: str | Path) -> None:
+        self.uri = str(uri)
+
+    @property
+    def shown(self) -> str:
+        """The URI without keys."""
+        return re.sub(r"(?<=://)[^/@]*@", "", self.uri)
+
+    @cached_property
+    def _opened(self) -> tuple[fs.FileSystem, str]:
+        if "://" not in self.uri:
+            return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
+        try:  # may ask a bucket for its region
+            filesystem, root = _patiently(lambda: fs.FileSystem.from_uri(self.uri))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            said = one_line(error).replace(self.uri, self.shown)
+            raise StoreError(f"store {self.shown}: cannot be opened: {said}; {VALID}") from None
+        if not root.strip("/"):
+            raise StoreError(f"store {self.shown}: names no bucket; {VALID}")
+        return _patient(filesystem), root.rstrip("/")
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self._opened[0], fs.LocalFileSystem)
+
+    @property
+    def root(self) -> str:
+        """The store as pyarrow names it: an absolute folder, or BUCKET/PATH."""
+        return self._opened[1]
+
+    def full(self, path: str) -> str:
+        return f"{self.root}/{path}"
+
+    def prepare(self, folder: str) -> None:
+        """Make the folder if it is not there, and find out whether it can be written."""
+        filesystem, why = self._opened[0], "cannot be written"
+        probe = f"{folder}/.probe-{uuid.uuid4().hex}"
+        if not isinstance(filesystem, fs.GcsFileSystem):  # which would make a bucket; and objects need no folder
+            self._try(why, lambda: filesystem.create_dir(self.full(folder), recursive=True))
+        self._try(why, lambda: self._write(probe, b"memsweep"))
+        self.delete(probe)
+
+    def write(self, path: str, content: bytes) -> None:
+        """The object is there, whole, when this returns; when it raises, what was there before is."""
+        self._try(f"{path} cannot be written", lambda: self._write(path, content))
+
+    def read(self, path: str, sound: Callable[[bytes], bool] | None = None) -> bytes | None:
+        """The whole object; None if there is none.
+
+        sound: whether the bytes are those that were written. Remote bytes that are not are read again; what is
+        returned after the last attempt may be damaged still.
+        """
+
+        def whole() -> bytes | None:
+            try:
+                # As a stream: a random access file of Google's holds the interpreter's lock while it waits.
+                with self._opened[0].open_input_stream(self.full(path), compression=None) as source:
+                    return b"".join(iter(partial(source.read, CHUNK), b""))
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) or _GONE.search(str(error)):
+                    return None
+                raise
+
+        for wait in (*WAITS[:READ_AGAIN], None):
+            content = self._try(f"{path} cannot be read", whole)
+            if wait is None or content is None or sound is None or self.is_local or sound(content):
+                break
+            _sleep(wait)
+        return content
+
+    def delete(self, path: str) -> None:
+        """It is not there when this returns, also if it never was."""
+
+        def delete() -> None:
+            with suppress(FileNotFoundError):
+                self._opened[0].delete_file(self.full(path))
+
+        self._try(f"{path} cannot be deleted", delete)
+
+    def list(self, folder: str) -> list[fs.FileInfo]:
+        """Files and folders in a folder, in the order of their names; none if it is not there."""
+        if self.is_local and os.path.exists(self.root) and not os.path.isdir(self.root):
+            raise StoreError(f"store {self.shown}: is a file; {VALID}")
+        selector = fs.FileSelector(self.full(folder), allow_not_found=True)
+        found = self._try("cannot be read", lambda: self._opened[0].get_file_info(selector))
+        return sorted(found, key=lambda info: info.path)
+
+    def _write(self, path: str, content: bytes) -> None:
+        if not self.is_local:
+            with self._opened[0].open_output_stream(self.full(path)) as stream:
+                stream.write(content)  # the object appears when the upload is complete
+            return
+        folder = os.path.dirname(self.full(path))
+        aside = f"{folder}/.{uuid.uuid4().hex}.tmp"
+        os.makedirs(folder, exist_ok=True)
+        try:
+            with open(aside, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, self.full(path))
+        finally:
+            if os.path.exists(aside):
+                os.remove(aside)
+        _sync_folder(folder)
+
+    def _try(self, what: str, action: Callable[[], T]) -> T:
+        try:
+            return action() if self.is_local else _patiently(action)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"store {self.shown}: {what}: {one_line(error)}") from None
+
+
+def _patient(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """The same file system with our retries and time limits. Only its constructor takes them, not a URI; its pickled
+    form holds every other argument."""
+    if not isinstance(filesystem, fs.S3FileSystem | fs.GcsFileSystem):
+        return filesystem
+    options: dict[str, Any] = dict(filesystem.__reduce__()[1][0])
+    if isinstance(filesystem, fs.S3FileSystem):
+        retries = fs.AwsStandardS3RetryStrategy(max_attempts=SDK_ATTEMPTS)
+        options |= {"retry_strategy": retries, "connect_timeout": CONNECT_SECONDS, "request_timeout": ANSWER_SECONDS}
+        return fs.S3FileSystem(**options)
+    options["retry_time_limit"] = options["retry_time_limit"] or GCS_RETRIES  # a URI may have set it
+    return fs.GcsFileSystem(**options)
+
+
+def _patiently(action: Callable[[], T]) -> T:
+    end = time.monotonic() + PATIENCE
+    for wait in WAITS:
+        try:
+            return action()
+        except OSError as error:
+            for_good = isinstance(error, FileNotFoundError | PermissionError) or _FOR_GOOD.search(str(error))
+            if for_good or time.monotonic() > end:
+                raise
+        _sleep(wait)
+    return action()
+
+
+def _sleep(wait: float) -> None:
+    time.sleep(wait * random.uniform(0.5, 1))
+
+
+def _sync_folder(folder: str) -> None:
+    """A new name outlives a power failure only when its folder is on the disk too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,290 @@
+"""Sweeps to be disturbed, in processes of their own; Ray clusters of several nodes on this machine; own models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from sweeps.cli import app
+from sweeps.execution.inline import Inline
+from sweeps.export import points_table
+from sweeps.plan import Plan
+from sweeps.store import Store
+from sweeps.sweep_file import load_sweep
+
+PATIENCE = 240
+"""Seconds until a process that does not end is taken for one that hangs; machines that test may be busy."""
+
+SWEEP = """
+name: disturbed
+fixed: {data: digits, dataset_size: 400, depth: 1, batch_size: 20, precision: float64}
+grid:
+  width: [6, 8, 10, 12]
+  label_noise: [0, 0.5]
+  seed: [0, 1]
+  epochs: [4, 12]
+"""
+
+
+LOGGING_MODEL = """
+import json, math, os, time
+from torch import nn
+
+def log():
+    import ray
+    node = gpus = None
+    if ray.is_initialized():
+        context = ray.get_runtime_context()
+        node, gpus = context.get_node_id(), context.get_accelerator_ids().get("GPU")
+    line = {{"pid": os.getpid(), "node": node, "gpus": gpus, "at": time.monotonic()}}
+    with open({log!r}, "a") as file:
+        file.write(json.dumps(line) + "\\n")
+
+class Logged(nn.Linear):
+    def forward(self, x):
+        if x.device.type != "meta" and self.training:
+            log()
+            time.sleep({sleep})
+        return super().forward(x.flatten(1))
+
+def make(shape, classes):
+    return Logged(math.prod(shape), classes)
+"""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A sweep file in a folder of its own, beside its store, and what an undisturbed run makes of it."""
+
+    folder: Path
+    whole: pa.Table
+    max_cohort: int = 2
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder / "store")
+
+    @property
+    def plan(self) -> Plan:
+        return Plan.of(load_sweep(str(self.folder / "sweep.yaml")))
+
+    def started(self, *options: str) -> subprocess.Popen[str]:
+        """`memsweep run` in a process of its own, to be killed."""
+        words = ["run", "sweep.yaml", "--store", "store", "--max-cohort", str(self.max_cohort), *options]
+        return self.process([sys.executable, "-m", "memsweep", *words])
+
+    def process(self, command: list[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+
+    def run(self, *options: str, sweep: str = "sweep.yaml") -> str:
+        """`memsweep run` to its end, in this process."""
+        store = str(self.folder / "store")
+        arguments = ["run", str(self.folder / sweep), "--store", store, "--max-cohort", str(self.max_cohort)]
+        result = CliRunner().invoke(app, [*arguments, "--inline", *options])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def updates(self) -> list[dict[str, Any]]:
+        """Of all stacks of a model that logs them."""
+        path = self.folder / "log"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def parts(self) -> int:
+        return len(self._parts())
+
+    def points(self) -> int:
+        """Finished ones; no part is damaged."""
+        assert self.store.read().damaged == {}
+        return self.table()["outcome"].to_pylist().count("finished")
+
+    def table(self) -> pa.Table:
+        return points_table(self.plan, self.store.read())
+
+    def wait_for_parts(self, process: subprocess.Popen[str], stored: int) -> None:
+        """Or for the end of the process."""
+        while process.poll() is None and self.parts() < stored:
+            time.sleep(0.01)
+
+    def is_whole(self) -> bool:
+        """Every point finished and equal to the undisturbed ones, none of them twice, and no part damaged."""
+        assert self.store.read().damaged == {}
+        assert self.twice() == {}
+        return self.table().equals(self.whole)
+
+    def twice(self) -> dict[tuple[str, int], int]:
+        """(trajectory, epoch) that are in several parts, and in how many."""
+        rows: Counter[tuple[str, int]] = Counter()
+        for path in self._parts():
+            table = pq.read_table(path, columns=["trajectory_id", "epoch"])
+            rows.update(zip(table["trajectory_id"].to_pylist(), table["epoch"].to_pylist(), strict=True))
+        return {row: count for row, count in rows.items() if count > 1}
+
+    def _parts(self) -> list[Path]:
+        return list((self.folder / "store" / "parts").glob("*.parquet"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Plan], pa.Table]:
+    """The table of a plan, trained in this process, once for all tests."""
+    tables: dict[tuple[str, ...], pa.Table] = {}
+
+    def table(plan: Plan) -> pa.Table:
+        key = tuple(sorted(cell.point.id for cell in plan.cells))
+        if key not in tables:
+            store = Store(tmp_path_factory.mktemp("undisturbed"))
+            Inline().execute(plan, store, lambda event: None)
+            tables[key] = points_table(plan, store.read())
+            assert set(tables[key]["outcome"].to_pylist()) == {"finished"}
+        return tables[key]
+
+    return table
+
+
+@pytest.fixture
+def make_study(
+    tmp_path: Path, undisturbed: Callable[[Plan], pa.Table], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Study]:
+    """MODEL in the text becomes a model of the user's own that logs each update of a stack, and then sleeps."""
+
+    def make(text: str = SWEEP, max_cohort: int = 2, name: str = "study", sleep: float = 0.0) -> Study:
+        folder = tmp_path / name
+        folder.mkdir()
+        model = f"logging_model_{uuid4().hex}"
+        (folder / f"{model}.py").write_text(LOGGING_MODEL.format(log=str(folder / "log"), sleep=sleep))
+        monkeypatch.syspath_prepend(str(folder))
+        (folder / "sweep.yaml").write_text(text.replace("MODEL", f'"{model}:make"'))
+        whole = undisturbed(Plan.of(load_sweep(str(folder / "sweep.yaml"))))
+        (folder / "log").unlink(missing_ok=True)
+        return Study(folder, whole, max_cohort)
+
+    return make
+
+
+@pytest.fixture
+def study(make_study: Callable[..., Study]) -> Study:
+    """16 trainings of 4 shapes, 32 points; with cohorts of 2, 8 parts."""
+    return make_study()
+
+
+class Processes:
+    """Of runs, and what becomes of them."""
+
+    @staticmethod
+    def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+        """What it has started, as far as that still knows its parent."""
+        return psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+
+    @classmethod
+    def workers(cls, process: subprocess.Popen[str]) -> list[psutil.Process]:
+        """Of Ray, that train or are about to."""
+        return [each for each in cls.family(process) if _says(each, "ImplicitFunc")]
+
+    @classmethod
+    def kill_all(cls, process: subprocess.Popen[str]) -> None:
+        """SIGKILL it and everything that it started."""
+        family = cls.family(process)
+        process.kill()
+        for each in family:
+            if each.is_running():
+                each.kill()
+        process.communicate(timeout=PATIENCE)
+
+    @staticmethod
+    def ended(process: subprocess.Popen[str]) -> str:
+        """What it said, when it has ended well."""
+        try:
+            output, _ = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            Processes.kill_all(process)
+            raise
+        assert process.returncode == 0, output
+        return output
+
+
+def _says(process: psutil.Process, word: str) -> bool:
+    try:
+        return word in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+@pytest.fixture
+def processes() -> type[Processes]:
+    return Processes
+
+
+class Nodes:
+    """A Ray cluster on this machine: a head without CPUs, and nodes that come and go. This process is not connected."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        # A lost node is noticed in a second, as nothing here waits for a slow network.
+        notice = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 250, "health_check_timeout_ms": 5000,
+                  "health_check_failure_threshold": 3}  # fmt: skip
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": notice}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.address: str = self._cluster.address
+        self._came: list[Any] = []
+        self._headless: list[Any] = []
+
+    def add(self, cpus: int = 2, gpus: int = 0) -> Any:
+        self._came.append(self._cluster.add_node(num_cpus=cpus, num_gpus=gpus))
+        return self._came[-1]
+
+    def kill(self, node: Any) -> None:
+        """SIGKILL of its raylet and all that belongs to it."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def kill_raylet(self, node: Any) -> None:
+        """SIGKILL of its raylet alone; its workers find out by themselves."""
+        node.kill_raylet(check_alive=False)
+        self._headless.append(node)
+        self._cluster.worker_nodes.remove(node)
+
+    @property
+    def all(self) -> list[Any]:
+        """That are alive, but the head, in the order in which they came."""
+        return [node for node in self._came if node in self._cluster.worker_nodes]
+
+    def kill_all(self) -> None:
+        """But the head."""
+        for node in self.all:
+            self.kill(node)
+        for node in self._headless:
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+        self._came, self._headless = [], []
+
+    def shut_down(self) -> None:
+        # Not Cluster.shutdown, which resets what a Ray of this process knows of its own cluster.
+        self.kill_all()
+        self.kill(self._cluster.head_node)
+
+
+@pytest.fixture(scope="session")
+def head() -> Iterator[Nodes]:
+    cluster = Nodes()
+    yield cluster
+    cluster.shut_down()
+
+
+@pytest.fixture
+def nodes(head: Nodes) -> Iterator[Nodes]:
+    yield head
+    head.kill_all()

@@ -1,0 +1,172 @@
+"""A run handed to a cluster as a job, from a process that has no part in the training."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from sweeps.cli import app
+from sweeps.errors import ExecutionError
+from sweeps.execution.jobs import is_job_address
+from sweeps.export import points_table
+from sweeps.store import Store
+
+SWEEP = """
+name: handed-over
+fixed: {data: digits, dataset_size: 100, precision: float64, model: MODEL}
+grid: {seed: [0, 1], epochs: [1, 2]}
+"""
+TOKEN = "f1" * 32
+BROKEN = SWEEP.replace("seed: [0, 1]", "seed: [0, x]")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_one"),
+    [("http://127.0.0.1:8265", True), ("https://head:443", True), ("auto", False), ("head:6379", False), (None, False)],
+)
+def test_where_jobs_are_taken(address, is_one):
+    assert is_job_address(address) is is_one
+
+
+def test_a_local_store_is_refused_before_anything_is_submitted(monkeypatch, tmp_path):
+    def unreachable(*given: Any) -> bool:
+        raise AssertionError("submitted")
+
+    monkeypatch.setattr("sweeps.execution.jobs.submit", unreachable)
+    arguments = ["run", "quickstart", "--store", str(tmp_path), "--address", "http://127.0.0.1:1"]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ExecutionError)
+    assert (
+        str(result.exception) == f"--store {tmp_path}: a folder of this machine; valid on a cluster: s3://BUCKET/PATH"
+    )
+
+
+def test_where_nothing_listens_it_is_one_sentence_and_2(tmp_path):
+    command = [sys.executable, "-m", "memsweep", "run", "quickstart", "--store", "s3://bucket/x?region=us-east-1"]
+    process = subprocess.run(
+        [*command, "--address", "http://127.0.0.1:1"], capture_output=True, text=True, cwd=tmp_path, timeout=240
+    )
+    assert process.returncode == 2, process.stderr
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: --address http://127.0.0.1:1: the job cannot be submitted: Failed to connect to Ray")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """HOST:PORT of an S3 on this machine with one bucket, `bucket`."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        server.start()
+        where = "{}:{}".format(*server.get_host_and_port())
+        urllib.request.urlopen(urllib.request.Request(f"http://{where}/bucket", method="PUT")).close()
+        yield where
+    assert server._server is not None
+    server.stop()
+    server._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def dashboard(s3: str) -> Iterator[str]:
+    """The address at which a Ray of its own takes jobs."""
+    bin_folder = Path(sys.executable).parent
+    head, page, agent, client = free_ports(4)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="memsweep-jobs-") as folder:  # sockets have short names
+        command = [str(bin_folder / "ray"), "start", "--head", "--block", "--num-cpus=2", f"--port={head}"]
+        command += ["--include-dashboard=true", f"--dashboard-port={page}", f"--dashboard-agent-listen-port={agent}"]
+        command += [f"--ray-client-server-port={client}", f"--temp-dir={folder}", "--disable-usage-stats"]
+        with pytest.MonkeyPatch.context() as patch, open(Path(folder) / "said", "w") as said:
+            patch.setenv("PATH", str(bin_folder), prepend=os.pathsep)  # a job says `memsweep`
+            patch.setenv("RAY_AUTH_MODE", "token")
+            patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+            process = subprocess.Popen(command, stdout=said, stderr=said)
+            try:
+                wait_for_jobs(f"http://127.0.0.1:{page}", process, Path(folder) / "said")
+                yield f"http://127.0.0.1:{page}"
+            finally:
+                family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+                for each in family:
+                    if each.is_running():
+                        each.kill()
+                process.wait()
+                psutil.wait_procs(family, timeout=30)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def wait_for_jobs(address: str, process: subprocess.Popen[bytes], said: Path) -> None:
+    request = urllib.request.Request(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"})
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(request, timeout=10).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(said.read_text())
+
+
+def memsweep(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "memsweep", "run", "sweep.yaml", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=480)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_job_trains_a_sweep_with_a_model_of_the_users_own(make_study: Callable[..., Any], dashboard, s3):
+    study = make_study(SWEEP)
+    uri = f"s3://bucket/handed-over/store?endpoint_override={s3}&scheme=http&region=us-east-1"
+    options = ("--address", dashboard, "--store", uri, "--workers", "2")
+    process = memsweep(study.folder, *options)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "trained 2 of 2 trainings (4 points)" in process.stdout
+    assert points_table(study.plan, Store(uri).read()).equals(study.whole)
+    again = memsweep(study.folder, *options)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "nothing to train" in again.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_job_that_fails_is_told_and_not_0(tmp_path, dashboard):
+    (tmp_path / "sweep.yaml").write_text(BROKEN.replace("MODEL", "linear"))
+    process = memsweep(tmp_path, "--address", dashboard, "--store", "s3://bucket/failing?region=us-east-1")
+    assert process.returncode == 1, process.stdout + process.stderr
+    assert "error: sweep.yaml: grid.seed" in process.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_without_the_clusters_token_it_is_one_sentence_and_2(tmp_path, dashboard, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    process = memsweep(tmp_path, "--address", dashboard, "--store", "s3://bucket/x?region=us-east-1")
+    assert process.returncode == 2, process.stdout + process.stderr
+    (line,) = process.stderr.splitlines()
+    assert line.startswith(f"error: --address {dashboard}: Authentication required: ")
+    assert line.endswith("; valid: RAY_AUTH_MODE=token and the cluster's token")

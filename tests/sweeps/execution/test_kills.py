@@ -1,0 +1,209 @@
+"""Driver, workers and raylets are killed at random moments: no point is lost, none is there twice, no bit differs."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import psutil
+import pytest
+
+from sweeps.execution.protocol import CohortStored
+from sweeps.execution.ray_tune import RayTune
+from sweeps.export import points_table
+from sweeps.plan import Plan
+from sweeps.store import Store
+from sweeps.sweep_file import parse_sweep
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+MOMENTS = 50
+POINTS, COHORTS = 32, 8
+ALWAYS = ("--checkpoint-every", "0")
+OFTEN = (*ALWAYS, "--retries", "1000")
+"""Who is killed this often is not to blame."""
+
+
+@pytest.fixture
+def studies(make_study: Callable[..., Any]) -> Iterator[Any]:
+    """As many as are needed until all moments are over."""
+    return (make_study(name=f"study{number}") for number in count())
+
+
+def kill_drivers(study: Any, moments: int, chance: random.Random, longest: float) -> int:
+    """Run the sweep until it is done, killing the driver after up to `longest` seconds. How often that was done."""
+    killed = 0
+    while True:
+        process = study.started("--workers", "2", *ALWAYS)
+        if killed < moments:
+            time.sleep(chance.uniform(0, longest))
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+                killed += 1
+                points = study.points()
+                continue
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
+        assert killed == 0 or study.points() >= points
+        assert study.points() == POINTS
+        return killed
+
+
+@pytest.mark.slow
+def test_drivers_at_random_moments(studies):
+    chance = random.Random(1)
+    begin = time.monotonic()
+    undisturbed = next(studies)
+    assert kill_drivers(undisturbed, 0, chance, 0) == 0
+    longest = time.monotonic() - begin
+    killed = 0
+    while killed < MOMENTS:
+        study = next(studies)
+        killed += kill_drivers(study, MOMENTS - killed, chance, longest)
+        assert study.is_whole()
+
+
+def test_a_driver(study):
+    """Its Ray goes with it; the next one does not wait for that."""
+    process = study.started("--workers", "2", *ALWAYS)
+    study.wait_for_parts(process, 2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    stored = study.parts()
+    assert 0 < stored < COHORTS
+    output, _ = (again := study.started("--workers", "2")).communicate(timeout=240)
+    assert again.returncode == 0, output
+    assert study.is_whole()
+    assert psutil.wait_procs(family, timeout=60)[1] == [], "left behind by the killed driver"
+    assert "nothing to train" in study.run()
+
+
+def kill_workers(study: Any, processes: Any, moments: int, chance: random.Random, pause: float) -> int:
+    process = study.started("--workers", "2", *OFTEN)
+    study.wait_for_parts(process, 1)
+    killed = 0
+    while killed < moments and process.poll() is None:
+        time.sleep(chance.uniform(0, pause))
+        workers = processes.workers(process)
+        if workers:
+            chance.choice(workers).kill()
+            killed += 1
+    processes.ended(process)
+    return killed
+
+
+@pytest.mark.slow
+def test_workers_at_random_moments(studies, processes):
+    chance, killed = random.Random(2), 0
+    while killed < MOMENTS:
+        study = next(studies)
+        killed += kill_workers(study, processes, MOMENTS - killed, chance, 3.0)
+        assert study.is_whole()
+
+
+def test_a_worker(study, processes):
+    assert kill_workers(study, processes, 1, random.Random(3), 0.1) == 1
+    assert study.is_whole()
+    assert study.parts() == COHORTS
+
+
+def kill_raylets(study: Any, nodes: Any, processes: Any, moments: int, chance: random.Random, pause: float) -> int:
+    """Of one of two nodes; another node takes its place."""
+    nodes.add(), nodes.add()
+    process = study.started("--address", nodes.address, *OFTEN)
+    study.wait_for_parts(process, 1)
+    killed = 0
+    while killed < moments and process.poll() is None:
+        time.sleep(chance.uniform(0, pause))
+        nodes.kill_raylet(chance.choice(nodes.all))
+        killed += 1
+        nodes.add()
+    processes.ended(process)
+    nodes.kill_all()
+    return killed
+
+
+@pytest.mark.slow
+def test_raylets_at_random_moments(studies, nodes, processes):
+    chance, killed = random.Random(4), 0
+    while killed < MOMENTS:
+        study = next(studies)
+        killed += kill_raylets(study, nodes, processes, MOMENTS - killed, chance, 3.0)
+        assert study.is_whole()
+
+
+@pytest.mark.slow
+def test_the_raylet_of_a_driver_of_its_own_ray(study, processes):
+    """That is the end of this run; the next one goes on."""
+    process = study.started("--workers", "2", *ALWAYS)
+    study.wait_for_parts(process, 2)
+    (raylet,) = [each for each in processes.family(process) if each.name().startswith("raylet")]
+    raylet.kill()
+    process.communicate(timeout=240)
+    assert process.returncode != 0
+    assert 0 < study.parts() < COHORTS
+    processes.ended(study.started("--workers", "2"))
+    assert study.is_whole()
+
+
+HALF_WAY = """
+name: half-way
+fixed: {data: digits, dataset_size: 100, batch_size: 100, precision: float64, model: MODEL, epochs: 20}
+grid: {seed: [0, 1, 2]}
+"""
+
+
+def test_a_cohort_that_loses_its_worker_half_way_repeats_at_most_one_epoch(make_study, processes):
+    study = make_study(HALF_WAY, max_cohort=3, sleep=0.1)  # one cohort, one update an epoch
+    process = study.started("--workers", "2", *ALWAYS)
+    while process.poll() is None and len(study.updates()) < 10:
+        time.sleep(0.01)
+    psutil.Process(study.updates()[0]["pid"]).kill()
+    processes.ended(process)
+    assert study.is_whole()
+    by = Counter(update["pid"] for update in study.updates())
+    first, second = by.values()
+    assert first >= 10
+    # The update that was under way is lost, and what came after the last checkpoint: at most the epoch before it.
+    assert 20 <= first + second <= 22
+
+
+DYING_MODEL = """
+import math, os
+from torch import nn
+from sweeps.store import Store
+
+append = Store.append
+
+def append_and_die(self, records):
+    append(self, records)
+    if not os.path.exists({died!r}):
+        open({died!r}, "w").close()
+        os._exit(1)
+
+if os.getpid() != {driver}:
+    Store.append = append_and_die
+
+def make(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
+"""
+
+
+def test_a_worker_that_dies_when_it_has_stored_its_part_leaves_one(ray_on_two_cores, tmp_path, monkeypatch):
+    text = DYING_MODEL.format(died=str(tmp_path / "died"), driver=os.getpid())
+    (tmp_path / "dying_model.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sweep = parse_sweep(HALF_WAY.replace("MODEL", '"dying_model:make"'), "dying.yaml")
+    plan, store, events = Plan.of(sweep), Store(tmp_path / "store"), []
+    RayTune().execute(plan, store, events.append)
+    assert (tmp_path / "died").exists()
+    assert points_table(plan, store.read())["outcome"].to_pylist() == ["finished"] * 3
+    assert len(list((tmp_path / "store" / "parts").glob("*.parquet"))) == 1
+    assert [event for event in events if isinstance(event, CohortStored)] == [CohortStored(0, ())]
