@@ -16,6 +16,9 @@ from analysis.errors import AnalysisError
 REACHED = {"epochs_to_90": 0.9, "epochs_to_100": 1.0}
 """Column -> the training accuracy (labels as given) that must be reached."""
 
+FROM_CURVES = ("train_accuracy", "test_accuracy", "validation_accuracy", "train_loss", "test_loss")
+"""The columns of the curves from which `DERIVED` follow, beside trajectory_id and epoch."""
+
 BEST = {"best_test_accuracy": "test_accuracy", "best_validation_accuracy": "validation_accuracy"}
 
 DERIVED: dict[str, str] = {

@@ -178,10 +178,11 @@ def cells(
         check_axis(points, "facet", name)
     if epoch is not None or "epoch" in keys:
         # Of the fields, those that tell cells or trainings apart: each is repeated for every epoch.
-        told = {"trajectory_id", "outcome", "seed", "epochs", *keys, *varying(points)}
+        told = {"seed", *keys, *varying(points)}
+        known = [name for name in points.columns if name in {"trajectory_id", "outcome", "epochs", *told}]
         if curves is not None and not curves.empty:
             curves = curves[["trajectory_id", "epoch", *_metric_columns(curves, value)]]
-        points = over_epochs(points[[name for name in points.columns if name in told]], curves, epoch)
+        points = over_epochs(points[known], curves, epoch, [name for name in known if name in told])
     return aggregate(points, keys, value)
 
 
@@ -199,11 +200,14 @@ def facet_names(facet: Sequence[str] | str | None) -> list[str]:
     return names
 
 
-def over_epochs(points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | None = None) -> pd.DataFrame:
+def over_epochs(
+    points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | None = None, kept: Sequence[str] | None = None
+) -> pd.DataFrame:
     """One row for every training and every epoch evaluated in any of them, measures taken from the curves.
 
     A training without a measurement at an epoch keeps its outcome there, or becomes missing if it finished. With
-    `epoch`, that one only; AnalysisError if no training was evaluated then.
+    `epoch`, that one only; AnalysisError if no training was evaluated then. kept: of the points' columns these only,
+    not all that are settings.
     """
     if curves is None or curves.empty:
         raise AnalysisError("epoch", "epoch: given, but no training has been evaluated yet; leave epoch out")
@@ -215,12 +219,15 @@ def over_epochs(points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | 
     fields = [field for field in FIELDS if field in points.columns and field != "epochs"]
     trainings = points.sort_values("epochs") if "epochs" in points else points
     trainings = trainings.drop_duplicates(["trajectory_id", *fields], keep="last")
-    keep = ["trajectory_id", *fields, *[c for c in ("parameters", "epochs", "randomization") if c in points]]
-    rows = trainings[keep].take(np.repeat(np.arange(len(trainings)), len(evaluated))).reset_index(drop=True)
-    rows.insert(1, "epoch", np.tile(evaluated, len(trainings)))
+    if kept is None:
+        kept = ["trajectory_id", *fields, *[c for c in ("parameters", "epochs", "randomization") if c in points]]
+    of_training = np.repeat(np.arange(len(trainings)), len(evaluated))
     place = _places(trainings["trajectory_id"], evaluated, curves)
-    metrics = curves[[metric for metric in METRICS if metric in curves.columns]].reset_index(drop=True).reindex(place)
-    rows = pd.concat([rows, metrics.set_axis(rows.index)], axis=1)
+    rows = pd.DataFrame(
+        {name: trainings[name].array.take(of_training) for name in kept if name != "epoch"}
+        | {"epoch": np.tile(evaluated, len(trainings))}
+        | {name: curves[name].array.take(place, allow_fill=True) for name in METRICS if name in curves.columns}
+    )
     # Trainings that diverged or failed later were sound at this epoch if every loss here is finite.
     sound = (place >= 0) & np.isfinite(rows[[name for name in LOSSES if name in rows]]).all(axis=1).to_numpy()
     ended, names = pd.factorize(trainings["outcome"].astype(str).replace("finished", "missing"))

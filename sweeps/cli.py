@@ -224,7 +224,8 @@ def status(sweep: SweepName, store: StoreUri = "results", settings: Settings = N
     from sweeps.status import describe, report
 
     place = Store(store)
-    found = report(_plan(load_sweep(sweep, settings or [])), place.read(["parameters", "reason"]))
+    planned = _plan(load_sweep(sweep, settings or []))
+    found = report(planned, place.read(["reason"], {cell.epoch for cell in planned.cells}))
     if as_json:
         _print_json(found)
     else:
@@ -278,7 +279,8 @@ def heatmap(
     from sweeps.pictures import Map, draw_heatmap
 
     what = Map(x, y, value, tuple(facet or ()), epoch, None if annotate == "none" else annotate)
-    planned, contents = _plan(load_sweep(sweep, settings or [])), Store(store).read(what.columns)
+    planned = _plan(load_sweep(sweep, settings or []))
+    contents = what.read(planned, Store(store))
     _warn_of_damage(contents.damaged)
     draw_heatmap(planned, contents, out, what)
     console.print(str(out), markup=False, soft_wrap=True)

@@ -39,7 +39,8 @@ def training_cost(point: Point, evaluations: int) -> Cost:
     A backward pass counts as two forward passes; an evaluation is a forward pass over training and test set. Bytes
     are parameters, gradients, optimiser state and one temporary of each, the activations kept for backward (twice, for
     their gradients) or those of an evaluation, whichever are more, and the member's own labels and inputs. (Measured on
-    stacks of 4 to 12 members, by family: 0.4 to 2.5 times as much; tests/lightning_modules/test_memory.py.)
+    stacks of 4 to 12 members of a megabyte and more, by family: 0.4 to 2.5 times as much; tests/lightning_modules/
+    test_memory.py.)
     """
     facts = sources.facts(point.data, point.complexity)
     shape = (point.model, facts.shape, facts.classes, point.width, point.depth)

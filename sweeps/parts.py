@@ -83,7 +83,8 @@ def _decode(name: str, content: bytes, kept: pa.Schema, condition: pc.Expression
         return "damaged: its bytes do not hash to its name"
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
-            about, names = file.schema_arrow.metadata or {}, file.schema_arrow.names
+            written = file.schema_arrow
+            about, names = written.metadata or {}, written.names
             version = about.get(b"memsweep_schema")
             if version is None:
                 return "a Parquet file, but not one of memsweep's"

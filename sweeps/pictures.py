@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.claims import Decision
-from analysis.derived import DERIVED, with_derived, with_gap
+from analysis.derived import DERIVED, FROM_CURVES, with_derived, with_gap
 from analysis.errors import AnalysisError
 from analysis.frames import LOSSES, select
 from analysis.heatmaps import Annotate, heatmap
@@ -42,22 +42,34 @@ class Map:
 
     @property
     def columns(self) -> tuple[str, ...] | None:
-        """Of a store, what this picture needs; None: all, for a value that is not known.
-
-        A store can hold millions of rows of some 80 columns.
-        """
+        """Of a store, what this picture needs; None: all, for a value that is not known."""
         if self.value not in METRICS:
             return None
         wanted = [METRICS[self.value].complement or self.value]
         if wanted[0] in DERIVED:
-            wanted = ["train_accuracy", "test_accuracy", "validation_accuracy"]
+            wanted = [*FROM_CURVES]
         axes = [name for name in (self.x, self.y, *self.facet) if name == "parameters"]
         return *wanted, *axes, *(LOSSES if self._over_curves else ())
 
     @property
-    def _over_curves(self) -> bool:
+    def _over_epochs(self) -> bool:
+        """It needs every epoch of the curves."""
         follows = self.value in DERIVED and self.value != "generalization_gap"
-        return follows or self.epoch is not None or "epoch" in (self.x, self.y, *self.facet)
+        return follows or (self.epoch is None and "epoch" in (self.x, self.y, *self.facet))
+
+    @property
+    def _over_curves(self) -> bool:
+        return self._over_epochs or self.epoch is not None
+
+    def read(self, plan: Plan, store: Store) -> Contents:
+        """What this picture needs of a store, which can hold millions of rows of some 80 columns."""
+        if self.columns is None or self._over_epochs:
+            return store.read(self.columns)
+        shown = set() if self.epoch is None else {self.epoch}
+        found = store.read(self.columns, {*shown, *(cell.epoch for cell in plan.cells)})
+        if shown <= {*found.table["epoch"].unique().to_pylist()}:
+            return found
+        return store.read(self.columns)  # for an error that names the epochs there are
 
     def tables(self, plan: Plan, contents: Contents) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         """Points, and curves where the picture needs them."""

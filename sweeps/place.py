@@ -82,7 +82,7 @@ class Place:
 
     @property
     def is_local(self) -> bool:
-        return isinstance(self._opened[0], fs.LocalFileSystem)
+        return "://" not in self.uri or self.uri.startswith("file://")  # to open a bucket may take a minute
 
     @property
     def root(self) -> str:

@@ -219,6 +219,8 @@ def canonical_form(fields: Mapping[str, Any]) -> str:
     items = []
     for name, default in _SORTED_DEFAULTS:
         value = fields[name]
+        if value is default:  # as most are: faster than to compare them
+            continue
         if value != default and not (name == "data" and fields["data_digest"]):
             items.append(_item(name, type(value).__name__, value))
     return "{" + ",".join(items) + "}"

@@ -145,14 +145,22 @@ class Store:
         self.place.write(f"{folder}/{name}", content)
         return name
 
-    def read(self, columns: Sequence[str] | None = None) -> Contents:
+    def read(self, columns: Sequence[str] | None = None, epochs: Collection[int] | None = None) -> Contents:
         """All parts, each (trajectory, epoch) once; a finished row wins over a diverged one, that over a failed one,
-        and of equals the latest."""
+        and of equals the latest.
+
+        epochs: rows of these alone, and of every epoch at which something did not finish: all that says how trainings
+        ended, without the rest of their curves.
+        """
         asked = schema().names if columns is None else [*dict.fromkeys((*KEY, "outcome", *columns))]
         kept = pa.schema(
             [schema().field(name) for name in dict.fromkeys((*asked, *LATEST))], metadata=schema().metadata
         )
         table, damaged = self._read(PARTS, _by_number(kept))
+        if epochs is not None:
+            broken = table["epoch"].filter(pc.not_equal(table["outcome"], "finished"))
+            wanted = pa.array({*epochs, *broken.unique().to_pylist()}, pa.int32())
+            table = table.filter(pc.is_in(table["epoch"], wanted))
         plain = pa.schema([kept.field(name) for name in asked], metadata=kept.metadata)
         return Contents(once(table).select(asked).cast(plain), damaged)
 

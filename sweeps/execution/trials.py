@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from lightning_modules.data import sources
@@ -73,6 +74,14 @@ class Experiments:
         from ray import tune
         from ray.exceptions import RayError
 
+        kinds = list(dict.fromkeys(_resources(piece) for piece in pieces))
+        requests = [tune.PlacementGroupFactory([dict(kind)]) for kind in kinds]
+        wanted = [kinds.index(_resources(piece)) for piece in pieces]
+
+        def request(config: Mapping[str, Any]) -> Any:
+            # Tune pickles this with the trainable and unpickles it twice a trial: so a request a kind, not a piece.
+            return requests[wanted[config["piece"]]]
+
         inputs = _Inputs(
             cohorts=[ray.put(piece.cohort) for piece in pieces],
             bytes=[piece.grant.bytes for piece in pieces],
@@ -84,15 +93,14 @@ class Experiments:
             host=socket.gethostname(),
             search_path=[entry for entry in sys.path if entry and os.path.isdir(entry)],
         )
-        requests = [tune.PlacementGroupFactory([dict(piece.grant.resources)]) for piece in pieces]
         watcher = _watcher([piece.cohort for piece in pieces], heard)
         with tempfile.TemporaryDirectory(prefix="memsweep-") as scratch:
             tuner = tune.Tuner(
-                tune.with_resources(
-                    tune.with_parameters(_train_trial, inputs=inputs), lambda config: requests[config["piece"]]
-                ),
+                tune.with_resources(tune.with_parameters(_train_trial, shared=_Shared(ray.put(inputs))), request),
                 param_space={"piece": tune.grid_search(list(range(len(pieces))))},
-                tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=self.concurrent or None),
+                tune_config=tune.TuneConfig(
+                    reuse_actors=True, scheduler=_in_order(), max_concurrent_trials=self.concurrent or None
+                ),
                 run_config=tune.RunConfig(
                     storage_path=scratch,
                     verbose=2 if self.verbose else 0,
@@ -140,11 +148,32 @@ class _Inputs:
     """Where a data set or model of the user's own lies, besides what is installed."""
 
 
-def _train_trial(config: Mapping[str, Any], inputs: _Inputs) -> None:
+@dataclass(frozen=True)
+class _Shared:
+    """A reference to `_Inputs`, which are long: Tune hands what it is given to a trial each time anew."""
+
+    inputs: Any
+
+
+@lru_cache(maxsize=1)
+def _inputs(reference: Any) -> _Inputs:
+    """In a worker process: those of the experiment, taken from Ray's object store once."""
+    import ray
+
+    found: _Inputs = ray.get(reference)
+    return found
+
+
+def _resources(piece: Piece) -> tuple[tuple[str, float], ...]:
+    return tuple(sorted(piece.grant.resources.items()))
+
+
+def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
     """A Tune function trainable: one piece."""
     import ray
     from ray import tune
 
+    inputs = _inputs(shared.inputs)
     sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
     cohort = ray.get(inputs.cohorts[config["piece"]])
     first = cohort.members[0].point
@@ -171,6 +200,21 @@ def _train_trial(config: Mapping[str, Any], inputs: _Inputs) -> None:
     deferred = {member.id for member in trained.deferred.members} if trained.deferred else ()
     left = [place for place, member in enumerate(cohort.members) if member.id in deferred]
     tune.report({"epochs": cohort.epochs, "failures": [asdict(each) for each in trained.failures], "deferred": left})
+
+
+def _in_order() -> Any:
+    """A Tune scheduler that names no trial to run next: the controller takes them in their order then.
+
+    Tune's own names the first that waits, also one whose worker is being started, and has a worker that is free take it
+    over, which ends the other. Where trials are shorter than that takes, there is never a second worker.
+    """
+    from ray.tune.schedulers import FIFOScheduler
+
+    class InOrder(FIFOScheduler):
+        def choose_trial_to_run(self, tune_controller: Any) -> None:
+            return None
+
+    return InOrder()
 
 
 def _watcher(cohorts: Sequence[Cohort], heard: Heard) -> Any:

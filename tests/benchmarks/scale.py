@@ -3,61 +3,84 @@
     python tests/benchmarks/scale.py [--points N [N ...]] [--folder DIR] [--json FILE]
 
 Everything is real (planning, Ray Tune, the workers' parts, the store, the commands) but `train_cohort`, which each of
-Ray's worker processes replaces when it starts (Ray's `worker_process_setup_hook`): it answers at once with plausible
-measures of all 30 epochs. Seconds are those of a user who waits: whole commands, interpreter and imports included,
-each in a process of its own whose peak memory the system reports. What is inside a command is told apart:
+Ray's worker processes replaces as it starts (Ray's `worker_process_setup_hook`): it answers at once with plausible
+measures of all 30 epochs, so that 100,000 points leave 3 million rows. Seconds are those of a user who waits: whole
+commands, starting Python included, each in a process of its own. The exceptions:
 
-    plan         `memsweep plan` on an empty store; again: on the full one, which is what a second `run` begins with
-    run          RayTune.execute; ms a point is what memsweep, Tune and the store add to the training of a point
-    driver       peak memory of the process that runs it, and its growth between a tenth of the cohorts and all
-    status       `memsweep status`
-    export       `memsweep export`: a row a point, with what is derived from its curve
-    compact      `memsweep compact`; what follows is measured before it and after it
-    heatmap      from the store to the file, without starting Python and without planning: of each point's last epoch,
-                 of one epoch of the curves, and over all epochs (x: epoch), which takes every row of the curves
+    run         RayTune.execute alone, first workers included; a point's share of it is what memsweep, Tune and the
+                store add to its training
+    driver      peak memory of the process that planned and ran it, and how much that grew from a tenth of the cohorts
+                to the last
+    heatmap     from a store to the file, in a process that has drawn and planned before: of each point's last epoch; of
+                one epoch before; and over all epochs (x: epoch), which draws from every row of the curves
+
+Exit code 1 if something exceeds its limit at 100,000 points.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
 import math
+import os
 import random
-import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
+from rich.table import Table
 
 EPOCHS = 30
+CELLS = 100
 SIZES = (1_000, 10_000, 100_000)
-SEEDS = {1_000: 1, 10_000: 5, 100_000: 50}
 WORKERS = 2
 
-LIMITS = {
-    "plan_seconds": 5.0,
-    "run_ms_a_point": 1.0,
-    "driver_peak_mib": 1024.0,
-    "status_seconds": 5.0,
-    "heatmap_epochs_seconds": 3.0,
+ROWS: dict[str, tuple[str, str, float | None]] = {
+    "plan": ("plan, nothing done", "s", 5.0),
+    "plan_mib": ("  its memory", "MiB", 1024.0),
+    "run": ("run", "s", None),
+    "ms_a_point": ("  a point", "ms", 1.0),
+    "cohorts": ("  cohorts", "", None),
+    "driver_mib": ("  driver's memory", "MiB", 1024.0),
+    "driver_growth_mib": ("  its growth", "MiB", None),
+    "parts": ("store, parts", "", None),
+    "megabytes": ("  size", "MB", None),
+    "rows": ("  rows", "", None),
+    "plan_again": ("plan, all done", "s", 5.0),
+    "plan_again_mib": ("  its memory", "MiB", 1024.0),
+    "status": ("status", "s", 5.0),
+    "export": ("export", "s", None),
+    "export_mib": ("  its memory", "MiB", None),
+    "heatmap_last": ("heatmap, last epochs", "s", 3.0),
+    "heatmap_epoch": ("heatmap, one epoch", "s", 3.0),
+    "heatmap_epochs": ("heatmap, all epochs", "s", 3.0),
+    "compact": ("compact", "s", None),
+    "compacted_parts": ("  parts after it", "", None),
+    "compacted_status": ("  status", "s", 5.0),
+    "compacted_plan_again": ("  plan, all done", "s", 5.0),
+    "compacted_heatmap_last": ("  heatmap, last epochs", "s", 3.0),
+    "compacted_heatmap_epoch": ("  heatmap, one epoch", "s", 3.0),
+    "compacted_heatmap_epochs": ("  heatmap, all epochs", "s", 3.0),
+    "load": ("others' load on the machine", "", None),
 }
-"""Not to be exceeded at 100,000 points."""
+"""What is measured: in words, its unit, and what it may be at 100,000 points."""
 
 
 def sweep_file(points: int) -> str:
     """A grid of so many trainings, each evaluated after every epoch."""
-    few = points < SIZES[1]
     return f"""\
-name: scale-{points}
+name: scale
 fixed: {{data: mnist1d, model: mlp, epochs: {EPOCHS}}}
 grid:
-  label_noise: [0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8]
-  parameter_count: [1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 512000]
-  dropout: [0, 0.1, 0.2, 0.3, 0.5]
-  weight_decay: {[0, 1e-3] if few else [0, 1e-4, 1e-3, 1e-2]}
-  seed: 0..{SEEDS[points] - 1}
+  label_noise: {[round(0.04 * step, 2) for step in range(25)]}
+  parameter_count: {[1000 * 8**step for step in range(4)]}
+  seed: 0..{points // CELLS - 1}
 evaluate: every
 """
 
@@ -68,15 +91,16 @@ def stub_training() -> None:
     from lightning_modules.training import CohortResult, MemberResult
     from sweeps.records import MEASURES
 
-    def train_cohort(members: Sequence[Any], dataset: Any, evaluated: Sequence[Sequence[int]], *more: Any,
-                     on_epoch: Callable[[int], None], **others: Any) -> CohortResult:  # fmt: skip
+    def train_cohort(
+        members: Sequence[Any], dataset: Any, evaluated: Sequence[Sequence[int]], measured: Any = (),
+        *, on_epoch: Callable[[int], None], **more: Any,
+    ) -> CohortResult:  # fmt: skip
         results = []
         for point, epochs in zip(members, evaluated, strict=True):
-            draw, noise = random.Random(point.seed).random, point.label_noise
-            rows = []
+            draw, noise, rows = random.Random(point.seed).random, point.label_noise, []
             for epoch in epochs:
-                learned = 1 - math.exp(-epoch / 8)
-                row = {name: learned * (1 - 0.5 * noise) + 0.02 * draw() for name in MEASURES}
+                level = (1 - math.exp(-epoch / 8)) * (1 - 0.5 * noise)
+                row: dict[str, float | None] = {name: level + 0.02 * draw() for name in MEASURES}
                 if not noise:
                     row |= dict.fromkeys(("memorized_fraction", "recovered_fraction", "other_fraction"))
                 rows.append((epoch, row))
@@ -88,8 +112,9 @@ def stub_training() -> None:
     training.train_cohort = train_cohort
 
 
-def run(sweep: Path, store: str) -> dict[str, float]:
+def run(sweep: str, store: str) -> dict[str, float]:
     """What `memsweep run` does, in this process: the driver."""
+    import psutil
     import ray
 
     from sweeps.execution.protocol import CohortStored
@@ -101,7 +126,7 @@ def run(sweep: Path, store: str) -> dict[str, float]:
 
     executor, place, driver = RayTune(), Store(store), psutil.Process()
     with executor.places(WORKERS, print) as places:
-        plan = Plan.of(load_sweep(str(sweep)), places.packing(WORKERS, 64)).minus(place.done())
+        plan = Plan.of(load_sweep(sweep), places.packing(WORKERS, 64)).minus(place.done())
         ray.init(
             address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False,
             logging_level=logging.ERROR, runtime_env={"worker_process_setup_hook": stub_training},
@@ -118,11 +143,131 @@ def run(sweep: Path, store: str) -> dict[str, float]:
             executor.execute(plan, place, listen)
             seconds = time.perf_counter() - start
         ray.shutdown()
-    assert display.summary()["trained"] == len(plan.trajectories), "not everything was stored"
+    if display.summary()["trained"] != len(plan.trajectories):
+        raise RuntimeError(f"{display.summary()['trained']} of {len(plan.trajectories)} trainings were stored")
     return {
         "cohorts": len(plan.cohorts),
-        "run_seconds": seconds,
-        "run_ms_a_point": 1000 * seconds / len(plan.cells),
-        "driver_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "run": seconds,
+        "ms_a_point": 1000 * seconds / len(plan.cells),
         "driver_growth_mib": (memory[-1] - memory[len(memory) // 10]) / 2**20,
     }
+
+
+def heatmaps(sweep: str, store: str) -> dict[str, float]:
+    """Seconds from the store to the picture."""
+    from sweeps.pictures import Map, draw_heatmap
+    from sweeps.plan import Plan
+    from sweeps.store import Store
+    from sweeps.sweep_file import load_sweep
+
+    plan = Plan.of(load_sweep(sweep))
+    maps = {
+        "heatmap_last": Map("label_noise", "parameter_count", "memorized_fraction"),
+        "heatmap_epoch": Map("label_noise", "parameter_count", "memorized_fraction", epoch=EPOCHS // 2),
+        "heatmap_epochs": Map("epoch", "label_noise", "memorized_fraction", ("parameter_count",)),
+    }
+    few = Plan.of(load_sweep(sweep, ["seed=0"]))
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for planned in (few, plan):  # the first drawing of a process looks for fonts and compiles
+            for name, what in maps.items():
+                start = time.perf_counter()
+                draw_heatmap(planned, what.read(planned, Store(store)), Path(folder, "map.png"), what)
+                found[name] = time.perf_counter() - start
+    return found
+
+
+def child(*command: str) -> tuple[float, float, str]:
+    """Run it; seconds, peak MiB, and what it printed. Raises RuntimeError where it fails."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen([sys.executable, *command], stdout=out)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - start
+        out.seek(0)
+        said = out.read()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said}")
+    return seconds, usage.ru_maxrss / 2**10, said
+
+
+def measure(points: int, folder: Path) -> dict[str, float]:
+    """Everything for so many points, in an empty folder."""
+    sweep, store = folder / "sweep.yaml", folder / "store"
+    sweep.write_text(sweep_file(points))
+    options = (str(sweep), "--store", str(store))
+    found: dict[str, float] = {"load": os.getloadavg()[0]}
+
+    def command(name: str, *words: str) -> None:
+        found[name], found[f"{name}_mib"], _ = child("-m", "memsweep", *words)
+
+    def own(part: str) -> tuple[float, dict[str, float]]:
+        _, mebibytes, said = child(__file__, "--part", part, *map(str, (sweep, store)))
+        return mebibytes, json.loads(said.splitlines()[-1])
+
+    def from_store(prefix: str) -> None:
+        command(f"{prefix}status", "status", *options)
+        command(f"{prefix}plan_again", "plan", *options)
+        found.update({prefix + name: seconds for name, seconds in own("heatmaps")[1].items()})
+
+    def parts() -> list[Path]:
+        return [*(store / "parts").iterdir()]
+
+    command("plan", "plan", *options)
+    found["driver_mib"], figures = own("run")
+    found |= figures
+    found |= {"parts": len(parts()), "megabytes": sum(part.stat().st_size for part in parts()) / 1e6}
+    found["rows"] = points * EPOCHS
+    from_store("")
+    command("export", "export", *options, "--out", str(folder / "points.parquet"))
+    command("compact", "compact", "--store", str(store))
+    found["compacted_parts"] = len(parts())
+    from_store("compacted_")
+    return found
+
+
+def table_of(found: dict[int, dict[str, float]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for points in found:
+        table.add_column(f"{points:,} points", justify="right")
+    table.add_column("at most", justify="right")
+    for name, (words, unit, limit) in ROWS.items():
+        values = [f"{figures[name]:,.{0 if figures[name] >= 100 else 2}f}" for figures in found.values()]
+        values = [value.removesuffix(".00") for value in values] if not unit else values
+        table.add_row(f"{words} ({unit})" if unit else words, *values, f"{limit:,g}" if limit else "")
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="What points cost besides training.")
+    parser.add_argument("--points", type=int, nargs="+", default=SIZES, help=f"multiples of {CELLS} (default: all)")
+    parser.add_argument("--folder", type=Path, help="where the stores are written (default: a temporary folder)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.part:
+        part, sweep, store = options.part
+        print(json.dumps({"run": run, "heatmaps": heatmaps}[part](sweep, store)))
+        return 0
+    found = {}
+    for points in options.points:
+        with tempfile.TemporaryDirectory(prefix="scale-", dir=options.folder) as folder:
+            found[points] = measure(points, Path(folder))
+    console = Console(highlight=False, soft_wrap=True, width=130)
+    console.print(table_of(found))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    over = [
+        f"{words.strip()}: {found[SIZES[-1]][name]:.2f} {unit}, more than {limit:g}"
+        for name, (words, unit, limit) in ROWS.items()
+        if SIZES[-1] in found and limit and found[SIZES[-1]][name] > limit
+    ]
+    for line in over:
+        console.print(line)
+    return 1 if over else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -92,7 +92,7 @@ def measured(executor: Executor, precision: str, max_cohort: int, place: Path) -
     return points_table(plan, store.read()), store.read_examples({cell.trajectory_id for cell in plan.cells}).table
 
 
-@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("precision", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_packing_and_executor_change_no_bit_of_a_measure_on_demand(precision, ray_on_two_cores, tmp_path):
     points, examples = measured(Inline(), precision, 1, tmp_path / "alone")
     assert set(points["outcome"].to_pylist()) == {"finished"}

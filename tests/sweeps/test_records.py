@@ -36,6 +36,18 @@ def test_a_record_is_a_row_for_each_epoch_and_one_for_how_it_broke(make_record):
     assert table["seed"].to_pylist() == [2**63 - 1] * 3 + [0]
 
 
+def test_a_row_has_its_record_s_values_and_its_own(make_record):
+    """Converted a training at a time; here, as a plain list of rows."""
+    records = [make_record("a", (1, 2), diverged=3, seed=5, model="linear"), make_record("b", (7,), flops=2.0)]
+    rows = [
+        {"trajectory_id": record.trajectory_id, "epoch": row.epoch, "outcome": row.outcome, **vars(record.point),
+         **row.measures, **record.provenance, "reason": row.reason}
+        for record in records
+        for row in record.rows
+    ]  # fmt: skip
+    assert table_of(records).equals(pa.Table.from_pylist(rows, schema=schema()), check_metadata=True)
+
+
 def test_no_records_are_an_empty_table():
     assert table_of([]).equals(schema().empty_table())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 SLOW = """
 name: slow
@@ -107,7 +107,6 @@ def at_once_on_one_gpu(updates: list[dict[str, Any]]) -> int:
     return most
 
 
-@pytest.mark.slow
 def test_gpus_and_the_cores_of_nodes_without_are_both_used(slow, nodes, processes):
     with_gpu, without = nodes.add(gpus=1), nodes.add(cpus=1)
     processes.ended(slow.process([sys.executable, "-c", ON_LOGICAL_GPUS, nodes.address, "auto"]))
@@ -120,7 +119,6 @@ def test_gpus_and_the_cores_of_nodes_without_are_both_used(slow, nodes, processe
     assert (without.node_id, False) in used
 
 
-@pytest.mark.slow
 def test_the_driver_is_killed_and_the_cluster_lives_on(slow, nodes, processes):
     nodes.add()
     process = slow.started("--address", nodes.address, "--checkpoint-every", "0")

@@ -69,11 +69,12 @@ def test_drivers_at_random_moments(studies):
         assert study.is_whole()
 
 
-def test_a_driver(study):
-    """Its Ray goes with it; the next one does not wait for that."""
+@pytest.mark.slow
+def test_a_driver(study, processes):
+    """Its workers go with it, and Ray's agents within a minute; the next one does not wait for that."""
     process = study.started("--workers", "2", *ALWAYS)
     study.wait_for_parts(process, 2)
-    family = psutil.Process(process.pid).children(recursive=True)
+    workers = processes.workers(process)
     process.kill()
     process.communicate()
     stored = study.parts()
@@ -81,7 +82,8 @@ def test_a_driver(study):
     output, _ = (again := study.started("--workers", "2")).communicate(timeout=240)
     assert again.returncode == 0, output
     assert study.is_whole()
-    assert psutil.wait_procs(family, timeout=60)[1] == [], "left behind by the killed driver"
+    assert workers
+    assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in workers)
     assert "nothing to train" in study.run()
 
 
@@ -108,6 +110,7 @@ def test_workers_at_random_moments(studies, processes):
         assert study.is_whole()
 
 
+@pytest.mark.slow
 def test_a_worker(study, processes):
     assert kill_workers(study, processes, 1, random.Random(3), 0.1) == 1
     assert study.is_whole()
@@ -160,6 +163,7 @@ grid: {seed: [0, 1, 2]}
 """
 
 
+@pytest.mark.slow
 def test_a_cohort_that_loses_its_worker_half_way_repeats_at_most_one_epoch(make_study, processes):
     study = make_study(HALF_WAY, max_cohort=3, sleep=0.1)  # one cohort, one update an epoch
     process = study.started("--workers", "2", *ALWAYS)
