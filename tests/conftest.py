@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import os
+import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,26 @@ def ray_on_two_cores() -> Iterator[None]:
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """HOST:PORT of an S3 on this machine that has one bucket, `bucket`."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        server.start()
+        where = "{}:{}".format(*server.get_host_and_port())
+        urllib.request.urlopen(urllib.request.Request(f"http://{where}/bucket", method="PUT")).close()
+        yield where
+    assert server._server is not None
+    server.stop()
+    server._server.server_close()
 
 
 @pytest.fixture

@@ -5,13 +5,11 @@ from __future__ import annotations
 import datetime
 import http.client
 import json
-import logging
 import random
 import re
 import socket
 import threading
 import time
-import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,26 +30,6 @@ FAULTS = ("500", "503", "slow", "dropped", "dropped after", "truncated", "trunca
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place, "WAITS", (0.0,) * len(place.WAITS))
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """HOST:PORT of an S3 on this machine that has one bucket, `bucket`."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        server.start()
-        where = "{}:{}".format(*server.get_host_and_port())
-        urllib.request.urlopen(urllib.request.Request(f"http://{where}/bucket", method="PUT")).close()
-        yield where
-    assert server._server is not None
-    server.stop()
-    server._server.server_close()
 
 
 @pytest.fixture(scope="session")

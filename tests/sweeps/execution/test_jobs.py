@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import subprocess
@@ -62,26 +61,6 @@ def test_where_nothing_listens_it_is_one_sentence_and_2(tmp_path):
     assert process.returncode == 2, process.stderr
     (line,) = process.stderr.splitlines()
     assert line.startswith("error: --address http://127.0.0.1:1: the job cannot be submitted: Failed to connect to Ray")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """HOST:PORT of an S3 on this machine with one bucket, `bucket`."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        server.start()
-        where = "{}:{}".format(*server.get_host_and_port())
-        urllib.request.urlopen(urllib.request.Request(f"http://{where}/bucket", method="PUT")).close()
-        yield where
-    assert server._server is not None
-    server.stop()
-    server._server.server_close()
 
 
 @pytest.fixture(scope="module")
