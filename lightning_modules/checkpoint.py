@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lightning_modules.probes.reading import PerExample
 
-VERSION = 1
+VERSION = 2
 """Of what is in a checkpoint, and of how a training goes on from it."""
 
 Rows = list[tuple[int, dict[str, float | None]]]
@@ -36,8 +36,8 @@ class Checkpoint:
     parameters: Mapping[str, Tensor]
     constants: Mapping[str, Tensor]
     """Buffers and frozen parameters."""
-    optimizer: Mapping[str, Mapping[str, Tensor | int]]
-    """By parameter, the optimiser's state."""
+    optimizer: Mapping[str, Mapping[str, Tensor]]
+    """By parameter, the optimiser's state; empty before the first update."""
     dropout: Tensor | None
     """The state of the generator of this stream; None where nothing is drawn."""
     augmentation: Tensor
@@ -48,8 +48,13 @@ class Checkpoint:
     measured: Mapping[int, Sequence[str]]
     """By epoch, the measures on demand that were asked for up to here."""
     diverged: int | None
-    seconds: float
-    """Wall time that the training took so far; as a cohort hands it on, its own since it began or went on."""
+    seconds: float = 0.0
+    """Its share of the wall time of the stacks that it was part of so far."""
+
+    @property
+    def held(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name."""
+        return {**self.parameters, **self.constants}
 
     def serves(self, epochs: int, evaluated: Collection[int], measured: Mapping[int, Collection[str]]) -> bool:
         """Whether a training of `epochs` epochs that is to be evaluated then can go on from here."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from lightning_modules.checkpoint import Checkpoint, Keeper
+from lightning_modules.checkpoint import Checkpoint
 from lightning_modules.data.augmentation import Augmenter
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.dropout import DropoutMasks, mask_shapes, replace_dropout
 from lightning_modules.errors import ModelError
 from lightning_modules.metrics import cross_entropy, evaluate
 from lightning_modules.models import build
-from lightning_modules.optimizers import OPTIMIZERS, learning_rates
+from lightning_modules.optimizers import OPTIMIZERS, CohortOptimizer, learning_rates
 from lightning_modules.probes.probe import Presentation, Probe
 from lightning_modules.probes.registry import PerExample, make_probe
 from lightning_modules.settings import Settings
@@ -36,17 +35,15 @@ from lightning_modules.streams import stream_seed, torch_generator
 LOSS_BOUND = 1000.0
 """A mean training loss of an epoch above this many times ln(classes), the loss of guessing, counts as diverged."""
 
-EpochListener = Callable[[int], None]
-
 
 class CohortModule(pl.LightningModule):
     """K members that agree in everything that has a shape, and differ in anything else.
 
     `rows[k]` collects (epoch, measures) of member k at the epochs in `evaluated[k]`, with those on demand that
     `measured[k]` has for that epoch, and `examples[k]` what these say of single examples; `diverged[k]` is the epoch in
-    which its loss or a parameter stopped being finite, or None. `on_epoch` hears the number of finished epochs, and
-    `keeper` is offered checkpoints. With `checkpoints`, one a member and all after the same epoch, training goes on
-    from there.
+    which its loss or a parameter stopped being finite, or None. `on_epoch` is called after every epoch. A member with a
+    checkpoint goes on from it: members may stand at different epochs, unless something is measured on demand, which is
+    taken of all at once.
     """
 
     def __init__(
@@ -55,13 +52,17 @@ class CohortModule(pl.LightningModule):
         data: CohortData,
         evaluated: Sequence[Sequence[int]],
         measured: Sequence[Mapping[int, Sequence[str]]] = (),
-        on_epoch: EpochListener = lambda epoch: None,
-        keeper: Keeper | None = None,
-        checkpoints: Sequence[Checkpoint] = (),
+        on_epoch: Callable[[], None] = lambda: None,
+        checkpoints: Sequence[Checkpoint | None] = (),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.members = tuple(members)
+        checkpoints = checkpoints or [None] * len(members)
+        self.first_epochs = tuple(each.epoch if each else 0 for each in checkpoints)
+        """How many epochs each member was trained before this."""
+        self.epochs = [*self.first_epochs]
+        """How many it is trained now."""
         self.evaluated = [frozenset(epochs) for epochs in evaluated]
         self.rows: list[list[tuple[int, dict[str, float | None]]]] = [[] for _ in members]
         self.examples: list[list[tuple[int, PerExample]]] = [[] for _ in members]
@@ -69,22 +70,22 @@ class CohortModule(pl.LightningModule):
         self._measured = [dict(epochs) for epochs in measured] + [{} for _ in members[len(measured) :]]
         self._data = data
         self._on_epoch = on_epoch
-        self._keeper = keeper
-        self._start = time.perf_counter()
-        self._optimizer_states: Sequence[Mapping[str, Mapping[str, Tensor | int]]] = ()
-        self.first_epoch = 0
-        """How many epochs were trained before this."""
+        self._optimizer: CohortOptimizer | None = None
+        self._optimizer_states = [each.optimizer if each else {} for each in checkpoints]
         self._classes = data.dataset.classes
         inputs = data.train.inputs
         device, dtype = inputs.device, inputs.dtype
 
         drops = any(member.dropout for member in members)
-        networks = [
-            replace_dropout(build_member(member, data.dataset.shape, self._classes), drops).to(device, dtype)
-            for member in members
-        ]
-        stacked = _stacked(networks)
-        trained = {name for name, parameter in networks[0].named_parameters() if parameter.requires_grad}
+        begin = [k for k, each in enumerate(checkpoints) if each is None]
+        networks = {
+            k: replace_dropout(build_member(members[k], data.dataset.shape, self._classes), drops).to(device, dtype)
+            for k in begin or [0]
+        }
+        network = next(iter(networks.values()))
+        trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+        held = [each.held if each else _state(networks[k]) for k, each in enumerate(checkpoints)]
+        stacked = {name: value.to(device) for name, value in _stacked(held, [*_state(network)]).items()}
         self.parameters_per_member = sum(stacked[name][0].numel() for name in trained)
         self.stacked = nn.ParameterDict(
             {_key(name): nn.Parameter(stacked[name]) for name in stacked if name in trained}
@@ -92,44 +93,52 @@ class CohortModule(pl.LightningModule):
         self._by_name = {name: self.stacked[_key(name)] for name in stacked if name in trained}
         self._constants = {name: value for name, value in stacked.items() if name not in trained}
         """Buffers, such as BatchNorm's, and frozen parameters."""
-        shapes = mask_shapes(networks[0], inputs[:1])
+        shapes = mask_shapes(network, inputs[:1])
         # The skeleton says how numbers are combined; its own are never read, so it has none, except where modules share
         # a parameter, which a move to "meta" would part. Kept out of this module's own children.
-        self._tied = len([*networks[0].parameters()]) < len([*networks[0].named_parameters(remove_duplicate=False)])
-        skeleton = copy.deepcopy(networks[0])
+        self._tied = len([*network.parameters()]) < len([*network.named_parameters(remove_duplicate=False)])
+        skeleton = copy.deepcopy(network)
         self._skeleton = (skeleton if self._tied else skeleton.to("meta"),)
-        self._masks = DropoutMasks(members, shapes, device, dtype)
+        self._masks = DropoutMasks(members, shapes, device, dtype, self.first_epochs)
         self._augmenter = Augmenter(members, data.dataset.shape, device, dtype)
         self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in members]
         self._rates = np.empty((len(members), 0))
         self._losses = torch.zeros(len(members), dtype=torch.float64, device=device)
         wanted = {name for epochs in self._measured for names in epochs.values() for name in names}
         self._probes: dict[str, Probe] = {name: make_probe(name, self, data) for name in sorted(wanted)}
-        if checkpoints:
-            self._restore(checkpoints)
+        data.first_epochs = self.first_epochs
+        self._restore(checkpoints)
 
     def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
         """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers (BatchNorm's) are updated."""
+        return self._forward({**self._by_name, **self._constants, **(masks or {})}, inputs)
+
+    def _forward(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         skeleton = self._skeleton[0].train(self.training)
-        state = {**self._by_name, **self._constants, **(masks or {})}
 
         def one(state: dict[str, Tensor], x: Tensor) -> Any:
             return functional_call(skeleton, state, (x,), tie_weights=self._tied)
 
-        return vmap(one, randomness="error")(state, inputs)
+        logits: Tensor = vmap(one, randomness="error")(state, inputs)
+        return logits
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        dtype = next(iter(self.stacked.values())).dtype
-        optimizer = OPTIMIZERS[self.members[0].optimizer](self.stacked.values(), self.members, dtype)
-        if self._optimizer_states:
-            for key, parameter in self.stacked.items():
-                optimizer.restore(parameter, [state[key] for state in self._optimizer_states])
-        return optimizer
+        if self._optimizer is None:  # Lightning asks at the beginning of every fit, and there may be several
+            dtype = next(iter(self.stacked.values())).dtype
+            self._optimizer = OPTIMIZERS[self.members[0].optimizer](self.stacked.values(), self.members, dtype)
+            for k, state in enumerate(self._optimizer_states):
+                for name, kept in state.items():
+                    self._optimizer.restore(self._by_name[name], k, kept)
+        return self._optimizer
 
     def on_train_epoch_start(self) -> None:
         per_epoch = self._data.updates_per_epoch
-        updates = np.arange(per_epoch) + (self.first_epoch + self.current_epoch) * per_epoch
-        self._rates = np.stack([learning_rates(member, updates, per_epoch) for member in self.members])
+        self._rates = np.stack(
+            [
+                learning_rates(member, np.arange(per_epoch) + epoch * per_epoch, per_epoch)
+                for member, epoch in zip(self.members, self.epochs, strict=True)
+            ]
+        )
         self._losses.zero_()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
@@ -160,85 +169,89 @@ class CohortModule(pl.LightningModule):
         self._losses += losses.detach().double() * (positions.shape[1] / self._data.train.size)
 
     def on_train_epoch_end(self) -> None:
-        epoch = self.first_epoch + self.current_epoch + 1
-        self._note_diverged(epoch)
-        self.measure(epoch)
-        self._on_epoch(epoch)
-        if self._keeper and epoch < self.members[0].epochs:
-            self._keeper.offer(lambda: self.checkpoints(epoch))
+        self.epochs = [epoch + 1 for epoch in self.epochs]
+        self._note_diverged()
+        self.measure()
+        self._on_epoch()
         if all(at is not None for at in self.diverged):
             self.trainer.should_stop = True
 
-    def _note_diverged(self, epoch: int) -> None:
+    def _note_diverged(self) -> None:
         finite = self._losses <= LOSS_BOUND * math.log(max(2, self._classes))  # False for NaN
         for values in (*self.stacked.values(), *self._constants.values()):
             finite &= values.detach().view(len(finite), -1).isfinite().all(1)
         for k, fine in enumerate(finite.tolist()):
             if not fine and self.diverged[k] is None:
-                self.diverged[k] = epoch
+                self.diverged[k] = self.epochs[k]
 
-    def measure(self, epoch: int) -> None:
-        """Evaluate every member, if any still training is to be measured at this epoch (0: before training)."""
+    def measure(self) -> None:
+        """Evaluate the members that are to be measured where they stand (before training, at 0) and have not been."""
         due = [
-            k for k, epochs in enumerate(self.evaluated) if epoch in epochs and self.diverged[k] is None
-        ]  # fmt: skip
+            k
+            for k, (epoch, rows) in enumerate(zip(self.epochs, self.rows, strict=True))
+            if epoch in self.evaluated[k] and self.diverged[k] is None and not (rows and rows[-1][0] == epoch)
+        ]
         if not due:
             return
+        wanted = {name for k in due for name in self._measured[k].get(self.epochs[k], ())}
         training = self.training
         self.eval()
         with torch.no_grad():
-            measures = evaluate(self, self._data, self._classes)
+            measures = self._evaluate(due)
             norms = self._weight_norms()
-        wanted = {name for k in due for name in self._measured[k].get(epoch, ())}
-        readings = {name: self._probes[name].read(epoch) for name in sorted(wanted)}
+        readings = {name: self._probes[name].read(self.epochs[due[0]]) for name in sorted(wanted)}
         self.train(training)
-        for k in due:
+        for k, measured in zip(due, measures, strict=False):
+            epoch = self.epochs[k]
             taken = [readings[name][k] for name in self._measured[k].get(epoch, ())]
             scalars = {name: value for reading in taken for name, value in reading.scalars.items()}
-            self.rows[k].append((epoch, {**measures[k], "weight_norm": norms[k], **scalars}))
+            self.rows[k].append((epoch, {**measured, "weight_norm": norms[k], **scalars}))
             self.examples[k] += [(epoch, each) for reading in taken for each in reading.examples]
 
-    def checkpoints(self, epoch: int) -> list[Checkpoint]:
-        """One a member, after this epoch; tensors are copies on the CPU."""
-        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+    def _evaluate(self, due: list[int]) -> list[dict[str, float | None]]:
+        """The measures of these members. Of a part of the stack that part alone is run; one member beside a copy of
+        itself, for the bits that it has in a stack."""
+        if len(due) == len(self.members):
+            return evaluate(self, self._data.splits(), self._classes)
+        chosen = due if len(due) > 1 else due * 2
+        state = {name: value[chosen] for name, value in {**self._by_name, **self._constants}.items()}
+        return evaluate(lambda inputs: self._forward(state, inputs), self._data.splits(chosen), self._classes)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """One a member, where it stands; tensors are copies on the CPU."""
+        optimizer: Any = self.configure_optimizers()
 
         def each(values: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
             return {name: value[k].detach().cpu().clone() for name, value in values.items()}
 
         return [
             Checkpoint(
-                epoch=epoch,
+                epoch=self.epochs[k],
                 device=self._losses.device.type,
-                parameters=each(dict(self.stacked), k),
+                parameters=each(self._by_name, k),
                 constants=each(self._constants, k),
-                optimizer={key: optimizer.state_of(parameter, k) for key, parameter in self.stacked.items()},
+                optimizer={name: optimizer.state_of(parameter, k) for name, parameter in self._by_name.items()},
                 dropout=self._masks.state(k),
                 augmentation=self._augmentation[k].get_state(),
                 probes={name: each(probe.state(), k) for name, probe in self._probes.items()},
                 rows=list(self.rows[k]),
                 examples=list(self.examples[k]),
-                measured={at: tuple(names) for at, names in self._measured[k].items() if at <= epoch},
+                measured={at: tuple(names) for at, names in self._measured[k].items() if at <= self.epochs[k]},
                 diverged=self.diverged[k],
-                seconds=time.perf_counter() - self._start,
             )
             for k in range(len(self.members))
         ]
 
-    def _restore(self, checkpoints: Sequence[Checkpoint]) -> None:
-        self.first_epoch = self._data.first_epoch = checkpoints[0].epoch
-        with torch.no_grad():
-            for key, value in self.stacked.items():
-                value.copy_(torch.stack([each.parameters[key] for each in checkpoints]))
-            for name, value in self._constants.items():
-                value.copy_(torch.stack([each.constants[name] for each in checkpoints]))
-        for name, probe in self._probes.items():
-            states = [each.probes[name] for each in checkpoints]
-            probe.restore({part: torch.stack([state[part] for state in states]) for part in states[0]})
+    def _restore(self, checkpoints: Sequence[Checkpoint | None]) -> None:
+        """What is not in the parameters and buffers, which are there from the beginning."""
         for k, each in enumerate(checkpoints):
-            self._masks.restore(k, each.dropout)
-            self._augmentation[k].set_state(each.augmentation)
-            self.rows[k], self.examples[k], self.diverged[k] = list(each.rows), list(each.examples), each.diverged
-        self._optimizer_states = [each.optimizer for each in checkpoints]
+            if each is not None:
+                self._masks.restore(k, each.dropout)
+                self._augmentation[k].set_state(each.augmentation)
+                self.rows[k], self.examples[k], self.diverged[k] = list(each.rows), list(each.examples), each.diverged
+        for name, probe in self._probes.items() if any(checkpoints) else ():
+            states = [each.probes[name] for each in checkpoints if each]
+            probe.restore({part: torch.stack([state[part] for state in states]) for part in states[0]})
 
     def _weight_norms(self) -> list[float]:
         """The L2 norm of all trainable parameters of each member."""
@@ -253,16 +266,20 @@ def build_member(member: Settings, shape: tuple[int, ...], classes: int) -> nn.M
         return build(member.model, shape, classes, member.width, member.depth)
 
 
-def _stacked(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """Parameters and buffers by name, each [K, ...]. (torch's own asks for one class, which a function of the user's
-    that defines its class inside does not give.)"""
-    states = [{**dict(n.named_parameters()), **dict(n.named_buffers())} for n in networks]
+def _state(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name."""
+    return {name: value.detach() for name, value in (*network.named_parameters(), *network.named_buffers())}
+
+
+def _stacked(states: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> dict[str, Tensor]:
+    """Each [K, ...]. (torch's own asks for one class, which a function of the user's that defines its class inside does
+    not give.)"""
     shapes = [{name: value.shape for name, value in state.items()} for state in states]
     if any(each != shapes[0] for each in shapes):
         raise ModelError(
             "model", "makes networks of different parameters at equal settings; it must depend on them alone"
         )
-    return {name: torch.stack([state[name].detach() for state in states]) for name in states[0]}
+    return {name: torch.stack([state[name] for state in states]) for name in names}
 
 
 def _key(name: str) -> str:

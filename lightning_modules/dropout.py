@@ -76,18 +76,28 @@ def mask_shapes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...
 
 
 class DropoutMasks:
-    """Draws the masks of a step: {name: [K, batch, *shape]}, for the names and shapes of `mask_shapes`."""
+    """Draws the masks of a step: {name: [K, batch, *shape]}, for the names and shapes of `mask_shapes`.
+
+    epochs: those that each member was trained before; `restore` hands in where its generator stands then.
+    """
 
     def __init__(
-        self, members: Sequence[Settings], shapes: dict[str, tuple[int, ...]], device: torch.device, dtype: torch.dtype
-    ) -> None:
+        self, members: Sequence[Settings], shapes: dict[str, tuple[int, ...]], device: torch.device,
+        dtype: torch.dtype, epochs: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         self._shapes = shapes
         self._dtype = dtype
-        # Members of one seed and rate drop the same, so their masks are drawn once.
-        kinds = list(dict.fromkeys((member.seed, member.dropout) for member in members))
-        self._kind = torch.tensor([kinds.index((member.seed, member.dropout)) for member in members], device=device)
-        self._generators = [torch_generator(seed, "dropout", device) if rate else None for seed, rate in kinds]
-        levels = torch.tensor([rate * _LEVELS for _, rate in kinds], dtype=torch.float64).round().clamp(max=_LEVELS - 1)
+        # Members of one seed and rate that stand at the same epoch drop the same, so their masks are drawn once.
+        each = [
+            (member.seed, member.dropout, epoch)
+            for member, epoch in zip(members, epochs or [0] * len(members), strict=True)
+        ]
+        kinds = list(dict.fromkeys(each))
+        self._kind = torch.tensor([kinds.index(kind) for kind in each], device=device)
+        self._generators = [torch_generator(seed, "dropout", device) if rate else None for seed, rate, _ in kinds]
+        levels = (
+            torch.tensor([rate * _LEVELS for _, rate, _ in kinds], dtype=torch.float64).round().clamp(max=_LEVELS - 1)
+        )
         # Below the threshold is dropped; a member without dropout has the lowest one, which nothing is below.
         self._threshold = levels.sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
         self._gain = (_LEVELS / (_LEVELS - levels)).to(dtype).to(device)[:, None]

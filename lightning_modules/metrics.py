@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lightning_modules.chunks import chunk_examples
-from lightning_modules.data.datamodule import CohortData, Examples
+from lightning_modules.data.datamodule import Examples, Splits
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class _Predictions:
     predicted: Tensor
 
 
-def evaluate(forward: Callable[[Tensor], Tensor], data: CohortData, classes: int) -> list[dict[str, float | None]]:
+def evaluate(forward: Callable[[Tensor], Tensor], data: Splits, classes: int) -> list[dict[str, float | None]]:
     """One row of measures for each member.
 
     `forward` maps [K, n, *shape] to logits [K, n, classes] in evaluation mode. Accuracies and fractions are in 0..1,
@@ -56,7 +56,7 @@ def evaluate(forward: Callable[[Tensor], Tensor], data: CohortData, classes: int
     values = {name: column.tolist() for name, column in columns.items()}
     return [
         {name: None if math.isnan(column[k]) else column[k] for name, column in values.items()}
-        for k in range(len(data.members))
+        for k in range(len(given))
     ]
 
 

@@ -43,19 +43,26 @@ class CohortOptimizer(torch.optim.Optimizer):
                     shape = (-1, *(1,) * (parameter.dim() - 1))
                     self._update(parameter, parameter.grad, rates.view(shape), shape)
 
-    def state_of(self, parameter: Tensor, k: int) -> dict[str, Tensor | int]:
-        """Member k's part of what is kept for a parameter, on the CPU; numbers are the same for all members."""
-        return {
-            name: value[k].cpu().clone() if isinstance(value, Tensor) else value
-            for name, value in self.state[parameter].items()
-        }
+    def state_of(self, parameter: Tensor, k: int) -> dict[str, Tensor]:
+        """Member k's part of what is kept for a parameter, on the CPU."""
+        return {name: value[k].cpu().clone() for name, value in self._held(parameter).items()}
 
-    def restore(self, parameter: Tensor, states: Sequence[Mapping[str, Tensor | int]]) -> None:
-        """Go on from the states of all members."""
-        for name, value in states[0].items():
-            stacked = [torch.as_tensor(state[name]) for state in states]
-            held = torch.stack(stacked).to(parameter.device) if isinstance(value, Tensor) else value
-            self.state[parameter][name] = held
+    @torch.no_grad()
+    def restore(self, parameter: Tensor, k: int, state: Mapping[str, Tensor]) -> None:
+        """Have member k go on from a state."""
+        for name, value in state.items():
+            self._held(parameter)[name][k] = value
+
+    def _held(self, parameter: Tensor) -> dict[str, Tensor]:
+        """What is kept for a parameter, each [K, ...]."""
+        if not self.state[parameter]:
+            self.state[parameter].update(self._fresh(parameter))
+        held: dict[str, Tensor] = self.state[parameter]
+        return held
+
+    def _fresh(self, parameter: Tensor) -> dict[str, Tensor]:
+        """What is kept before the first update."""
+        raise TypeError("an abstract optimizer keeps nothing")
 
     def _update(self, parameter: Tensor, gradient: Tensor, rates: Tensor, shape: tuple[int, ...]) -> None:
         raise TypeError("an abstract optimizer cannot update")
@@ -71,28 +78,45 @@ class CohortSGD(CohortOptimizer):
     def _update(self, parameter: Tensor, gradient: Tensor, rates: Tensor, shape: tuple[int, ...]) -> None:
         if self._decays:
             gradient.add_(parameter * self._decay.view(shape))
-        state = self.state[parameter]
-        if "velocity" not in state:
-            state["velocity"] = torch.zeros_like(parameter)
-        velocity = state["velocity"].mul_(self._momentum.view(shape)).add_(gradient)
+        velocity = self._held(parameter)["velocity"].mul_(self._momentum.view(shape)).add_(gradient)
         parameter.sub_(velocity * rates)
+
+    def _fresh(self, parameter: Tensor) -> dict[str, Tensor]:
+        return {"velocity": torch.zeros_like(parameter)}
 
 
 class CohortAdamW(CohortOptimizer):
     """p ← p (1 − η λ) − η m̂ / (√v̂ + ε), β = (0.9, 0.999), ε = 1e-8."""
 
+    _counts: list[int] | None = None
+    _corrected: list[Tensor]
+
     def _update(self, parameter: Tensor, gradient: Tensor, rates: Tensor, shape: tuple[int, ...]) -> None:
-        state = self.state[parameter]
-        if "step" not in state:
-            state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
-        state["step"] += 1
-        (first, second), step = BETAS, state["step"]
+        state = self._held(parameter)
+        corrections = self._corrections(state["updates"].add_(1))
+        first, second = BETAS
         mean = state["mean"].mul_(first).add_(gradient * (1 - first))
         square = state["square"].mul_(second).add_(gradient.square().mul_(1 - second))
         if self._decays:
             parameter.mul_(1 - rates * self._decay.view(shape))
-        scale = square.div(1 - second**step).sqrt_().add_(EPSILON)
-        parameter.sub_(mean.div(1 - first**step).mul_(rates).div_(scale))
+        of_mean, of_square = (correction.view(shape) for correction in corrections)
+        scale = square.div(of_square).sqrt_().add_(EPSILON)
+        parameter.sub_(mean.div(of_mean).mul_(rates).div_(scale))
+
+    def _corrections(self, updates: Tensor) -> list[Tensor]:
+        """1 - β^t of each member [K], for both β; made once a step, for all parameters have had as many updates."""
+        counts = updates.tolist()
+        if counts != self._counts:
+            self._counts = counts
+            self._corrected = [self._column([1 - beta**count for count in counts]) for beta in BETAS]
+        return self._corrected
+
+    def _fresh(self, parameter: Tensor) -> dict[str, Tensor]:
+        return {
+            "updates": torch.zeros(len(parameter), dtype=torch.int64),
+            "mean": torch.zeros_like(parameter),
+            "square": torch.zeros_like(parameter),
+        }
 
 
 OPTIMIZERS: dict[str, type[CohortOptimizer]] = {"sgd": CohortSGD, "adamw": CohortAdamW}

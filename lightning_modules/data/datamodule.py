@@ -51,8 +51,22 @@ class Examples:
         """Inputs [K, stop - start, *shape]."""
         return self._inputs(self.rows[:, start:stop])
 
+    def of_members(self, members: Tensor) -> Examples:
+        """Those of these members alone, as their numbers [k]."""
+        rows, ids, given, true = (each[members] for each in (self.rows, self.ids, self.given, self.true))
+        return Examples(self.inputs, rows, ids, given, true)
+
     def _inputs(self, rows: Tensor) -> Tensor:
         return self.inputs.index_select(0, rows.reshape(-1)).unflatten(0, tuple(rows.shape))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What members are measured on."""
+
+    train: Examples
+    validation: Examples | None
+    test: Examples
 
 
 class CohortData(pl.LightningDataModule):
@@ -61,20 +75,26 @@ class CohortData(pl.LightningDataModule):
 
     `train_dataloader` yields one thing an epoch: the order [K, n] in which each member goes through `train`, drawn from
     its own seed. (Lightning's loop around a batch takes 0.4 ms, as long as updating six small networks.) The test
-    examples are the clean ones of the data set, untouched by any noise.
+    examples are the clean ones of the data set, untouched by any noise. `chances`, if given, keeps what a data seed
+    decides about the data set, for the next stack that is made of it.
     """
 
-    def __init__(self, members: Sequence[Settings], dataset: Dataset, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, members: Sequence[Settings], dataset: Dataset, device: torch.device, dtype: torch.dtype,
+        chances: Chances | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.members = tuple(members)
         self.dataset = dataset
-        self.first_epoch = 0
-        """How many epochs were trained before this, from whose end training goes on."""
+        self.first_epochs = (0,) * len(members)
+        """How many epochs each member was trained before this, from whose end its training goes on."""
         first = members[0]
         self.batch_size = first.batch_size
         size = first.dataset_size or len(dataset.train_labels)
         held_out = corruption.rounded_share(first.validation_fraction, size)
-        seeds = {seed: _Chance(dataset, seed) for seed in {_data_seed(member) for member in members}}
+        seeds = {} if chances is None else chances
+        for seed in {_data_seed(member) for member in members} - seeds.keys():
+            seeds[seed] = _Chance(dataset, seed)
         tensors = _examples(dataset, members, [seeds[_data_seed(member)] for member in members], size, device, dtype)
         self.validation = _part(tensors, size - held_out, size) if held_out else None
         self.train, self.left_out = _part(tensors, 0, size - held_out), None
@@ -93,17 +113,27 @@ class CohortData(pl.LightningDataModule):
     def train_dataloader(self) -> _Epoch:
         return _Epoch(self)
 
-    def order(self, epoch: int) -> Tensor:
-        """Positions [K, n]: the order in which each member goes through its training set in this epoch, from 0.
+    def order(self, epochs: Sequence[int]) -> Tensor:
+        """Positions [K, n]: the order in which each member goes through its training set in this epoch of its own,
+        from 0.
 
         A function of seed and epoch alone, so it does not matter how often Lightning starts to iterate. Members of one
-        seed share it.
+        seed that stand at the same epoch share it.
         """
+        drawn = [(member.seed, epoch) for member, epoch in zip(self.members, epochs, strict=True)]
         orders = {
-            seed: torch.randperm(self.train.size, generator=torch_generator(seed, f"order/{epoch}"))
-            for seed in {member.seed for member in self.members}
+            (seed, epoch): torch.randperm(self.train.size, generator=torch_generator(seed, f"order/{epoch}"))
+            for seed, epoch in {*drawn}
         }
-        return torch.stack([orders[member.seed] for member in self.members]).to(self.train.rows.device)
+        return torch.stack([orders[each] for each in drawn]).to(self.train.rows.device)
+
+    def splits(self, members: Sequence[int] | None = None) -> Splits:
+        """Of all members, or of these."""
+        if members is None:
+            return Splits(self.train, self.validation, self.test)
+        index = torch.tensor([*members], device=self.train.rows.device)
+        held_out = self.validation.of_members(index) if self.validation else None
+        return Splits(self.train.of_members(index), held_out, self.test.of_members(index))
 
 
 @dataclass(frozen=True)
@@ -116,7 +146,8 @@ class _Epoch:
         return 1
 
     def __iter__(self) -> Iterator[Tensor]:
-        yield self.data.order(self.data.first_epoch + (self.data.trainer.current_epoch if self.data.trainer else 0))
+        trained = self.data.trainer.current_epoch if self.data.trainer else 0
+        yield self.data.order([first + trained for first in self.data.first_epochs])
 
 
 def _data_seed(member: Settings) -> int:
@@ -131,6 +162,10 @@ class _Chance:
         self.order = corruption.subset_order(dataset.train_labels, numpy_generator(seed, "subset"))
         self.labels = corruption.label_draws(count, dataset.classes, numpy_generator(seed, "label_noise"))
         self.inputs = corruption.input_draws(dataset.train_inputs, numpy_generator(seed, "input_noise"))
+
+
+Chances = dict[int, _Chance]
+"""By data seed."""
 
 
 def _examples(

@@ -38,7 +38,7 @@ class LossSensitivity(Snapshot):
     training inputs x both as what it is taken on and through each of the t updates. T: the updates so far. Scalars: the
     mean over examples, and their Gini coefficient (0..1, None where all are 0). Null before the first update.
 
-    The training is replayed from the initial parameters, which are those at construction. The gradients of many L_t are
+    The training is replayed from the initial parameters. The gradients of many L_t are
     then carried backwards through it together. With θ the parameters, v the velocity, μ momentum, λ weight decay,
     η_s the learning rate and ∇ℓ_s the gradient of the mean loss of the s-th minibatch X_s at θ_{s−1}, an update is
 
@@ -61,7 +61,8 @@ class LossSensitivity(Snapshot):
         super().__init__(module, data)
         from lightning_modules.cohort import build_member
 
-        network = build_member(data.members[0], data.dataset.shape, data.dataset.classes)
+        networks = [build_member(member, data.dataset.shape, data.dataset.classes) for member in data.members]
+        network = networks[0]
         buffers = [name for name, _ in network.named_buffers()]
         if buffers:
             raise ModelError(
@@ -69,8 +70,11 @@ class LossSensitivity(Snapshot):
                 f"given {data.members[0].model}, which has buffers ({buffers[0]}, ...); loss_sensitivity takes "
                 "networks of parameters alone",
             )
-        start = {key.replace("/", "."): value.detach().clone() for key, value in module.stacked.items()}
-        network.to(data.train.inputs.device, data.train.inputs.dtype)
+        for each in networks:
+            each.to(data.train.inputs.device, data.train.inputs.dtype)
+        states = [dict(each.named_parameters()) for each in networks]
+        trained = [name for name, parameter in states[0].items() if parameter.requires_grad]
+        start = {name: torch.stack([state[name].detach() for state in states]) for name in trained}
         # Overridden only where a lone member is doubled, whose they then are.
         alone = len(data.members) == 1
         self._frozen = {n: p.detach()[None] for n, p in network.named_parameters() if alone and not p.requires_grad}
@@ -120,7 +124,8 @@ class LossSensitivity(Snapshot):
         data = self._data
         updates = np.arange(data.updates_per_epoch) + len(self._batches)
         rates = np.stack([learning_rates(member, updates, data.updates_per_epoch) for member in data.members])
-        for update, positions in enumerate(data.order(self._epochs).split(data.batch_size, dim=1)):
+        order = data.order([self._epochs] * len(data.members))
+        for update, positions in enumerate(order.split(data.batch_size, dim=1)):
             parameters = self._tracked(len(self._batches))
             inputs, labels = data.train.take(positions)
             self._batches.append(positions)

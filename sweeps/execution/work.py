@@ -9,7 +9,7 @@ import random
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightning_modules.data.sources import Dataset
@@ -122,15 +122,14 @@ def _attempt(
 ) -> str | None:  # fmt: skip
     """Train and store; if that raises, why. Where this returns, the frames that held the stack's tensors are gone."""
     kept = bool(checkpoints)
-    before = [checkpoint.seconds for checkpoint in checkpoints] or [0.0] * len(part.members)
 
     def keep(states: list[Checkpoint]) -> None:
         nonlocal kept
         kept = True
-        _keep(part, states, before, store)
+        _keep(part, states, store)
 
     try:
-        records = _train(part, checkpoints, before, dataset, worker, on_epoch, keep)
+        records = _train(part, checkpoints, dataset, worker, on_epoch, keep)
     except StoreError:
         raise
     except Exception as error:
@@ -193,14 +192,10 @@ def _checkpoints(cohort: Cohort, store: Store, device: str) -> Mapping[str, Chec
     return found
 
 
-def _keep(cohort: Cohort, states: list[Checkpoint], before: list[float], store: Store) -> None:
-    """Write the members' checkpoints, each with its share of the time."""
+def _keep(cohort: Cohort, states: list[Checkpoint], store: Store) -> None:
     from lightning_modules.checkpoint import encode
 
-    contents = {}
-    # A lone member may train beside a copy of itself, which is kept nowhere.
-    for member, state, seconds in zip(cohort.members, states, before, strict=False):
-        contents[member.id] = encode(replace(state, seconds=seconds + state.seconds / len(cohort.members)))
+    contents = {member.id: encode(state) for member, state in zip(cohort.members, states, strict=True)}
     Checkpoints(store.place).write(contents)
 
 
@@ -215,7 +210,7 @@ def _store(records: list[Record], store: Store) -> tuple[Failure, ...]:
 
 
 def _train(
-    cohort: Cohort, checkpoints: list[Checkpoint], before: list[float], dataset: Dataset, worker: Worker,
+    cohort: Cohort, checkpoints: list[Checkpoint], dataset: Dataset, worker: Worker,
     on_epoch: Callable[[int], None], keep: Callable[[list[Checkpoint]], None],
 ) -> list[Record]:  # fmt: skip
     from lightning_modules.checkpoint import Keeper
@@ -239,11 +234,11 @@ def _train(
         "device": result.device,
     }
     records = []
-    for member, trained, earlier in zip(cohort.members, result.members, before, strict=True):
+    for member, trained in zip(cohort.members, result.members, strict=True):
         rows = [Row(epoch, "finished", measures) for epoch, measures in trained.rows]
         if trained.diverged is not None:
             rows.append(_diverged(trained.diverged))
-        own = {"flops": member.cost.flops, "wall_seconds": earlier + result.wall_seconds / len(cohort.members)}
+        own = {"flops": member.cost.flops, "wall_seconds": trained.seconds}
         records.append(Record(member.id, member.point, tuple(rows), {**shared, **own}, trained.examples))
     return records
 

@@ -104,10 +104,10 @@ def stub_training() -> None:
                 if not noise:
                     row |= dict.fromkeys(("memorized_fraction", "recovered_fraction", "other_fraction"))
                 rows.append((epoch, row))
-            results.append(MemberResult(tuple(rows), None))
+            results.append(MemberResult(tuple(rows), None, seconds=0.001))
         for epoch in range(1, members[0].epochs + 1):
             on_epoch(epoch)
-        return CohortResult(tuple(results), 1_000, 0.001 * len(members), "cpu")
+        return CohortResult(tuple(results), 1_000, "cpu")
 
     training.train_cohort = train_cohort
 

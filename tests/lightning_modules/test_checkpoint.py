@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.checkpoint import Checkpoint, Keeper, decode, encode
+from lightning_modules.checkpoint import VERSION, Checkpoint, Keeper, decode, encode
 from lightning_modules.data import sources
 from lightning_modules.data.sources import Dataset
 from lightning_modules.probes.registry import PROBES
-from lightning_modules.training import CohortResult, MemberResult, train_cohort
+from lightning_modules.stack import MemberResult
+from lightning_modules.training import CohortResult, train_cohort
 from sweeps.spec import Point
 
 STACKS = {
@@ -140,7 +141,7 @@ def test_what_is_none_or_of_another_version_is_refused(checkpoint, monkeypatch):
     assert decode(content[:-1]) is None
     assert decode(b"") is None
     assert decode(b"no checkpoint") is None
-    monkeypatch.setattr("lightning_modules.checkpoint.VERSION", 2)
+    monkeypatch.setattr("lightning_modules.checkpoint.VERSION", VERSION + 1)
     assert decode(content) is None
 
 

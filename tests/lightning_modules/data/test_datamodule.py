@@ -55,13 +55,13 @@ def test_the_test_set_is_the_clean_one_whatever_the_noise():
 
 def test_an_epoch_presents_every_example_once_in_an_order_of_its_own():
     made = data(point(seed=1), point(seed=2), point(seed=1, label_noise=0.5))
-    epochs = [made.order(epoch) for epoch in range(2)]
+    epochs = [made.order([epoch] * len(made.members)) for epoch in range(2)]
     for epoch in epochs:
         assert torch.equal(epoch.sort(1).values, torch.arange(200).expand(3, 200))
         assert torch.equal(epoch[0], epoch[2])
         assert not torch.equal(epoch[0], epoch[1])
     assert not torch.equal(epochs[0], epochs[1])
-    assert torch.equal(made.order(0), epochs[0])
+    assert torch.equal(made.order([0] * len(made.members)), epochs[0])
     assert made.updates_per_epoch == 7
 
 

@@ -17,8 +17,8 @@ from lightning_modules.data import corruption, sources
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.data.sources import Dataset
 from lightning_modules.probes.reading import PerExample
+from lightning_modules.stack import DTYPES, reproducible
 from lightning_modules.streams import numpy_generator, torch_generator
-from lightning_modules.training import DTYPES, reproducible
 from sweeps.spec import Point
 
 Stack = tuple[CohortModule, CohortData]

@@ -10,7 +10,8 @@ import pytest
 from lightning_modules.data.sources import Dataset
 from lightning_modules.probes import critical_samples
 from lightning_modules.probes.registry import PROBES
-from lightning_modules.training import MemberResult, train_cohort
+from lightning_modules.stack import MemberResult
+from lightning_modules.training import train_cohort
 from sweeps.spec import Point
 
 FAMILIES = {

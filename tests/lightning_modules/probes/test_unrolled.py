@@ -48,7 +48,7 @@ def plain_sensitivity(point: Point, data: CohortData, member: int) -> np.ndarray
     rates = iter(learning_rates(point, np.arange(data.updates_per_epoch * point.epochs), data.updates_per_epoch))
     norms = []
     for epoch in range(point.epochs):
-        for batch in data.order(epoch)[member].split(point.batch_size):
+        for batch in data.order([epoch] * len(data.members))[member].split(point.batch_size):
             loss = functional.cross_entropy(functional_call(network, theta, (x[batch],)), y[batch])
             gradients = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
             for (name, value), gradient in zip(theta.items(), gradients, strict=True):
