@@ -126,7 +126,7 @@ def bits_plot(
         caption = joined(
             note,
             averaged(table[table["n"] > 0], METRICS["bits_memorized"]),
-            unreached(table[table["n"] + table["n_diverged"] + table["n_failed"] > 0], "bits_memorized"),
+            unreached(table[table["n"] + table["n_lost"] > 0], "bits_memorized"),
             "the slope is a least-squares fit a seed, over the networks with a mean training accuracy under "
             f"{100 * FULL:.0f} %, its interval a t interval over seeds",
         )

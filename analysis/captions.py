@@ -43,19 +43,29 @@ def averaged(table: pd.DataFrame, metric: Metric, when: str = "") -> str:
     )
 
 
+LOST_WORDS = {"diverged": "diverged", "stopped": "were stopped early", "failed": "failed"}
+"""By outcome, what befell a training that says nothing."""
+
+
 def unreached(table: pd.DataFrame, value: str) -> str:
     """The cells without a value, by reason, and the seeds lost in the others."""
     status = table["status"].value_counts()
     reasons = [
         f"{count} {words}"
-        for name, words in (("missing", "without data"), ("diverged", "diverged"), ("failed", "failed"))
+        for name, words in (
+            ("missing", "without data"),
+            ("diverged", "diverged"),
+            ("stopped", "stopped early"),
+            ("failed", "failed"),
+        )
         if (count := status.get(name, 0))
     ]
     text = f"of {len(table)} cells {', '.join(reasons)}" if reasons else ""
     inside = table[table["status"] == "value"]
-    lost = int((inside["n_diverged"] + inside["n_failed"]).sum())
+    lost = int(inside["n_lost"].sum())
+    how = " or ".join(words for name, words in LOST_WORDS.items() if inside[f"n_{name}"].any())
     trainings = f"{lost} training{'s' if lost > 1 else ''}"
-    beside = f"{trainings} diverged or failed beside seeds that finished" if lost else ""
+    beside = f"{trainings} {how} beside seeds that finished" if lost else ""
     none = status.get("undefined", 0)
     of_corrupted = value in ("memorized_fraction", "recovered_fraction")
     undefined = f"not defined in {none} {'cell' if none == 1 else 'cells'}" if none else ""

@@ -173,7 +173,7 @@ def _caption(points: pd.DataFrame, errors: pd.DataFrame, found: pd.DataFrame, x:
         "below": "arrow down: not even the smallest is fitted, EMC is less",
     }
     unsized, unplaced = int(points[SIZE].isna().sum()), int((points[x].isna() & points[SIZE].notna()).sum())
-    used = errors[errors[["n", "n_diverged", "n_failed", "n_missing"]].sum(axis=1) > 0]
+    used = errors[errors[["n", "n_lost", "n_missing"]].sum(axis=1) > 0]
     return [
         "EMC: the largest number of training examples with a mean training error, labels as given, of at most "
         f"ε = {100 * epsilon:g} %; {seeds(errors)}{' a mean' if seeded > 1 else ', so no interval' if seeded else ''}",

@@ -17,7 +17,9 @@ from scipy import stats
 from analysis.errors import AnalysisError, unknown
 from analysis.words import AXES, FIELDS, METRICS, value_labels
 
-OUTCOMES = ("finished", "diverged", "failed", "missing")
+OUTCOMES = ("finished", "diverged", "stopped", "failed", "missing")
+LOST = ("diverged", "stopped", "failed")
+"""Outcomes of trainings that say nothing at this epoch, although they were trained."""
 CONFIDENCE = 0.95
 LOSSES = ("train_loss", "test_loss")
 UNSEEDED = tuple(field for field in FIELDS if field != "seed")
@@ -88,9 +90,10 @@ def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
     """One row for every combination of the keys' values, present in the frame or not.
 
     Columns: the keys; `mean`, `sd` (n - 1), `low` and `high` (95 % t interval of the mean; NaN below two seeds), in the
-    stored unit; `n`, the seeds averaged; `n_diverged`, `n_failed`, `n_missing`, `n_undefined` (finished, but the metric
-    does not exist there, such as a memorized fraction without noise); `status`: `value`, or why there is none:
-    `diverged`, `failed`, `undefined`, `missing`. A mean is NaN, never zero, without data.
+    stored unit; `n`, the seeds averaged; `n_diverged`, `n_stopped` (early), `n_failed`, and `n_lost`, these three
+    together; `n_missing`, `n_undefined` (finished, but the metric does not exist there, such as a memorized fraction
+    without noise); `status`: `value`, or why there is none: `diverged`, `stopped`, `failed`, `undefined`, `missing`. A
+    mean is NaN, never zero, without data.
 
     Raises AnalysisError if a cell would average over anything but seeds.
     """
@@ -118,20 +121,21 @@ def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
     marked["n_undefined"] = (frame["outcome"] == "finished") & values.isna().to_numpy()
     for name, mask in marked.items():
         table[name] = np.bincount(cell[mask.to_numpy(bool)], minlength=len(table))
+    table["n_lost"] = sum(table[f"n_{outcome}"] for outcome in LOST)
     table["n"] = table["n"].fillna(0).astype(int)
     many = table["n"].where(table["n"] > 1)
     half = stats.t.ppf((1 + CONFIDENCE) / 2, many - 1) * table["sd"] / np.sqrt(many)
     table["low"], table["high"] = table["mean"] - half, table["mean"] + half
     table["status"] = np.select(
-        [table["n"] > 0, table["n_diverged"] > 0, table["n_failed"] > 0, table["n_undefined"] > 0],
-        ["value", "diverged", "failed", "undefined"],
+        [table["n"] > 0, *(table[f"n_{outcome}"] > 0 for outcome in LOST), table["n_undefined"] > 0],
+        ["value", *LOST, "undefined"],
         default="missing",
     )
     for (key, (_, found)), place in zip(codes.items(), np.unravel_index(np.arange(len(table)), sizes), strict=True):
         taken = pd.Series(found).take(place)
         # An order of its own, such as that of randomizations, outlives the table.
         table[key] = taken.array if isinstance(taken.dtype, pd.CategoricalDtype) else taken.to_numpy()
-    return table[[*keys, "mean", "low", "high", "sd", "n", *marked, "status"]]
+    return table[[*keys, "mean", "low", "high", "sd", "n", *marked, "n_lost", "status"]]
 
 
 def _refuse_hidden_factors(frame: pd.DataFrame, cell: np.ndarray, keys: Sequence[str]) -> None:

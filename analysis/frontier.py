@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from analysis import style
 from analysis.captions import joined, seeds, unreached
 from analysis.errors import AnalysisError
-from analysis.frames import aggregate, check_axis, check_metric, levels, select
+from analysis.frames import LOST, aggregate, check_axis, check_metric, levels, select
 from analysis.words import AXES, METRICS, Metric, settings, value_labels
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -103,7 +103,7 @@ def _line(
 
 
 def _side(table: pd.DataFrame, axis: str) -> pd.DataFrame:
-    names = ("n_diverged", "n_failed", "status")
+    names = (*(f"n_{outcome}" for outcome in LOST), "n_lost", "status")
     return pd.DataFrame({name: table[f"{name}_{axis}"].fillna(0 if name != "status" else "missing") for name in names})
 
 

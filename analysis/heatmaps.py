@@ -194,7 +194,7 @@ def _draw(
 
 
 def _is_partial(table: pd.DataFrame) -> pd.Series:
-    return (table["status"] == "value") & (table["n_diverged"] + table["n_failed"] > 0)
+    return (table["status"] == "value") & (table["n_lost"] > 0)
 
 
 def _numbers(part: pd.DataFrame, metric: Metric, annotate: Annotate) -> np.ndarray:

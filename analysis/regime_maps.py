@@ -132,8 +132,9 @@ def regime_cells(rows: pd.DataFrame, named: pd.Series, keys: Sequence[str]) -> p
 
     rows, named: points and the regimes that `name_regimes` gave them. Columns: the keys; `regime`, that of most seeds,
     of equals the first (NaN without one); `n`, the seeds that finished or diverged; `agreeing`, those of this regime;
-    `tied`, whether as many have another; `n_diverged` (0: they are in `n`), `n_failed`; `status`: `value`, or
-    `diverged` (most seeds), `undefined` (finished, but for most the rule has no name), `failed`, `missing`.
+    `tied`, whether as many have another; `n_diverged` (0: they are in `n`), `n_stopped`, `n_failed`, `n_lost` (the
+    two); `status`: `value`, or `diverged` (most seeds), `undefined` (finished, but for most the rule has no name),
+    `stopped`, `failed`, `missing`.
 
     Raises AnalysisError where a cell would hold more than seeds.
     """
@@ -155,14 +156,20 @@ def regime_cells(rows: pd.DataFrame, named: pd.Series, keys: Sequence[str]) -> p
     most = np.array(kinds, dtype=object)[counts.argmax(axis=1)]
     status = np.select(
         [n == 0, most == DIVERGED, most == "undefined"],
-        [np.where(table["n_failed"] > 0, "failed", "missing"), DIVERGED, "undefined"],
+        [_without(table), DIVERGED, "undefined"],
         "value",
     )
     return table[[*keys]].assign(
         regime=pd.Series(most, table.index).where((n > 0) & (most != "undefined")), n=n, agreeing=agreeing,
         tied=((counts == agreeing[:, None]).sum(axis=1) > 1) & (n > 0),
-        n_diverged=0, n_failed=table["n_failed"], status=status,
+        n_diverged=0, n_stopped=table["n_stopped"], n_failed=table["n_failed"],
+        n_lost=table["n_stopped"] + table["n_failed"], status=status,
     )  # fmt: skip
+
+
+def _without(table: pd.DataFrame) -> np.ndarray:
+    """Why a cell has no regime."""
+    return np.select([table["n_stopped"] > 0, table["n_failed"] > 0], ["stopped", "failed"], "missing")
 
 
 def _swatches(rule: Rule) -> dict[str, Swatch]:

@@ -67,6 +67,7 @@ _RC: dict[str, object] = {
 HOLES = {
     "missing": ("#f4f4f4", "#a8a8a8", "/////", "no data"),
     "diverged": ("#ffffff", LOST, "xxxxx", "diverged"),
+    "stopped": ("#ffffff", "#4a7fa5", "-----", "stopped early"),
     "failed": ("#ffffff", "#444444", ".....", "failed"),
     "undefined": ("#d9d9d9", "#d9d9d9", "", "not defined"),
 }

@@ -52,6 +52,11 @@ class Checkpoint:
     """Its share of the wall time of the stacks that it was part of so far."""
 
     @property
+    def count(self) -> int:
+        """Trainable parameters."""
+        return sum(value.numel() for value in self.parameters.values())
+
+    @property
     def held(self) -> dict[str, Tensor]:
         """Parameters and buffers by name."""
         return {**self.parameters, **self.constants}

@@ -217,8 +217,8 @@ class CohortModule(pl.LightningModule):
         state = {name: value[chosen] for name, value in {**self._by_name, **self._constants}.items()}
         return evaluate(lambda inputs: self._forward(state, inputs), self._data.splits(chosen), self._classes)
 
-    def checkpoints(self) -> list[Checkpoint]:
-        """One a member, where it stands; tensors are copies on the CPU."""
+    def checkpoints(self, members: Sequence[int]) -> list[Checkpoint]:
+        """One for each of these, where it stands; tensors are copies on the CPU."""
         optimizer: Any = self.configure_optimizers()
 
         def each(values: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
@@ -239,7 +239,7 @@ class CohortModule(pl.LightningModule):
                 measured={at: tuple(names) for at, names in self._measured[k].items() if at <= self.epochs[k]},
                 diverged=self.diverged[k],
             )
-            for k in range(len(self.members))
+            for k in members
         ]
 
     def _restore(self, checkpoints: Sequence[Checkpoint | None]) -> None:

@@ -60,6 +60,11 @@ class MemberResult:
     seconds: float = field(default=0.0, compare=False)
     """Its share of the wall time of the stacks that it was part of."""
 
+    @classmethod
+    def of(cls, state: Checkpoint) -> MemberResult:
+        """What a member had left when it was kept."""
+        return cls(tuple(state.rows), state.diverged, tuple(state.examples), state.epoch, state.seconds)
+
 
 class Stack:
     """Members that agree in data, dataset_size, validation_fraction, model, width, depth, batch_size, optimizer,
@@ -97,15 +102,14 @@ class Stack:
         Raises what building a network raises, and ValueError where measures on demand are to be taken of members that
         stand at different epochs.
         """
-        self._share_time()
         staying = [k for k in range(len(self)) if k not in leaving]
-        states = self._checkpoints() if staying else []
-        entries = [replace(self._entries[k], checkpoint=states[k]) for k in staying] + [*joining]
+        states = self.checkpoints(staying) if staying else []
+        stay = [replace(self._entries[k], checkpoint=state) for k, state in zip(staying, states, strict=True)]
+        entries = [*stay, *joining]
         if any(entry.measured for entry in entries) and len({entry.epoch for entry in entries}) > 1:
             raise ValueError("measures on demand are taken of members that stand at the same epoch")
-        self._seconds = [self._seconds[k] for k in staying] + [
-            entry.checkpoint.seconds if entry.checkpoint else 0.0 for entry in joining
-        ]
+        self._seconds = [entry.checkpoint.seconds if entry.checkpoint else 0.0 for entry in entries]
+        self._since = time.perf_counter()
         self._entries, self._module = entries, None
         if entries:
             self._build()
@@ -132,10 +136,11 @@ class Stack:
     def horizon(self) -> int:
         return self._entries[0].settings.epochs
 
-    def checkpoint(self, k: int) -> Checkpoint:
-        """Of one member, where it stands."""
+    def checkpoints(self, members: Sequence[int]) -> list[Checkpoint]:
+        """Of these members, by their numbers, where they stand."""
         self._share_time()
-        return self._checkpoints()[k]
+        states = self._built.checkpoints(members)
+        return [replace(state, seconds=self._seconds[k]) for k, state in zip(members, states, strict=True)]
 
     def until_evaluated(self) -> int:
         """How many epochs it is until a member is evaluated or reaches its horizon."""
@@ -194,12 +199,7 @@ class Stack:
     def _after_epoch(self) -> None:
         self._on_epoch()
         if self._keeper and min(self._built.epochs) < self.horizon:
-            self._share_time()
-            self._keeper.offer(self._checkpoints)
-
-    def _checkpoints(self) -> list[Checkpoint]:
-        states = zip(self._built.checkpoints(), self._seconds, strict=False)  # less the copy of a lone member
-        return [replace(state, seconds=seconds) for state, seconds in states]
+            self._keeper.offer(lambda: self.checkpoints(range(len(self))))
 
     def _share_time(self) -> None:
         """Give each member its part of the time since this was last done."""

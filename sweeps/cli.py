@@ -24,7 +24,7 @@ from sweeps.execution.work import CHECKPOINT_SECONDS
 from sweeps.explain import explain, summary
 from sweeps.grid import Sweep
 from sweeps.plan import Packing, Plan
-from sweeps.store import MARKS, Done, Store
+from sweeps.store import MARKS, STOPPED_BY, Done, Store
 from sweeps.sweep_file import check_figures, load_sweep, preset_names
 
 app = typer.Typer(
@@ -225,7 +225,7 @@ def status(sweep: SweepName, store: StoreUri = "results", settings: Settings = N
 
     place = Store(store)
     planned = _plan(load_sweep(sweep, settings or []))
-    found = report(planned, place.read(["reason"], {cell.epoch for cell in planned.cells}))
+    found = report(planned, place.read(["reason", *planned.outcome_columns], {cell.epoch for cell in planned.cells}))
     if as_json:
         _print_json(found)
     else:
@@ -374,7 +374,8 @@ def _options(store: str, settings: list[str] | None) -> list[str]:
 
 def _known(store: Store, study: Sweep) -> tuple[Done, Speeds]:
     """What the store says is done, with the measures that this sweep asks for, and how fast that was."""
-    contents = store.read([*(MARKS[measure] for measure in study.measurement.epochs), *RATED])
+    stopped = [STOPPED_BY] if study.early_stopping else []
+    contents = store.read([*(MARKS[measure] for measure in study.measurement.epochs), *stopped, *RATED])
     _warn_of_damage(contents.damaged)
     return Done.of(contents.table), Speeds.of(contents.table)
 

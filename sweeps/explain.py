@@ -63,6 +63,8 @@ def explain(plan: Plan, rate: Rate) -> str:
         f"time     about {_duration(facts['seconds'])} on {_count(facts['workers'], 'worker')} at "
         f"{_quantity(rate.flops_per_second, 'FLOP/s')} each ({rate.source})",
     ]
+    if plan.early_stopping:
+        lines.append(f"stopping {plan.early_stopping.words()}; the estimates are of what would be trained without it")
     if plan.measurement.epochs:
         lines.append(f"measure  {_measures(plan)}; what they take is not in these estimates")
     if facts["bytes_per_worker"] > plan.packing.bytes_per_worker:

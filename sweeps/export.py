@@ -38,7 +38,7 @@ def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Tab
     if table == "curves":
         contents = store.read(READ)
         return curves_table(plan, contents), contents.damaged
-    contents = store.read(READ, {cell.epoch for cell in plan.cells})
+    contents = store.read((*READ, *plan.outcome_columns), {cell.epoch for cell in plan.cells})
     points = points_table(plan, contents)
     if table == "points":
         from analysis.derived import FROM_CURVES
@@ -56,19 +56,20 @@ def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Tab
 
 
 def outcomes(plan: Plan, contents: Contents) -> list[str]:
-    """How each point of the sweep ended: finished, diverged (in this or an earlier epoch), failed, or missing."""
-    table, _ = _own(plan, contents, ("outcome",))
+    """How each point of the sweep ended: finished, diverged (in this or an earlier epoch), stopped (by the sweep's own
+    early stopping, on the way to it), failed, or missing."""
+    table, _ = _own(plan, contents, ("outcome", *plan.outcome_columns))
     # Of what finished, an outcome is only asked where a point is.
     asked = pc.is_in(table["epoch"], pa.array({cell.epoch for cell in plan.cells}, pa.int32()))
     done = Done.of(table.filter(pc.or_(asked, pc.not_equal(table["outcome"], "finished"))))
-    return [done.outcome(cell.trajectory_id, cell.epoch) for cell in plan.cells]
+    return [done.outcome(cell.trajectory_id, cell.epoch, plan.stopped_by) for cell in plan.cells]
 
 
 def points_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMNS) -> pa.Table:
     """One row a point of the sweep, in its order. Measures are null unless `outcome` is "finished", and where the
     contents do not have their column.
 
-    `outcome` is finished, diverged (in this or an earlier epoch), failed, or missing.
+    `outcome` is finished, diverged (in this or an earlier epoch), stopped (on the way to it), failed, or missing.
     """
     table, trainings = _own(plan, contents, [*READ])
     place, epochs = _places(plan), np.array([cell.epoch for cell in plan.cells])
@@ -126,14 +127,14 @@ def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMN
 
 
 def failures(plan: Plan, contents: Contents) -> list[dict[str, Any]]:
-    """What did not finish among the sweep's trajectories: id, epoch, outcome, reason.
+    """What failed or diverged among the sweep's trajectories: id, epoch, outcome, reason.
 
     Not a divergence after the last epoch that the sweep asks for.
     """
     table, _ = _own(plan, contents, ("outcome", "reason"))
     return [
         row
-        for row in table.filter(pc.not_equal(table["outcome"], "finished")).to_pylist()
+        for row in table.filter(pc.is_in(table["outcome"], pa.array(["failed", "diverged"]))).to_pylist()
         if row["outcome"] == "failed" or row["epoch"] <= plan.horizons[row["trajectory_id"]]
     ]
 

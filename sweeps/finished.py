@@ -11,7 +11,7 @@ from sweeps.parts import KEY, PARTS, Part, listed, load, once
 from sweeps.parts import LATEST as LATEST_COLUMNS
 from sweeps.plan import Trajectory
 from sweeps.records import schema
-from sweeps.store import MARKS, Done, Store
+from sweeps.store import MARKS, STOPPED_BY, Done, Store
 
 
 class Finished:
@@ -22,14 +22,15 @@ class Finished:
         self._seen: set[str] = set()
         self._done = Done()
 
-    def among(self, trajectories: tuple[Trajectory, ...]) -> frozenset[str]:
-        """The ids of those that have every row and measure that is asked of them. Raises StoreError."""
+    def among(self, trajectories: tuple[Trajectory, ...], stopped_by: str | None = None) -> frozenset[str]:
+        """The ids of those that have every row and measure that is asked of them, or were stopped under these settings
+        of early stopping. Raises StoreError."""
         self._look()
         done = self._done.without_failed()
-        return frozenset(each.id for each in trajectories if _covers(done, each))
+        return frozenset(each.id for each in trajectories if _covers(done, each, stopped_by))
 
     def _look(self) -> None:
-        names = dict.fromkeys((*KEY, "outcome", *MARKS.values(), *LATEST_COLUMNS))
+        names = dict.fromkeys((*KEY, "outcome", *MARKS.values(), STOPPED_BY, *LATEST_COLUMNS))
         kept = pa.schema([schema().field(name) for name in names])
         for info in listed(self._place, PARTS)[0]:
             if info.base_name not in self._seen:
@@ -39,9 +40,9 @@ class Finished:
                     self._done = self._done.united(Done.of(once(part.rows)))
 
 
-def _covers(done: Done, trajectory: Trajectory) -> bool:
+def _covers(done: Done, trajectory: Trajectory, stopped_by: str | None) -> bool:
     for epoch in trajectory.asked:
-        outcome = done.outcome(trajectory.id, epoch)
+        outcome = done.outcome(trajectory.id, epoch, stopped_by)
         wanted = {
             (trajectory.id, at, name) for at in trajectory.measured if at <= epoch for name in trajectory.measured[at]
         }

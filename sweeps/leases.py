@@ -65,6 +65,19 @@ class Lease:
         self.alone = True
 
     def __enter__(self) -> Lease:
+        self.taken = self._look()
+        self._renewing.start()
+        return self
+
+    def take(self, ids: Collection[str]) -> frozenset[str]:
+        """Have these besides; those of them that are another run's are not had. Raises StoreError."""
+        self._ids |= frozenset(ids)
+        taken = self._look() & frozenset(ids)
+        self.taken |= taken
+        return taken
+
+    def _look(self) -> frozenset[str]:
+        """Say what this has, and see what of it is another run's."""
         self._write()
         infos = self._place.list(FOLDER)
         others = [info for info in infos if not info.base_name.startswith((self._run.id, "."))]
@@ -74,11 +87,11 @@ class Lease:
             info for info in others
             if info.base_name.endswith(".lease") and (now - info.mtime).total_seconds() < HELD_SECONDS
         ]  # fmt: skip
-        self.taken = frozenset(i for info in held for i in self._held_by_living(info)) & self._ids
-        if self.taken:
+        taken = frozenset(i for info in held for i in self._held_by_living(info)) & self._ids
+        if taken:
+            self._ids -= taken
             self._write()  # others need not give way for those
-        self._renewing.start()
-        return self
+        return taken
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
@@ -92,7 +105,7 @@ class Lease:
         return [] if host == socket.gethostname() and process not in _processes() else ids
 
     def _write(self) -> None:
-        lines = [f"{socket.gethostname()} {_name(psutil.Process())}", *sorted(self._ids - self.taken)]
+        lines = [f"{socket.gethostname()} {_name(psutil.Process())}", *sorted(self._ids)]
         self._place.write(self._path, "\n".join(lines).encode())
 
     def _renew(self) -> None:

@@ -25,7 +25,7 @@ from sweeps.spec import DEFAULTS
 KEY = ("trajectory_id", "epoch")
 LATEST = ("finished_at", "wall_seconds")
 """Of two rows of one (trajectory, epoch) and outcome the one written last is shown."""
-_BETTER = ("finished", "diverged", "failed")
+_BETTER = ("finished", "diverged", "stopped", "failed")
 _NAME = re.compile(r"[0-9a-f]{20}\.parquet")
 _MERGED = b"memsweep_merged"
 
@@ -111,8 +111,8 @@ def _default_column(column: pa.Field, rows: int) -> pa.Array:
 
 
 def once(table: pa.Table) -> pa.Table:
-    """Each (trajectory, epoch) once, in the order of id and epoch: finished before diverged before failed, the latest
-    of these. The table has the columns of KEY and LATEST, and outcome.
+    """Each (trajectory, epoch) once, in the order of id and epoch: finished before diverged before stopped before
+    failed, the latest of these. The table has the columns of KEY and LATEST, and outcome.
 
     A training that was done again for another measure has a row without the first: measures on demand are united.
     Taken of some of the parts first, it says the same of all of them.

@@ -64,12 +64,15 @@ class Map:
     def read(self, plan: Plan, store: Store) -> Contents:
         """What this picture needs of a store, which can hold millions of rows of some 80 columns."""
         if self.columns is None or self._over_epochs:
-            return store.read(self.columns)
+            return store.read(self._columns(plan))
         shown = set() if self.epoch is None else {self.epoch}
-        found = store.read(self.columns, {*shown, *(cell.epoch for cell in plan.cells)})
+        found = store.read(self._columns(plan), {*shown, *(cell.epoch for cell in plan.cells)})
         if shown <= {*found.table["epoch"].unique().to_pylist()}:
             return found
-        return store.read(self.columns)  # for an error that names the epochs there are
+        return store.read(self._columns(plan))  # for an error that names the epochs there are
+
+    def _columns(self, plan: Plan) -> list[str] | None:
+        return None if self.columns is None else [*self.columns, *plan.outcome_columns]
 
     def tables(self, plan: Plan, contents: Contents) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         """Points, and curves where the picture needs them."""

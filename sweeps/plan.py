@@ -20,10 +20,11 @@ from lightning_modules.data.applicability import AUGMENTATIONS
 from lightning_modules.errors import InputError
 from lightning_modules.models import sizes
 from sweeps.cost import Cost, training_cost
+from sweeps.early_stopping.settings import EarlyStopping
 from sweeps.errors import SweepError
 from sweeps.grid import Evaluation, Measurement, Sweep
 from sweeps.spec import Point, digest, training_form
-from sweeps.store import Done
+from sweeps.store import STOPPED_BY, Done
 
 _When = tuple[tuple[int, ...], tuple[int, ...], Mapping[int, tuple[str, ...]]]
 """The epochs asked of a trajectory, those at which it is evaluated, and what is measured at which."""
@@ -95,6 +96,7 @@ class Plan:
     evaluation: Evaluation
     packing: Packing = Packing()
     measurement: Measurement = field(default_factory=Measurement)
+    early_stopping: EarlyStopping | None = None
 
     @classmethod
     def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:
@@ -109,20 +111,32 @@ class Plan:
             except InputError as error:
                 raise SweepError(sweep.source, error.field, str(error)) from None
             cells.append(Cell(point, digest(training_form(trained))))
-        return cls(sweep.name, tuple(cells), tuple(cells), sweep.evaluation, packing, sweep.measurement)
+        return cls(
+            sweep.name, tuple(cells), tuple(cells), sweep.evaluation, packing, sweep.measurement, sweep.early_stopping
+        )
 
     def minus(self, done: Done) -> Plan:
         """The same plan without what is there already: the row of the epoch that a point asks for, with every measure
-        that the sweep asks for up to there."""
+        that the sweep asks for up to there; or what the sweep's own early stopping has stopped on the way to it."""
 
         def there(cell: Cell) -> bool:
-            outcome = done.outcome(cell.trajectory_id, cell.epoch)
+            outcome = done.outcome(cell.trajectory_id, cell.epoch, self.stopped_by)
             if outcome != "finished" or not self.measurement.epochs:
                 return outcome != "missing"
             wanted = self.measurement.at([cell.epoch])
             return all((cell.trajectory_id, at, name) in done.measured for at in wanted for name in wanted[at])
 
         return replace(self, missing=tuple(cell for cell in self.missing if not there(cell)))
+
+    @cached_property
+    def stopped_by(self) -> str | None:
+        """What rows of trainings say that were stopped as this sweep would stop them."""
+        return self.early_stopping.digest() if self.early_stopping else None
+
+    @property
+    def outcome_columns(self) -> tuple[str, ...]:
+        """What tells of a store's rows how this sweep's points ended, besides their outcome."""
+        return (STOPPED_BY,) if self.early_stopping else ()
 
     @cached_property
     def horizons(self) -> dict[str, int]:
@@ -154,7 +168,7 @@ class Plan:
         """Same shapes together, within the caps, in enough pieces to keep every worker busy; longest first."""
         stacks: dict[tuple[object, ...], list[Trajectory]] = {}
         for trajectory in self.trajectories:
-            stacks.setdefault(_stack_key(trajectory.point), []).append(trajectory)
+            stacks.setdefault(stack_key(trajectory.point), []).append(trajectory)
         share = sum(t.cost.flops for t in self.trajectories) / self.packing.workers
         cohorts = [
             Cohort(tuple(part))
@@ -204,7 +218,7 @@ def _cost(key: tuple[object, ...], evaluations: int) -> Cost:
 _augmentation_values = attrgetter(*AUGMENTATIONS)
 
 
-def _stack_key(point: Point) -> tuple[object, ...]:
+def stack_key(point: Point) -> tuple[object, ...]:
     """Equal where trajectories may train as one stack: same tensors, same steps, same work in each step."""
     return (
         *_cost_key(point),

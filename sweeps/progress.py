@@ -39,6 +39,7 @@ class Display:
         self._said = self._start
         self.failed: list[Failure] = []
         self.diverged: list[Failure] = []
+        self.stopped: list[Failure] = []
         self._bar = Progress(
             TextColumn("{task.fields[trainings]:,} of {task.fields[all_trainings]:,} trainings"),
             BarColumn(),
@@ -91,6 +92,7 @@ class Display:
             "cohorts": self._cohorts,
             "failed": [vars(failure) for failure in self.failed],
             "diverged": [vars(failure) for failure in self.diverged],
+            "stopped": [vars(failure) for failure in self.stopped],
             "seconds": round(self._seconds, 3),
         }
 
@@ -98,6 +100,9 @@ class Display:
         return self._plan.cohorts[cohort].epochs * len(self._plan.cohorts[cohort].members)
 
     def _tell(self, failure: Failure) -> None:
+        if failure.outcome == "stopped":
+            self.stopped.append(failure)
+            return
         (self.failed if failure.outcome == "failed" else self.diverged).append(failure)
         reason = failure.reason.splitlines()[0] if failure.reason else ""
         if len(self.failed) + len(self.diverged) <= MOST_TOLD:
@@ -108,7 +113,8 @@ class Display:
             f"trained {self._trainings:,} of {len(self._plan.trajectories):,} trainings "
             f"({self._points:,} points) in {self._seconds:.1f} s, {self._rate:.3g} points/s"
         ]
-        parts += [f"{len(who):,} {what}" for what, who in (("diverged", self.diverged), ("failed", self.failed)) if who]
+        ended = {"stopped early": self.stopped, "diverged": self.diverged, "failed": self.failed}
+        parts += [f"{len(who):,} {what}" for what, who in ended.items() if who]
         return ", ".join(parts)
 
     @property

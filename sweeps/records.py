@@ -23,11 +23,13 @@ from lightning_modules.probes.reading import PerExample
 from lightning_modules.probes.registry import PROBES
 from sweeps.spec import Point
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: trainings may have been stopped early, which a reader of 1 would take for failed."""
 
-Outcome = Literal["finished", "diverged", "failed"]
+Outcome = Literal["finished", "diverged", "stopped", "failed"]
 """finished: the measures at this epoch are there. diverged: loss or parameters stopped being finite in this epoch.
-failed: the training raised; `reason` says what."""
+stopped: early stopping ended the training after epoch `stopped_after`, on the way to this one. failed: the training
+raised; `reason` says what."""
 
 MEASURES: dict[str, str] = {
     "train_loss": "mean cross-entropy on the training set, labels as given, in nats",
@@ -52,7 +54,9 @@ ON_DEMAND: dict[str, str] = {column: words for probe in PROBES.values() for colu
 
 PROVENANCE: dict[str, tuple[pa.DataType, str]] = {
     "parameters": (pa.int64(), "trainable parameters of the network, counted"),
-    "reason": (pa.string(), "why it failed or diverged"),
+    "reason": (pa.string(), "why it failed, diverged or was stopped"),
+    "stopped_after": (pa.int32(), "the last epoch of a training that early stopping ended"),
+    "stopped_by": (pa.string(), "the digest of the settings that it was stopped under"),
     "flops": (pa.float64(), "estimated floating-point operations of the whole training"),
     "wall_seconds": (pa.float64(), "this training's share of its cohort's wall time"),
     "cohort_size": (pa.int32(), "trainings in the stack it was part of"),

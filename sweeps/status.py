@@ -19,7 +19,7 @@ def report(plan: Plan, contents: Contents) -> dict[str, Any]:
     return {
         "sweep": plan.name,
         "points": len(plan.cells),
-        **{outcome: counts[outcome] for outcome in ("finished", "diverged", "failed", "missing")},
+        **{outcome: counts[outcome] for outcome in ("finished", "diverged", "stopped", "failed", "missing")},
         "failures": [
             {
                 "trajectory_id": row["trajectory_id"],
@@ -38,7 +38,8 @@ def describe(found: dict[str, Any], command: str) -> str:
     """For a reader; `command` is the `memsweep run` that goes on with this sweep in this store."""
     total = found["points"]
     lines = [f"{found['sweep']}: {found['finished']:,} of {total:,} points finished ({found['finished'] / total:.0%})"]
-    lines += [f"  {found[outcome]:,} {outcome}" for outcome in ("diverged", "failed", "missing") if found[outcome]]
+    lines += [f"  {found[outcome]:,} {outcome}" for outcome in ("diverged", "stopped", "failed", "missing")
+              if found[outcome]]  # fmt: skip
     for failure in found["failures"][:SHOWN]:
         reason = (failure["reason"] or "").splitlines()
         lines += [
@@ -49,6 +50,8 @@ def describe(found: dict[str, Any], command: str) -> str:
     if hidden > 0:
         lines.append(f"and {hidden:,} more; all with --json")
     lines += [f"damaged file, not counted: {path}: {why}" for path, why in found["damaged"].items()]
+    if found["stopped"]:
+        lines.append("the stopped ones go on from where they are in a sweep that does not stop them")
     if found["failed"]:
         lines.append(f"to try the failed ones again: {command} --retry-failed")
     if found["missing"]:

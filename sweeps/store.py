@@ -30,6 +30,7 @@ from sweeps.records import Record, example_schema, examples_of, schema, table_of
 
 READERS = 16
 ROUNDS = 20
+STOPPED_BY = "stopped_by"
 MARKS = {name: next(iter(probe.columns)) for name, probe in PROBES.items()}
 """By measure on demand: its first column, which is never null where it was taken."""
 
@@ -46,18 +47,26 @@ class Done:
     """trajectory id -> the horizon it was to reach: not tried again up to there unless asked."""
     measured: frozenset[tuple[str, int, str]] = frozenset()
     """(trajectory id, epoch, measure on demand) that was taken."""
+    stopped: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """trajectory id -> the settings of early stopping (their digest) under which it was stopped on its way to that
+    epoch: for a sweep with these settings it is settled, for any other one it is not done."""
 
     @classmethod
     def of(cls, table: pa.Table) -> Done:
         """What rows with the columns trajectory_id, epoch and outcome say; of measures on demand, where the columns
-        of MARKS are there too."""
+        of MARKS are there too; of what was stopped, where stopped_by is."""
         finished = pc.equal(table["outcome"], "finished")
-        others = table.select(["trajectory_id", "epoch", "outcome"]).filter(pc.invert(finished))
+        names = [name for name in ("trajectory_id", "epoch", "outcome", STOPPED_BY) if name in table.column_names]
+        others = table.select(names).filter(pc.invert(finished))
         diverged: dict[str, int] = {}
         failed: dict[str, int] = {}
-        for trajectory_id, epoch, outcome in zip(*(column.to_pylist() for column in others.columns), strict=True):
+        stopped: dict[str, tuple[str, int]] = {}
+        for trajectory_id, epoch, outcome, *by in zip(*(column.to_pylist() for column in others.columns), strict=True):
             if outcome == "diverged":
                 diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
+            elif outcome == "stopped":
+                if by:
+                    stopped[trajectory_id] = by[0], epoch
             else:
                 failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
         measured: set[tuple[str, int, str]] = set()
@@ -66,14 +75,18 @@ class Done:
                 taken = table.filter(table[mark].is_valid())
                 pairs = zip(taken["trajectory_id"].to_pylist(), taken["epoch"].to_pylist(), strict=True)
                 measured.update((trajectory_id, epoch, measure) for trajectory_id, epoch in pairs)
-        return cls(Pairs.of(table.filter(finished)), diverged, failed, frozenset(measured))
+        return cls(Pairs.of(table.filter(finished)), diverged, failed, frozenset(measured), stopped)
 
-    def outcome(self, trajectory_id: str, epoch: int) -> str:
-        """finished, diverged (in this or an earlier epoch), failed (on the way to it), or missing."""
+    def outcome(self, trajectory_id: str, epoch: int, stopped_by: str | None = None) -> str:
+        """finished, diverged (in this or an earlier epoch), stopped (on the way to it, under these settings), failed
+        (on the way to it), or missing."""
         if (trajectory_id, epoch) in self.rows:
             return "finished"
         if self.diverged.get(trajectory_id, epoch + 1) <= epoch:
             return "diverged"
+        by, horizon = self.stopped.get(trajectory_id, (None, -1))
+        if stopped_by is not None and by == stopped_by and horizon >= epoch:
+            return "stopped"
         return "failed" if self.failed.get(trajectory_id, -1) >= epoch else "missing"
 
     def covers(self, trajectory_id: str, epoch: int) -> bool:
@@ -86,10 +99,11 @@ class Done:
             diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
         for trajectory_id, epoch in other.failed.items():
             failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
-        return Done(self.rows | other.rows, diverged, failed, self.measured | other.measured)
+        stopped = self.stopped | other.stopped
+        return Done(self.rows | other.rows, diverged, failed, self.measured | other.measured, stopped)
 
     def without_failed(self) -> Done:
-        return Done(self.rows, self.diverged, measured=self.measured)
+        return Done(self.rows, self.diverged, measured=self.measured, stopped=self.stopped)
 
 
 @dataclass(frozen=True)
@@ -146,8 +160,8 @@ class Store:
         return name
 
     def read(self, columns: Sequence[str] | None = None, epochs: Collection[int] | None = None) -> Contents:
-        """All parts, each (trajectory, epoch) once; a finished row wins over a diverged one, that over a failed one,
-        and of equals the latest.
+        """All parts, each (trajectory, epoch) once; a finished row wins over a diverged one, that over a stopped one,
+        that over a failed one, and of equals the latest.
 
         epochs: rows of these alone, and of every epoch at which something did not finish: all that says how trainings
         ended, without the rest of their curves.
@@ -174,7 +188,7 @@ class Store:
 
     def done(self) -> Done:
         """What the parts say is finished. Raises StoreError if the store is there but cannot be listed."""
-        return Done.of(self.read([*MARKS.values()]).table)
+        return Done.of(self.read([*MARKS.values(), STOPPED_BY]).table)
 
     def _read(
         self, folder: str, kept: pa.Schema, condition: pc.Expression | None = None

@@ -158,6 +158,11 @@ class Referee:
         self._controller.scheduler = self._scheduler
         self._members: dict[str, _Member] = {}
 
+    @property
+    def scheduler(self) -> Any:
+        """Ray's own, with all that it was told: for a Tune run under it."""
+        return self._scheduler
+
     def add(self, member_id: str) -> None:
         """Make a member known: it is pending. A second time is none. Not before its recall, if there is one."""
         if member_id not in self._members:

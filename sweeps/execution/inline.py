@@ -9,6 +9,7 @@ from functools import cache
 
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
+from sweeps.execution.lane import Lane, judge_of
 from sweeps.execution.placement import Device, Places, places_here
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
 from sweeps.execution.work import CHECKPOINT_SECONDS, Worker, train_and_store, wait_for_others
@@ -33,6 +34,7 @@ class Inline:
         store.prepare()
         worker = Worker(Run.begin(store.place), device, plan.packing.bytes_per_worker, self.checkpoint_seconds)
         load = cache(sources.load)
+        judge = judge_of(plan, store)
         pending = list(enumerate(plan.cohorts))
         failures: list[list[Failure]] = [[] for _ in pending]
         while pending:
@@ -43,7 +45,12 @@ class Inline:
                 def on_epoch(epochs: int, index: int = index) -> None:
                     listen(Progress(index, epochs))
 
-                trained = train_and_store(cohort, load(first.data, first.complexity), store, worker, on_epoch)
+                dataset = load(first.data, first.complexity)
+                if judge and plan.early_stopping:
+                    lane = Lane(str(index), cohort, dataset, store, worker, judge, plan.early_stopping, on_epoch)
+                    trained = lane.train()
+                else:
+                    trained = train_and_store(cohort, dataset, store, worker, on_epoch)
                 failures[index] += trained.failures
                 if trained.deferred:
                     deferred.append((index, trained.deferred))

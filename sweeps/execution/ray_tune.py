@@ -20,12 +20,13 @@ from pathlib import Path
 
 import lightning_modules  # noqa: F401 (where it lies is compared with where workers would find it)
 from sweeps.errors import ExecutionError
+from sweeps.execution.native import scheduler_of
 from sweeps.execution.placement import Device, Places, places_here, places_of_cluster
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
-from sweeps.execution.trials import Experiments, Piece, local_elsewhere
+from sweeps.execution.trials import Experiments, Piece, RemoteJudge, local_elsewhere
 from sweeps.execution.work import CHECKPOINT_SECONDS, Trained, Worker, halves, store_failure, wait_for_others
 from sweeps.leases import Run
-from sweeps.plan import Plan
+from sweeps.plan import Cohort, Plan
 from sweeps.store import Store
 
 RETRIES = 1
@@ -81,6 +82,9 @@ class RayTune:
         workers = plan.packing.workers
         # On a cluster more trials than fit may wait: that is what an autoscaler goes by.
         waiting = max(16, 2 * workers) if self.address else 2 * workers
+        if _is_native(plan) and plan.early_stopping and plan.early_stopping.pauses:
+            # HyperBand halves those of a bracket that it knows of: it has to know of all before the first is paused.
+            waiting = len(plan.cohorts) + 1
         settings = {**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(waiting)}
         with _environment(settings), self._connection(workers):
             self._check_packages()
@@ -91,34 +95,56 @@ class RayTune:
 
     def _train(self, plan: Plan, store: Store, places: Places, counter: _Counter) -> None:
         """Run experiments until every cohort is stored, or was lost too often and is a record of failure."""
+        native = _is_native(plan)
+        all_at_once = native and plan.early_stopping is not None and plan.early_stopping.pauses
         experiments = Experiments.of(
             plan,
             store=store,
             worker=Worker(Run.begin(store.place), checkpoint_seconds=self.checkpoint_seconds),
             on_gpu=self.on_gpu,
             retries=self.retries,
-            concurrent=0 if self.address else plan.packing.workers,
+            concurrent=0 if self.address or all_at_once else plan.packing.workers,
             verbose=self.verbose,
+            judge=None if native else RemoteJudge.of(plan, store),
         )
         granted = zip(plan.cohorts, places.grants(plan.cohorts), strict=True)
-        pending = [_Pending(i, Piece(*pair)) for i, pair in enumerate(granted)]
+        pending = [_Pending(i, Piece(*pair, lane=str(i))) for i, pair in enumerate(granted)]
+        if native:  # in the plan's order: a scheduler's brackets depend on who came first
+            order = {member.id: place for place, member in enumerate(plan.trajectories)}
+            pending.sort(key=lambda each: order[each.piece.cohort.members[0].id])
         while pending:
             counter.begin(pending)
+            if native:
+                left = plan.minus(store.done().without_failed()) if counter.heard_any else plan
+                experiments = replace(experiments, scheduler=scheduler_of(left, store))
             lost = experiments.run([each.piece for each in pending], counter.hear)
-            again = [each for at in sorted(lost) for each in self._again(pending[at], lost[at], store, counter)]
+            again = [each for at in sorted(lost) for each in self._again(pending[at], lost[at], experiments, counter)]
             if len(counter.deferred) == len(pending):
                 wait_for_others()
             pending = again + counter.deferred
 
-    def _again(self, lost: _Pending, reason: str, store: Store, counter: _Counter) -> list[_Pending]:
+    def _again(
+        self, lost: _Pending, reason: str, experiments: Experiments, counter: _Counter
+    ) -> list[_Pending]:  # fmt: skip
         """What is tried in the next experiment of a piece that was lost in this one."""
-        cohort = lost.piece.cohort
+        cohort, lane, judge = lost.piece.cohort, lost.piece.lane, experiments.judge
+        if judge:  # others than those it began with may have been lost with it
+            left = judge.unsettled(lane, [member.id for member in cohort.members])
+            if not left:
+                counter.stored(lost.index, ())
+                return []
+            cohort = Cohort(tuple(experiments.members[member] for member in left))
         if len(cohort.members) > 1:
             counter.more(lost.index)
-            return [_Pending(lost.index, Piece(half, lost.piece.grant, again=True)) for half in halves(cohort)]
+            return [
+                _Pending(lost.index, Piece(half, lost.piece.grant, again=True, lane=f"{lane}.{i}"))
+                for i, half in enumerate(halves(cohort))
+            ]
         if lost.rounds < LONE_ROUNDS:
-            return [_Pending(lost.index, replace(lost.piece, again=True), lost.rounds + 1)]
-        counter.stored(lost.index, store_failure(cohort, store, self.device, reason))
+            return [_Pending(lost.index, replace(lost.piece, cohort=cohort, again=True), lost.rounds + 1)]
+        counter.stored(lost.index, store_failure(cohort, experiments.store, self.device, reason))
+        if judge:
+            judge.elsewhere([cohort.members[0].id])
         return []
 
     def _places(self, workers: int | None, say: Callable[[str], None]) -> Places:
@@ -184,12 +210,13 @@ class _Counter:
     left: dict[int, int] = field(default_factory=dict)
     """By cohort, its pieces that are not stored, where that is not one."""
     failures: dict[int, list[Failure]] = field(default_factory=dict)
+    heard_any: bool = False
 
     def begin(self, pending: list[_Pending]) -> None:
         self.pending, self.deferred = pending, []
 
     def hear(self, piece: int, epochs: int, trained: Trained | None) -> None:
-        of = self.pending[piece]
+        of, self.heard_any = self.pending[piece], True
         if trained is None:
             self.listen(Progress(of.index, epochs))
             return
@@ -206,6 +233,11 @@ class _Counter:
         self.left[index] = self.left.get(index, 1) - 1
         if not self.left[index]:
             self.listen(CohortStored(index, tuple(self.failures[index])))
+
+
+def _is_native(plan: Plan) -> bool:
+    """Whether trainings are trials that Tune's own controller stops, pauses and takes up again: cohorts of one are."""
+    return plan.early_stopping is not None and plan.packing.max_cohort == 1
 
 
 def _mute(message: str) -> None:

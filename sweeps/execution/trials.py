@@ -13,16 +13,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from lightning_modules.data import sources
+from lightning_modules.data.sources import Dataset
+from sweeps.early_stopping.live import Answer, Curve, Live, Report
+from sweeps.early_stopping.referee import make_stopper
+from sweeps.early_stopping.settings import EarlyStopping
 from sweeps.errors import ExecutionError, StoreError
+from sweeps.execution import native
+from sweeps.execution.lane import Lane, judge_of
+from sweeps.execution.native import store_stopped
 from sweeps.execution.placement import Grant
 from sweeps.execution.protocol import Failure
 from sweeps.execution.work import Trained, Worker, train_and_store
-from sweeps.plan import Cohort, Plan
+from sweeps.plan import Cohort, Plan, Trajectory
 from sweeps.store import Store
 
 REPORT_SECONDS = 0.5
@@ -40,6 +47,8 @@ class Piece:
     grant: Grant
     again: bool = False
     """Whether it was lost in this run before."""
+    lane: str = ""
+    """Its name where trainings are stopped early."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,13 @@ class Experiments:
     concurrent: int
     """Trials at once, at most; 0: as many as fit."""
     verbose: bool = False
+    members: Mapping[str, Trajectory] = field(default_factory=dict)
+    """All of the plan, by their ids."""
+    stopping: EarlyStopping | None = None
+    judge: RemoteJudge | None = None
+    """Where trainings are stopped early in cohorts: who decides."""
+    scheduler: Any = None
+    """Where they are native trials: Tune's scheduler."""
 
     @classmethod
     def of(cls, plan: Plan, **more: Any) -> Experiments:
@@ -63,7 +79,9 @@ class Experiments:
         import ray
 
         keys = {(cohort.members[0].point.data, cohort.members[0].point.complexity) for cohort in plan.cohorts}
-        return cls(datasets={key: ray.put(sources.load(*key)) for key in sorted(keys)}, **more)
+        datasets = {key: ray.put(sources.load(*key)) for key in sorted(keys)}
+        members = {member.id: member for member in plan.trajectories}
+        return cls(datasets=datasets, members=members, stopping=plan.early_stopping, **more)
 
     def run(self, pieces: Sequence[Piece], heard: Heard) -> dict[int, str]:
         """One Tune run over these pieces, in their order; for each that was not stored, by its place, why.
@@ -86,6 +104,9 @@ class Experiments:
             cohorts=[ray.put(piece.cohort) for piece in pieces],
             bytes=[piece.grant.bytes for piece in pieces],
             again=[piece.again for piece in pieces],
+            lanes=[piece.lane for piece in pieces],
+            stopping=self.stopping,
+            judge=self.judge,
             datasets=self.datasets,
             store=self.store,
             worker=self.worker,
@@ -93,20 +114,23 @@ class Experiments:
             host=socket.gethostname(),
             search_path=[entry for entry in sys.path if entry and os.path.isdir(entry)],
         )
-        watcher = _watcher([piece.cohort for piece in pieces], heard)
+        watcher = _watcher(self.members, heard)
+        body: Any = _train_trial if self.scheduler is None else native.trainable(_native_training)
         with tempfile.TemporaryDirectory(prefix="memsweep-") as scratch:
             tuner = tune.Tuner(
-                tune.with_resources(tune.with_parameters(_train_trial, shared=_Shared(ray.put(inputs))), request),
+                tune.with_resources(tune.with_parameters(body, shared=_Shared(ray.put(inputs))), request),
                 param_space={"piece": tune.grid_search(list(range(len(pieces))))},
                 tune_config=tune.TuneConfig(
-                    reuse_actors=True, scheduler=_in_order(), max_concurrent_trials=self.concurrent or None
+                    reuse_actors=True,
+                    scheduler=self.scheduler or _in_order(),
+                    max_concurrent_trials=self.concurrent or None,
                 ),
                 run_config=tune.RunConfig(
                     storage_path=scratch,
                     verbose=2 if self.verbose else 0,
                     failure_config=tune.FailureConfig(max_failures=self.retries),
                     callbacks=[watcher],
-                    stop=watcher.stopper,
+                    stop=self._stoppers(watcher.stopper),
                 ),
             )
             try:
@@ -115,11 +139,87 @@ class Experiments:
                 raise ExecutionError(f"ray: {error}") from error
         if watcher.store_error:
             raise StoreError(watcher.store_error)
+        if self.stopping and self.scheduler is not None:
+            self._settle(pieces, watcher, heard)
         lost = dict.fromkeys(set(range(len(pieces))) - watcher.stored, "the trial ended without a result")
         for result in (results[i] for i in range(len(results))):
             if result.config and result.error and result.config["piece"] in lost:
                 lost[result.config["piece"]] = f"{type(result.error).__name__}: {result.error}"
         return lost
+
+    def _stoppers(self, of_the_run: Any) -> Any:
+        from ray.tune.stopper import CombinedStopper
+
+        rules = make_stopper(self.stopping) if self.stopping and self.scheduler is not None else None
+        return CombinedStopper(of_the_run, rules) if rules else of_the_run
+
+    def _settle(self, pieces: Sequence[Piece], watcher: Any, heard: Heard) -> None:
+        """Record the native trials that were stopped. (A worker is not told why it is to leave a trial.)"""
+        assert self.stopping
+        stopped = {pieces[place].cohort.members[0].id: place for place in sorted(watcher.ended - watcher.stored)}
+        for failure in store_stopped([self.members[member] for member in stopped], self.store, self.stopping):
+            place = stopped[failure.trajectory_id]
+            watcher.stored.add(place)
+            heard(place, pieces[place].cohort.epochs, Trained((failure,)))
+
+
+@dataclass(frozen=True)
+class RemoteJudge:
+    """A `Live` in an actor beside the driver: the one that all lanes ask, wherever they are."""
+
+    actor: Any
+
+    @classmethod
+    def of(cls, plan: Plan, store: Store) -> RemoteJudge | None:
+        """None where nothing is stopped early. Raises StoreError."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        judge = judge_of(plan, store)
+        if judge is None:
+            return None
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        remote: Any = ray.remote(_Holder)
+        return cls(remote.options(num_cpus=0, scheduling_strategy=here).remote(judge))
+
+    def begin(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Trajectory, ...]:
+        found: tuple[Trajectory, ...] = self._ask("begin", lane, wanted, places)
+        return found
+
+    def step(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer:
+        answer: Answer = self._ask("step", lane, reports, like, free)
+        return answer
+
+    def recall(self, member: str, curve: Curve) -> bool:
+        return bool(self._ask("recall", member, curve))
+
+    def leave(self, members: Sequence[str]) -> None:
+        self._ask("leave", members)
+
+    def give_up(self, members: Sequence[str]) -> None:
+        self._ask("give_up", members)
+
+    def elsewhere(self, members: Sequence[str]) -> None:
+        self._ask("elsewhere", members)
+
+    def unsettled(self, lane: str, members: Sequence[str]) -> tuple[str, ...]:
+        found: tuple[str, ...] = self._ask("unsettled", lane, members)
+        return found
+
+    def _ask(self, question: str, *about: Any) -> Any:
+        import ray
+
+        return ray.get(self.actor.ask.remote(question, *about))
+
+
+class _Holder:
+    """Becomes the actor."""
+
+    def __init__(self, judge: Live) -> None:
+        self._judge = judge
+
+    def ask(self, question: str, *about: Any) -> Any:
+        return getattr(self._judge, question)(*about)
 
 
 def local_elsewhere(store: Store, hosts: Sequence[str]) -> str:
@@ -138,6 +238,9 @@ class _Inputs:
     bytes: list[int]
     """Of memory, by piece."""
     again: list[bool]
+    lanes: list[str]
+    stopping: EarlyStopping | None
+    judge: RemoteJudge | None
     datasets: Mapping[tuple[str, int], Any]
     store: Store
     worker: Worker
@@ -177,10 +280,7 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
     sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
     cohort = ray.get(inputs.cohorts[config["piece"]])
     first = cohort.members[0].point
-    on_gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
-    device = inputs.on_gpu if on_gpu else inputs.worker.device
-    again = config.get("again", inputs.again[config["piece"]])
-    worker = replace(inputs.worker, device=device, bytes=inputs.bytes[config["piece"]], again=again)
+    worker = _worker(config, inputs)
     reported = time.monotonic()
 
     def on_epoch(epoch: int) -> None:
@@ -193,13 +293,47 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
         if inputs.store.is_local and socket.gethostname() != inputs.host:
             raise StoreError(local_elsewhere(inputs.store, [socket.gethostname()]))
         dataset = ray.get(inputs.datasets[first.data, first.complexity])
-        trained = train_and_store(cohort, dataset, inputs.store, worker, on_epoch)
+        if inputs.judge and inputs.stopping:
+            name = inputs.lanes[config["piece"]]
+            lane = Lane(name, cohort, dataset, inputs.store, worker, inputs.judge, inputs.stopping, on_epoch)
+            trained = lane.train()
+        else:
+            trained = train_and_store(cohort, dataset, inputs.store, worker, on_epoch)
     except StoreError as error:
         tune.report({"epochs": 0, "store_error": str(error)})
         return
-    deferred = {member.id for member in trained.deferred.members} if trained.deferred else ()
-    left = [place for place, member in enumerate(cohort.members) if member.id in deferred]
+    left = [member.id for member in trained.deferred.members] if trained.deferred else []
     tune.report({"epochs": cohort.epochs, "failures": [asdict(each) for each in trained.failures], "deferred": left})
+
+
+def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.Training:
+    """One piece of one member, as a native trial."""
+    import ray
+
+    inputs = _inputs(shared.inputs)
+    sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
+    (member,) = ray.get(inputs.cohorts[config["piece"]]).members
+    point = member.point
+
+    def dataset() -> Dataset:
+        if inputs.store.is_local and socket.gethostname() != inputs.host:
+            raise StoreError(local_elsewhere(inputs.store, [socket.gethostname()]))
+        found: Dataset = ray.get(inputs.datasets[point.data, point.complexity])
+        return found
+
+    assert inputs.stopping
+    heard = config.get("heard", 0)
+    return native.Training(member, dataset, inputs.store, _worker(config, inputs), inputs.stopping, heard)
+
+
+def _worker(config: Mapping[str, Any], inputs: _Inputs) -> Worker:
+    """Of this process, for a trial."""
+    import ray
+
+    on_gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
+    device = inputs.on_gpu if on_gpu else inputs.worker.device
+    again = config.get("again", inputs.again[config["piece"]])
+    return replace(inputs.worker, device=device, bytes=inputs.bytes[config["piece"]], again=again)
 
 
 def _in_order() -> Any:
@@ -217,7 +351,7 @@ def _in_order() -> Any:
     return InOrder()
 
 
-def _watcher(cohorts: Sequence[Cohort], heard: Heard) -> Any:
+def _watcher(members: Mapping[str, Trajectory], heard: Heard) -> Any:
     """A Tune callback that passes on what trials report, and a stopper for when the store is lost.
 
     Made here because their base classes are Ray's, which is not imported until something is to be trained.
@@ -225,10 +359,11 @@ def _watcher(cohorts: Sequence[Cohort], heard: Heard) -> Any:
     from ray import tune
 
     class Watcher(tune.Callback):
-        def __init__(self, cohorts: Sequence[Cohort], heard: Heard) -> None:
-            self.cohorts = cohorts
+        def __init__(self, members: Mapping[str, Trajectory], heard: Heard) -> None:
+            self.members = members
             self.heard = heard
             self.stored: set[int] = set()
+            self.ended: set[int] = set()
             self.store_error = ""
             self.stopper = Stopper()
 
@@ -242,11 +377,15 @@ def _watcher(cohorts: Sequence[Cohort], heard: Heard) -> Any:
                 self.stopper.stopped = True
             elif "failures" in result and piece not in self.stored:
                 self.stored.add(piece)
-                left = tuple(self.cohorts[piece].members[place] for place in result["deferred"])
+                left = tuple(self.members[member] for member in result["deferred"])
                 failures = tuple(Failure(**failure) for failure in result["failures"])
                 self.heard(piece, result["epochs"], Trained(failures, Cohort(left) if left else None))
             else:
+                trial.config["heard"] = result["epochs"]  # of a native trial, should it go on in another worker
                 self.heard(piece, result["epochs"], None)
+
+        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+            self.ended.add(trial.config["piece"])
 
         def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
             trial.config["again"] = True  # its lost worker may have come as far as to store its part
@@ -260,4 +399,4 @@ def _watcher(cohorts: Sequence[Cohort], heard: Heard) -> Any:
         def stop_all(self) -> bool:
             return self.stopped
 
-    return Watcher(cohorts, heard)
+    return Watcher(members, heard)

@@ -8,13 +8,14 @@ import math
 import random
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_modules.data.sources import Dataset
 from sweeps.checkpoints import Checkpoints
 from sweeps.cost import available_bytes
+from sweeps.early_stopping.settings import EarlyStopping
 from sweeps.errors import StoreError
 from sweeps.execution.protocol import Failure
 from sweeps.finished import finished_in
@@ -25,6 +26,7 @@ from sweeps.store import Store
 
 if TYPE_CHECKING:
     from lightning_modules.checkpoint import Checkpoint
+    from lightning_modules.stack import MemberResult
 
 REASON_LENGTH = 4000
 CHECKPOINT_SECONDS = 120.0
@@ -85,12 +87,12 @@ def _train_all(
     itself is recorded as failed: what becomes of a member does not depend on who is beside it. Raises StoreError alone.
     """
     failures: list[Failure] = []
-    fits = _most_members(cohort, dataset, worker)
+    fits = most_that_fit(cohort, dataset, worker)
     for part, checkpoints in _resumed(cohort, fits, store, worker):
         error = _attempt(part, checkpoints, dataset, store, worker, on_epoch, failures)
         if error is None:
             continue
-        _free_memory()
+        free_memory()
         if len(part.members) > 1:
             for half in halves(part):
                 failures += _train_all(half, dataset, store, worker, on_epoch)
@@ -113,7 +115,7 @@ def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tup
     """Append a record of failure for each member. Raises StoreError."""
     row = Row(cohort.epochs, "failed", dict.fromkeys(MEASURES), reason[:REASON_LENGTH])
     shared = {**software(), "finished_at": _now(), "cohort_size": len(cohort.members), "device": device}
-    return _store([Record(member.id, member.point, (row,), shared) for member in cohort.members], store)
+    return append([Record(member.id, member.point, (row,), shared) for member in cohort.members], store)
 
 
 def _attempt(
@@ -123,24 +125,24 @@ def _attempt(
     """Train and store; if that raises, why. Where this returns, the frames that held the stack's tensors are gone."""
     kept = bool(checkpoints)
 
-    def keep(states: list[Checkpoint]) -> None:
+    def on_states(states: list[Checkpoint]) -> None:
         nonlocal kept
         kept = True
-        _keep(part, states, store)
+        keep(part.members, states, store)
 
     try:
-        records = _train(part, checkpoints, dataset, worker, on_epoch, keep)
+        records = _train(part, checkpoints, dataset, worker, on_epoch, on_states)
     except StoreError:
         raise
     except Exception as error:
-        return f"{type(error).__name__}: {error}{_memory(error, part, worker.device)}\n\n{traceback.format_exc()}"
-    failures += _store(records, store)
+        return told(error, part, worker.device)
+    failures += append(records, store)
     if kept:
         Checkpoints(store.place).delete(member.id for member in part.members)
     return None
 
 
-def _most_members(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:
+def most_that_fit(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:
     """How many members fit at once: all, unless a short training of a few says otherwise.
 
     The estimate that cohorts are planned by can be off by a factor of two; where that could matter, it is checked.
@@ -163,7 +165,7 @@ def _resumed(
 ) -> Iterator[tuple[Cohort, list[Checkpoint]]]:  # fmt: skip
     """The cohort in parts that stand at the same epoch, of at most `fits` members, with their checkpoints; none for
     those at their beginning."""
-    found = _checkpoints(cohort, store, worker.device)
+    found = checkpoints_of(cohort.members, store, worker.device)
     parts: dict[int, list[Trajectory]] = {}
     for member in cohort.members:
         parts.setdefault(found[member.id].epoch if member.id in found else 0, []).append(member)
@@ -172,12 +174,12 @@ def _resumed(
             yield Cohort(tuple(part)), [found[member.id] for member in part if member.id in found]
 
 
-def _checkpoints(cohort: Cohort, store: Store, device: str) -> Mapping[str, Checkpoint]:
+def checkpoints_of(members: Sequence[Trajectory], store: Store, device: str) -> Mapping[str, Checkpoint]:
     """By trajectory, those that its training can go on from."""
     kept = Checkpoints(store.place)
     there = kept.ids()
     found = {}
-    for member in cohort.members:
+    for member in members:
         content = kept.read(member.id) if member.id in there else None
         if content is not None:
             from lightning_modules.checkpoint import decode
@@ -192,14 +194,16 @@ def _checkpoints(cohort: Cohort, store: Store, device: str) -> Mapping[str, Chec
     return found
 
 
-def _keep(cohort: Cohort, states: list[Checkpoint], store: Store) -> None:
+def keep(members: Sequence[Trajectory], states: Sequence[Checkpoint], store: Store) -> None:
+    """Write checkpoints, one a member. Raises StoreError."""
     from lightning_modules.checkpoint import encode
 
-    contents = {member.id: encode(state) for member, state in zip(cohort.members, states, strict=True)}
+    contents = {member.id: encode(state) for member, state in zip(members, states, strict=True)}
     Checkpoints(store.place).write(contents)
 
 
-def _store(records: list[Record], store: Store) -> tuple[Failure, ...]:
+def append(records: Sequence[Record], store: Store) -> tuple[Failure, ...]:
+    """Store a part, and say which members did not finish. Raises StoreError."""
     store.append(records)
     return tuple(
         Failure(record.trajectory_id, row.outcome, row.reason or "")
@@ -211,7 +215,7 @@ def _store(records: list[Record], store: Store) -> tuple[Failure, ...]:
 
 def _train(
     cohort: Cohort, checkpoints: list[Checkpoint], dataset: Dataset, worker: Worker,
-    on_epoch: Callable[[int], None], keep: Callable[[list[Checkpoint]], None],
+    on_epoch: Callable[[int], None], on_states: Callable[[list[Checkpoint]], None],
 ) -> list[Record]:  # fmt: skip
     from lightning_modules.checkpoint import Keeper
     from lightning_modules.training import train_cohort
@@ -223,29 +227,48 @@ def _train(
         [member.measured for member in cohort.members],
         device=worker.device,
         on_epoch=on_epoch,
-        keeper=Keeper(keep, worker.checkpoint_seconds),
+        keeper=Keeper(on_states, worker.checkpoint_seconds),
         checkpoints=checkpoints,
     )
-    shared = {
+    shared = provenance(result.parameters, len(cohort.members), result.device)
+    return [record_of(*each, shared) for each in zip(cohort.members, result.members, strict=True)]
+
+
+def provenance(parameters: int, cohort_size: int, device: str) -> dict[str, Any]:
+    """What is the same for all members of a stack."""
+    return {
         **software(),
         "finished_at": _now(),
-        "parameters": result.parameters,
-        "cohort_size": len(cohort.members),
-        "device": result.device,
+        "parameters": parameters,
+        "cohort_size": cohort_size,
+        "device": device,
     }
-    records = []
-    for member, trained in zip(cohort.members, result.members, strict=True):
-        rows = [Row(epoch, "finished", measures) for epoch, measures in trained.rows]
-        if trained.diverged is not None:
-            rows.append(_diverged(trained.diverged))
-        own = {"flops": member.cost.flops, "wall_seconds": trained.seconds}
-        records.append(Record(member.id, member.point, tuple(rows), {**shared, **own}, trained.examples))
-    return records
+
+
+def record_of(
+    member: Trajectory, trained: MemberResult, shared: Mapping[str, Any], stopped: EarlyStopping | None = None
+) -> Record:
+    """What a member leaves. stopped: the settings of early stopping that have ended it."""
+    rows = [Row(epoch, "finished", measures) for epoch, measures in trained.rows]
+    own: dict[str, Any] = {"flops": member.cost.flops, "wall_seconds": trained.seconds}
+    if trained.diverged is not None:
+        rows.append(_diverged(trained.diverged))
+    elif stopped:
+        own["flops"] *= trained.epoch / member.point.epochs
+        own |= {"stopped_after": trained.epoch, "stopped_by": stopped.digest()}
+        reason = f"stopped after epoch {trained.epoch} by {stopped.words()}"
+        rows.append(Row(member.point.epochs, "stopped", dict.fromkeys(MEASURES), reason))
+    return Record(member.id, member.point, tuple(rows), {**shared, **own}, trained.examples)
 
 
 def _diverged(epoch: int) -> Row:
     reason = f"loss or parameters were no longer finite, or the loss beyond any bound, in epoch {epoch}"
     return Row(epoch, "diverged", dict.fromkeys(MEASURES), reason)
+
+
+def told(error: Exception, cohort: Cohort, device: str) -> str:
+    """What is recorded of an error that a cohort raised, while it is handled."""
+    return f"{type(error).__name__}: {error}{_memory(error, cohort, device)}\n\n{traceback.format_exc()}"
 
 
 def _memory(error: Exception, cohort: Cohort, device: str) -> str:
@@ -263,7 +286,7 @@ def _memory(error: Exception, cohort: Cohort, device: str) -> str:
     )
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """Of a stack that is gone, before a smaller one is made."""
     import torch
 

@@ -45,7 +45,7 @@ def test_members_that_leave_and_join_have_the_numbers_that_they_have_alone(kind,
     stack = Stack(digits)
     stack.change(joining=[Entry(first, EVALUATED), Entry(second, EVALUATED)])
     stack.advance(2)
-    kept = decode(encode(stack.checkpoint(0)))
+    kept = decode(encode(*stack.checkpoints([0])))
     stack.change(leaving=[0], joining=[Entry(third, EVALUATED)])
     assert [each.epoch for each in stack.results] == [2, 0]
     stack.advance(1)

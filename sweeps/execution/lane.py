@@ -1,0 +1,267 @@
+"""A lane: a cohort whose members are judged as they train, and whose places are filled again.
+
+What every executor has its worker do where a sweep stops trainings early. Members that the referee stops leave the
+stack in place, and what they left is stored with their checkpoint, from which a sweep that does not stop them goes on;
+members that wait join. Nobody's numbers depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lightning_modules.data.sources import Dataset
+from sweeps.checkpoints import Checkpoints
+from sweeps.early_stopping.live import Answer, Curve, Live, Report, settled_curves
+from sweeps.early_stopping.referee import Verdict
+from sweeps.early_stopping.settings import EarlyStopping
+from sweeps.errors import StoreError
+from sweeps.execution.protocol import Failure
+from sweeps.execution.work import (
+    Trained,
+    Worker,
+    append,
+    checkpoints_of,
+    free_memory,
+    halves,
+    keep,
+    most_that_fit,
+    provenance,
+    record_of,
+    store_failure,
+    told,
+)
+from sweeps.finished import finished_in
+from sweeps.leases import Lease
+from sweeps.plan import Cohort, Plan, Trajectory
+from sweeps.records import Record
+from sweeps.store import Store
+
+if TYPE_CHECKING:
+    from lightning_modules.checkpoint import Checkpoint
+    from lightning_modules.stack import MemberResult, Stack
+
+MOST_HELD = 64
+"""Trainings that are over and not stored, at most: a part for each would be many."""
+
+
+class Judge(Protocol):
+    """`early_stopping.live.Live`, in this process or behind an actor."""
+
+    def begin(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Trajectory, ...]: ...
+    def step(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer: ...
+    def recall(self, member: str, curve: Curve) -> bool: ...
+    def leave(self, members: Sequence[str]) -> None: ...
+    def give_up(self, members: Sequence[str]) -> None: ...
+    def elsewhere(self, members: Sequence[str]) -> None: ...
+    def unsettled(self, lane: str, members: Sequence[str]) -> tuple[str, ...]: ...
+
+
+def judge_of(plan: Plan, store: Store) -> Live | None:
+    """The judge of a plan that stops trainings early, with what the store has of the sweep's others. Raises
+    StoreError."""
+    if plan.early_stopping is None:
+        return None
+    return Live(plan.early_stopping, plan.trajectories, settled_curves(plan, store))
+
+
+class Lane:
+    """One cohort's place. `train` returns when it has nobody left to train."""
+
+    def __init__(
+        self, name: str, cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, judge: Judge,
+        stopping: EarlyStopping, on_epoch: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        self._name = name
+        self._cohort = cohort
+        self._dataset = dataset
+        self._store = store
+        self._worker = worker
+        self._judge = judge
+        self._stopping = stopping
+        self._on_epoch = on_epoch
+        self._lease = Lease(store.place, worker.run, ())
+        self._known = {member.id: member for member in cohort.members}
+        """All that were ever this lane's."""
+        self._training: list[Trajectory] = []
+        """The members of the stack, in its order."""
+        self._held: list[Record] = []
+        """Of those that are over, what is not stored yet."""
+        self._states: list[tuple[Trajectory, Checkpoint]] = []
+        """Of those that were stopped, what is kept with it."""
+        self._kept: set[str] = set()
+        """Those that have a checkpoint in the store."""
+        self._stored_at = monotonic()
+        self._failures: list[Failure] = []
+        self._epochs = 0
+        """Of all members together."""
+
+    def train(self) -> Trained:
+        """Raises StoreError alone. Deferred: who waits for others to catch up, or is another run's."""
+        places = most_that_fit(self._cohort, self._dataset, self._worker)
+        wanted = [member.id for member in self._cohort.members]
+        with self._lease:
+            self._train(self._joining(self._judge.begin(self._name, wanted, places)), places)
+        left = self._judge.unsettled(self._name, [*self._known])
+        deferred = Cohort(tuple(self._known[member] for member in left))
+        return Trained(tuple(self._failures), deferred if left else None)
+
+    def _train(self, members: Sequence[Trajectory], places: int) -> None:
+        """As `work` trains a cohort: one that raises is trained again as two halves, from its members' checkpoints."""
+        for part in self._of_one_epoch(members) if members else ():
+            error = self._attempt(part, places)
+            if error is None:
+                continue
+            free_memory()
+            cohort = Cohort(tuple(self._training))
+            if len(cohort.members) > 1:
+                for half in halves(cohort):
+                    self._train(half.members, len(half.members))
+            else:
+                self._failures += store_failure(cohort, self._store, self._worker.device, error)
+                self._judge.step(self._name, [Report(cohort.members[0].id, 0, None)], cohort.members[0].id, None)
+                self._judge.leave([cohort.members[0].id])
+
+    def _of_one_epoch(self, members: Sequence[Trajectory]) -> list[list[Trajectory]]:
+        """Where something is measured on demand, all members of a stack stand at the same epoch."""
+        if not any(member.measured for member in members):
+            return [[*members]]
+        found = checkpoints_of(members, self._store, self._worker.device)
+        parts: dict[int, list[Trajectory]] = {}
+        for member in members:
+            parts.setdefault(found[member.id].epoch if member.id in found else 0, []).append(member)
+        return [parts[epoch] for epoch in sorted(parts)]
+
+    def _attempt(self, members: Sequence[Trajectory], places: int) -> str | None:
+        """If that raises, why. Where this returns, the frames that held the stack's tensors are gone."""
+        self._training = [*members]
+        try:
+            self._fill_and_train(members, places)
+            self._put_away()
+        except StoreError:
+            raise
+        except Exception as error:
+            if not self._training:
+                raise  # of no training, so a fault of memsweep's
+            return told(error, Cohort(tuple(self._training)), self._worker.device)
+        return None
+
+    def _fill_and_train(self, members: Sequence[Trajectory], places: int) -> None:
+        from lightning_modules.checkpoint import Keeper
+        from lightning_modules.stack import Stack
+
+        keeper = Keeper(self._keep_all, self._worker.checkpoint_seconds)
+        stack = Stack(self._dataset, self._worker.device, self._one_more, keeper)
+        self._training = []
+        leaving: set[int] = set()
+        joining = [*members]
+        while True:
+            if leaving or joining:
+                self._change(stack, leaving, joining)
+            if self._training:
+                stack.advance(stack.until_evaluated())
+                leaving, joining = self._judged(stack, places)
+            else:
+                leaving, joining = set(), self._refill(members[0], places)
+                if not joining:
+                    return
+            if monotonic() - self._stored_at >= self._worker.checkpoint_seconds or len(self._held) >= MOST_HELD:
+                self._put_away()
+
+    def _change(self, stack: Stack, leaving: set[int], joining: list[Trajectory]) -> None:
+        from lightning_modules.stack import Entry, MemberResult
+
+        states = checkpoints_of(joining, self._store, self._worker.device)
+        self._kept |= states.keys()
+        entries, entering = [], []
+        for member in joining:
+            state = states.get(member.id)
+            if state and not self._judge.recall(member.id, state.rows):
+                self._end(member, MemberResult.of(state), state, state.count)
+                continue
+            entering.append(member)
+            entries.append(Entry(member.point, member.evaluated, member.measured, state))
+        staying = [member for k, member in enumerate(self._training) if k not in leaving]
+        self._training = staying + entering
+        stack.change(leaving, entries)
+
+    def _judged(self, stack: Stack, places: int) -> tuple[set[int], list[Trajectory]]:
+        """Who leaves, by place, and who joins: after an evaluation."""
+        results = stack.results
+        due = [k for k, each in enumerate(results) if each.diverged is not None or _evaluated_now(each)]
+        if not due:
+            return set(), []
+        reports = [_report(self._training[k], results[k]) for k in due]
+        # What is measured on demand is measured of members that stand at the same epoch: none joins others.
+        free = None if any(member.measured for member in self._training) else places - len(self._training)
+        answer = self._judge.step(self._name, reports, self._training[0].id, free)
+        leaving = {k: verdict for k, verdict in zip(due, answer.verdicts, strict=True) if verdict != Verdict.CONTINUE}
+        for k, state in zip(leaving, stack.checkpoints([*leaving]), strict=True):
+            member, result = self._training[k], results[k]
+            if leaving[k] is Verdict.PAUSE:
+                keep([member], [state], self._store)
+                self._kept.add(member.id)
+                self._judge.leave([member.id])
+            else:
+                unfinished = result.diverged is None and result.epoch < member.point.epochs
+                self._end(member, result, state if unfinished else None, stack.parameters)
+        return {*leaving}, self._joining(answer.joining)
+
+    def _end(self, member: Trajectory, left: MemberResult, state: Checkpoint | None, parameters: int) -> None:
+        """It is over; with a state it was stopped early."""
+        from lightning_modules.training import device_name
+
+        shared: dict[str, Any] = provenance(parameters, len(self._training), device_name(self._worker.device))
+        self._held.append(record_of(member, left, shared, self._stopping if state else None))
+        if state:
+            self._states.append((member, state))
+
+    def _refill(self, like: Trajectory, places: int) -> list[Trajectory]:
+        self._put_away()
+        return self._joining(self._judge.step(self._name, (), like.id, places).joining)
+
+    def _joining(self, members: Sequence[Trajectory]) -> list[Trajectory]:
+        """Those of them that no other run has stored or is training."""
+        if not members:
+            return []
+        self._known |= {member.id: member for member in members}
+        taken = self._lease.take([member.id for member in members])
+        first = self._lease.alone and not self._worker.again
+        found = None if first else finished_in(self._store.uri, self._worker.run)
+        over = found.among(tuple(members), self._stopping.digest()) if found else frozenset()
+        self._judge.elsewhere([*over])
+        self._judge.give_up([*(taken - over)])
+        return [member for member in members if member.id not in taken | over]
+
+    def _put_away(self) -> None:
+        """Store what is held: checkpoints first, so that what is said to have been stopped can go on."""
+        self._stored_at = monotonic()
+        if not self._held:
+            return
+        if self._states:
+            keep([member for member, _ in self._states], [state for _, state in self._states], self._store)
+        self._failures += append(self._held, self._store)
+        self._judge.leave([record.trajectory_id for record in self._held])
+        stopped = {member.id for member, _ in self._states}
+        done = {record.trajectory_id for record in self._held} - stopped
+        Checkpoints(self._store.place).delete(done & self._kept)
+        self._held, self._states = [], []
+
+    def _keep_all(self, states: list[Checkpoint]) -> None:
+        keep(self._training, states, self._store)
+        self._kept |= {member.id for member in self._training}
+
+    def _one_more(self) -> None:
+        self._epochs += len(self._training)
+        self._on_epoch(min(self._cohort.epochs, self._epochs // len(self._cohort.members)))
+
+
+def _evaluated_now(result: MemberResult) -> bool:
+    return bool(result.rows) and result.rows[-1][0] == result.epoch > 0
+
+
+def _report(member: Trajectory, result: MemberResult) -> Report:
+    if result.diverged is not None:
+        return Report(member.id, result.diverged, None)
+    return Report(member.id, *result.rows[-1])
