@@ -11,6 +11,7 @@ import io
 import pickle
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from time import monotonic
 from typing import Any
@@ -117,4 +118,10 @@ class Keeper:
 
 
 def _version() -> str:
-    return f"{VERSION}, memsweep {metadata.version('memsweep')}, torch {metadata.version('torch')}"
+    return f"{VERSION}, {_software()}"
+
+
+@cache
+def _software() -> str:
+    """Looked up once: it takes longer than all the rest of an encoding."""
+    return f"memsweep {metadata.version('memsweep')}, torch {metadata.version('torch')}"

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from sweeps.errors import StoreError
 from sweeps.place import Place
 
 FOLDER = "checkpoints"
 SUFFIX = ".pt"
 HASH_BYTES = 20
+PROBE = "probe"
 AT_ONCE = 16
 """Objects written or deleted at once: a remote store takes tens of milliseconds for each."""
 
@@ -37,6 +39,13 @@ class Checkpoints:
         """None if there is none, or what there is is damaged."""
         held = self.place.read(_path(trajectory_id), _is_sound)
         return held[HASH_BYTES:] if held is not None and _is_sound(held) else None
+
+    def check(self) -> None:
+        """Find out whether checkpoints can be kept here, before any is needed."""
+        self.write({PROBE: b""})
+        if self.read(PROBE) is None:
+            raise StoreError(f"store {self.place.shown}: what is written to {FOLDER}/ cannot be read again")
+        self.delete([PROBE])
 
     def write(self, contents: Mapping[str, bytes]) -> None:
         """By trajectory, each whole or not at all."""

@@ -63,7 +63,9 @@ class Live:
         self._lane: dict[str, str] = {}
         """Of each member that is in training, or is over and not stored yet."""
         self._left: dict[str, None] = {}
-        """Those in training whose lane is gone: they go on in the lane that asks for them by name."""
+        """Those of a lane that was lost: they go on in any lane of their shape."""
+        self._others: dict[str, None] = {}
+        """Those that another run is training: they go to the lane that asks for them by name."""
         self._ended: dict[str, None] = {}
         """Those that were paused and will not go on: somebody has to store what they left."""
         for member, curve in settled.items():
@@ -74,16 +76,13 @@ class Live:
             self._of_shape.setdefault(stack_key(each.point), {})[each.id] = None
 
     def begin(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Trajectory, ...]:
-        """Whom a lane trains first: what it was training when it was lost; else of these members those that wait, and
-        others of their shape where there are too few."""
-        found = [member for member, at in self._lane.items() if at == lane]
-        if not found:
-            found = [member for member in wanted if member in self._left][:places]
-            for member in found:
-                del self._left[member]
-                self._lane[member] = lane
-            found += self._waiting(lane, wanted, places - len(found))
-            found += self._waiting(lane, self._like(wanted[0]), places - len(found))
+        """Whom a lane trains first: of these members those that wait, and others of their shape where there are too
+        few. If it has begun before, it was lost, with whom it was training."""
+        self._lose(lane)
+        found = _taken(self._others, wanted, places)
+        self._lane |= dict.fromkeys(found, lane)
+        found += self._waiting(lane, wanted, places - len(found))
+        found += self._waiting(lane, self._like(wanted[0]), places - len(found))
         return tuple(self._members[member] for member in found)
 
     def step(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer:
@@ -115,31 +114,20 @@ class Live:
         """Another run trains these, or has: they go on when a lane asks for them by name."""
         for member in members:
             self._lane.pop(member, None)
-            self._left[member] = None
+            self._others[member] = None
 
     def elsewhere(self, members: Collection[str]) -> None:
         """Another run has stored these: they are over, and nobody here has heard of how."""
         for member in members:
             self._referee.fail(member)
-            self._left.pop(member, None)
+            self._others.pop(member, None)
         self.leave(members)
 
     def unsettled(self, lane: str, members: Collection[str]) -> tuple[str, ...]:
         """When a lane has ended: of these members those that no other lane has and that somebody has to train or store
         still. What a lane that was lost for good was training is among them."""
-        held = [member for member, at in self._lane.items() if at == lane]
-        self.give_up(held)
-        waiting = (Status.PENDING, Status.PAUSED)
-        return (
-            *held,
-            *(
-                member
-                for member in members
-                if member not in self._lane
-                and member not in held
-                and (member in self._left or member in self._ended or self._referee.status(member) in waiting)
-            ),
-        )
+        lost = self._lose(lane)
+        return tuple(dict.fromkeys([*lost, *filter(self._is_unsettled, members)]))
 
     def _verdict(self, report: Report) -> Verdict:
         if report.measures is None:
@@ -147,20 +135,40 @@ class Live:
             return Verdict.STOP
         return self._referee.report(report.member, report.epoch, report.measures)
 
+    def _lose(self, lane: str) -> list[str]:
+        """Whom the lane was training."""
+        held = [member for member, at in self._lane.items() if at == lane]
+        for member in held:
+            del self._lane[member]
+        self._left |= dict.fromkeys(held)
+        return held
+
+    def _is_unsettled(self, member: str) -> bool:
+        if member in self._left or member in self._others or member in self._ended:
+            return True
+        return member not in self._lane and self._referee.status(member) in (Status.PENDING, Status.PAUSED)
+
     def _like(self, member: str) -> dict[str, None]:
         """All of the shape of this member that are not stored."""
         return self._of_shape[stack_key(self._members[member].point)]
 
     def _waiting(self, lane: str, among: Collection[str], places: int) -> list[str]:
         """So many of these at most that wait; from now on they are the lane's."""
-        found = [member for member in among if member in self._ended][: max(0, places)]
-        for member in found:
-            del self._ended[member]
+        found = _taken(self._ended, among, places)
+        found += _taken(self._left, among, places - len(found))
         while len(found) < places and (chosen := self._referee.choose(among)):
             self._referee.start(chosen)
             found.append(chosen)
         self._lane |= dict.fromkeys(found, lane)
         return found
+
+
+def _taken(those: dict[str, None], among: Collection[str], places: int) -> list[str]:
+    """So many at most of those that are among them, which are taken out."""
+    found = [member for member in among if member in those][: max(0, places)]
+    for member in found:
+        del those[member]
+    return found
 
 
 def settled_curves(plan: Plan, store: Store) -> dict[str, Curve]:

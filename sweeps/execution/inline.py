@@ -9,7 +9,7 @@ from functools import cache
 
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
-from sweeps.execution.lane import Lane, judge_of
+from sweeps.execution.lane import Lane, check_pausing, judge_of
 from sweeps.execution.placement import Device, Places, places_here
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
 from sweeps.execution.work import CHECKPOINT_SECONDS, Worker, train_and_store, wait_for_others
@@ -32,6 +32,7 @@ class Inline:
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         device = self._device()
         store.prepare()
+        check_pausing(plan, store)
         worker = Worker(Run.begin(store.place), device, plan.packing.bytes_per_worker, self.checkpoint_seconds)
         load = cache(sources.load)
         judge = judge_of(plan, store)

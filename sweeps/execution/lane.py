@@ -16,7 +16,7 @@ from sweeps.checkpoints import Checkpoints
 from sweeps.early_stopping.live import Answer, Curve, Live, Report, settled_curves
 from sweeps.early_stopping.referee import Verdict
 from sweeps.early_stopping.settings import EarlyStopping
-from sweeps.errors import StoreError
+from sweeps.errors import ExecutionError, StoreError
 from sweeps.execution.protocol import Failure
 from sweeps.execution.work import (
     Trained,
@@ -56,6 +56,20 @@ class Judge(Protocol):
     def give_up(self, members: Sequence[str]) -> None: ...
     def elsewhere(self, members: Sequence[str]) -> None: ...
     def unsettled(self, lane: str, members: Sequence[str]) -> tuple[str, ...]: ...
+
+
+def check_pausing(plan: Plan, store: Store) -> None:
+    """Refuse a scheduler that pauses trainings where they cannot be kept meanwhile. Raises ExecutionError."""
+    if plan.early_stopping is None or not plan.early_stopping.pauses:
+        return
+    try:
+        Checkpoints(store.place).check()
+    except StoreError as error:
+        scheduler = plan.early_stopping.scheduler
+        raise ExecutionError(
+            f"early_stopping.scheduler: {scheduler} pauses trainings, which this store cannot keep meanwhile: {error}; "
+            "valid with this store: asha, median, none"
+        ) from None
 
 
 def judge_of(plan: Plan, store: Store) -> Live | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import lightning_modules  # noqa: F401 (where it lies is compared with where workers would find it)
 from sweeps.errors import ExecutionError
+from sweeps.execution.lane import check_pausing
 from sweeps.execution.native import scheduler_of
 from sweeps.execution.placement import Device, Places, places_here, places_of_cluster
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
@@ -91,6 +92,7 @@ class RayTune:
             self._check_store(store)
             places = self._places(workers, _mute)
             store.prepare()
+            check_pausing(plan, store)
             self._train(plan, store, places, _Counter(listen))
 
     def _train(self, plan: Plan, store: Store, places: Places, counter: _Counter) -> None:
