@@ -144,15 +144,17 @@ class Referee:
     order of their epochs. The same calls get the same answers.
 
     horizon_of: the last epoch of each member, or of all. seed: of asha's draw of a bracket, which is a function of it
-    and the member's id, whoever was added before.
+    and the member's id, whoever was added before. scheduler: one that says the same as Ray's of these settings.
     """
 
-    def __init__(self, settings: EarlyStopping, horizon_of: Mapping[str, int] | int, seed: int = 0) -> None:
+    def __init__(
+        self, settings: EarlyStopping, horizon_of: Mapping[str, int] | int, seed: int = 0, scheduler: Any = None
+    ) -> None:
         self.settings = settings
         self._horizon_of = horizon_of
         self._seed = seed
         longest = horizon_of if isinstance(horizon_of, int) else max(horizon_of.values(), default=1)
-        self._scheduler: Any = make_scheduler(settings, max(1, longest))
+        self._scheduler: Any = scheduler or make_scheduler(settings, max(1, longest))
         self._stopper: Any = make_stopper(settings)
         self._controller = _Controller()
         self._controller.scheduler = self._scheduler
@@ -289,7 +291,7 @@ class Referee:
 
     def _added(self, member_id: str) -> _Member:
         member = self._members[member_id] = _Member(member_id)
-        with _drawing(f"{self._seed} {member_id}"):
+        with drawing(f"{self._seed} {member_id}"):
             self._scheduler.on_trial_add(self._controller, member)
         return member
 
@@ -315,8 +317,11 @@ class Referee:
 
 
 @contextmanager
-def _drawing(seed: str) -> Iterator[None]:
-    """Whatever asha draws from numpy's global generator comes from this seed, and the generator is as before."""
+def drawing(seed: str) -> Iterator[None]:
+    """Whatever asha draws from numpy's global generator comes from this seed, and the generator is as before.
+
+    A referee seeds the bracket of a member with f"{seed} {id}"; native trials that are to get the same have to as well.
+    """
     state = np.random.get_state()
     try:
         np.random.seed(zlib.crc32(seed.encode()))
