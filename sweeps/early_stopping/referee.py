@@ -118,8 +118,17 @@ class Referee:
 
     def add(self, member_id: str) -> None:
         """Make a member known: it is pending. A second time is none. Not before its recall, if there is one."""
-        if member_id not in self._members:
-            self._controller.waiting[self._added(member_id)] = None
+        self.add_all([member_id])
+
+    def add_all(self, member_ids: Iterable[str]) -> None:
+        """The same of many, in this order."""
+        with drawing() as seed:
+            for member_id in member_ids:
+                if member_id not in self._members:
+                    member = self._members[member_id] = _Member(member_id)
+                    seed(f"{self._seed} {member_id}")
+                    self._scheduler.on_trial_add(self._controller, member)
+                    self._controller.waiting[member] = None
 
     def choose(self, among: Collection[str] | None = None) -> str | None:
         """The member to start next, by the scheduler's own order: pending, or paused and to be taken up again. None if
@@ -244,12 +253,6 @@ class Referee:
     def waiting(self) -> bool:
         """Whether any member is pending, or paused and to be taken up again."""
         return self.choose() is not None
-
-    def _added(self, member_id: str) -> _Member:
-        member = self._members[member_id] = _Member(member_id)
-        with drawing(f"{self._seed} {member_id}"):
-            self._scheduler.on_trial_add(self._controller, member)
-        return member
 
     def _horizon(self, member_id: str) -> int:
         return self._horizon_of if isinstance(self._horizon_of, int) else self._horizon_of[member_id]
