@@ -94,8 +94,9 @@ class Referee:
     PAUSE until `choose` names it again; `ended` says which paused ones never will be. One member's results come in the
     order of their epochs. The same calls get the same answers.
 
-    horizon_of: the last epoch of each member, or of all. seed: of asha's draw of a bracket, which is a function of it
-    and the member's id, whoever was added before. scheduler: one that says the same as Ray's of these settings.
+    horizon_of: the last epoch of each member, or of all; of recalled ones too, as rungs depend on the longest. seed: of
+    asha's draw of a bracket, which is a function of it and the member's id, whoever was added before. scheduler: one
+    that says the same as Ray's of these settings.
     """
 
     def __init__(
