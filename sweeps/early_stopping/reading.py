@@ -157,18 +157,9 @@ def check(
     """Refuse what these points cannot be judged by: a metric that some of them do not have, and times that none
     reaches. Their horizon is the largest epoch asked of any. Raises SweepError that names the key."""
     horizon = max(point.epochs for point in points)
-    where = EARLY_STOPPING
     if settings.metric:
-        _check_recorded(f"{where}.metric", settings.metric, source, points, evaluation, measurement)
-        if "grace_period" in HAS[settings.scheduler] and settings.grace_period > horizon:
-            given = f"given {settings.grace_period}, beyond the horizon of {horizon} epochs"
-            raise SweepError(source, f"{where}.grace_period", f"{given}; valid: 1 to {horizon}")
-        if settings.scheduler == "asha":
-            most = rungs(settings, horizon)
-            if settings.brackets > most:
-                given = f"given {settings.brackets}, but there are {most} rungs up to the horizon of {horizon} epochs"
-                problem = f"{given}, and a bracket without a rung stops nothing; valid: 1 to {most}"
-                raise SweepError(source, f"{where}.brackets", problem)
+        _check_recorded(f"{EARLY_STOPPING}.metric", settings.metric, source, points, evaluation, measurement)
+        check_times(settings, horizon, source, f"{EARLY_STOPPING}.")
     rules = settings.stop_when or StopWhen()
     if rules.plateau:
         key = f"{STOP_WHEN}.plateau.metric"
@@ -182,6 +173,18 @@ def check(
     if rules.budget is not None and rules.budget >= horizon:
         given = f"given {rules.budget}, which stops nothing before the horizon of {horizon} epochs"
         raise SweepError(source, f"{STOP_WHEN}.budget", f"{given}; valid: fewer than {horizon} epochs")
+
+
+def check_times(settings: EarlyStopping, horizon: int, source: str = "", within: str = "") -> None:
+    """Refuse what a scheduler cannot do up to this horizon: a grace period beyond it, and brackets without a rung.
+    Raises SweepError; within: what its key begins with."""
+    if "grace_period" in HAS[settings.scheduler] and settings.grace_period > horizon:
+        given = f"given {settings.grace_period}, beyond the horizon of {horizon} epochs"
+        raise SweepError(source, f"{within}grace_period", f"{given}; valid: 1 to {horizon}")
+    if settings.scheduler == "asha" and settings.brackets > (most := rungs(settings, horizon)):
+        given = f"given {settings.brackets}, but there are {most} rungs up to the horizon of {horizon} epochs"
+        problem = f"{given}, and a bracket without a rung stops nothing; valid: 1 to {most}"
+        raise SweepError(source, f"{within}brackets", problem)
 
 
 def rungs(settings: EarlyStopping, horizon: int) -> int:
