@@ -107,7 +107,7 @@ class Live:
         """What these left is stored: rows, or the checkpoint of one that is paused."""
         for member in members:
             self._lane.pop(member, None)
-            if self._referee.status(member) in OVER:
+            if self._referee.status(member) in OVER and member not in self._ended:
                 self._like(member).pop(member, None)
 
     def give_up(self, members: Collection[str]) -> None:
@@ -123,11 +123,11 @@ class Live:
             self._others.pop(member, None)
         self.leave(members)
 
-    def unsettled(self, lane: str, members: Collection[str]) -> tuple[str, ...]:
-        """When a lane has ended: of these members those that no other lane has and that somebody has to train or store
-        still. What a lane that was lost for good was training is among them."""
-        lost = self._lose(lane)
-        return tuple(dict.fromkeys([*lost, *filter(self._is_unsettled, members)]))
+    def unsettled(self, lane: str, like: str) -> tuple[Trajectory, ...]:
+        """When a lane has ended: those of this member's shape that no lane has and that somebody has to train or store
+        still, what the lane was training among them. By shape and not by name: who knew a name may be lost."""
+        self._lose(lane)
+        return tuple(self._members[member] for member in self._like(like) if self._is_unsettled(member))
 
     def _verdict(self, report: Report) -> Verdict:
         if report.measures is None:
@@ -135,13 +135,11 @@ class Live:
             return Verdict.STOP
         return self._referee.report(report.member, report.epoch, report.measures)
 
-    def _lose(self, lane: str) -> list[str]:
-        """Whom the lane was training."""
-        held = [member for member, at in self._lane.items() if at == lane]
-        for member in held:
+    def _lose(self, lane: str) -> None:
+        """Whom the lane was training goes on elsewhere."""
+        for member in [member for member, at in self._lane.items() if at == lane]:
             del self._lane[member]
-        self._left |= dict.fromkeys(held)
-        return held
+            self._left[member] = None
 
     def _is_unsettled(self, member: str) -> bool:
         if member in self._left or member in self._others or member in self._ended:
@@ -154,10 +152,15 @@ class Live:
 
     def _waiting(self, lane: str, among: Collection[str], places: int) -> list[str]:
         """So many of these at most that wait; from now on they are the lane's."""
-        found = _taken(self._ended, among, places)
-        found += _taken(self._left, among, places - len(found))
-        while len(found) < places and (chosen := self._referee.choose(among)):
+        # Not one whose lane is about to keep it: it can go on elsewhere once it is kept.
+        free = {member: None for member in among if member not in self._lane} if places > 0 else {}
+        found = _taken(self._ended, free, places)
+        found += _taken(self._left, free, places - len(found))
+        for member in found:
+            del free[member]
+        while len(found) < places and (chosen := self._referee.choose(free)):
             self._referee.start(chosen)
+            del free[chosen]
             found.append(chosen)
         self._lane |= dict.fromkeys(found, lane)
         return found

@@ -55,7 +55,7 @@ class Judge(Protocol):
     def leave(self, members: Sequence[str]) -> None: ...
     def give_up(self, members: Sequence[str]) -> None: ...
     def elsewhere(self, members: Sequence[str]) -> None: ...
-    def unsettled(self, lane: str, members: Sequence[str]) -> tuple[str, ...]: ...
+    def unsettled(self, lane: str, like: str) -> tuple[Trajectory, ...]: ...
 
 
 def check_pausing(plan: Plan, store: Store) -> None:
@@ -96,8 +96,6 @@ class Lane:
         self._stopping = stopping
         self._on_epoch = on_epoch
         self._lease = Lease(store.place, worker.run, ())
-        self._known = {member.id: member for member in cohort.members}
-        """All that were ever this lane's."""
         self._training: list[Trajectory] = []
         """The members of the stack, in its order."""
         self._held: list[Record] = []
@@ -117,9 +115,8 @@ class Lane:
         wanted = [member.id for member in self._cohort.members]
         with self._lease:
             self._train(self._joining(self._judge.begin(self._name, wanted, places)), places)
-        left = self._judge.unsettled(self._name, [*self._known])
-        deferred = Cohort(tuple(self._known[member] for member in left))
-        return Trained(tuple(self._failures), deferred if left else None)
+        left = self._judge.unsettled(self._name, wanted[0])
+        return Trained(tuple(self._failures), Cohort(left) if left else None)
 
     def _train(self, members: Sequence[Trajectory], places: int) -> None:
         """As `work` trains a cohort: one that raises is trained again as two halves, from its members' checkpoints."""
@@ -239,7 +236,6 @@ class Lane:
         """Those of them that no other run has stored or is training."""
         if not members:
             return []
-        self._known |= {member.id: member for member in members}
         taken = self._lease.take([member.id for member in members])
         first = self._lease.alone and not self._worker.again
         found = None if first else finished_in(self._store.uri, self._worker.run)

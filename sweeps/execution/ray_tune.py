@@ -131,11 +131,11 @@ class RayTune:
         """What is tried in the next experiment of a piece that was lost in this one."""
         cohort, lane, judge = lost.piece.cohort, lost.piece.lane, experiments.judge
         if judge:  # others than those it began with may have been lost with it
-            left = judge.unsettled(lane, [member.id for member in cohort.members])
+            left = judge.unsettled(lane, cohort.members[0].id)
             if not left:
                 counter.stored(lost.index, ())
                 return []
-            cohort = Cohort(tuple(experiments.members[member] for member in left))
+            cohort = Cohort(left)
         if len(cohort.members) > 1:
             counter.more(lost.index)
             return [

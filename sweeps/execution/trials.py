@@ -202,8 +202,8 @@ class RemoteJudge:
     def elsewhere(self, members: Sequence[str]) -> None:
         self._ask("elsewhere", members)
 
-    def unsettled(self, lane: str, members: Sequence[str]) -> tuple[str, ...]:
-        found: tuple[str, ...] = self._ask("unsettled", lane, members)
+    def unsettled(self, lane: str, like: str) -> tuple[Trajectory, ...]:
+        found: tuple[Trajectory, ...] = self._ask("unsettled", lane, like)
         return found
 
     def _ask(self, question: str, *about: Any) -> Any:
