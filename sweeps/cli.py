@@ -369,7 +369,7 @@ def _options(store: str, settings: list[str] | None) -> list[str]:
 
 def _known(store: Store, study: Sweep) -> tuple[Done, Speeds]:
     """What the store says is done, with the measures that this sweep asks for, and how fast that was."""
-    contents = store.read([*(MARKS[measure] for measure in study.measurement.epochs), *RATED])
+    contents = store.read([*(MARKS[measure] for measure in study.measurement.epochs), *RATED], study.asked)
     _warn_of_damage(contents.damaged)
     return Done.of(contents.table), Speeds.of(contents.table)
 

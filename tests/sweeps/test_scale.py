@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.frames import cells
+from sweeps.cost import RATED, Speeds
 from sweeps.execution.placement import Grant
 from sweeps.execution.protocol import CohortStored
 from sweeps.execution.trials import Experiments, Piece
 from sweeps.execution.work import Worker
-from sweeps.export import failures, outcomes, points_table
+from sweeps.export import curves_table, failures, outcomes, points_table
 from sweeps.leases import Run
 from sweeps.pictures import Map
 from sweeps.plan import Cohort, Packing, Plan
 from sweeps.progress import Display
-from sweeps.records import MEASURES
+from sweeps.records import MEASURES, ON_DEMAND
+from sweeps.spec import FIELDS
 from sweeps.status import report
 from sweeps.store import Done, Store
 from sweeps.sweep_file import parse_sweep
@@ -141,6 +144,46 @@ def test_of_some_epochs_a_store_says_the_same_as_of_all(make_record, rows, more)
     assert {row["epoch"] for row in some.table.to_pylist() if row["epoch"] in more} == {
         row["epoch"] for row in whole.table.to_pylist() if row["epoch"] in more
     }
+
+
+def test_of_some_epochs_every_training_is_there_with_its_speed(store, make_record):
+    store.prepare()
+    store.append([make_record("a", (1, 2, 3), model="mlp", flops=6.0, wall_seconds=2.0)])
+    store.append([make_record("b", (1, 2), model="mlp", flops=4.0, wall_seconds=1.0), make_record("c", failed=7)])
+    some = store.read(RATED, {3})
+    rows = zip(some.table["trajectory_id"].to_pylist(), some.table["epoch"].to_pylist(), strict=True)
+    assert [*rows] == [("a", 3), ("b", 2), ("c", 7)]
+    assert Speeds.of(some.table) == Speeds.of(store.read(RATED).table) == Speeds({"mlp": (10.0, 3.0)})
+
+
+def test_of_some_epochs_what_was_tried_again_did_not_fail(store, make_record):
+    """The row that takes the place of a failure may be none of these epochs."""
+    store.prepare()
+    store.append([make_record("a", failed=7), make_record("b", failed=7)])
+    store.append([make_record("a", (2, 7, 9))])
+    assert [(row["trajectory_id"], row["epoch"], row["outcome"]) for row in store.read([], {2}).table.to_pylist()] == [
+        ("a", 2, "finished"), ("a", 9, "finished"), ("b", 7, "failed"),
+    ]  # fmt: skip
+
+
+def test_a_part_has_neither_statistics_nor_dictionaries_of_what_was_measured(store, make_record):
+    store.prepare()
+    name = store.append([make_record("a", (1, 2, 3)), make_record("b", (1, 2, 3))])
+    about = pq.read_metadata(Path(store.uri) / "parts" / name).row_group(0)
+    columns = {about.column(i).path_in_schema: about.column(i) for i in range(about.num_columns)}
+    assert not any(column.is_stats_set for column in columns.values())
+    numbered = {name for name, column in columns.items() if column.has_dictionary_page}
+    assert {"trajectory_id", "model", "width", "commit"} <= numbered
+    assert not numbered & {*MEASURES, *ON_DEMAND}
+
+
+def test_settings_that_do_not_vary_are_those_of_every_point(make_record, store):
+    text = "name: x\nfixed: {data: digits, momentum: 0.5}\ngrid: [{width: [4, 8]}, {depth: [1], dropout: [0.5]}]"
+    plan = Plan.of(parse_sweep(text, "x.yaml"))
+    assert set(plan.varied) == {"data_digest", "model_digest", "dataset_size", "width", "depth", "dropout"}
+    contents = filled(Path(store.uri), plan, make_record).read()
+    for table in (points_table, curves_table):
+        assert table(plan, contents).equals(table(replace(plan, varied=FIELDS), contents))
 
 
 def test_python_does_the_same_work_for_ten_times_the_rows(tmp_path, make_record):
