@@ -27,8 +27,8 @@ MAX_EVALUATIONS = 100_000
 YAML_FLOAT = re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 """What a sweep file reads as a number."""
 
-FOLLOWING = ("data_digest", "model_digest", "dataset_size")
-"""Fields of a point that follow from its data and model, as well as from the grid."""
+FOLLOWING = {"data_digest": ("data",), "dataset_size": ("data", "complexity"), "model_digest": ("model",)}
+"""Fields of a point that its sweep fills in, and those that they follow from."""
 
 Axes = Mapping[str, tuple[Any, ...]]
 

@@ -8,10 +8,8 @@ Packing: trajectories whose tensors have the same shapes train as one stack. Nei
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from operator import attrgetter
@@ -23,6 +21,7 @@ from lightning_modules.data import sources
 from lightning_modules.data.applicability import AUGMENTATIONS
 from lightning_modules.errors import InputError
 from lightning_modules.models import sizes
+from sweeps.collection import paused
 from sweeps.cost import Cost, training_cost
 from sweeps.errors import SweepError
 from sweeps.grid import FOLLOWING, Evaluation, Measurement, Sweep
@@ -108,9 +107,10 @@ class Plan:
 
         Raises SweepError for a model or size that cannot be built, naming the sweep's file and the key.
         """
-        with _uncollected():
+        with paused():
             cells = [_cell(sweep, point) for point in sweep.points()]
-        varied = tuple(name for name in FIELDS if name in FOLLOWING or any(name in grid for grid in sweep.grids))
+        axes = {name for grid in sweep.grids for name in grid}
+        varied = tuple(name for name in FIELDS if axes & {name, *FOLLOWING.get(name, ())})
         return cls(sweep.name, tuple(cells), tuple(cells), sweep.evaluation, packing, sweep.measurement, varied)
 
     def minus(self, done: Done) -> Plan:
@@ -177,18 +177,6 @@ def _cell(sweep: Sweep, point: Point) -> Cell:
         return Cell(point, digest(training_form(resolved(point))))
     except InputError as error:
         raise SweepError(sweep.source, error.field, str(error)) from None
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without looking for garbage: among hundreds of thousands of new objects that all stay, each look takes longer."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def resolved(point: Point, **more: Any) -> Point:

@@ -146,12 +146,14 @@ class Store:
         self.place.write(f"{folder}/{name}", content)
         return name
 
-    def read(self, columns: Sequence[str] | None = None, epochs: Collection[int] | None = None) -> Contents:
+    def read(
+        self, columns: Sequence[str] | None = None, epochs: Collection[int] | None = None, ordered: bool = True
+    ) -> Contents:
         """All parts, each (trajectory, epoch) once; a finished row wins over a diverged one, that over a failed one,
         and of equals the latest.
 
         epochs: rows of these alone, of each training one at least, and of all that did not finish: everything that says
-        how trainings ended, without the rest of their curves.
+        how trainings ended, without the rest of their curves. ordered: by id and epoch.
         """
         asked = schema().names if columns is None else [*dict.fromkeys((*KEY, "outcome", *columns))]
         kept = pa.schema(
@@ -160,7 +162,9 @@ class Store:
         wanted = None if epochs is None else np.array(sorted(epochs), np.int32)
         parts, damaged = self._read(PARTS, _by_number(kept), wanted=wanted)
         plain = pa.schema([kept.field(name) for name in asked], metadata=kept.metadata)
-        rows = once(_without_superseded(_united(_by_number(kept), [part.rows for part in parts]), parts), asked)
+        rows = once(
+            _without_superseded(_united(_by_number(kept), [part.rows for part in parts]), parts), asked, ordered
+        )
         return Contents(rows.cast(plain), damaged)
 
     def read_examples(self, trajectory_ids: Collection[str], measures: Collection[str] | None = None) -> Contents:

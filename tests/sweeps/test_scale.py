@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -166,6 +167,27 @@ def test_of_some_epochs_what_was_tried_again_did_not_fail(store, make_record):
     ]  # fmt: skip
 
 
+def test_without_an_order_there_are_the_same_rows_once(store, make_record):
+    store.prepare()
+    for i in (3, 1, 2):
+        store.append([make_record(f"{i}", (1, 2), wall_seconds=float(i))])
+    for twice in (False, True):
+        if twice:
+            store.append([make_record("2", (1, 2), wall_seconds=9.0), make_record("0", failed=4)])
+        whole, loose = store.read(), store.read(ordered=False)
+        assert loose.table.schema.equals(whole.table.schema)
+        assert loose.table.sort_by([("trajectory_id", "ascending"), ("epoch", "ascending")]).equals(whole.table)
+
+
+def test_a_map_is_the_same_in_any_order_of_rows(store, make_record):
+    plan = planned(6)
+    contents = filled(Path(store.uri), plan, make_record).read()
+    backwards = replace(contents, table=contents.table.take([*range(contents.table.num_rows)][::-1]))
+    for what, _ in MAPS.values():
+        expected, found = (cells_of(what, plan, each) for each in (contents, backwards))
+        pd.testing.assert_frame_equal(found, expected)
+
+
 def test_a_part_has_neither_statistics_nor_dictionaries_of_what_was_measured(store, make_record):
     store.prepare()
     name = store.append([make_record("a", (1, 2, 3)), make_record("b", (1, 2, 3))])
@@ -180,8 +202,21 @@ def test_a_part_has_neither_statistics_nor_dictionaries_of_what_was_measured(sto
 def test_settings_that_do_not_vary_are_those_of_every_point(make_record, store):
     text = "name: x\nfixed: {data: digits, momentum: 0.5}\ngrid: [{width: [4, 8]}, {depth: [1], dropout: [0.5]}]"
     plan = Plan.of(parse_sweep(text, "x.yaml"))
-    assert set(plan.varied) == {"data_digest", "model_digest", "dataset_size", "width", "depth", "dropout"}
-    contents = filled(Path(store.uri), plan, make_record).read()
+    assert plan.varied == ("width", "depth", "dropout")
+    _tables_are_those_of_every_field(plan, store, make_record)
+
+
+def test_what_follows_from_data_and_model_varies_with_them(make_record, store):
+    plan = Plan.of(parse_sweep("name: x\ngrid: {data: [digits, mnist1d], model: [mlp, linear]}", "x.yaml"))
+    assert plan.varied == ("data", "data_digest", "dataset_size", "model", "model_digest")
+    assert len({cell.point.dataset_size for cell in plan.cells}) == 2
+    _tables_are_those_of_every_field(plan, store, make_record)
+
+
+def _tables_are_those_of_every_field(plan: Plan, store: Store, make_record: Callable[..., Any]) -> None:
+    store.prepare()
+    store.append([make_record(member.id, member.evaluated) for member in plan.trajectories])
+    contents = store.read()
     for table in (points_table, curves_table):
         assert table(plan, contents).equals(table(replace(plan, varied=FIELDS), contents))
 
@@ -190,7 +225,7 @@ def test_python_does_the_same_work_for_ten_times_the_rows(tmp_path, make_record)
     def work(epochs: int) -> dict[str, int]:
         plan = planned(epochs)
         contents = filled(tmp_path / str(epochs), plan, make_record).read()
-        found = {name: calls(lambda what=what: _drawn(what, plan, contents)) for name, (what, _) in MAPS.items()}
+        found = {name: calls(lambda what=what: cells_of(what, plan, contents)) for name, (what, _) in MAPS.items()}
         found["outcomes"] = calls(lambda: outcomes(plan, contents))
         found["done"] = calls(lambda: Done.of(contents.table))
         return found
@@ -199,9 +234,9 @@ def test_python_does_the_same_work_for_ten_times_the_rows(tmp_path, make_record)
     assert {name: many[name] for name in few if many[name] > 1.1 * few[name]} == {}
 
 
-def _drawn(what: Map, plan: Plan, contents: Any) -> None:
+def cells_of(what: Map, plan: Plan, contents: Any) -> pd.DataFrame:
     points, curves = what.tables(plan, contents)
-    cells(points, what.x, what.y, what.value, what.facet, epoch=what.epoch, curves=curves)
+    return cells(points, what.x, what.y, what.value, what.facet, epoch=what.epoch, curves=curves)
 
 
 def test_trajectories_share_what_they_have_in_common():
