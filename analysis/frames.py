@@ -97,6 +97,12 @@ def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
 
     Raises AnalysisError if a cell would average over anything but seeds.
     """
+    return _aggregate(frame, keys, value, 1)
+
+
+def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int) -> pd.DataFrame:
+    """block: rows come in blocks of so many epochs, the same ones in each, of one training, which has the same settings
+    at all of them: one row of each says which."""
     if frame.empty:
         raise AnalysisError("points", "points: given a table without rows; at least one point is needed")
     for name in ("outcome", "seed"):
@@ -109,11 +115,18 @@ def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
         check_axis(frame, key, key)
     check_metric(frame, "value", value)
 
-    codes = {key: pd.factorize(frame[key], sort=True, use_na_sentinel=False) for key in keys}
+    trainings = frame.iloc[::block]
+    codes = {}
+    for key in keys:
+        within = key == "epoch" and block > 1
+        code, found = pd.factorize(
+            frame[key].iloc[:block] if within else trainings[key], sort=True, use_na_sentinel=False
+        )
+        codes[key] = np.tile(code, len(trainings)) if within else np.repeat(code, block), found
     sizes = [len(found) for _, found in codes.values()]
     # One number a cell: what groups by several columns takes many times as long.
     cell = np.ravel_multi_index([code for code, _ in codes.values()], sizes)
-    _refuse_hidden_factors(frame, cell, keys)
+    _refuse_hidden_factors(trainings, cell[::block], keys)
 
     values = metric_values(frame, value).set_axis(range(len(frame)))
     table = values.groupby(cell).agg(mean="mean", sd="std", n="count").reindex(range(math.prod(sizes)))
@@ -186,7 +199,9 @@ def cells(
         known = [name for name in points.columns if name in {"trajectory_id", "outcome", "epochs", *told}]
         if curves is not None and not curves.empty:
             curves = curves[["trajectory_id", "epoch", *_metric_columns(curves, value)]]
-        points = over_epochs(points[known], curves, epoch, [name for name in known if name in told])
+        own = METRICS[value].complement or value if value in METRICS else value
+        points, block = _over_epochs(points[known], curves, epoch, [name for name in known if name in told], own)
+        return _aggregate(points, keys, value, block)
     return aggregate(points, keys, value)
 
 
@@ -204,15 +219,24 @@ def facet_names(facet: Sequence[str] | str | None) -> list[str]:
     return names
 
 
-def over_epochs(
-    points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | None = None, kept: Sequence[str] | None = None
-) -> pd.DataFrame:
+def over_epochs(points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | None = None) -> pd.DataFrame:
     """One row for every training and every epoch evaluated in any of them, measures taken from the curves.
 
     A training without a measurement at an epoch keeps its outcome there, or becomes missing if it finished. With
-    `epoch`, that one only; AnalysisError if no training was evaluated then. kept: of the points' columns these only,
-    not all that are settings.
+    `epoch`, that one only; AnalysisError if no training was evaluated then.
     """
+    return _over_epochs(points, curves, epoch)[0]
+
+
+def _over_epochs(
+    points: pd.DataFrame,
+    curves: pd.DataFrame | None,
+    epoch: int | None,
+    kept: Sequence[str] | None = None,
+    measure: str | None = None,
+) -> tuple[pd.DataFrame, int]:
+    """`over_epochs`, a block of rows a training, and how many these are. kept: of the points' columns these only, not
+    all that are settings. measure: of the curves' this one alone, if they have it."""
     if curves is None or curves.empty:
         raise AnalysisError("epoch", "epoch: given, but no training has been evaluated yet; leave epoch out")
     evaluated = np.sort(curves["epoch"].unique())
@@ -227,23 +251,27 @@ def over_epochs(
         kept = ["trajectory_id", *fields, *[c for c in ("parameters", "epochs", "randomization") if c in points]]
     of_training = np.repeat(np.arange(len(trainings)), len(evaluated))
     place = _places(trainings["trajectory_id"], evaluated, curves)
-    rows = pd.DataFrame(
-        {name: trainings[name].array.take(of_training) for name in kept if name != "epoch"}
-        | {"epoch": np.tile(evaluated, len(trainings))}
-        | {name: curves[name].array.take(place, allow_fill=True) for name in METRICS if name in curves.columns}
-    )
     # Trainings that diverged or failed later were sound at this epoch if every loss here is finite.
-    sound = (place >= 0) & np.isfinite(rows[[name for name in LOSSES if name in rows]]).all(axis=1).to_numpy()
+    finite = np.isfinite(curves[[name for name in LOSSES if name in curves]]).all(axis=1).to_numpy()
+    sound = (place >= 0) & finite.take(place)
     ended, names = pd.factorize(trainings["outcome"].astype(str).replace("finished", "missing"))
     outcome = np.where(sound, 0, np.repeat(ended + 1, len(evaluated)))
-    return rows.assign(outcome=pd.Categorical.from_codes(outcome, ["finished", *names]))
+    measures = [name for name in METRICS if name in curves.columns]
+    columns: dict[str, Any] = {name: trainings[name].array.take(of_training) for name in kept if name != "epoch"}
+    columns["epoch"] = np.tile(evaluated, len(trainings))
+    for name in [measure] if measure in measures else measures:
+        columns[name] = curves[name].array.take(place, allow_fill=True)
+    columns["outcome"] = pd.Categorical.from_codes(outcome, ["finished", *names])
+    # Not copied: they are nobody else's, and millions of rows long.
+    return pd.DataFrame(columns, copy=False), len(evaluated)
 
 
 def _places(trainings: pd.Series, epochs: np.ndarray, curves: pd.DataFrame) -> np.ndarray:
     """For every training and, of each, for every one of these ascending epochs: the row of the curves, or -1."""
     ids = pd.Index(trainings.unique())
-    known, names = pd.factorize(curves["trajectory_id"])
-    own = ids.get_indexer(pd.Index(names).astype(ids.dtype))[known]
+    named = curves["trajectory_id"].astype("category").cat
+    known, names = named.codes.to_numpy(), named.categories
+    own = ids.get_indexer(names.astype(ids.dtype))[known]
     row_of = np.full((len(ids) + 1, len(epochs)), -1)  # the last: of trainings that are none of the points'
     row_of[own, np.searchsorted(epochs, curves["epoch"])] = np.arange(len(curves))
     return row_of[ids.get_indexer(trainings)].ravel()

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from lightning_modules.errors import InputError
 from sweeps.cost import RATED, Rate, Speeds
-from sweeps.errors import ExecutionError, MemsweepError
+from sweeps.errors import MemsweepError
 from sweeps.execution.placement import places_here
 from sweeps.execution.ray_tune import RETRIES
 from sweeps.execution.work import CHECKPOINT_SECONDS
@@ -168,23 +168,18 @@ def run(
 ) -> None:
     """Train what is missing and store it. Interrupt it at any time; the same command goes on."""
     from sweeps.execution.inline import Inline
-    from sweeps.execution.jobs import is_job_address, submit
+    from sweeps.execution.jobs import hand_over, is_job_address
     from sweeps.execution.ray_tune import RayTune
     from sweeps.progress import Display
 
     if is_job_address(address):
-        if Store(store).is_local:
-            raise ExecutionError(f"--store {store}: a folder of this machine; valid on a cluster: s3://BUCKET/PATH")
-        words = [
-            *("memsweep", "run", sweep, *_options(store, settings), "--address", "auto"),
-            *("--max-cohort", str(max_cohort)),
-            *(("--workers", str(workers)) if workers else ()),
-            *("--device", device, "--checkpoint-every", str(checkpoint_every), "--retries", str(retries)),
-            *(flag for flag, given in (("--retry-failed", retry_failed), ("--verbose", verbose), ("--json", as_json))
-              if given),
-        ]  # fmt: skip
-        own = Path(sweep).is_file() or any(setting.startswith(("model=", "data=")) for setting in settings or [])
-        if not submit(address, words, os.getcwd() if own else None, lambda line: console.print(line, markup=False)):
+        options = {
+            "max-cohort": max_cohort, "workers": workers, "device": device, "checkpoint-every": checkpoint_every,
+            "retries": retries, "retry-failed": retry_failed, "verbose": verbose, "json": as_json,
+        }  # fmt: skip
+        if not hand_over(
+            address, sweep, store, settings or [], options, lambda line: console.print(line, markup=False)
+        ):
             raise typer.Exit(1)
         return
     place = Store(store)
@@ -442,7 +437,7 @@ def _options(store: str, settings: list[str] | None) -> list[str]:
 def _known(store: Store, study: Sweep) -> tuple[Done, Speeds]:
     """What the store says is done, with the measures that this sweep asks for, and how fast that was."""
     stopped = [STOPPED_BY] if study.early_stopping else []
-    contents = store.read([*(MARKS[measure] for measure in study.measurement.epochs), *stopped, *RATED])
+    contents = store.read([*(MARKS[measure] for measure in study.measurement.epochs), *stopped, *RATED], study.asked)
     _warn_of_damage(contents.damaged)
     return Done.of(contents.table), Speeds.of(contents.table)
 

@@ -14,9 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import fs
 
 from sweeps.checkpoints import FOLDER as CHECKPOINTS
+from sweeps.checkpoints import SUFFIX, Checkpoints
 from sweeps.errors import StoreError
 from sweeps.leases import FOLDER as LEASES
 from sweeps.parts import KINDS, canonical, encode, listed, load, name_of
@@ -41,7 +43,7 @@ class Compaction:
     parts_after: int = 0
     bytes_after: int = 0
     leftovers: int = 0
-    """Files of killed writers that were removed."""
+    """Files of killed writers and workers that were removed."""
     left_alone: dict[str, str] = field(default_factory=dict)
     """Files that are no parts, or damaged, and why."""
 
@@ -59,7 +61,8 @@ class _Source:
 
 
 def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = MEMORY) -> Compaction:
-    """Merge the parts below `small` bytes, and remove what killed writers left more than a day ago.
+    """Merge the parts below `small` bytes, and remove what killed writers left more than a day ago, and checkpoints
+    that their trainings outlived.
 
     Damaged and foreign files stay, and so do parts with columns that this version of memsweep does not know. Raises
     StoreError, having lost nothing, if the store cannot be read or written.
@@ -79,7 +82,7 @@ def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = 
         done.bytes_before += sum(info.size for info in before)
         done.parts_after += len(after)
         done.bytes_after += sum(info.size for info in after)
-    done.leftovers = _remove_leftovers(place)
+    done.leftovers = _remove_leftovers(place) + _remove_outlived(store)
     return done
 
 
@@ -158,3 +161,40 @@ def _remove_leftovers(place: Place) -> int:
     for path in found:
         place.delete(path)
     return len(found)
+
+
+def _remove_outlived(store: Store) -> int:
+    """Checkpoints of a worker that died after it had stored the rows and before it had deleted them, counted.
+
+    That is one of more than a day ago, of a training that was stored later and ended: that diverged, or that has every
+    epoch which the checkpoint reached. One of a training that was stopped on its way to a later epoch, or that failed
+    and may be tried again, stays, and so does one of another version of memsweep or torch.
+    """
+    oldest = datetime.datetime.now(datetime.UTC) - OLD
+    old = {
+        info.base_name.removesuffix(SUFFIX): info.mtime
+        for info in store.place.list(CHECKPOINTS)
+        if info.base_name[0] != "." and info.base_name.endswith(SUFFIX) and info.mtime < oldest
+    }
+    if not old:
+        return 0
+    from lightning_modules.checkpoint import decode
+
+    table = store.read(["finished_at"]).table
+    table = table.filter(pc.is_in(table["trajectory_id"], pa.array(old, pa.string())))
+    later: dict[str, dict[int, str]] = {}
+    for row in table.to_pylist():
+        if row["finished_at"] is not None and row["finished_at"] > old[row["trajectory_id"]]:
+            later.setdefault(row["trajectory_id"], {})[row["epoch"]] = row["outcome"]
+    kept, outlived = Checkpoints(store.place), []
+    for trajectory_id, outcomes in later.items():
+        content = kept.read(trajectory_id)
+        checkpoint = None if content is None else decode(content)
+        if checkpoint is None:
+            continue
+        finished = {epoch for epoch, outcome in outcomes.items() if outcome == "finished"}
+        reached = checkpoint.epoch <= max(finished, default=-1) and {epoch for epoch, _ in checkpoint.rows} <= finished
+        if reached or "diverged" in outcomes.values():
+            outlived.append(trajectory_id)
+    kept.delete(outlived)
+    return len(outlived)

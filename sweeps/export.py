@@ -58,11 +58,29 @@ def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Tab
 def outcomes(plan: Plan, contents: Contents) -> list[str]:
     """How each point of the sweep ended: finished, diverged (in this or an earlier epoch), stopped (by the sweep's own
     early stopping, on the way to it), failed, or missing."""
-    table, _ = _own(plan, contents, ("outcome", *plan.outcome_columns))
-    # Of what finished, an outcome is only asked where a point is.
-    asked = pc.is_in(table["epoch"], pa.array({cell.epoch for cell in plan.cells}, pa.int32()))
-    done = Done.of(table.filter(pc.or_(asked, pc.not_equal(table["outcome"], "finished"))))
-    return [done.outcome(cell.trajectory_id, cell.epoch, plan.stopped_by) for cell in plan.cells]
+    table, trainings = _own(plan, contents, ("outcome", *plan.outcome_columns))
+    return _outcomes(plan, table, _finished_rows(plan, table, trainings))
+
+
+def _outcomes(plan: Plan, table: pa.Table, finished: pa.Array) -> list[str]:
+    """finished: as `_finished_rows` has it."""
+    lost = np.flatnonzero(finished.is_null().to_numpy(zero_copy_only=False)).tolist()
+    found = ["finished"] * len(plan.cells)
+    if lost:
+        done = Done.of(table.filter(pc.not_equal(table["outcome"], "finished")))
+        for place in lost:
+            found[place] = done.outcome(plan.cells[place].trajectory_id, plan.cells[place].epoch, plan.stopped_by)
+    return found
+
+
+def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Array:
+    """For each point the row of the table, which is `_own`, that holds its measures, or null."""
+    place = _places(plan)
+    asked = np.array([place[cell.trajectory_id] for cell in plan.cells], np.int64) << EPOCH_BITS | plan.epochs
+    held = table["epoch"].to_numpy()
+    rows = np.flatnonzero(np.isin(held, np.unique(plan.epochs)) & _is_finished(table))
+    found = pc.index_in(pa.array(asked), pa.array(trainings[rows].astype(np.int64) << EPOCH_BITS | held[rows]))
+    return pa.array(rows).take(found)
 
 
 def points_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMNS) -> pa.Table:
@@ -71,19 +89,15 @@ def points_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMN
 
     `outcome` is finished, diverged (in this or an earlier epoch), stopped (on the way to it), failed, or missing.
     """
-    table, trainings = _own(plan, contents, [*READ])
-    place, epochs = _places(plan), np.array([cell.epoch for cell in plan.cells])
-    asked = np.array([place[cell.trajectory_id] for cell in plan.cells]) << EPOCH_BITS | epochs
-    held = table["epoch"].to_numpy()
-    rows = np.flatnonzero(np.isin(held, np.unique(epochs)) & _is_finished(table))
-    found = pc.index_in(pa.array(asked), pa.array(trainings[rows].astype(np.int64) << EPOCH_BITS | held[rows]))
-    there = table.take(pa.array(rows).take(found))
+    table, trainings = _own(plan, contents, [*READ, *plan.outcome_columns])
+    finished = _finished_rows(plan, table, trainings)
+    there = table.take(finished)
     made = {
         **{name: there[name] for name in there.column_names if name in columns},
-        **_settings(plan.cells, columns),
+        **_settings(plan.cells, columns, plan.varied),
         "trajectory_id": [cell.trajectory_id for cell in plan.cells],
-        "epoch": pa.array(epochs, pa.int32()),
-        "outcome": outcomes(plan, contents),
+        "epoch": pa.array(plan.epochs, pa.int32()),
+        "outcome": _outcomes(plan, table, finished),
     }
     return _table(made, columns)
 
@@ -106,7 +120,7 @@ def examples_table(sweep: Sweep, plan: Plan, contents: Contents) -> pa.Table:
     """Measures of single examples, as `Store.read_examples` has them, beside the sweep's axes and the seed."""
     names = [*dict.fromkeys([*(axis for axis in sweep.axes if axis != "epochs"), "seed"])]
     ids = pa.array(_places(plan), pa.string())
-    trainings = pa.table({"trajectory_id": ids, **_settings(_firsts(plan), names)})
+    trainings = pa.table({"trajectory_id": ids, **_settings(_firsts(plan), names, plan.varied)})
     plain = pa.schema([(field.name, plain_type(field.type)) for field in example_schema()])
     keys = [(name, "ascending") for name in plain.names[:-1]]
     return contents.table.cast(plain).join(trainings, "trajectory_id").sort_by(keys)
@@ -122,7 +136,8 @@ def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMN
     kept = _is_finished(table) & (table["epoch"].to_numpy() <= last[trainings])
     if not kept.all():
         table, trainings = table.filter(pa.array(kept)), trainings[kept]
-    settings = {name: values.take(pa.array(trainings)) for name, values in _settings(_firsts(plan), columns).items()}
+    fields = _settings(_firsts(plan), columns, plan.varied)
+    settings = {name: values.take(pa.array(trainings)) for name, values in fields.items()}
     return _table({**{name: table[name] for name in table.column_names}, **settings}, columns)
 
 
@@ -167,16 +182,24 @@ def _is_finished(table: pa.Table) -> np.ndarray:
     return pc.equal(table["outcome"], "finished").to_numpy()
 
 
-def _settings(cells: Sequence[Cell], names: Sequence[str]) -> dict[str, pa.Array]:
-    """Of these names those that are fields, and point_id: of each cell's point."""
+def _settings(cells: Sequence[Cell], names: Sequence[str], varied: Sequence[str]) -> dict[str, pa.Array]:
+    """Of these names those that are fields, and point_id: of each cell's point. Only the varied ones are looked at in
+    more than one point."""
     kinds = {field.name: plain_type(field.type) for field in schema()}
     fields = [name for name in FIELDS if name in names]
     found = {"point_id": pa.array([cell.point.id for cell in cells], pa.string())} if "point_id" in names else {}
     if not fields:
         return found
-    # One pass over the points, since 35 of them wait for memory; seed again, so that there are always several names.
-    every = zip(*map(itemgetter(*fields, "seed"), (vars(cell.point) for cell in cells)), strict=True)
-    return found | {name: pa.array(values, kinds[name]) for name, values in zip(fields, every, strict=False)}
+    # One pass over the points, which wait for memory; seed again, so that there are always several names.
+    looked_at = [name for name in fields if name in varied]
+    every = zip(*map(itemgetter(*looked_at, "seed", "seed"), (vars(cell.point) for cell in cells)), strict=True)
+    several = dict(zip(looked_at, every, strict=False))
+    for name in fields:
+        if name in several:
+            found[name] = pa.array(several[name], kinds[name])
+        else:
+            found[name] = pa.repeat(pa.scalar(getattr(cells[0].point, name), kinds[name]), len(cells))
+    return found
 
 
 def _table(columns: Mapping[str, Any], names: Sequence[str]) -> pa.Table:

@@ -29,6 +29,9 @@ MAX_EVALUATIONS = 100_000
 YAML_FLOAT = re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 """What a sweep file reads as a number."""
 
+FOLLOWING = {"data_digest": ("data",), "dataset_size": ("data", "complexity"), "model_digest": ("model",)}
+"""Fields of a point that its sweep fills in, and those that they follow from."""
+
 Axes = Mapping[str, tuple[Any, ...]]
 
 
@@ -92,6 +95,13 @@ class Sweep:
             if any(name not in grid for grid in self.grids):
                 values[name].add(self.fixed.get(name, DEFAULTS[name]))
         return tuple(name for name, seen in values.items() if len(seen) > 1)
+
+    @property
+    def asked(self) -> frozenset[int]:
+        """The epochs that a point may ask for, with those of its measures on demand."""
+        fixed = (self.fixed.get("epochs", DEFAULTS["epochs"]),)
+        epochs = {epoch for grid in self.grids for epoch in grid.get("epochs", fixed)}
+        return frozenset({*epochs, *self.measurement.at(epochs)})
 
     def size(self) -> int:
         """Cells before exclusions and overlaps: an upper bound, without making a point."""

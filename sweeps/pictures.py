@@ -21,6 +21,7 @@ from analysis.report import parse_figures, write_report
 from analysis.style import check_suffix, save_figure
 from analysis.words import METRICS
 from lightning_modules.data import sources
+from sweeps.collection import paused
 from sweeps.errors import ExportError
 from sweeps.export import COLUMNS, curves_table, points_table
 from sweeps.grid import Sweep
@@ -64,7 +65,7 @@ class Map:
     def read(self, plan: Plan, store: Store) -> Contents:
         """What this picture needs of a store, which can hold millions of rows of some 80 columns."""
         if self.columns is None or self._over_epochs:
-            return store.read(self._columns(plan))
+            return store.read(self._columns(plan), ordered=False)
         shown = set() if self.epoch is None else {self.epoch}
         found = store.read(self._columns(plan), {*shown, *(cell.epoch for cell in plan.cells)})
         if shown <= {*found.table["epoch"].unique().to_pylist()}:
@@ -82,7 +83,7 @@ class Map:
             names = [name for name in (self.columns or MEASURES) if name != "parameters"]
             table = curves_table(plan, contents, [*dict.fromkeys(("trajectory_id", "epoch", "outcome", *names))])
             ids = table["trajectory_id"].dictionary_encode()
-            curves = table.set_column(0, "trajectory_id", ids).to_pandas()
+            curves = table.set_column(0, "trajectory_id", ids).drop_columns("outcome").to_pandas()
         if self.value == "generalization_gap":
             points, curves = with_gap(points), None if curves is None else with_gap(curves)
         elif self.value in DERIVED or self.columns is None:
@@ -90,6 +91,7 @@ class Map:
         return with_randomization(points), curves
 
 
+@paused()
 def draw_heatmap(plan: Plan, contents: Contents, out: Path, what: Map) -> None:
     """One heatmap into a file. `contents` have at least the columns of the map.
 

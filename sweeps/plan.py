@@ -15,15 +15,18 @@ from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
+
 from lightning_modules.data import sources
 from lightning_modules.data.applicability import AUGMENTATIONS
 from lightning_modules.errors import InputError
 from lightning_modules.models import sizes
+from sweeps.collection import paused
 from sweeps.cost import Cost, training_cost
 from sweeps.early_stopping.settings import EarlyStopping
 from sweeps.errors import SweepError
-from sweeps.grid import Evaluation, Measurement, Sweep
-from sweeps.spec import Point, digest, training_form
+from sweeps.grid import FOLLOWING, Evaluation, Measurement, Sweep
+from sweeps.spec import FIELDS, Point, digest, training_form
 from sweeps.store import STOPPED_BY, Done
 
 _When = tuple[tuple[int, ...], tuple[int, ...], Mapping[int, tuple[str, ...]]]
@@ -97,6 +100,8 @@ class Plan:
     packing: Packing = Packing()
     measurement: Measurement = field(default_factory=Measurement)
     early_stopping: EarlyStopping | None = None
+    varied: tuple[str, ...] = FIELDS
+    """The fields in which points may differ; in all others they are as the first."""
 
     @classmethod
     def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:
@@ -104,16 +109,14 @@ class Plan:
 
         Raises SweepError for a model or size that cannot be built, naming the sweep's file and the key.
         """
-        cells = []
-        for point in sweep.points():
-            try:
-                trained = resolved(point)
-            except InputError as error:
-                raise SweepError(sweep.source, error.field, str(error)) from None
-            cells.append(Cell(point, digest(training_form(trained))))
+        with paused():
+            cells = [_cell(sweep, point) for point in sweep.points()]
+        axes = {name for grid in sweep.grids for name in grid}
+        varied = tuple(name for name in FIELDS if axes & {name, *FOLLOWING.get(name, ())})
         return cls(
-            sweep.name, tuple(cells), tuple(cells), sweep.evaluation, packing, sweep.measurement, sweep.early_stopping
-        )
+            sweep.name, tuple(cells), tuple(cells), sweep.evaluation, packing, sweep.measurement, sweep.early_stopping,
+            varied,
+        )  # fmt: skip
 
     def minus(self, done: Done) -> Plan:
         """The same plan without what is there already: the row of the epoch that a point asks for, with every measure
@@ -142,9 +145,15 @@ class Plan:
     def horizons(self) -> dict[str, int]:
         """The last epoch that the sweep asks of each trajectory, done or not, in its order."""
         horizons: dict[str, int] = {}
-        for cell in self.cells:
-            horizons[cell.trajectory_id] = max(cell.epoch, horizons.get(cell.trajectory_id, 0))
+        for cell, epoch in zip(self.cells, self.epochs.tolist(), strict=True):
+            if horizons.get(cell.trajectory_id, -1) < epoch:
+                horizons[cell.trajectory_id] = epoch
         return horizons
+
+    @cached_property
+    def epochs(self) -> np.ndarray:
+        """The epoch that each point asks for."""
+        return np.array([cell.point.epochs for cell in self.cells], np.int64)
 
     @cached_property
     def trajectories(self) -> tuple[Trajectory, ...]:
@@ -176,6 +185,13 @@ class Plan:
             for part in nearly_equal(stack, _pieces(stack, self.packing, share))
         ]
         return tuple(sorted(cohorts, key=lambda cohort: (-cohort.cost.flops, cohort.members[0].id)))
+
+
+def _cell(sweep: Sweep, point: Point) -> Cell:
+    try:
+        return Cell(point, digest(training_form(resolved(point))))
+    except InputError as error:
+        raise SweepError(sweep.source, error.field, str(error)) from None
 
 
 def resolved(point: Point, **more: Any) -> Point:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -159,46 +160,57 @@ class Store:
         self.place.write(f"{folder}/{name}", content)
         return name
 
-    def read(self, columns: Sequence[str] | None = None, epochs: Collection[int] | None = None) -> Contents:
+    def read(
+        self, columns: Sequence[str] | None = None, epochs: Collection[int] | None = None, ordered: bool = True
+    ) -> Contents:
         """All parts, each (trajectory, epoch) once; a finished row wins over a diverged one, that over a stopped one,
         that over a failed one, and of equals the latest.
 
-        epochs: rows of these alone, and of every epoch at which something did not finish: all that says how trainings
-        ended, without the rest of their curves.
+        epochs: rows of these alone, of each training one at least, and of all that did not finish: everything that says
+        how trainings ended, without the rest of their curves. ordered: by id and epoch.
         """
         asked = schema().names if columns is None else [*dict.fromkeys((*KEY, "outcome", *columns))]
         kept = pa.schema(
             [schema().field(name) for name in dict.fromkeys((*asked, *LATEST))], metadata=schema().metadata
         )
-        table, damaged = self._read(PARTS, _by_number(kept))
-        if epochs is not None:
-            broken = table["epoch"].filter(pc.not_equal(table["outcome"], "finished"))
-            wanted = pa.array({*epochs, *broken.unique().to_pylist()}, pa.int32())
-            table = table.filter(pc.is_in(table["epoch"], wanted))
+        wanted = None if epochs is None else np.array(sorted(epochs), np.int32)
+        parts, damaged = self._read(PARTS, _by_number(kept), wanted=wanted)
         plain = pa.schema([kept.field(name) for name in asked], metadata=kept.metadata)
-        return Contents(once(table).select(asked).cast(plain), damaged)
+        rows = once(
+            _without_superseded(_united(_by_number(kept), [part.rows for part in parts]), parts), asked, ordered
+        )
+        return Contents(rows.cast(plain), damaged)
 
     def read_examples(self, trajectory_ids: Collection[str], measures: Collection[str] | None = None) -> Contents:
         """Measures of single examples of these trajectories: each (trajectory, epoch, measure, split, example) once."""
         condition = pc.field("trajectory_id").isin(pa.array(sorted(trajectory_ids), pa.string()))
         if measures is not None:
             condition &= pc.field("measure").isin(pa.array(sorted(measures), pa.string()))
-        table, damaged = self._read(EXAMPLES, example_schema(), condition)
-        return Contents(once_examples(table), damaged)
+        parts, damaged = self._read(EXAMPLES, example_schema(), condition)
+        return Contents(once_examples(_united(example_schema(), [part.rows for part in parts])), damaged)
 
     def done(self) -> Done:
         """What the parts say is finished. Raises StoreError if the store is there but cannot be listed."""
         return Done.of(self.read([*MARKS.values(), STOPPED_BY]).table)
 
     def _read(
-        self, folder: str, kept: pa.Schema, condition: pc.Expression | None = None
-    ) -> tuple[pa.Table, dict[str, str]]:
-        """These columns of all parts in a folder, and the files that are none.
+        self,
+        folder: str,
+        kept: pa.Schema,
+        condition: pc.Expression | None = None,
+        wanted: np.ndarray | None = None,
+    ) -> tuple[list[Part], dict[str, str]]:
+        """These columns of all parts in a folder, in the order of their names, and the files that are none.
 
         A listing is no moment: it can miss a merged part that appears behind it and the parts that vanish ahead of
         it. So what a second listing has more is read too, and another follows as long as a part is gone or a merged
         one is new. A row that is then in two parts counts once.
         """
+
+        def part_of(name: str) -> Part | str | None:
+            part = load(self.place, f"{folder}/{name}", kept, condition)
+            return part.of_epochs(wanted) if isinstance(part, Part) and wanted is not None else part
+
         seen: dict[str, Part | str] = {}
         gone: Counter[str] = Counter()
         # Nothing is waited for on a disk: more threads than cores would wait for each other.
@@ -207,8 +219,7 @@ class Store:
                 infos, foreign = listed(self.place, folder)
                 new = [info.base_name for info in infos if info.base_name not in seen]
                 changed = not again
-                parts = pool.map(lambda name: load(self.place, f"{folder}/{name}", kept, condition), new)
-                for name, part in zip(new, parts, strict=True):
+                for name, part in zip(new, pool.map(part_of, new), strict=True):
                     if part is not None:
                         seen[name] = part
                         changed |= isinstance(part, Part) and part.merged
@@ -221,10 +232,28 @@ class Store:
                     break
             else:
                 raise StoreError(f"store {self.place.shown}: changed {ROUNDS} times while it was read; read it again")
-        tables = [part.rows for _, part in sorted(seen.items()) if isinstance(part, Part)]
         damaged = {self.place.full(f"{folder}/{name}"): part for name, part in seen.items() if isinstance(part, str)}
-        damaged = dict(sorted({**damaged, **foreign}.items()))
-        return pa.concat_tables([kept.empty_table(), *tables]).unify_dictionaries(), damaged
+        parts = [part for _, part in sorted(seen.items()) if isinstance(part, Part)]
+        return parts, dict(sorted({**damaged, **foreign}.items()))
+
+
+def _united(kept: pa.Schema, tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables([kept.empty_table(), *tables]).unify_dictionaries()
+
+
+def _without_superseded(table: pa.Table, parts: list[Part]) -> pa.Table:
+    """Less the rows that did not finish and of which another part has one that did, among those left out."""
+    broken = pc.not_equal(table["outcome"], "finished")
+    rest = [part.rest for part in parts if part.rest is not None]
+    if not rest or not pc.any(broken).as_py():
+        return table
+    ids = table["trajectory_id"].filter(broken).cast(pa.string()).unique()
+    others = [each.filter(pc.is_in(each["trajectory_id"].cast(pa.string()), ids)) for each in rest]
+    finished = Pairs.of(pa.concat_tables(others).unify_dictionaries())
+    if not finished:
+        return table
+    pairs = zip(table["trajectory_id"].to_pylist(), table["epoch"].to_pylist(), broken.to_pylist(), strict=True)
+    return table.filter(pa.array([not (lost and (trajectory, epoch) in finished) for trajectory, epoch, lost in pairs]))
 
 
 def _by_number(kept: pa.Schema) -> pa.Schema:

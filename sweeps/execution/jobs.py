@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from sweeps.errors import ExecutionError
+from sweeps.store import Store
 
 SCHEMES = ("http://", "https://")
 
@@ -15,6 +18,31 @@ SCHEMES = ("http://", "https://")
 def is_job_address(address: str | None) -> TypeGuard[str]:
     """Whether it is where a cluster takes jobs, and not the cluster's own."""
     return address is not None and address.startswith(SCHEMES)
+
+
+def hand_over(
+    address: str,
+    sweep: str,
+    store: str,
+    settings: Sequence[str],
+    options: Mapping[str, str | float | None],
+    say: Callable[[str], None],
+) -> bool:
+    """`memsweep run` on the cluster's head node: see `submit`. Whether it succeeded.
+
+    settings: of --set. options: further ones by name; True for a flag, None or False where it is not given. The folder
+    goes along where the run needs a file of it: the sweep's, or a model or data of the user's own. Raises
+    ExecutionError, and so for a store that the cluster does not see.
+    """
+    if Store(store).is_local:
+        raise ExecutionError(f"--store {store}: a folder of this machine; valid on a cluster: s3://BUCKET/PATH")
+    command = ["memsweep", "run", sweep, *(word for setting in settings for word in ("--set", setting))]
+    command += ["--store", store, "--address", "auto"]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    own = Path(sweep).is_file() or any(setting.startswith(("model=", "data=")) for setting in settings)
+    return submit(address, command, os.getcwd() if own else None, say)
 
 
 def submit(address: str, command: Sequence[str], folder: str | None, say: Callable[[str], None]) -> bool:

@@ -172,6 +172,23 @@ def test_an_epoch_takes_its_measures_from_the_curves(sweep: Sweep) -> None:
     assert along["epoch"].nunique() == curves["epoch"].nunique()
 
 
+def test_over_epochs_cells_are_those_of_every_row(sweep: Sweep) -> None:
+    """That settings are looked at once a training, and not at each of its epochs, changes nothing."""
+    points, curves = sweep({(("width", 16),): "diverged", (("seed", 1), ("width", 32)): "failed"},
+                           label_noise=[0.4, 0.0], width=[32, 8, 16], epochs=[50, 100], seed=[0, 1, 2])  # fmt: skip
+    curves = curves.sample(frac=0.7, random_state=0)
+    for keys in (["epoch", "width", "label_noise"], ["width", "epoch", "label_noise"]):
+        x, y, facet = keys
+        expected = aggregate(over_epochs(points, curves), keys, "memorized_fraction")
+        assert {"value", "undefined", "missing"} <= {*expected["status"]}
+        pd.testing.assert_frame_equal(cells(points, x, y, "memorized_fraction", facet, curves=curves), expected)
+    one = aggregate(over_epochs(points, curves, 5), ["width", "label_noise"], "memorized_fraction")
+    found = cells(points, "width", "label_noise", "memorized_fraction", epoch=5, curves=curves)
+    pd.testing.assert_frame_equal(found, one)
+    with pytest.raises(AnalysisError, match="label_noise: given several values inside one cell of epoch x width"):
+        cells(points, "epoch", "width", "memorized_fraction", curves=curves)
+
+
 def test_an_epoch_that_nobody_evaluated_is_an_error(sweep: Sweep) -> None:
     points, curves = sweep(label_noise=[0.4], width=[8, 16])
     with pytest.raises(AnalysisError, match=r"epoch: given 4; valid are 1, 2, 3, 5, 7, 10, "):

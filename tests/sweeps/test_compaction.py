@@ -20,13 +20,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
 from typer.testing import CliRunner
 
+from lightning_modules.checkpoint import Checkpoint
+from lightning_modules.checkpoint import encode as encode_checkpoint
 from lightning_modules.probes.reading import PerExample
 from sweeps import cli
+from sweeps.checkpoints import Checkpoints
 from sweeps.compaction import compact
 from sweeps.errors import StoreError
 from sweeps.parts import encode, name_of
@@ -196,6 +200,70 @@ class TestWhatIsLeftAlone:
         assert compact(filled).leftovers == 3
         assert {name for name in parts(filled) if name.startswith(".")} == {f".{'b' * 32}.tmp", ".gitignore"}
         assert parts(filled, "checkpoints") == set()
+
+
+class TestCheckpoints:
+    """Left by a worker that died between storing the rows and deleting them."""
+
+    def left(self, store: Store, epoch: int, days: float, trajectory_id: str = "a") -> Path:
+        """A checkpoint of a training that reached the epoch and was measured at every one, written so long ago."""
+        state = Checkpoint(
+            epoch=epoch, device="cpu", parameters={}, constants={}, optimizer={}, dropout=None,
+            augmentation=torch.zeros(1), probes={}, rows=[(each, {}) for each in range(1, epoch + 1)], examples=[],
+            measured={}, diverged=None, seconds=1.0,
+        )  # fmt: skip
+        Checkpoints(store.place).write({trajectory_id: encode_checkpoint(state)})
+        path = Path(store.uri) / "checkpoints" / f"{trajectory_id}.pt"
+        os.utime(path, (time.time() - days * 86400,) * 2)
+        return path
+
+    def ago(self, days: float) -> int:
+        """As `finished_at`, in microseconds."""
+        return int((time.time() - days * 86400) * 1e6)
+
+    def test_goes_where_the_store_has_all_that_it_reached(self, store, make_record):
+        path = self.left(store, 3, days=3)
+        store.append([make_record("a", (1, 2, 3, 4), finished_at=self.ago(2))])
+        assert compact(store).leftovers == 1
+        assert not path.exists()
+        assert store.read().table.num_rows == 4
+
+    def test_goes_where_the_training_diverged(self, store, make_record):
+        path = self.left(store, 3, days=3)
+        store.append([make_record("a", (1,), diverged=2, finished_at=self.ago(2))])
+        assert compact(store).leftovers == 1
+        assert not path.exists()
+
+    @pytest.mark.parametrize(
+        ("reached", "days", "record"),
+        [
+            (3, 3, {"epochs": (1, 2, 4), "finished_at": 2}),
+            (6, 3, {"epochs": (1, 2, 3, 4), "finished_at": 2}),
+            (3, 3, {"failed": 9, "finished_at": 2}),
+            (3, 3, {"epochs": (1, 2, 3), "failed": 9, "finished_at": 4}),
+            (3, 3, {"epochs": (1, 2, 3, 4), "finished_at": 4}),
+            (3, 3, {"epochs": (1, 2, 3, 4), "finished_at": None}),
+            (3, 0.5, {"epochs": (1, 2, 3, 4), "finished_at": 0.25}),
+            (3, 3, {"name": "another", "epochs": (1, 2, 3, 4), "finished_at": 2}),
+        ],
+        ids=["an epoch is missing", "stopped on the way to a later one", "failed", "failed later", "trained again",
+             "no date", "young", "another training"],
+    )  # fmt: skip
+    def test_stays_while_it_may_be_gone_on_from(self, store, make_record, reached, days, record):
+        path = self.left(store, reached, days)
+        name, epochs, ended = record.pop("name", "a"), record.pop("epochs", ()), record.pop("finished_at")
+        store.append([make_record(name, epochs, finished_at=None if ended is None else self.ago(ended), **record)])
+        assert compact(store).leftovers == 0
+        assert path.exists()
+
+    @pytest.mark.parametrize("content", [b"no checkpoint", b""])
+    def test_one_that_cannot_be_read_stays(self, store, make_record, content):
+        path = self.left(store, 3, days=3)
+        path.write_bytes(content)
+        os.utime(path, (time.time() - 3 * 86400,) * 2)
+        store.append([make_record("a", (1, 2, 3, 4), finished_at=self.ago(2))])
+        assert compact(store).leftovers == 0
+        assert path.exists()
 
 
 class TestFailures:

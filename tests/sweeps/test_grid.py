@@ -206,6 +206,18 @@ class TestMeasurement:
         }  # fmt: skip
         assert Measurement().at([3]) == {}
 
+    @pytest.mark.parametrize(
+        ("text", "asked"),
+        [
+            ("", {20}),
+            ("fixed: {epochs: 7}", {7}),
+            ("grid: [{epochs: [3, 9]}, {width: [4]}]", {3, 9, 20}),
+            ("fixed: {epochs: 7}\nmeasure: [forgetting, {input_gradient: [1, 2, 8]}]", {1, 2, 7}),
+        ],
+    )
+    def test_the_epochs_that_are_asked_for(self, text, asked):
+        assert parse_sweep(f"name: x\n{text}", "s.yaml").asked == asked
+
     def test_of_a_training_that_it_cannot_be_taken_of_is_refused(self):
         text = "name: x\nfixed: {data: digits, dataset_size: 64, dropout: 0.2}\nmeasure: [loss_sensitivity]"
         with pytest.raises(SweepError, match=r"s.yaml: measure.loss_sensitivity: dropout: given 0.2; .*without it"):

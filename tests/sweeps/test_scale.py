@@ -5,25 +5,29 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.frames import cells
+from sweeps.cost import RATED, Speeds
 from sweeps.execution.placement import Grant
 from sweeps.execution.protocol import CohortStored
 from sweeps.execution.trials import Experiments, Piece
 from sweeps.execution.work import Worker
-from sweeps.export import failures, outcomes, points_table
+from sweeps.export import curves_table, failures, outcomes, points_table
 from sweeps.leases import Run
 from sweeps.pictures import Map
 from sweeps.plan import Cohort, Packing, Plan
 from sweeps.progress import Display
-from sweeps.records import MEASURES
+from sweeps.records import MEASURES, ON_DEMAND
+from sweeps.spec import FIELDS
 from sweeps.status import report
 from sweeps.store import Done, Store
 from sweeps.sweep_file import parse_sweep
@@ -143,11 +147,85 @@ def test_of_some_epochs_a_store_says_the_same_as_of_all(make_record, rows, more)
     }
 
 
+def test_of_some_epochs_every_training_is_there_with_its_speed(store, make_record):
+    store.prepare()
+    store.append([make_record("a", (1, 2, 3), model="mlp", flops=6.0, wall_seconds=2.0)])
+    store.append([make_record("b", (1, 2), model="mlp", flops=4.0, wall_seconds=1.0), make_record("c", failed=7)])
+    some = store.read(RATED, {3})
+    rows = zip(some.table["trajectory_id"].to_pylist(), some.table["epoch"].to_pylist(), strict=True)
+    assert [*rows] == [("a", 3), ("b", 2), ("c", 7)]
+    assert Speeds.of(some.table) == Speeds.of(store.read(RATED).table) == Speeds({"mlp": (10.0, 3.0)})
+
+
+def test_of_some_epochs_what_was_tried_again_did_not_fail(store, make_record):
+    """The row that takes the place of a failure may be none of these epochs."""
+    store.prepare()
+    store.append([make_record("a", failed=7), make_record("b", failed=7)])
+    store.append([make_record("a", (2, 7, 9))])
+    assert [(row["trajectory_id"], row["epoch"], row["outcome"]) for row in store.read([], {2}).table.to_pylist()] == [
+        ("a", 2, "finished"), ("a", 9, "finished"), ("b", 7, "failed"),
+    ]  # fmt: skip
+
+
+def test_without_an_order_there_are_the_same_rows_once(store, make_record):
+    store.prepare()
+    for i in (3, 1, 2):
+        store.append([make_record(f"{i}", (1, 2), wall_seconds=float(i))])
+    for twice in (False, True):
+        if twice:
+            store.append([make_record("2", (1, 2), wall_seconds=9.0), make_record("0", failed=4)])
+        whole, loose = store.read(), store.read(ordered=False)
+        assert loose.table.schema.equals(whole.table.schema)
+        assert loose.table.sort_by([("trajectory_id", "ascending"), ("epoch", "ascending")]).equals(whole.table)
+
+
+def test_a_map_is_the_same_in_any_order_of_rows(store, make_record):
+    plan = planned(6)
+    contents = filled(Path(store.uri), plan, make_record).read()
+    backwards = replace(contents, table=contents.table.take([*range(contents.table.num_rows)][::-1]))
+    for what, _ in MAPS.values():
+        expected, found = (cells_of(what, plan, each) for each in (contents, backwards))
+        pd.testing.assert_frame_equal(found, expected)
+
+
+def test_a_part_has_neither_statistics_nor_dictionaries_of_what_was_measured(store, make_record):
+    store.prepare()
+    name = store.append([make_record("a", (1, 2, 3)), make_record("b", (1, 2, 3))])
+    about = pq.read_metadata(Path(store.uri) / "parts" / name).row_group(0)
+    columns = {about.column(i).path_in_schema: about.column(i) for i in range(about.num_columns)}
+    assert not any(column.is_stats_set for column in columns.values())
+    numbered = {name for name, column in columns.items() if column.has_dictionary_page}
+    assert {"trajectory_id", "model", "width", "commit"} <= numbered
+    assert not numbered & {*MEASURES, *ON_DEMAND}
+
+
+def test_settings_that_do_not_vary_are_those_of_every_point(make_record, store):
+    text = "name: x\nfixed: {data: digits, momentum: 0.5}\ngrid: [{width: [4, 8]}, {depth: [1], dropout: [0.5]}]"
+    plan = Plan.of(parse_sweep(text, "x.yaml"))
+    assert plan.varied == ("width", "depth", "dropout")
+    _tables_are_those_of_every_field(plan, store, make_record)
+
+
+def test_what_follows_from_data_and_model_varies_with_them(make_record, store):
+    plan = Plan.of(parse_sweep("name: x\ngrid: {data: [digits, mnist1d], model: [mlp, linear]}", "x.yaml"))
+    assert plan.varied == ("data", "data_digest", "dataset_size", "model", "model_digest")
+    assert len({cell.point.dataset_size for cell in plan.cells}) == 2
+    _tables_are_those_of_every_field(plan, store, make_record)
+
+
+def _tables_are_those_of_every_field(plan: Plan, store: Store, make_record: Callable[..., Any]) -> None:
+    store.prepare()
+    store.append([make_record(member.id, member.evaluated) for member in plan.trajectories])
+    contents = store.read()
+    for table in (points_table, curves_table):
+        assert table(plan, contents).equals(table(replace(plan, varied=FIELDS), contents))
+
+
 def test_python_does_the_same_work_for_ten_times_the_rows(tmp_path, make_record):
     def work(epochs: int) -> dict[str, int]:
         plan = planned(epochs)
         contents = filled(tmp_path / str(epochs), plan, make_record).read()
-        found = {name: calls(lambda what=what: _drawn(what, plan, contents)) for name, (what, _) in MAPS.items()}
+        found = {name: calls(lambda what=what: cells_of(what, plan, contents)) for name, (what, _) in MAPS.items()}
         found["outcomes"] = calls(lambda: outcomes(plan, contents))
         found["done"] = calls(lambda: Done.of(contents.table))
         return found
@@ -156,9 +234,9 @@ def test_python_does_the_same_work_for_ten_times_the_rows(tmp_path, make_record)
     assert {name: many[name] for name in few if many[name] > 1.1 * few[name]} == {}
 
 
-def _drawn(what: Map, plan: Plan, contents: Any) -> None:
+def cells_of(what: Map, plan: Plan, contents: Any) -> pd.DataFrame:
     points, curves = what.tables(plan, contents)
-    cells(points, what.x, what.y, what.value, what.facet, epoch=what.epoch, curves=curves)
+    return cells(points, what.x, what.y, what.value, what.facet, epoch=what.epoch, curves=curves)
 
 
 def test_trajectories_share_what_they_have_in_common():

@@ -24,6 +24,7 @@ def test_a_store_with_everything_in_it(store, make_record):
         "points": 8,
         "finished": 3,
         "diverged": 1,
+        "stopped": 0,
         "failed": 2,
         "missing": 2,
         "failures": [

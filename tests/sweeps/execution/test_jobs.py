@@ -53,6 +53,40 @@ def test_a_local_store_is_refused_before_anything_is_submitted(monkeypatch, tmp_
     )
 
 
+def test_the_job_is_the_same_run_on_the_cluster(monkeypatch, tmp_path):
+    submitted: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("sweeps.execution.jobs.submit", lambda *given: submitted.append(given) or True)
+    monkeypatch.chdir(tmp_path)
+    options = [
+        "--set",
+        "seed=[0, 1]",
+        "--set",
+        "width=4",
+        "--store",
+        "s3://bucket/x?region=us-east-1",
+        "--workers",
+        "3",
+    ]
+    options += ["--device", "cuda", "--retry-failed"]
+    given = ["run", "quickstart", *options, "--address", "http://head:8265"]
+    assert CliRunner().invoke(app, given).exit_code == 0
+    assert CliRunner().invoke(app, [*given, "--set", "model=mine:network"]).exit_code == 0
+    (address, command, folder, _), (_, _, with_own_model, _) = submitted
+    assert (address, folder, with_own_model) == ("http://head:8265", None, str(tmp_path))
+    assert command[:3] == ["memsweep", "run", "quickstart"]
+    assert command[command.index("--address") + 1] == "auto"
+    assert "--max-cohort 64 --workers 3 --device cuda --checkpoint-every 120.0 --retries" in " ".join(command)
+    assert command[-1] == "--retry-failed"
+    at = command.index("--set")
+    assert command[at : at + 6] == options[:6]
+
+
+def test_a_job_that_failed_is_1(monkeypatch):
+    monkeypatch.setattr("sweeps.execution.jobs.submit", lambda *given: False)
+    given = ["run", "quickstart", "--store", "s3://bucket/x?region=us-east-1", "--address", "http://head:8265"]
+    assert CliRunner().invoke(app, given).exit_code == 1
+
+
 def test_where_nothing_listens_it_is_one_sentence_and_2(tmp_path):
     command = [sys.executable, "-m", "memsweep", "run", "quickstart", "--store", "s3://bucket/x?region=us-east-1"]
     process = subprocess.run(
