@@ -346,6 +346,73 @@ def claims(
 
 
 @app.command()
+def replay(
+    sweep: SweepName,
+    scheduler: Annotated[
+        Literal["asha", "hyperband", "median"], typer.Option("--scheduler", help="one of Ray Tune's own")
+    ],
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric", metavar="MEASURE", help="what it sees; default: validation_accuracy where there is one"
+        ),
+    ] = None,
+    mode: Annotated[
+        Literal["max", "min"] | None,
+        typer.Option("--mode", help="which way is better; default: accuracies max, losses min"),
+    ] = None,
+    grace_period: Annotated[
+        int | None,
+        typer.Option("--grace-period", metavar="E", help="epochs before it judges (asha, median); default: 1"),
+    ] = None,
+    reduction_factor: Annotated[
+        float | None,
+        typer.Option("--reduction-factor", metavar="F", help="one in F goes on (asha, hyperband); default: 3"),
+    ] = None,
+    brackets: Annotated[int | None, typer.Option("--brackets", metavar="N", help="of asha; default: 1")] = None,
+    min_samples: Annotated[
+        int | None,
+        typer.Option("--min-samples", metavar="N", help="others that must have got as far (median); default: 3"),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, metavar="W", help="trainings that run at once")] = 8,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, metavar="N", help="orders of arrival: that of the sweep, then shuffles")
+    ] = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="where each training stopped: a .parquet or .csv file"),
+    ] = None,
+    store: StoreUri = "results",
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """What an early-stopping scheduler would have done on the recorded curves, beside what it has to beat."""
+    import pyarrow as pa
+
+    from sweeps.early_stopping import summary
+    from sweeps.early_stopping.replay import frame, replay_all
+    from sweeps.export import write_table
+    from sweeps.progress import counted
+
+    planned = _plan(load_sweep(sweep, settings or []))
+    options = {"scheduler": scheduler, "metric": metric, "mode": mode, "grace_period": grace_period,
+               "reduction_factor": reduction_factor, "brackets": brackets, "min_samples": min_samples}  # fmt: skip
+    chosen = summary.settings_from(options, planned)
+    command = shlex.join(["memsweep", "run", sweep, *_options(store, settings)])
+    curves = summary.recorded(planned, Store(store), chosen, command)
+    with counted("replays", errors) as listen:
+        found = replay_all(curves, [chosen], seeds, workers, listen=listen)
+    lines = summary.lines(curves, found, chosen)
+    if out:
+        write_table(pa.Table.from_pandas(frame(curves, found), preserve_index=False), out)
+    if as_json:
+        _print_json(summary.for_machines(lines))
+        return
+    wide = console if console.is_terminal else Console(width=max(console.width, 150), highlight=False)
+    wide.print(summary.table(lines))
+
+
+@app.command()
 def compact(store: StoreUri = "results", as_json: Json = False) -> None:
     """Merge the store's small parts into large ones. Others may read, train and compact meanwhile."""
     from dataclasses import asdict

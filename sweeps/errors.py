@@ -4,6 +4,7 @@ MemsweepError
 ├── SweepError      a sweep file, a preset's name or a --set: which file, which key, what was given, what is valid
 ├── StoreError      a store that cannot be opened, read or written
 ├── ExportError     a table, figure or page that cannot be written
+├── ReplayError     recorded curves that a scheduler cannot be replayed on
 └── ExecutionError  workers that cannot be had, or that are lost for good
 """
 
@@ -31,6 +32,10 @@ class StoreError(MemsweepError):
 
 
 class ExportError(MemsweepError):
+    pass
+
+
+class ReplayError(MemsweepError):
     pass
 
 

@@ -17,6 +17,8 @@ from lightning_modules.data.dataset import Facts
 from lightning_modules.errors import InputError
 from lightning_modules.models import registry
 from lightning_modules.probes import registry as registry_of_probes
+from sweeps.early_stopping import reading as reading_of_stopping
+from sweeps.early_stopping.settings import EarlyStopping
 from sweeps.errors import SweepError
 from sweeps.spec import DEFAULTS, Point, contradiction
 
@@ -73,6 +75,7 @@ class Sweep:
     exclude: tuple[Axes, ...] = ()
     evaluation: Evaluation = Evaluation()
     measurement: Measurement = Measurement()
+    early_stopping: EarlyStopping | None = None
     figures: tuple[Mapping[str, Any], ...] = ()
     full: Sweep | None = None
     """The same study at the size of its paper, as far as the file gives one."""
@@ -131,6 +134,10 @@ class Sweep:
                 seen.setdefault(point.canonical(), point)
         if not seen:
             raise SweepError(self.source, "exclude", "leaves no point of the grid")
+        if self.early_stopping:
+            reading_of_stopping.check(
+                self.early_stopping, self.source, seen.values(), self.evaluation, self.measurement
+            )
         return list(seen.values())
 
     def definition(self) -> str:
@@ -146,6 +153,8 @@ class Sweep:
             content["measure"] = [
                 name if epochs is None else {name: list(epochs)} for name, epochs in self.measurement.epochs.items()
             ]
+        if self.early_stopping:
+            content |= self.early_stopping.definition()
         if self.figures:
             content["figures"] = [dict(figure) for figure in self.figures]
         return yaml.dump(

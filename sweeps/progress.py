@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -118,3 +120,21 @@ class Display:
     @property
     def _rate(self) -> float:
         return self._points / self._seconds if self._seconds else 0.0
+
+
+@contextmanager
+def counted(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar that says how many of `what` are done, on a terminal; what it gives takes (done, total)."""
+    bar = Progress(
+        TextColumn(f"{{task.completed:,}} of {{task.total:,}} {what}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=1)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -13,13 +13,15 @@ import yaml
 from pydantic import ValidationError
 
 from lightning_modules.probes.registry import PROBES
+from sweeps.early_stopping import reading as early_stopping
 from sweeps.errors import SweepError, choices
 from sweeps.grid import YAML_FLOAT, Evaluation, Measurement, Sweep
 from sweeps.spec import FIELDS, valid_values, validate_value
 
 PRESETS = Path(__file__).parent / "presets"
-TOP_LEVEL = ("name", "question", "fixed", "grid", "exclude", "evaluate", "measure", "figures", "full")
-VARIED = ("fixed", "grid", "evaluate", "measure")
+TOP_LEVEL = ("name", "question", "fixed", "grid", "exclude", "evaluate", "measure", "early_stopping", "stop_when",
+             "figures", "full")  # fmt: skip
+VARIED = ("fixed", "grid", "evaluate", "measure", "early_stopping", "stop_when")
 """What a full variant may give anew."""
 FULL = "-full"
 LONGEST_RUN = 999_999
@@ -124,6 +126,7 @@ def _parsed(content: Mapping[str, Any], source: str) -> Sweep:
         exclude=exclude,
         evaluation=_evaluation(source, content.get("evaluate", "log")),
         measurement=_measurement(source, content.get("measure", [])),
+        early_stopping=early_stopping.parse(source, content),
         figures=_figures(source, content.get("figures", [])),
         source=source,
     )

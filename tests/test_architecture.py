@@ -21,7 +21,12 @@ FORBIDDEN = {
 }
 """What no module of a package imports, not even inside a function."""
 
-ONLY_IN = {"ray": tuple(f"sweeps/execution/{name}.py" for name in ("jobs", "placement", "ray_tune", "trials"))}
+ONLY_IN = {
+    "ray": (
+        *(f"sweeps/execution/{name}.py" for name in ("jobs", "placement", "ray_tune", "trials")),
+        "sweeps/early_stopping/referee.py",
+    )
+}
 """What these files alone of `sweeps` import."""
 
 HEAVY = {"torch", "pytorch_lightning", "ray"}

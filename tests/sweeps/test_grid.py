@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeps.early_stopping.settings import EarlyStopping, Onset, Plateau, StopWhen
 from sweeps.errors import SweepError
 from sweeps.grid import Evaluation, Measurement, Sweep
 from sweeps.spec import Point
@@ -41,6 +42,13 @@ measured = st.dictionaries(
     st.sampled_from(["forgetting", "example_correctness", "critical_sample_ratio"]),
     st.none() | st.sets(st.integers(0, 9), min_size=1).map(lambda epochs: tuple(sorted(epochs))),
 )
+stopping = st.none() | st.sampled_from(
+    [
+        EarlyStopping(),
+        EarlyStopping("asha", "test_loss", "min", 2, 2.5, 3, stop_when=StopWhen(budget=9)),
+        EarlyStopping(stop_when=StopWhen(0.5, Plateau("test_loss", "max", 3, 0.25), Onset(2))),
+    ]
+)
 
 
 @st.composite
@@ -52,7 +60,7 @@ def sweeps(draw: st.DrawFn) -> Sweep:
     return Sweep(
         name=draw(names), question=draw(questions), fixed=fixed, grids=grids, exclude=exclude,
         evaluation=Evaluation(draw(st.none() | st.integers(1, 9))), figures=draw(figures),
-        measurement=Measurement(draw(measured)),
+        measurement=Measurement(draw(measured)), early_stopping=draw(stopping),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from sweeps.spec import FIELDS, valid_values
 from sweeps.sweep_file import PRESETS, SETTABLE, check_figures, load_sweep, override, parse_sweep, preset_names
 
 ALL_FIELDS = ", ".join(sorted(name for name in FIELDS if not name.endswith("_digest")))
-ALL_KEYS = "evaluate, exclude, figures, fixed, full, grid, measure, name, question"
+ALL_KEYS = "early_stopping, evaluate, exclude, figures, fixed, full, grid, measure, name, question, stop_when"
 MEASURES = "critical_sample_ratio, cumulative_loss, example_correctness, forgetting, input_gradient, loss_sensitivity"
 
 REFUSED = {
@@ -153,13 +153,13 @@ REFUSED = {
     ),
     "not a mapping": (
         "- name: x",
-        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, measure, figures, "
-        "full",
+        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, measure, "
+        "early_stopping, stop_when, figures, full",
     ),
     "empty file": (
         "",
-        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, measure, figures, "
-        "full",
+        "s.yaml: must be a mapping with the keys name, question, fixed, grid, exclude, evaluate, measure, "
+        "early_stopping, stop_when, figures, full",
     ),
     "duplicate key": (
         "name: x\nname: y",
@@ -262,15 +262,18 @@ REFUSED_BY_THE_POINTS = {
 REFUSED |= {
     "a full variant that is no mapping": (
         "name: x\nfull: [1]",
-        "s.yaml: full: given [1]; valid: a mapping with some of fixed, grid, evaluate, measure",
+        "s.yaml: full: given [1]; valid: a mapping with some of fixed, grid, evaluate, measure, "
+        "early_stopping, stop_when",
     ),
     "an empty full variant": (
         "name: x\nfull: {}",
-        "s.yaml: full: given {}; valid: a mapping with some of fixed, grid, evaluate, measure",
+        "s.yaml: full: given {}; valid: a mapping with some of fixed, grid, evaluate, measure, "
+        "early_stopping, stop_when",
     ),
     "a key that a full variant has not": (
         "name: x\nfull: {figures: []}",
-        "s.yaml: full.figures: unknown key; given 'figures'; valid: evaluate, fixed, grid, measure",
+        "s.yaml: full.figures: unknown key; given 'figures'; valid: early_stopping, "
+        "evaluate, fixed, grid, measure, stop_when",
     ),
     "an unknown field of a full variant": (
         "name: x\nfull: {grid: [{seed: [0]}, {sead: [0]}]}",
