@@ -16,7 +16,7 @@ CLEAN = "test_accuracy"
 SEARCH = ("signal", "scheduler", "setting", "problem", "search", "seed", "order")
 
 MEASURED = {
-    "budget": "epochs trained / epochs of all trainings to their horizon, 0 to 1",
+    "budget": "epochs trained / epochs that no stopping trains (to the horizon, or to where one diverges), 0 to 1",
     "finished": "trainings that reached their horizon / all, 0 to 1",
     "regret": "in the unit of the signal, at least 0: how much better the best training of the search is at its "
     "horizon than the one handed over",
@@ -27,6 +27,8 @@ MEASURED = {
     "memorized": "memorized fraction of the training handed over, 0 to 1; NaN without corrupted labels",
 }
 """Columns of `outcomes` -> their meaning."""
+LIMITS = {"regret": (0.0, np.inf), "cost": (-1.0, 1.0)}
+"""At which intervals are cut, where not at 0 and 1."""
 
 
 def outcomes(found: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
@@ -42,8 +44,10 @@ def outcomes(found: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
     stops = check_stops(stops, found)
     clean = found.final(CLEAN)
     memorized = found.final("memorized_fraction") if "memorized_fraction" in found.curves else clean * np.nan
+    whole = _whole(stops)
     parts = [
-        _of_signal(found, part, str(signal), clean, memorized) for signal, part in stops.groupby("signal", sort=False)
+        _of_signal(found, part, str(signal), whole, clean, memorized)
+        for signal, part in stops.groupby("signal", sort=False)
     ]
     made = pd.concat(parts, ignore_index=True)
     unstopped = made[made["scheduler"] == "none"].groupby(["signal", "search"])["clean_regret"].mean()
@@ -55,10 +59,7 @@ def outcomes(found: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
 def summary(table: pd.DataFrame, by_problem: bool = False, measures: Sequence[str] = tuple(MEASURED)) -> pd.DataFrame:
     """A row a signal, setting (and problem) and measure: its mean and interval (see `averages`), cheapest first."""
     keys = ["signal", "scheduler", "setting", *(["problem"] if by_problem else [])]
-    parts = [
-        averages(table, keys, name, None if name == "cost" or name == "regret" else SHARE).assign(measure=name)
-        for name in measures
-    ]
+    parts = [averages(table, keys, name, LIMITS.get(name, SHARE)).assign(measure=name) for name in measures]
     made = pd.concat(parts, ignore_index=True)
     return made[[*keys, "measure", "mean", "low", "high", "n", "over", "orders", "undefined"]]
 
@@ -75,8 +76,15 @@ def wide(found: pd.DataFrame) -> pd.DataFrame:
     return table[[*keys, "n", "over", "orders", *columns]].sort_values(["signal", "budget"], ignore_index=True)
 
 
+def _whole(stops: pd.DataFrame) -> pd.Series:
+    """Epochs of each search that no stopping trains; where that is not beside, those up to the horizons."""
+    longest = stops.assign(end=stops["stop_epoch"].where(stops["scheduler"] == "none"))
+    each = longest.groupby(["search", "trajectory_id"]).agg(end=("end", "max"), horizon=("horizon", "max"))
+    return each["end"].fillna(each["horizon"]).groupby("search").sum()
+
+
 def _of_signal(
-    found: Recorded, stops: pd.DataFrame, signal: str, clean: pd.Series, memorized: pd.Series
+    found: Recorded, stops: pd.DataFrame, signal: str, whole: pd.Series, clean: pd.Series, memorized: pd.Series
 ) -> pd.DataFrame:
     final = sign(signal) * found.final(signal)
     search = found.members["search"]
@@ -90,12 +98,12 @@ def _of_signal(
     rows = rows.assign(clean=rows["clean"].where(leading), memorized=rows["memorized"].where(leading))
     groups = rows.groupby(list(SEARCH), sort=False, dropna=False)
     made = groups.agg(
-        spent=("stop_epoch", "sum"), asked=("horizon", "sum"), finished=("finished", "mean"),
+        spent=("stop_epoch", "sum"), finished=("finished", "mean"),
         final=("final", "max"), clean=("clean", "mean"), memorized=("memorized", "mean"),
     ).reset_index()  # fmt: skip
     regret = made["search"].map(best) - made["final"]
     return made.assign(
-        budget=made["spent"] / made["asked"],
+        budget=made["spent"] / made["search"].map(whole),
         regret=regret,
         clean_regret=made["search"].map(best_clean) - made["clean"],
         kept_best=(regret <= 0).astype(float).where(regret.notna(), 0.0),
