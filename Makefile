@@ -25,10 +25,11 @@ test-browser: $(DEV)  ## the report's page in a headless Chromium; apt-get insta
 		(apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core)
 	$(BIN)/python -m pytest -m browser tests/browser
 
-bench: $(DEV)  ## points a second, beside what a user would write instead; what measures and 100,000 points cost
+bench: $(DEV)  ## points a second, beside what a user would write instead; what measures, 100,000 points and replays cost
 	$(BIN)/python tests/benchmarks/throughput.py
 	$(BIN)/python tests/benchmarks/measures.py
 	$(BIN)/python tests/benchmarks/scale.py
+	$(BIN)/python tests/benchmarks/replay.py
 
 reproduce: $(RUN)  ## every preset and its report, then what the papers claim beside what was measured: under an hour
 	@for preset in $(PRESETS); do $(BIN)/memsweep run $$preset && $(BIN)/memsweep report $$preset || exit 1; done

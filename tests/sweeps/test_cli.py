@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
@@ -32,18 +33,10 @@ figures:
   - {kind: heatmap, x: label_noise, y: epochs, value: test_accuracy}
 """
 COMMANDS = (
-    "list",
-    "plan",
-    "run",
-    "status",
-    "export",
-    "heatmap",
-    "claims",
-    "report",
-    "replay",
-    "stopping-study",
-    "compact",
+    *("list", "plan", "run", "status", "export", "heatmap", "claims", "report"),
+    *("replay", "stopping-study", "compact"),
 )
+REPLAY = ("replay", "small.yaml", "--scheduler")
 
 
 class Said(NamedTuple):
@@ -153,6 +146,22 @@ class TestBadInput:
             (["heatmap", "small.yaml", "--x", "label_noise", "--y", "epochs", "--value", "test_loss", "--out", "a.bmp"],
              "error: "),
             (["report", "figure.yaml"], "error: figure.yaml: figures[0].value: unknown name; given 'test_acuracy'"),
+            (["replay", "small.yaml", "--scheduler", "asha"],
+             "error: --metric: is needed, since the sweep holds no validation data out; for example test_accuracy\n"),
+            ([*REPLAY, "asha", "--metric", "test_lost"],
+             "error: --metric: unknown measure; given 'test_lost'; did you mean test_loss? valid: "),
+            ([*REPLAY, "asha", "--metric", "weight_norm"],
+             "error: --mode: is needed: weight_norm does not say by itself which way is better; valid: max, min\n"),
+            ([*REPLAY, "asha", "--metric", "test_loss", "--grace-period", "3"],
+             "error: --grace-period: given 3, beyond the horizon of 2 epochs; valid: 1 to 2\n"),
+            ([*REPLAY, "hyperband", "--metric", "test_loss", "--grace-period", "1"],
+             "error: --grace-period: given 1, but hyperband has no such setting; it has metric, mode, "
+             "reduction_factor\n"),
+            ([*REPLAY, "asha", "--metric", "test_loss", "--reduction-factor", "1"],
+             "error: --reduction-factor: given 1.0; valid: a number above 1\n"),
+            ([*REPLAY, "median", "--metric", "test_loss", "--set", "seed=[0, 1, 2]", "--store", "my store"],
+             "error: 6 of the 6 trainings of small are not recorded up to their last epoch, and a replay needs all; "
+             "train them: memsweep run small.yaml --set 'seed=[0, 1, 2]' --store 'my store'\n"),
         ],
     )  # fmt: skip
     def test_is_one_message_with_code_2_and_nothing_written(self, memsweep, tmp_path, args, message):
@@ -172,6 +181,9 @@ class TestBadInput:
             (["plan", "small.yaml", "--max-cohort", "0"], "Invalid value for '--max-cohort'"),
             (["plan", "small.yaml", "--workers", "two"], "Invalid value for '--workers'"),
             (["export", "small.yaml"], "Missing option '--out'"),
+            (["replay", "small.yaml"], "Missing option '--scheduler'"),
+            ([*REPLAY, "ash"], "Invalid value for '--scheduler'"),
+            ([*REPLAY, "asha", "--seeds", "0"], "Invalid value for '--seeds'"),
             (["paln", "small.yaml"], "No such command 'paln'"),
             (["plan", "small.yaml", "--sets", "a=1"], "No such option"),
         ],
@@ -328,6 +340,27 @@ class TestResults:
         said = memsweep("export", "small.yaml", "--table", "scores", "--out", "no.csv")
         assert (said.code, (tmp_path / "no.csv").exists()) == (2, False)
         assert said.err.startswith("error: examples: no training was measured on examples that it had not seen")
+
+    def test_replay(self, memsweep, trained, make_record, tmp_path):
+        """Four trainings of two epochs, one place: what is worse than the upper third of those before stops at 1."""
+        words = [*REPLAY, "asha", "--metric", "test_loss", "--workers", "1", "--seeds", "3"]
+        said = memsweep(*words, "--out", "stops.csv")
+        assert (said.code, said.err) == (0, "")
+        rules = ["none", "asha(test_loss min, grace 1, factor 3, 1 bracket)", "random(as asha(test_loss min, ",
+                 "i-epoch(test_loss min, 1 epoch, top 1)"]  # fmt: skip
+        printed = said.out.splitlines()
+        assert " ".join(printed[0].split()) == "rule epochs trained regret kept the best finished orders"
+        assert all(line.startswith(rule) for line, rule in zip(printed[1:], rules, strict=False))
+        stops = pyarrow.csv.read_csv(tmp_path / "stops.csv").to_pandas()
+        asha = stops[(stops["scheduler"] == "asha") & (stops["order"] == 0)]
+        losses = [make_record(each, (1,)).rows[0].measures["test_loss"] for each in asha["trajectory_id"]]
+        stopped = [bool(i) and losses[i] > np.percentile(losses[:i], 100 / 3) for i in range(4)]
+        assert asha["stop_epoch"].tolist() == [1 if early else 2 for early in stopped]
+        found = {line["scheduler"]: line for line in json.loads(memsweep(*words, "--json").out)}
+        assert found["none"]["budget"] == {"mean": 1.0, "low": None, "high": None}
+        assert found["asha"]["orders"] == found["random"]["orders"] == 3
+        budgets = stops[stops["scheduler"] == "asha"].groupby("order")["stop_epoch"].sum() / 8
+        assert found["asha"]["budget"]["mean"] == pytest.approx(budgets.mean())
 
     def test_a_damaged_file_is_a_warning(self, memsweep, trained, tmp_path):
         (tmp_path / "results" / "parts" / "notes.txt").write_text("")

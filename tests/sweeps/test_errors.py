@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from sweeps.errors import ExecutionError, ExportError, MemsweepError, StoreError, SweepError, choices
+from sweeps.errors import ExecutionError, ExportError, MemsweepError, ReplayError, StoreError, SweepError, choices
 
 
 def test_choices_name_what_was_given_what_is_near_and_what_is_valid():
@@ -21,7 +21,7 @@ def test_a_sweep_error_names_the_file_and_the_key(parts, text):
     assert SweepError(*parts).key == parts[1]
 
 
-@pytest.mark.parametrize("kind", [SweepError, StoreError, ExportError, ExecutionError])
+@pytest.mark.parametrize("kind", [SweepError, StoreError, ExportError, ReplayError, ExecutionError])
 def test_every_error_is_one_that_the_command_line_prints(kind):
     assert issubclass(kind, MemsweepError)
 

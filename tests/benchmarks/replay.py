@@ -1,0 +1,106 @@
+"""How long it takes to replay Tune's schedulers on recorded curves. `make bench` runs it.
+
+    python tests/benchmarks/replay.py [--quick]
+
+5,000 trainings of 100 epochs in 20 orders under ASHA; 1,000 of 100 under the median rule, which goes in arrays; and 500
+of 100 in 4 orders under HyperBand. Curves are drawn at random: exponential approaches to different ends, with noise.
+Beside them, what a user would write instead: Ray's own class in one process, fed by the same event clock, on the first
+order (of the median rule with a fifth of the trainings, as its time rises with the square of their number). Exit code 1
+if a replay takes more than it may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweeps.early_stopping.clock import referee_for, simulate
+from sweeps.early_stopping.curves import Curves
+from sweeps.early_stopping.replay import replays
+from sweeps.early_stopping.settings import EarlyStopping
+
+METRIC = "validation_accuracy"
+EPOCHS = 100
+WORKERS = 16
+
+
+@dataclass(frozen=True)
+class Load:
+    scheduler: str
+    trainings: int
+    orders: int
+    real: int
+    """Trainings that Ray's own class is given."""
+    limit: float | None
+    """Seconds that the replay may take."""
+
+
+LOADS = (
+    Load("asha", 5_000, 20, 5_000, 60.0),
+    Load("median", 1_000, 1, 200, 60.0),
+    Load("median", 1_000, 20, 0, None),
+    Load("hyperband", 500, 4, 500, None),
+)
+
+
+def curves(trainings: int) -> Curves:
+    rng = np.random.default_rng(0)
+    epoch = np.arange(1, EPOCHS + 1)
+    ends, rates = rng.beta(4, 2, trainings), rng.gamma(2, 0.05, trainings)
+    values = ends[:, None] * (1 - np.exp(-rates[:, None] * epoch)) + rng.normal(0, 0.02, (trainings, EPOCHS))
+    return Curves(
+        tuple(f"{i:020x}" for i in range(trainings)),
+        np.full(trainings, EPOCHS),
+        epoch,
+        {METRIC: values},
+        np.zeros(trainings, np.int64),
+        rng.uniform(0.5, 2, trainings),
+    )
+
+
+def seconds_of_replays(load: Load) -> tuple[float, float]:
+    """And the part of the epochs that was trained."""
+    settings = EarlyStopping(load.scheduler, METRIC, "max")  # type: ignore[arg-type]
+    recorded = curves(load.trainings)
+    start = time.perf_counter()
+    rows = replays(recorded, [settings], load.orders, WORKERS)
+    spent = time.perf_counter() - start
+    own = rows[rows["scheduler"] == load.scheduler]
+    return spent, float(own["stop_epoch"].sum() / own["horizon"].sum())
+
+
+def seconds_of_rays_class(load: Load) -> float:
+    settings = EarlyStopping(load.scheduler, METRIC, "max")  # type: ignore[arg-type]
+    recorded = curves(load.real)
+    referee = referee_for(settings, recorded, quick=False)
+    start = time.perf_counter()
+    simulate(recorded, referee, 0, WORKERS)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="with a tenth of the trainings, two orders, no limits")
+    quick = parser.parse_args().quick
+    print(f"{len(os.sched_getaffinity(0))} cores, {WORKERS} places, {EPOCHS} epochs")
+    print(f"{'scheduler':<11}{'trainings':>10}{'orders':>8}{'trained':>9}{'replay':>10}   Ray's class, one process")
+    late = []
+    for load in LOADS:
+        if quick:
+            load = Load(load.scheduler, load.trainings // 10, min(2, load.orders), load.real // 10, None)
+        spent, trained = seconds_of_replays(load)
+        real = f"{seconds_of_rays_class(load):.2f} s, {load.real:,} trainings, 1 order" if load.real else ""
+        print(f"{load.scheduler:<11}{load.trainings:>10,}{load.orders:>8}{trained:>9.1%}{spent:>8.1f} s   {real}")
+        if load.limit and spent > load.limit:
+            late.append(f"{load.scheduler}: {spent:.0f} s, and may take {load.limit:.0f}")
+    if late:
+        sys.exit("too slow: " + "; ".join(late))
+
+
+if __name__ == "__main__":
+    main()
