@@ -24,7 +24,7 @@ FORBIDDEN = {
 ONLY_IN = {
     "ray": (
         *(f"sweeps/execution/{name}.py" for name in ("jobs", "placement", "ray_tune", "trials")),
-        "sweeps/early_stopping/referee.py",
+        "sweeps/early_stopping/tune_objects.py",
     )
 }
 """What these files alone of `sweeps` import."""

@@ -63,8 +63,7 @@ def simulate(curves: Curves, referee: Referee, order: int, workers: int) -> Stop
     coming = arrival(order, count)
     rank = np.empty(count, np.int64)
     rank[coming] = np.arange(count)
-    for index in coming:
-        referee.add(curves.ids[index])
+    referee.add_all(curves.ids[index] for index in coming)
     rows = _Rows(curves, referee.settings)
     number = {member: index for index, member in enumerate(curves.ids)}
     ranks, seconds, horizons = rank.tolist(), curves.seconds.tolist(), curves.horizons.tolist()

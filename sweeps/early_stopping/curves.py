@@ -93,7 +93,9 @@ class Curves:
             measures[metric][place] = _numbers(table[metric])[rows]
         evaluated = np.zeros((len(ids), len(epochs)), bool)
         evaluated[place] = True
-        made = cls(ids, horizons, epochs, measures, broke, _seconds(table, number, epoch, len(ids)), evaluated)
+        timed = np.flatnonzero((outcome == "finished") | (outcome == "diverged"))
+        seconds = _seconds(_numbers(table[SECONDS])[timed], number[timed], epoch[timed], len(ids))
+        made = cls(ids, horizons, epochs, measures, broke, seconds, evaluated)
         for metric in metrics:
             _require_recorded(metric, made, run)
         return made
@@ -113,10 +115,10 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     return column.to_numpy().astype(float)
 
 
-def _seconds(table: pa.Table, number: np.ndarray, epoch: np.ndarray, count: int) -> np.ndarray:
+def _seconds(wall: np.ndarray, number: np.ndarray, epoch: np.ndarray, count: int) -> np.ndarray:
     """Of an epoch, by the last row of each training; 1 where no time was recorded."""
     order = np.lexsort((epoch, number))
-    spent = _numbers(table[SECONDS])[order] / np.maximum(epoch[order], 1)
+    spent = wall[order] / np.maximum(epoch[order], 1)
     found = np.full(count, np.nan)
     found[number[order]] = spent  # the last one stays
     return np.where(found > 0, found, 1.0)

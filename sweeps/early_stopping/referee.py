@@ -8,23 +8,14 @@ for by a few lines that call them in the order in which Tune's controller does (
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
+from sweeps.early_stopping.settings import EarlyStopping
+from sweeps.early_stopping.tune_objects import TIME, drawing, make_scheduler, make_stopper
 
-from sweeps.early_stopping.rules import rules_of
-from sweeps.early_stopping.settings import EarlyStopping, StopWhen
-
-if TYPE_CHECKING:
-    from ray.tune import Stopper
-    from ray.tune.schedulers import TrialScheduler
-
-TIME = "epoch"
-"""What schedulers and stoppers call time: the key of a result that says how far it is."""
+__all__ = ["TIME", "Referee", "Status", "Verdict", "drawing", "make_scheduler", "make_stopper"]
 
 
 class Verdict(StrEnum):
@@ -43,46 +34,6 @@ class Status(StrEnum):
     PAUSED = "PAUSED"
     TERMINATED = "TERMINATED"
     ERROR = "ERROR"
-
-
-def make_scheduler(settings: EarlyStopping, horizon: int) -> TrialScheduler:
-    """Ray's scheduler of these settings, with time in epochs (`TIME`). horizon: the longest training's last epoch.
-
-    The median rule never yields: Ray's default pauses a training after each result as long as too few others got as
-    far and any waits, which would have most of a stack put aside and taken up again for a single epoch.
-    """
-    from ray.tune import schedulers
-
-    common: dict[str, Any] = {"time_attr": TIME, "metric": settings.metric, "mode": settings.mode}
-    match settings.scheduler:
-        case "asha":
-            return schedulers.AsyncHyperBandScheduler(
-                **common,
-                max_t=horizon,
-                grace_period=settings.grace_period,
-                reduction_factor=settings.reduction_factor,
-                brackets=settings.brackets,
-            )
-        case "hyperband":
-            return schedulers.HyperBandScheduler(**common, max_t=horizon, reduction_factor=settings.reduction_factor)
-        case "median":
-            return schedulers.MedianStoppingRule(
-                **common,
-                grace_period=settings.grace_period,
-                min_samples_required=settings.min_samples,
-                min_time_slice=np.inf,  # type: ignore[arg-type]
-                hard_stop=True,
-            )
-        case "none":
-            return schedulers.FIFOScheduler()
-
-
-def make_stopper(settings: EarlyStopping) -> Stopper | None:
-    """Ray's stopper of `stop_when`, or None where there is no rule. A result holds the measures by name, and `TIME`."""
-    from ray.tune.stopper import CombinedStopper, FunctionStopper
-
-    rules = [FunctionStopper(rule) for rule in rules_of(settings.stop_when or StopWhen())]
-    return CombinedStopper(*rules) if rules else None
 
 
 class _Member:
@@ -143,8 +94,9 @@ class Referee:
     PAUSE until `choose` names it again; `ended` says which paused ones never will be. One member's results come in the
     order of their epochs. The same calls get the same answers.
 
-    horizon_of: the last epoch of each member, or of all. seed: of asha's draw of a bracket, which is a function of it
-    and the member's id, whoever was added before. scheduler: one that says the same as Ray's of these settings.
+    horizon_of: the last epoch of each member, or of all; of recalled ones too, as rungs depend on the longest. seed: of
+    asha's draw of a bracket, which is a function of it and the member's id, whoever was added before. scheduler: one
+    that says the same as Ray's of these settings.
     """
 
     def __init__(
@@ -160,10 +112,24 @@ class Referee:
         self._controller.scheduler = self._scheduler
         self._members: dict[str, _Member] = {}
 
+    @property
+    def scheduler(self) -> Any:
+        """Ray's own, with all that it was told: for a Tune run under it."""
+        return self._scheduler
+
     def add(self, member_id: str) -> None:
         """Make a member known: it is pending. A second time is none. Not before its recall, if there is one."""
-        if member_id not in self._members:
-            self._controller.waiting[self._added(member_id)] = None
+        self.add_all([member_id])
+
+    def add_all(self, member_ids: Iterable[str]) -> None:
+        """The same of many, in this order."""
+        with drawing() as seed:
+            for member_id in member_ids:
+                if member_id not in self._members:
+                    member = self._members[member_id] = _Member(member_id)
+                    seed(f"{self._seed} {member_id}")
+                    self._scheduler.on_trial_add(self._controller, member)
+                    self._controller.waiting[member] = None
 
     def choose(self, among: Collection[str] | None = None) -> str | None:
         """The member to start next, by the scheduler's own order: pending, or paused and to be taken up again. None if
@@ -289,12 +255,6 @@ class Referee:
         """Whether any member is pending, or paused and to be taken up again."""
         return self.choose() is not None
 
-    def _added(self, member_id: str) -> _Member:
-        member = self._members[member_id] = _Member(member_id)
-        with drawing(f"{self._seed} {member_id}"):
-            self._scheduler.on_trial_add(self._controller, member)
-        return member
-
     def _horizon(self, member_id: str) -> int:
         return self._horizon_of if isinstance(self._horizon_of, int) else self._horizon_of[member_id]
 
@@ -314,17 +274,3 @@ class Referee:
         if self._judged(result) or self.settings.pauses:
             self._scheduler.on_trial_complete(self._controller, member, result)
         self._controller.move(member, Status.TERMINATED)
-
-
-@contextmanager
-def drawing(seed: str) -> Iterator[None]:
-    """Whatever asha draws from numpy's global generator comes from this seed, and the generator is as before.
-
-    A referee seeds the bracket of a member with f"{seed} {id}"; native trials that are to get the same have to as well.
-    """
-    state = np.random.get_state()
-    try:
-        np.random.seed(zlib.crc32(seed.encode()))
-        yield
-    finally:
-        np.random.set_state(state)

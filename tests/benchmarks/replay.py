@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -63,15 +64,20 @@ def curves(trainings: int) -> Curves:
     )
 
 
-def seconds_of_replays(load: Load) -> tuple[float, float]:
-    """And the part of the epochs that was trained."""
+def processor_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    return sum(sum(resource.getrusage(whose)[:2]) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def seconds_of_replays(load: Load) -> tuple[float, float, float]:
+    """By the clock, and of processors; and the part of the epochs that was trained."""
     settings = EarlyStopping(load.scheduler, METRIC, "max")  # type: ignore[arg-type]
     recorded = curves(load.trainings)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), processor_seconds()
     rows = replays(recorded, [settings], load.orders, WORKERS)
-    spent = time.perf_counter() - start
+    spent, busy = time.perf_counter() - start, processor_seconds() - busy
     own = rows[rows["scheduler"] == load.scheduler]
-    return spent, float(own["stop_epoch"].sum() / own["horizon"].sum())
+    return spent, busy, float(own["stop_epoch"].sum() / own["horizon"].sum())
 
 
 def seconds_of_rays_class(load: Load) -> float:
@@ -88,14 +94,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="with a tenth of the trainings, two orders, no limits")
     quick = parser.parse_args().quick
     print(f"{len(os.sched_getaffinity(0))} cores, {WORKERS} places, {EPOCHS} epochs")
-    print(f"{'scheduler':<11}{'trainings':>10}{'orders':>8}{'trained':>9}{'replay':>10}   Ray's class, one process")
+    head = f"{'scheduler':<11}{'trainings':>10}{'orders':>8}{'trained':>9}{'replay':>10}{'of CPUs':>10}"
+    print(f"{head}   Ray's class, one process")
     late = []
     for load in LOADS:
         if quick:
             load = Load(load.scheduler, load.trainings // 10, min(2, load.orders), load.real // 10, None)
-        spent, trained = seconds_of_replays(load)
+        spent, busy, trained = seconds_of_replays(load)
         real = f"{seconds_of_rays_class(load):.2f} s, {load.real:,} trainings, 1 order" if load.real else ""
-        print(f"{load.scheduler:<11}{load.trainings:>10,}{load.orders:>8}{trained:>9.1%}{spent:>8.1f} s   {real}")
+        line = f"{load.scheduler:<11}{load.trainings:>10,}{load.orders:>8}{trained:>9.1%}{spent:>8.1f} s{busy:>8.1f} s"
+        print(f"{line}   {real}")
         if load.limit and spent > load.limit:
             late.append(f"{load.scheduler}: {spent:.0f} s, and may take {load.limit:.0f}")
     if late:

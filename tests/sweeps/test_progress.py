@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sweeps.execution.protocol import CohortStored, Failure, Progress
 from sweeps.plan import Packing, Plan
-from sweeps.progress import MOST_TOLD, Display
+from sweeps.progress import MOST_TOLD, Display, counted
 from sweeps.store import Done
 from sweeps.sweep_file import parse_sweep
 
@@ -104,3 +104,13 @@ def test_without_a_terminal_a_line_says_how_far_the_work_is(monkeypatch):
         display.listen(Progress(0, PLAN.cohorts[0].epochs))
     share = PLAN.cohorts[0].epochs * len(PLAN.cohorts[0].members) / sum(c.epochs * len(c.members) for c in PLAN.cohorts)
     assert told(display)[0].startswith(f"{100 * share:3.0f} %  trained 0 of 3 trainings")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_count_is_shown_on_a_terminal_alone(terminal):
+    where = console(terminal)
+    with counted("replays", where) as listen:
+        for done in (1, 2, 3):
+            listen(done, 3)
+    assert isinstance(where.file, io.StringIO)
+    assert ("3 of 3 replays" in where.file.getvalue()) == terminal

@@ -30,9 +30,10 @@ class Logging(Referee):
         self.log: list[Event] = []
         self.verdicts: list[tuple[str, int, Verdict]] = []
 
-    def add(self, member_id):
-        self.log.append(Event("add", member_id))
-        super().add(member_id)
+    def add_all(self, member_ids):
+        members = [*member_ids]
+        self.log += [Event("add", member) for member in members]
+        super().add_all(members)
 
     def report(self, member_id, epoch, measures):
         self.log.append(Event("result", member_id, epoch, measures))

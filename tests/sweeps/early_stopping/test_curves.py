@@ -63,6 +63,13 @@ def test_without_a_recorded_time_an_epoch_takes_a_second(store, make_record):
     assert Curves.read(PLAN, store, ["test_loss"]).seconds.tolist() == [1.0, 1.0]
 
 
+def test_the_time_is_that_of_epochs_that_were_trained(store, make_record):
+    """Not of what another sweep broke on its way to epoch 99."""
+    store.append([make_record(SECOND, (2, 4), wall_seconds=8.0), make_record(FIRST, (2, 4), wall_seconds=8.0)])
+    store.append([make_record(FIRST, failed=99, wall_seconds=500.0)])
+    assert Curves.read(PLAN, store, ["test_loss"]).seconds.tolist() == [2.0, 2.0]
+
+
 class TestRefuses:
     def test_an_unknown_metric(self, store):
         with pytest.raises(ReplayError, match="--metric: unknown measure; given 'test_lost'; did you mean test_loss"):

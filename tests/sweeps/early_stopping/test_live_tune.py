@@ -117,7 +117,8 @@ def recorder(cases: list[Case]) -> Any:
             case, real, own = self._own(tune_controller, trial)
             case.log.append(Event("add", trial.trial_id))
             own.trials.append(trial)
-            with drawing(f"0 {trial.trial_id}"):
+            with drawing() as seed:
+                seed(f"0 {trial.trial_id}")
                 real.on_trial_add(own, trial)
 
         def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
