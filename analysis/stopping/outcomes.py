@@ -23,11 +23,13 @@ MEASURED = {
     "clean_regret": "0 to 1: clean test accuracy at its horizon of the training that is best in it, less that of the "
     "one handed over",
     "cost": "-1 to 1: `clean_regret` less that of no stopping at all in the same search: what stopping itself costs",
+    "gain": "-1 to 1: what a setting gains over chance, `clean_regret` of random stopping with its budget (the setting "
+    "`random(as SETTING)`) in the same search less its own; NaN where there is none beside it",
     "kept_best": "1 if the training with the best final signal was not stopped, else 0",
     "memorized": "memorized fraction of the training handed over, 0 to 1; NaN without corrupted labels",
 }
 """Columns of `outcomes` -> their meaning."""
-LIMITS = {"regret": (0.0, np.inf), "cost": (-1.0, 1.0)}
+LIMITS = {"regret": (0.0, np.inf), "cost": (-1.0, 1.0), "gain": (-1.0, 1.0)}
 """At which intervals are cut, where not at 0 and 1."""
 
 
@@ -51,8 +53,10 @@ def outcomes(found: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
     ]
     made = pd.concat(parts, ignore_index=True)
     unstopped = made[made["scheduler"] == "none"].groupby(["signal", "search"])["clean_regret"].mean()
-    base = unstopped.reindex(pd.MultiIndex.from_frame(made[["signal", "search"]])).to_numpy()
-    made["cost"] = made["clean_regret"] - base
+    made["cost"] = made["clean_regret"] - _looked_up(unstopped, made[["signal", "search"]])
+    by_chance = made[made["scheduler"] == "random"].groupby(["signal", "search", "setting"])["clean_regret"].mean()
+    beside = made[["signal", "search"]].assign(setting="random(as " + made["setting"].astype(str) + ")")
+    made["gain"] = _looked_up(by_chance, beside) - made["clean_regret"]
     return made[[*SEARCH, *MEASURED]]
 
 
@@ -74,6 +78,10 @@ def wide(found: pd.DataFrame) -> pd.DataFrame:
     ends = ("", "_low", "_high")
     columns = [f"{name}{end}" for name in found["measure"].unique() for end in ends if f"{name}{end}" in table]
     return table[[*keys, "n", "over", "orders", *columns]].sort_values(["signal", "budget"], ignore_index=True)
+
+
+def _looked_up(values: pd.Series, keys: pd.DataFrame) -> np.ndarray:
+    return np.asarray(values.reindex(pd.MultiIndex.from_frame(keys)), dtype=float)
 
 
 def _whole(stops: pd.DataFrame) -> pd.Series:
