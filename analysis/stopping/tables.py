@@ -22,6 +22,7 @@ COLUMNS = {
     "clean_regret": "regret in clean test accuracy (points)",
     "cost": "of it, cost of stopping (points)",
     "gain": "better than random stopping (points)",
+    "lead": "better than i-Epoch (points)",
     "kept_best": "kept the best (%)",
     "memorized": "memorized by the one handed over (%)",
 }
@@ -61,7 +62,7 @@ def page_tables(made: Findings) -> list[PageTable]:
             rows_of(made.summary, signal),
             f"{note(made.summary)}. Cost of stopping: the regret less that of no stopping, where the best by the same "
             "signal is handed over. Better than random stopping: than the same stop epochs dealt out by lot, in clean "
-            "test accuracy.",
+            "test accuracy; than i-Epoch: than the i-epoch rule that trains most of those that train no more.",
         )
         for signal in dict.fromkeys(made.summary["signal"])
     ]

@@ -48,6 +48,22 @@ def test_by_hand(curves_of, stops_of):
     assert unstopped["clean_regret"] == pytest.approx(0.1)
 
 
+def test_the_lead_is_over_the_largest_i_epoch_rule_that_trains_no_more(curves_of, stops_of):
+    found = recorded(curves_of({"a": [0.1] * 9 + [0.5], "b": [0.1] * 9 + [0.8], "c": [0.1] * 9 + [0.6]}))
+    rules = {"cheap": {"a": 10, "b": 1, "c": 0}, "alike": {"a": 1, "b": 1, "c": 10}, "dear": {"a": 1, "b": 10, "c": 10}}
+    stops = pd.concat([
+        stops_of({"a": 10, "b": 1, "c": 0}, 10), stops_of({"a": 1, "b": 10, "c": 2}, 10, order=1),
+        *(stops_of(stop, 10, "i-epoch").assign(setting=name) for name, stop in rules.items()),
+        stops_of({"a": 10, "b": 0, "c": 0}, 10, "median"),
+    ])  # fmt: skip
+    table = outcomes(found, stops)
+    # ASHA trains 12 epochs on average: "alike" trains 12 and hands over c, which is 0.2 worse than b.
+    leads = table[table["scheduler"] == "asha"].set_index("order")["lead"]
+    assert leads.to_dict() == pytest.approx({0: 0.2 - 0.3, 1: 0.2 - 0.0})
+    # Median stopping trains 10, less than any of them.
+    assert table.loc[table["scheduler"] != "asha", "lead"].isna().all()
+
+
 def test_a_tie_is_a_choice_by_lot_and_nothing_finished_is_no_regret(curves_of, stops_of):
     noisy = {"a": [0.1, 0.4], "b": [0.1, 0.4], "c": [0.1, 0.3]}
     found = recorded(curves_of({"a": [0.1, 0.5], "b": [0.1, 0.9], "c": [0.1, 0.9]}, validation_accuracy=noisy))

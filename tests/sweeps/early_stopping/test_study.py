@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis.report import page
+from analysis.stopping import study as drawing
 from analysis.stopping.recorded import STOPS
 from sweeps import cli
 from sweeps.early_stopping import study
@@ -58,6 +59,12 @@ def memsweep(tmp_path, monkeypatch, capsys):
         return Said(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Without figures, which take longer than all else; the whole command is tested once."""
+    monkeypatch.setattr(drawing, "pictures", lambda *given: {})
 
 
 def plan_of(text: str = SWEEP) -> Plan:
@@ -122,6 +129,7 @@ def test_each_search_is_replayed_alone(recorded_sweep):
     assert alone.measures["test_accuracy"].tolist() == found.curves.measures["test_accuracy"][places].tolist()
 
 
+@pytest.mark.slow  # two processes that import everything
 def test_several_processes_say_the_same(recorded_sweep, monkeypatch):
     asked = question(plan_of(), ["asha"], ["test_accuracy"], 1, 2, [])
     curves = Curves.read(plan_of(), recorded_sweep, asked.metrics)
@@ -155,7 +163,7 @@ def test_the_command_writes_a_page_and_prints_the_tables(memsweep, recorded_swee
     assert "6 searches, 2 orders of arrival, 3 at once" in text
 
 
-def test_for_machines(memsweep, recorded_sweep):
+def test_for_machines(memsweep, recorded_sweep, undrawn):
     args = ["small.yaml", "--seeds", "1", "--scheduler", "median", "--metric", "test_loss", "--by", "seed", "--json"]
     rows = json.loads(memsweep(*args, "--out", "deep/down").out)
     by_setting = {row["setting"]: row for row in rows}
@@ -177,7 +185,7 @@ def test_for_machines(memsweep, recorded_sweep):
         (["--out", "small.yaml"], "error: --out small.yaml: cannot be written: "),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_message_with_code_2(memsweep, recorded_sweep, args, message):
+def test_bad_input_is_one_message_with_code_2(memsweep, recorded_sweep, undrawn, args, message):
     said = memsweep("small.yaml", "--seeds", "1", "--scheduler", "asha", *args)
     assert said.code == 2
     assert said.err.startswith(message)
