@@ -446,11 +446,12 @@ def stopping_study(
 ) -> None:
     """What Tune's schedulers save at many settings, what it costs, and whom they stop: tables, figures and a page."""
     from sweeps.early_stopping import study as early
+    from sweeps.early_stopping.compared import question
     from sweeps.progress import counted
 
     study = load_sweep(sweep, settings or [])
     planned = _plan(study)
-    asked = early.question(planned, scheduler or [], metric or [], seeds, workers, by or [])
+    asked = question(planned, scheduler or [], metric or [], seeds, workers, by or [])
     run = shlex.join(["memsweep", "run", sweep, *_options(store, settings)])
     found = early.evidence(planned, Store(store), asked, run)
     _warn_of_damage(found.contents.damaged)

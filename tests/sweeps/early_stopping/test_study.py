@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +16,9 @@ from analysis.stopping.recorded import STOPS
 from sweeps import cli
 from sweeps.early_stopping import study
 from sweeps.early_stopping.clock import referee_for, simulate
+from sweeps.early_stopping.compared import question, settings_of
 from sweeps.early_stopping.curves import Curves
-from sweeps.early_stopping.study import Question, evidence, i_epochs, question, replayed, settings_of
-from sweeps.errors import SweepError
+from sweeps.early_stopping.study import evidence, replayed
 from sweeps.plan import Plan
 from sweeps.store import Store
 from sweeps.sweep_file import parse_sweep
@@ -78,31 +77,6 @@ def recorded_sweep(tmp_path, make_record):
     store.append([make_record(t.id, t.evaluated, **t.point.model_dump(exclude_unset=True), wall_seconds=1.0)
                   for t in plan_of().trajectories])  # fmt: skip
     return store
-
-
-def test_what_is_compared():
-    asked = question(plan_of(), [], [], 20, 8, [])
-    assert asked == Question(("asha", "hyperband", "median"), ("validation_accuracy", "test_accuracy"), 20, 8, None)
-    settings = settings_of(asked, 9)
-    assert [each.words().replace("test_accuracy max, ", "") for each in settings["test_accuracy"]] == [
-        "asha(grace 1, factor 3, 1 bracket)", "asha(grace 3, factor 3, 1 bracket)",
-        "asha(grace 1, factor 2, 1 bracket)", "asha(grace 1, factor 4, 1 bracket)",
-        "asha(grace 1, factor 3, 3 brackets)",
-        "hyperband(factor 2)", "hyperband(factor 3)", "hyperband(factor 4)",
-        "median(grace 1, 3 samples)", "median(grace 3, 3 samples)",
-    ]  # fmt: skip
-    without = question(plan_of(SWEEP.replace(", validation_fraction: 0.2", "")), ["median"], [], 2, 1, ["seed"])
-    assert (without.metrics, without.schedulers, without.by) == (("test_accuracy",), ("median",), ("seed",))
-    fraction = settings_of(replace(asked, metrics=("memorized_fraction",)), 9)["memorized_fraction"]
-    assert {each.mode for each in fraction} == {"min"}
-
-
-def test_the_rules_of_i_epoch_have_the_same_name_for_any_number_of_trainings():
-    few, many = i_epochs("test_loss", 30, 12), i_epochs("test_loss", 30, 90)
-    assert [*few] == [*many]
-    assert len(few) == 3 * 3
-    rule = many["i-epoch(test_loss min, 3 epochs, top 1 in 9)"]
-    assert (rule.epochs, rule.keep, rule.mode) == (3, 10, "min")
 
 
 def test_each_search_is_replayed_alone(recorded_sweep):
@@ -199,8 +173,3 @@ def test_curves_that_were_stopped_are_refused(memsweep, tmp_path, make_record):
     said = memsweep("small.yaml")
     assert said.code == 2
     assert said.err == f"error: 48 of the 48 trainings of small {TRAIN}\n"
-
-
-def test_an_unknown_scheduler_is_named():
-    with pytest.raises(SweepError, match="--scheduler: given 'pbt'; valid: asha, hyperband, median"):
-        question(plan_of(), ["pbt"], [], 1, 1, [])
