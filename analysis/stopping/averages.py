@@ -45,9 +45,10 @@ def sampled(table: pd.DataFrame) -> str:
     have = table[table["n"] > 0]
     if have.empty:
         return "no data"
-    n, orders = span(have["n"]), span(have["orders"])
+    n = span(have["n"])
+    orders = f"{span(have['orders'])} order{'s' if have['orders'].max() > 1 else ''}"
     if (have["over"] == "seeds").all():
-        return f"mean over n = {n} seeds (of each, {orders} orders of arrival), bars: 95 % t interval over seeds"
+        return f"mean over n = {n} seeds (of each, {orders} of arrival), bars: 95 % t interval over seeds"
     if have["n"].max() < FEWEST:
         return f"mean over n = {n} orders of arrival, too few for an interval"
     return (

@@ -120,7 +120,8 @@ def cell_means(found: Recorded, rows: pd.DataFrame, x: str, y: str, value: Shown
 
 
 def _short(number: float) -> str:
-    return "" if np.isnan(number) else f"{number:.1f}" if 0 < number < 9.95 and number % 1 else f"{number:.0f}"
+    whole = round(number, 1) % 1 == 0
+    return "" if np.isnan(number) else f"{number:.0f}" if whole or number >= 9.95 else f"{number:.1f}"
 
 
 def _averaged(found: Recorded, rows: pd.DataFrame, x: str, y: str, down: Sequence[str | None]) -> str:

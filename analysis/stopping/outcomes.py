@@ -76,7 +76,10 @@ def summary(table: pd.DataFrame, by_problem: bool = False, measures: Sequence[st
 
 
 def wide(found: pd.DataFrame) -> pd.DataFrame:
-    """A summary with a row a setting: of each measure the mean under its name, and `_low`, `_high`; `n`, `over`."""
+    """A summary with a row a setting: of each measure the mean under its name, and `_low`, `_high`; `n`, `over`.
+
+    Signals in the order of the summary, of each the cheapest setting first.
+    """
     keys = [name for name in ("signal", "scheduler", "setting", "problem") if name in found]
     table = found.pivot_table(index=keys, columns="measure", values=["mean", "low", "high"], dropna=False, sort=False)
     table.columns = [name if kind == "mean" else f"{name}_{kind}" for kind, name in table.columns]
@@ -84,7 +87,9 @@ def wide(found: pd.DataFrame) -> pd.DataFrame:
     table = table.join(counts).dropna(subset=["budget"]).reset_index()
     ends = ("", "_low", "_high")
     columns = [f"{name}{end}" for name in found["measure"].unique() for end in ends if f"{name}{end}" in table]
-    return table[[*keys, "n", "over", "orders", *columns]].sort_values(["signal", "budget"], ignore_index=True)
+    signals = pd.Categorical(table["signal"], dict.fromkeys(found["signal"]), ordered=True).codes
+    order = np.lexsort((table["budget"], signals))
+    return table[[*keys, "n", "over", "orders", *columns]].iloc[order].reset_index(drop=True)
 
 
 def _lead(made: pd.DataFrame) -> pd.Series:

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from analysis.stopping.study import Findings
 
 
+PRINTED = 7
+"""Columns in a terminal: the setting, and what it saves and costs."""
+
+
 def replayed(
     asked: Question, curves: Curves, searches: Sequence[np.ndarray], listen: Listener = lambda done, total: None
 ) -> pd.DataFrame:
@@ -164,16 +168,20 @@ def for_machines(made: Findings) -> list[dict[str, Any]]:
 
 
 def printed(made: Findings) -> list[Table]:
-    """For a reader: of each metric a table of what every setting saves and costs."""
+    """For a reader: of each metric a table of what every setting saves and costs.
+
+    The columns that fit into a terminal, and not the rows of random stopping, which a column speaks of.
+    """
     from analysis.stopping.tables import heads, note, rows_of
 
     tables = []
     for metric in dict.fromkeys(made.summary["signal"]):
         one = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"scheduler sees {metric}", title_justify="left")
-        for place, head in enumerate(heads(metric)):
-            one.add_column(head, justify="right" if place else "left", no_wrap=not place)
-        for row in rows_of(made.summary, metric):
-            one.add_row(*row)
+        for place, head in enumerate(heads(metric)[:PRINTED]):
+            width = 15 if place > 1 else None
+            one.add_column(head, justify="right" if place else "left", no_wrap=not place, min_width=width)
+        for row in rows_of(made.summary[made.summary["scheduler"] != "random"], metric):
+            one.add_row(*row[:PRINTED])
         one.caption, one.caption_justify = note(made.summary), "left"
         tables.append(one)
     return tables

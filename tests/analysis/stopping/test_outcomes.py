@@ -130,6 +130,8 @@ def test_the_summary_has_a_row_a_setting_with_the_interval_over_seeds(study):
     assert len(table) == 2 * 4 * 2 * 3 * 2
     made = wide(summary(table))
     assert len(made) == 2 * 4
+    assert made["signal"].tolist() == ["validation_accuracy"] * 4 + ["test_accuracy"] * 4
+    assert all(part["budget"].is_monotonic_increasing for _, part in made.groupby("signal"))
     row = made[(made["signal"] == "test_accuracy") & (made["scheduler"] == "asha")].iloc[0]
     own = table[(table["signal"] == "test_accuracy") & (table["scheduler"] == "asha")]
     assert row["budget"] == pytest.approx(own["budget"].mean())
