@@ -407,6 +407,61 @@ def replay(
     wide.print(summary.table(lines))
 
 
+@app.command("stopping-study")
+def stopping_study(
+    sweep: SweepName,
+    scheduler: Annotated[
+        list[str] | None,
+        typer.Option("--scheduler", metavar="NAME", help="asha, hyperband or median; repeatable; default: all"),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="MEASURE",
+            help="what they see; repeatable; default: validation_accuracy where there is one, and test_accuracy",
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by",
+            metavar="FIELD",
+            help="a search for each value of this field; repeatable; default: the fields of the data, and seed",
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, metavar="W", help="trainings that run at once")] = 8,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, metavar="N", help="orders of arrival: that of the sweep, then shuffles")
+    ] = 20,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="default: stopping/SWEEP")] = None,
+    store: StoreUri = "results",
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """What Tune's schedulers save at many settings, what it costs, and whom they stop: tables, figures and a page."""
+    from sweeps.early_stopping import study as early
+    from sweeps.early_stopping.compared import question
+    from sweeps.progress import counted
+
+    study = load_sweep(sweep, settings or [])
+    planned = _plan(study)
+    asked = question(planned, scheduler or [], metric or [], seeds, workers, by or [])
+    run = shlex.join(["memsweep", "run", sweep, *_options(store, settings)])
+    found = early.evidence(planned, Store(store), asked, run)
+    _warn_of_damage(found.contents.damaged)
+    with counted("searches", errors) as listen:
+        stops = early.replayed(asked, found.curves, found.searches, listen)
+    made, paths = early.write(study, planned, found, stops, asked, out or Path("stopping") / study.name)
+    if as_json:
+        _print_json(early.for_machines(made))
+        return
+    wide = console if console.is_terminal else Console(width=max(console.width, 150), highlight=False)
+    for table in early.printed(made):
+        wide.print(table)
+    console.print(f"page: {paths[0]}", markup=False, soft_wrap=True)
+
+
 @app.command()
 def compact(store: StoreUri = "results", as_json: Json = False) -> None:
     """Merge the store's small parts into large ones. Others may read, train and compact meanwhile."""

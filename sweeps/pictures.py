@@ -108,7 +108,7 @@ def draw_heatmap(plan: Plan, contents: Contents, out: Path, what: Map) -> None:
         epoch=what.epoch,
         curves=curves,
         annotate=cast(Annotate, what.annotate),
-        chance=_chance(plan),
+        chance=chance(plan),
     )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +133,8 @@ def draw_report(
         "definition": sweep.definition(),
         "fixed": dict(sweep.fixed),
         "axes": {name: sorted({getattr(cell.point, name) for cell in plan.cells}, key=_order) for name in sweep.axes},
-        "provenance": _provenance(plan, contents),
-        "chance": _chance(plan),
+        "provenance": provenance(plan, contents),
+        "chance": chance(plan),
     }
     points, curves = _tables(plan, contents)
     figures, left_out = [], []
@@ -173,14 +173,14 @@ def _order(value: Any) -> tuple[bool, Any]:
     return value is not None, value
 
 
-def _chance(plan: Plan) -> float | None:
+def chance(plan: Plan) -> float | None:
     """Accuracy of guessing, where all points agree on it."""
     keys = {(cell.point.data, cell.point.complexity) for cell in plan.cells}
     classes = {sources.facts(*key).classes for key in keys}
     return 1 / classes.pop() if len(classes) == 1 else None
 
 
-def _provenance(plan: Plan, contents: Contents) -> dict[str, str]:
+def provenance(plan: Plan, contents: Contents) -> dict[str, str]:
     wanted = pa.array(sorted({cell.trajectory_id for cell in plan.cells}), pa.string())
     table = contents.table.filter(pc.is_in(contents.table["trajectory_id"], wanted))
     if not table.num_rows:

@@ -14,6 +14,7 @@ from pathlib import Path
 from analysis.claims import CLAIMS
 from analysis.claims.wording import rules_table
 from analysis.derived import DERIVED
+from analysis.stopping.outcomes import MEASURED
 from lightning_modules.models import FAMILIES
 from lightning_modules.probes.registry import PROBES
 from sweeps.plan import Plan
@@ -75,6 +76,10 @@ def on_demand() -> list[str]:
     return lines[:-1]
 
 
+def stopping() -> list[str]:
+    return table(("column", "meaning"), ((f"`{name}`", words) for name, words in MEASURED.items()))
+
+
 def presets() -> list[str]:
     lines = []
     for name in preset_names():
@@ -102,6 +107,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
     "README.md": {"fields": fields, "columns": columns, "families": families},
     "docs/claims.md": {"claims": lambda: rules_table(CLAIMS).splitlines()},
+    "docs/early-stopping.md": {"measures": stopping},
     "docs/presets.md": {"presets": presets},
     "docs/measures.md": {"every-epoch": every_epoch, "derived": derived, "on-demand": on_demand},
 }

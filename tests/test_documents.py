@@ -26,6 +26,7 @@ def blocks(language: str) -> list[str]:
         ("docs/claims.md", "Dropout holds"),
         ("README.md", "| `dropout` |"),
         ("docs/measures.md", "| `never_learned` |"),
+        ("docs/early-stopping.md", "| `kept_best` |"),
         ("docs/presets.md", "## quickstart"),
     ],
 )

@@ -6,6 +6,7 @@ import io
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,9 @@ def write_report(
     files: dict[str, bytes] = {}
     shown: list[dict[str, Any]] = []
     for stem, (spec, picture) in zip(_stems(specs), drawn, strict=True):
-        links = {suffix: f"{FIGURES}/{stem}.{suffix}" for suffix in SUFFIXES}
-        files |= {link: _rendered(picture, suffix) for suffix, link in links.items()}
-        width, height = (round(float(inches) * 96) for inches in picture.get_size_inches())
-        shown.append({
-            "id": stem, "heading": spec.title or sentence(picture.heading).rstrip("."), "caption": picture.caption,
-            "alt": picture.alt, "links": links, "width": width, "height": height,
-        })  # fmt: skip
+        about, made = _shown(stem, picture, spec.title)
+        files |= made
+        shown.append(about)
     rows, small = claim_rows(claims)
     files |= {link: _rendered(picture, link.rpartition(".")[2]) for link, picture in small.items()}
     page = _template().render(
@@ -93,6 +90,48 @@ def write_claims(decisions: Sequence[Decision], provenance: Mapping[str, str], o
     return _written(Path(out), page, files)
 
 
+@dataclass(frozen=True)
+class PageTable:
+    """A table of a page. rows: cells as they are printed. note: printed under it."""
+
+    heading: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+def write_study_page(
+    description: Mapping[str, Any],
+    tables: Sequence[PageTable],
+    pictures: Mapping[str, Picture],
+    files: Mapping[str, bytes],
+    out: Path,
+) -> list[Path]:
+    """Writes `out/index.html` with these tables and pictures (file name -> picture), `out/figures/*.{png,svg,pdf}`, and
+    the other files (path below `out` -> content); the paths written, the page first.
+
+    description: as of `write_report`. Raises OSError where `out` cannot be written.
+    """
+    made = dict(files)
+    shown = []
+    for stem, picture in pictures.items():
+        about, rendered = _shown(stem, picture)
+        made |= rendered
+        shown.append(about)
+    page = _template().render(
+        name=description.get("name", "study"),
+        question=description.get("question", ""),
+        definition=description.get("definition", ""),
+        settings=_settings(description),
+        provenance=dict(description.get("provenance") or {}),
+        status=None,
+        figures=shown,
+        claims=None,
+        tables=tables,
+    )
+    return _written(Path(out), page, made)
+
+
 def status(points: pd.DataFrame) -> dict[str, int]:
     """How many points there are, and how many of each outcome."""
     counts = points["outcome"].value_counts() if len(points) else pd.Series(dtype=int)
@@ -111,6 +150,17 @@ def _drawn(
         return draw(spec, points, curves, chance, examples)
     except AnalysisError as error:
         raise AnalysisError(f"figures[{index}].{error.key}", f"figures[{index}] ({spec.kind}): {error}") from error
+
+
+def _shown(stem: str, picture: Picture, title: str = "") -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What the page says of a picture, and its files."""
+    links = {suffix: f"{FIGURES}/{stem}.{suffix}" for suffix in SUFFIXES}
+    width, height = (round(float(inches) * 96) for inches in picture.get_size_inches())
+    about = {
+        "id": stem, "heading": title or sentence(picture.heading).rstrip("."), "caption": picture.caption,
+        "alt": picture.alt, "links": links, "width": width, "height": height,
+    }  # fmt: skip
+    return about, {link: _rendered(picture, suffix) for suffix, link in links.items()}
 
 
 def _stems(specs: Sequence[FigureSpec]) -> list[str]:

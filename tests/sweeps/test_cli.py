@@ -32,7 +32,10 @@ grid: {label_noise: [0, 0.5], seed: [0, 1], epochs: [1, 2]}
 figures:
   - {kind: heatmap, x: label_noise, y: epochs, value: test_accuracy}
 """
-COMMANDS = ("list", "plan", "run", "status", "export", "heatmap", "claims", "report", "replay", "compact")
+COMMANDS = (
+    *("list", "plan", "run", "status", "export", "heatmap", "claims", "report"),
+    *("replay", "stopping-study", "compact"),
+)
 REPLAY = ("replay", "small.yaml", "--scheduler")
 
 

@@ -1,0 +1,96 @@
+"""How schedulers look in every figure of a study, and which of their settings stand for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from analysis.stopping.averages import averages
+from analysis.words import METRICS
+
+
+@dataclass(frozen=True)
+class Look:
+    """A scheduler's name in a legend, its colour (Okabe and Ito) and its marker, which tells it apart in grey."""
+
+    words: str
+    colour: str
+    marker: str
+
+
+LOOKS: dict[str, Look] = {
+    "asha": Look("ASHA", "#0072B2", "o"),
+    "hyperband": Look("HyperBand", "#009E73", "s"),
+    "median": Look("median stopping", "#CC79A7", "^"),
+    "i-epoch": Look("i-Epoch", "#D55E00", "D"),
+    "random": Look("random", "#8a8a8a", "x"),
+    "none": Look("no stopping", "#222222", "P"),
+    "oracle": Look("oracle", "#E69F00", "*"),
+}
+COMPARED = 0.25
+"""The budget near which settings of different schedulers are compared."""
+BOUNDS = ("none", "oracle")
+"""What is no choice: everything trained, and everything known."""
+
+
+def look(scheduler: str) -> Look:
+    return LOOKS.get(scheduler, Look(scheduler, "#56B4E9", "v"))
+
+
+def in_order(schedulers: Sequence[str]) -> list[str]:
+    """Each once, in the order of a legend; what is not known last."""
+    return sorted(dict.fromkeys(schedulers), key=lambda name: [*LOOKS, name].index(name))
+
+
+def shortened(setting: str) -> str:
+    """The setting without the metric, which is that of its table or panel: "asha(grace 1, factor 3, 1 bracket)"."""
+    return re.sub(r"\(\w+ (?:max|min)(?:, |(?=\)))", "(", setting).replace("()", "")
+
+
+def handle(scheduler: str) -> Line2D:
+    about = look(scheduler)
+    return Line2D([], [], color=about.colour, marker=about.marker, markersize=4, linestyle="", label=about.words)
+
+
+def signal_words(signal: str) -> str:
+    """What a scheduler saw: "sees validation accuracy, labels as noisy as training"."""
+    return f"sees {METRICS[signal].words}"
+
+
+def representatives(table: pd.DataFrame, bounds: bool = False) -> pd.DataFrame:
+    """Of every signal and scheduler the setting whose mean budget is nearest to `COMPARED`, by their ratio.
+
+    table: of `outcomes`. Columns signal, scheduler, setting, budget; in the order of a legend. bounds: no stopping and
+    the oracle too.
+    """
+    found = averages(table, ["signal", "scheduler", "setting"], "budget").rename(columns={"mean": "budget"})
+    if not bounds:
+        found = found[~found["scheduler"].isin(BOUNDS)]
+    distance = np.abs(np.log(found["budget"].clip(lower=1e-6) / COMPARED))
+    nearest = found.loc[distance.groupby([found["signal"], found["scheduler"]], sort=False).idxmin()]
+    order = {name: place for place, name in enumerate(in_order(nearest["scheduler"]))}
+    signals = {name: place for place, name in enumerate(dict.fromkeys(table["signal"]))}
+    nearest = nearest.assign(_s=nearest["signal"].map(signals), _o=nearest["scheduler"].map(order))
+    return nearest.sort_values(["_s", "_o"], ignore_index=True)[["signal", "scheduler", "setting", "budget"]]
+
+
+def of_settings(rows: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """The rows of these signals and settings."""
+    keys = ["signal", "setting"]
+    return rows[pd.MultiIndex.from_frame(rows[keys]).isin(pd.MultiIndex.from_frame(chosen[keys]))]
+
+
+def named(chosen: pd.DataFrame) -> str:
+    """The settings with their budgets, in words, each once."""
+    parts = [
+        f"{setting} {' and '.join(f'{100 * b:.0f} %' for b in part['budget'])}"
+        for setting, part in chosen.groupby(chosen["setting"].map(shortened), sort=False)
+    ]
+    return (
+        f"of each scheduler the setting that trains nearest to {100 * COMPARED:.0f} % of the epochs: {'; '.join(parts)}"
+    )

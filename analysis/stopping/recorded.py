@@ -1,0 +1,178 @@
+"""What a study of early stopping rests on: curves that nobody stopped, and who would have been stopped when.
+
+Two frames. `curves`: a row a training and evaluated epoch, of trainings that ran to their horizon. `stops`: a row for
+each (signal, setting, order, trajectory_id) of a replay, with the columns of `STOPS`.
+
+A *search* is what one scheduler decides over: trainings on the same problem (the data with their noise, which a
+practitioner is given and does not choose) with the same seed. The seeds are the sample; orders of arrival are repeated
+measurements of the same search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError, unknown
+from analysis.frames import levels
+from analysis.regime_rules import Rule
+from analysis.regimes import name_regimes
+from analysis.words import AXES, METRICS, setting
+
+STOPS = {
+    "signal": "the metric that the scheduler saw",
+    "scheduler": "asha, hyperband, median, or a baseline: i-epoch, random, none, oracle",
+    "setting": "the scheduler with its settings, in words",
+    "order": "number of the order of arrival",
+    "trajectory_id": "the training",
+    "stop_epoch": "last epoch trained; 0: never begun",
+    "finished": "whether it reached its horizon",
+    "horizon": "epochs that the sweep asks of it",
+}
+"""Columns of a table of stops -> their meaning."""
+
+GIVEN = (
+    "data", "data_digest", "dataset_size", "validation_fraction", "subset_fraction", "data_seed", "complexity",
+    "label_noise", "label_noise_kind", "input_noise", "input_noise_kind",
+)  # fmt: skip
+"""Fields that make a problem: who searches is given them. All others are what is searched over."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Unstopped curves, ready to be asked.
+
+    members: a row a training, index trajectory_id; its fields, `search` (a number), `problem` (words; "" if there is
+    one only), `horizon`, `regime` (at the horizon; NaN for one that has no row there, such as a diverged one). by: the
+    fields that separate searches. epochs: the evaluated ones, ascending.
+    """
+
+    curves: pd.DataFrame
+    members: pd.DataFrame
+    by: tuple[str, ...]
+    epochs: np.ndarray
+
+    @property
+    def problems(self) -> list[str]:
+        """In words, in the order of their fields' values."""
+        return list(dict.fromkeys(self.members.sort_values("search")["problem"]))
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """Of each member its `search`, `problem` and `seed`; the seed is 0 where one search holds all seeds."""
+        seed = self.members["seed"] if "seed" in self.by else 0
+        return self.members[["search", "problem"]].assign(seed=seed)
+
+    def values(self, metric: str) -> pd.DataFrame:
+        """The metric in its stored unit, a row a member and a column an evaluated epoch; NaN where it was not taken.
+
+        Raises AnalysisError for a metric that was not recorded.
+        """
+        about = METRICS.get(metric)
+        column = (about.complement or metric) if about else metric
+        if about is None or column not in self.curves or self.curves[column].isna().all():
+            recorded = [name for name in METRICS if name in self.curves and self.curves[name].notna().any()]
+            raise unknown("metric", metric, recorded)
+        taken = pd.to_numeric(self.curves[column]).astype(float).replace([np.inf, -np.inf], np.nan)
+        table = taken.set_axis(pd.MultiIndex.from_frame(self.curves[["trajectory_id", "epoch"]])).unstack()
+        table = table.reindex(index=self.members.index, columns=self.epochs)
+        return 1 - table if about.complement else table
+
+    def final(self, metric: str) -> pd.Series:
+        """The metric at each member's horizon; NaN for one that has no row there."""
+        return at_epoch(self.values(metric), self.members["horizon"])
+
+    def until(self, metric: str, epochs: pd.Series) -> pd.Series:
+        """The metric as last evaluated by these epochs (index: trajectory_id, repeated or not); NaN for none."""
+        table = self.values(metric).ffill(axis=1).to_numpy()
+        rows = self.members.index.get_indexer(epochs.index)
+        place = np.searchsorted(self.epochs, epochs.to_numpy(), side="right") - 1
+        found = np.where((place >= 0) & (epochs.to_numpy() > 0), table[rows, np.maximum(place, 0)], np.nan)
+        return pd.Series(found, epochs.index)
+
+
+def recorded(
+    curves: pd.DataFrame,
+    by: Sequence[str] | None = None,
+    *,
+    chance: float | None = None,
+    rule: str | Rule = "relative",
+) -> Recorded:
+    """The curves as searches. by: the fields that separate them; default: those of the problem that vary, and `seed`.
+
+    curves: the columns trajectory_id, epoch and every field, beside the measures; a training's horizon is its
+    `epochs`. chance, rule: see `regimes.name_regimes`.
+
+    Raises AnalysisError for curves without rows and for an unknown field.
+    """
+    if curves.empty:
+        raise AnalysisError("curves", "curves: given none, as no training has been evaluated; run the sweep first")
+    curves = curves.assign(trajectory_id=curves["trajectory_id"].astype(str)).sort_values(["trajectory_id", "epoch"])
+    curves = curves.drop_duplicates(["trajectory_id", "epoch"], ignore_index=True)
+    fields = [name for name in AXES if name in curves and name not in ("epoch", "parameters", "randomization")]
+    members = curves.drop_duplicates("trajectory_id").set_index("trajectory_id")[fields]
+    parameters = curves.groupby("trajectory_id")["parameters"].max() if "parameters" in curves else None
+    members = members.assign(horizon=members["epochs"].astype(int), parameters=parameters)
+    separate = tuple(dict.fromkeys([*_varying(members, GIVEN), "seed"] if by is None else by))
+    for name in separate:
+        if name not in members:
+            raise unknown("by", name, fields)
+    codes = [pd.factorize(members[name], sort=True, use_na_sentinel=False)[0] for name in separate]
+    members["search"] = pd.factorize(pd.MultiIndex.from_arrays(codes), sort=True)[0] if codes else 0
+    told = [name for name in _varying(members, separate) if name != "seed"]
+    phrases = [[setting(name, value) for value in members[name]] for name in told]
+    members["problem"] = [", ".join(words) for words in zip(*phrases, strict=True)] if told else ""
+    members["regime"] = _regimes(curves, members, chance, rule)
+    return Recorded(curves, members, separate, np.sort(curves["epoch"].unique()))
+
+
+def at_epoch(table: pd.DataFrame, epochs: pd.Series) -> pd.Series:
+    """From a row a member and a column an epoch: each member's value at its own epoch, NaN where that has no column."""
+    place = table.columns.get_indexer(epochs.reindex(table.index))
+    found = np.where(place >= 0, table.to_numpy()[np.arange(len(table)), place], np.nan)
+    return pd.Series(found, table.index)
+
+
+def check_stops(stops: pd.DataFrame, found: Recorded) -> pd.DataFrame:
+    """The stops, each with its member's `search`, `problem` and `seed` (0 where one search holds all seeds).
+
+    Raises AnalysisError for a missing column, a training that was not recorded, and a stop beyond a horizon.
+    """
+    for name in STOPS:
+        if name not in stops:
+            raise AnalysisError(name, f"{name}: the stops have no such column; they have {', '.join(stops.columns)}")
+    if stops.empty:
+        raise AnalysisError("stops", "stops: given a table without rows; valid is one row a replayed training")
+    strange = set(stops["trajectory_id"].astype(str)) - set(found.members.index)
+    if strange:
+        raise AnalysisError(
+            "trajectory_id", f"trajectory_id: given {len(strange)} that have no curve, such as {min(strange)}"
+        )
+    beyond = stops[(stops["stop_epoch"] > stops["horizon"]) | (stops["stop_epoch"] < 0)]
+    if len(beyond):
+        one = beyond.iloc[0]
+        given = f"given {one['stop_epoch']} of {one['trajectory_id']}; valid: 0 to {one['horizon']}"
+        raise AnalysisError("stop_epoch", f"stop_epoch: {given}")
+    stops = stops.assign(trajectory_id=stops["trajectory_id"].astype(str))
+    return stops.join(found.samples, on="trajectory_id")
+
+
+def sign(metric: str) -> float:
+    """1 where more of the metric is better, -1 where less is. Raises AnalysisError where neither is."""
+    better = METRICS[metric].better if metric in METRICS else None
+    if better is None:
+        raise unknown("metric", metric, [name for name, about in METRICS.items() if about.better])
+    return 1.0 if better == "higher" else -1.0
+
+
+def _varying(members: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    return [name for name in names if name in members and len(levels(members, name)) > 1]
+
+
+def _regimes(curves: pd.DataFrame, members: pd.DataFrame, chance: float | None, rule: str | Rule) -> pd.Series:
+    ends = curves[curves["epoch"].to_numpy() == members["horizon"].reindex(curves["trajectory_id"]).to_numpy()]
+    named = name_regimes(ends.assign(outcome="finished"), rule, chance=chance, curves=curves)
+    return named.set_axis(ends["trajectory_id"]).reindex(members.index)

@@ -1,0 +1,110 @@
+"""The tables of the study in words: a row a setting, each number with its interval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.report import PageTable
+from analysis.stopping.averages import sampled
+from analysis.stopping.descent import MARGIN, ROUGHNESS
+from analysis.stopping.looks import shortened, signal_words
+from analysis.words import METRICS
+
+if TYPE_CHECKING:
+    from analysis.stopping.study import Findings
+
+COLUMNS = {
+    "budget": "epochs trained (%)",
+    "regret": "regret in what it saw",
+    "clean_regret": "regret in clean test accuracy (points)",
+    "cost": "of it, cost of stopping (points)",
+    "gain": "better than random stopping (points)",
+    "lead": "better than i-Epoch (points)",
+    "kept_best": "kept the best (%)",
+    "memorized": "memorized by the one handed over (%)",
+}
+"""Measures of `outcomes` that are printed -> the head of their column."""
+
+
+def interval(mean: float, low: float, high: float, digits: int = 1) -> str:
+    """`12.3 [10.1, 14.5]`; `12.3` without an interval, `-` without a number."""
+    if np.isnan(mean):
+        return "-"
+    # Rounding must not make a minus zero.
+    words = [f"{round(number, digits) + 0.0:.{digits}f}" for number in (mean, low, high)]
+    return words[0] if np.isnan(low) or np.isnan(high) else f"{words[0]} [{words[1]}, {words[2]}]"
+
+
+def rows_of(table: pd.DataFrame, signal: str) -> list[list[str]]:
+    """The printed cells of a wide summary: setting, then each of `COLUMNS`, all at one signal."""
+    part = table[table["signal"] == signal]
+    return [
+        [shortened(str(row["setting"])), *(_cell(row, name, signal) for name in COLUMNS if name in row)]
+        for _, row in part.iterrows()
+    ]
+
+
+def heads(signal: str) -> list[str]:
+    about = METRICS[signal]
+    unit = about.difference_unit
+    return ["setting", *(f"{words} ({unit})" if name == "regret" else words for name, words in COLUMNS.items())]
+
+
+def page_tables(made: Findings) -> list[PageTable]:
+    """What the page prints: for each signal every setting; whom the settings that stand for a scheduler stop."""
+    tables = [
+        PageTable(
+            f"What it saves and costs: the scheduler {signal_words(signal)}",
+            heads(signal),
+            rows_of(made.summary, signal),
+            f"{note(made.summary)}. Cost of stopping: the regret less that of no stopping, where the best by the same "
+            "signal is handed over. Better than random stopping: than the same stop epochs dealt out by lot, in clean "
+            "test accuracy; than i-Epoch: than the i-epoch rule that trains most of those that train no more.",
+        )
+        for signal in dict.fromkeys(made.summary["signal"])
+    ]
+    if made.unseen is not None:
+        tables.append(_unseen(made))
+    return tables
+
+
+def note(table: pd.DataFrame) -> str:
+    """What the intervals of a wide summary are, in words."""
+    return sampled(table).replace("bars: ", "in brackets: ").capitalize()
+
+
+def _unseen(made: Findings) -> PageTable:
+    assert made.unseen is not None
+    chosen = made.chosen[["signal", "setting"]]
+    table = made.unseen.merge(chosen, on=["signal", "setting"])
+    rows = []
+    for (signal, setting), part in table.groupby(["signal", "setting"], sort=False):
+        each = part.set_index("measure")
+        cells = [_share(each.loc[name]) for name in ("second descent", "final minimum") if name in each.index]
+        rows.append([shortened(str(setting)), signal_words(str(signal)), *cells])
+    members = int(made.unseen["members"].max())
+    rule = (
+        f"{members} runs descend twice: clean test accuracy falls by at least {100 * MARGIN:.0f} points after a first "
+        f"peak, and rises by at least {100 * MARGIN:.0f} again, and each by {ROUGHNESS:g} standard deviations of an "
+        "evaluation"
+    )
+    return PageTable(
+        "Runs that descend twice",
+        ["setting", "scheduler", "stopped before the second descent (%)", "stopped before the final minimum (%)"],
+        rows,
+        f"{rule}. {note(table)}.",
+    )
+
+
+def _share(row: pd.Series) -> str:
+    return interval(100 * row["mean"], 100 * row["low"], 100 * row["high"], 0)
+
+
+def _cell(row: pd.Series, name: str, signal: str) -> str:
+    scale = METRICS[signal].scale if name == "regret" else 100.0
+    digits = 0 if name in ("budget", "kept_best", "memorized") else 1 if scale == 100 else 3
+    mean, low, high = (scale * row[key] for key in (name, f"{name}_low", f"{name}_high"))
+    return interval(mean, low, high, digits)
