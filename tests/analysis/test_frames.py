@@ -59,7 +59,7 @@ def test_cells_agree_with_a_plain_loop(data: st.DataObject) -> None:
         assert cell["n"] == len(kept)
         assert [cell[f"n_{end}"] for end in OUTCOMES[1:]] == [ends.count(end) for end in OUTCOMES[1:]]
         if not kept:
-            worst = next((end for end in ("diverged", "failed") if end in ends), "missing")
+            worst = next((end for end in ("diverged", "stopped", "failed") if end in ends), "missing")
             assert np.isnan(cell["mean"])
             assert cell["status"] == worst
             continue
@@ -139,7 +139,7 @@ def test_names_are_checked_against_the_table() -> None:
         cells(points, "width", "width", "test_accuracy")
     with pytest.raises(AnalysisError, match="valid are at most 2"):
         cells(points, "width", "label_noise", "test_accuracy", ["a", "b", "c"])
-    with pytest.raises(AnalysisError, match=r"outcome: given done; valid are finished, diverged, failed, missing"):
+    with pytest.raises(AnalysisError, match=r"outcome: given done; valid are finished, diverged, stopped, failed, missing"):
         cells(points.assign(outcome="done"), "width", "label_noise", "test_accuracy")
     with pytest.raises(AnalysisError, match="without rows"):
         cells(points[:0], "width", "label_noise", "test_accuracy")

@@ -91,7 +91,7 @@ def test_the_caption_states_n_and_the_interval(sweep: Sweep) -> None:
     assert figure.caption.startswith("MNIST-1D. Mean over n = 2 to 3 seeds a cell; 95 % t interval ±")
     assert f"±{half.max():.1f} in the widest" in figure.caption or f"±{half.max():.0f} in the widest" in figure.caption
     assert "Of 6 cells 2 without data." in figure.caption
-    assert "2 trainings diverged or failed beside seeds that finished." in figure.caption
+    assert "2 trainings failed beside seeds that finished." in figure.caption
     assert figure.caption in " ".join(" ".join(text.get_text().split()) for text in figure.texts)
     assert marks(panels(figure)[0], "partial") == {(1, 1), (2, 1)}
     assert "some seeds lost" in words(figure)

@@ -92,7 +92,7 @@ def test_a_map_by_hand(sweep: Sweep) -> None:
     assert (ax.get_xlim(), ax.get_ylim()) == ((0, 3), (0, 2))
     assert figure.caption == (
         "Told. Regime of most of n = 2 to 3 seeds a cell; all agree in 2 of 5 cells, in the others paler, as few as "
-        "2 of 3. Of 6 cells 1 without data, 1 diverged. 1 training diverged or failed beside seeds that finished. "
+        "2 of 3. Of 6 cells 1 without data, 1 diverged. 1 training failed beside seeds that finished. "
         "As told. Chance 0.1."
     )
     assert "2 apple, 2 cherry, 1 diverged. 1 has none." in figure.alt

@@ -91,7 +91,7 @@ def test_the_page_shows_the_study_and_every_link_resolves(sweep: Sweep, tmp_path
             pixels.shape[1] / pixels.shape[0], rel=0.02
         )
     cells = [text for tag, text in page.texts if tag in ("td", "th")]
-    assert cells[:10] == ["points", "finished", "diverged", "failed", "missing", "12", "7", "0", "3", "2"]
+    assert cells[:12] == ["points", "finished", "diverged", "stopped", "failed", "missing", "12", "7", "0", "0", "3", "2"]
     assert "0.1.0 (1a2b3c)" in cells
     assert "0.2, 0.6" in cells
     assert ("h1", "quick <study>") in page.texts
@@ -152,4 +152,4 @@ def test_a_study_without_anything_says_so(sweep: Sweep, tmp_path: Path) -> None:
     page = Page(write_report(points, curves, {"name": "empty"}, None, tmp_path)[0])
     assert page.images == []
     assert any(text.startswith("No figure") for _, text in page.texts)
-    assert status(points) == {"points": 1, "finished": 0, "diverged": 0, "failed": 0, "missing": 1}
+    assert status(points) == {"points": 1, "finished": 0, "diverged": 0, "stopped": 0, "failed": 0, "missing": 1}
