@@ -30,6 +30,7 @@ bench: $(DEV)  ## points a second, beside what a user would write instead; what 
 	$(BIN)/python tests/benchmarks/measures.py
 	$(BIN)/python tests/benchmarks/scale.py
 	$(BIN)/python tests/benchmarks/replay.py
+	$(BIN)/python tests/benchmarks/early_stopping.py
 
 reproduce: $(RUN)  ## every preset and its report, then what the papers claim beside what was measured: under an hour
 	@for preset in $(PRESETS); do $(BIN)/memsweep run $$preset && $(BIN)/memsweep report $$preset || exit 1; done

@@ -48,9 +48,9 @@ class Done:
     """trajectory id -> the horizon it was to reach: not tried again up to there unless asked."""
     measured: frozenset[tuple[str, int, str]] = frozenset()
     """(trajectory id, epoch, measure on demand) that was taken."""
-    stopped: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """trajectory id -> the settings of early stopping (their digest) under which it was stopped on its way to that
-    epoch: for a sweep with these settings it is settled, for any other one it is not done."""
+    stopped: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(trajectory id, digest of settings of early stopping) -> the horizon it was to reach when it was stopped under
+    these: settled up to there for a sweep that has them, and not done for any other."""
 
     @classmethod
     def of(cls, table: pa.Table) -> Done:
@@ -61,13 +61,13 @@ class Done:
         others = table.select(names).filter(pc.invert(finished))
         diverged: dict[str, int] = {}
         failed: dict[str, int] = {}
-        stopped: dict[str, tuple[str, int]] = {}
+        stopped: dict[tuple[str, str], int] = {}
         for trajectory_id, epoch, outcome, *by in zip(*(column.to_pylist() for column in others.columns), strict=True):
             if outcome == "diverged":
                 diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
             elif outcome == "stopped":
-                if by:
-                    stopped[trajectory_id] = by[0], epoch
+                for each in by:
+                    stopped[trajectory_id, each] = max(epoch, stopped.get((trajectory_id, each), epoch))
             else:
                 failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
         measured: set[tuple[str, int, str]] = set()
@@ -85,8 +85,7 @@ class Done:
             return "finished"
         if self.diverged.get(trajectory_id, epoch + 1) <= epoch:
             return "diverged"
-        by, horizon = self.stopped.get(trajectory_id, (None, -1))
-        if stopped_by is not None and by == stopped_by and horizon >= epoch:
+        if stopped_by is not None and self.stopped.get((trajectory_id, stopped_by), -1) >= epoch:
             return "stopped"
         return "failed" if self.failed.get(trajectory_id, -1) >= epoch else "missing"
 
@@ -100,7 +99,9 @@ class Done:
             diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
         for trajectory_id, epoch in other.failed.items():
             failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
-        stopped = self.stopped | other.stopped
+        stopped = dict(self.stopped)
+        for key, epoch in other.stopped.items():
+            stopped[key] = max(epoch, stopped.get(key, epoch))
         return Done(self.rows | other.rows, diverged, failed, self.measured | other.measured, stopped)
 
     def without_failed(self) -> Done:

@@ -67,18 +67,21 @@ def store(tmp_path: Path) -> Store:
 def make_record() -> MakeRecord:
     """A record as a training leaves it, whose measures are a function of its id and the epoch.
 
-    finished: the epochs with measures. diverged, failed: the epoch of a row without. Other keywords are fields of the
-    point, or provenance.
+    finished: the epochs with measures. diverged, stopped, failed: the epoch of a row without. Other keywords are fields
+    of the point, or provenance.
     """
 
     def make(
         trajectory_id: str, finished: tuple[int, ...] = (), diverged: int | None = None, failed: int | None = None,
-        **more: Any,
+        stopped: int | None = None, **more: Any,
     ) -> Record:  # fmt: skip
         fields = {name: more.pop(name) for name in list(more) if name in Point.model_fields}
         rows = [Row(epoch, "finished", measures_at(trajectory_id, epoch)) for epoch in finished]
         if diverged is not None:
             rows.append(Row(diverged, "diverged", dict.fromkeys(MEASURES), f"diverged in {diverged}"))
+        if stopped is not None:
+            rows.append(Row(stopped, "stopped", dict.fromkeys(MEASURES), f"stopped before {stopped}"))
+            more = {"stopped_by": "settings", **more}
         if failed is not None:
             rows.append(Row(failed, "failed", dict.fromkeys(MEASURES), f"RuntimeError: broke\n\nbefore {failed}"))
         return Record(trajectory_id, Point(**fields), tuple(rows), {"parameters": 99, "finished_at": WHEN, **more})

@@ -139,7 +139,9 @@ def test_names_are_checked_against_the_table() -> None:
         cells(points, "width", "width", "test_accuracy")
     with pytest.raises(AnalysisError, match="valid are at most 2"):
         cells(points, "width", "label_noise", "test_accuracy", ["a", "b", "c"])
-    with pytest.raises(AnalysisError, match=r"outcome: given done; valid are finished, diverged, stopped, failed, missing"):
+    with pytest.raises(
+        AnalysisError, match=r"outcome: given done; valid are finished, diverged, stopped, failed, missing"
+    ):
         cells(points.assign(outcome="done"), "width", "label_noise", "test_accuracy")
     with pytest.raises(AnalysisError, match="without rows"):
         cells(points[:0], "width", "label_noise", "test_accuracy")

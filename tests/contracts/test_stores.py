@@ -148,12 +148,12 @@ def test_racing_writers_leave_one_result(store, make_record):
     ]  # fmt: skip
 
 
-def test_finished_wins_over_diverged_and_that_over_failed_in_any_order(uri, make_record):
-    kinds = {"finished": {"finished": (4,)}, "diverged": {"diverged": 4}, "failed": {"failed": 4}}
+def test_finished_wins_over_diverged_over_stopped_over_failed_in_any_order(uri, make_record):
+    kinds = {"finished": {"finished": (4,)}, **{kind: {kind: 4} for kind in ("diverged", "stopped", "failed")}}
     for i, order in enumerate(permutations(kinds)):
         each = Store(uri.replace("store", f"store{i}"))
         each.prepare()
-        for known in range(1, 4):
+        for known in range(1, 5):
             each.append([make_record("a", **kinds[order[known - 1]])])
             best = next(kind for kind in kinds if kind in order[:known])
             assert outcomes(each) == [("a", 4, best)]

@@ -57,6 +57,15 @@ def test_measures_on_demand_are_named_with_their_epochs():
     )
 
 
+def test_early_stopping_is_named_as_it_was_set():
+    text = STUDY + "early_stopping: {scheduler: asha, metric: train_loss, grace_period: 5}\nstop_when: {budget: 15}\n"
+    (line,) = [row for row in explain(Plan.of(parse_sweep(text, "")), RATE).splitlines() if row.startswith("stopping")]
+    assert line == (
+        "stopping asha(train_loss min, grace 5, factor 3, 1 bracket), stop at 15 epochs; the estimates are of what "
+        "would be trained without it"
+    )
+
+
 def test_a_training_too_large_for_a_worker_is_warned_of():
     tight = Packing(workers=2, bytes_per_worker=100_000)
     text = explain(Plan.of(parse_sweep(STUDY, "s.yaml"), tight), RATE)

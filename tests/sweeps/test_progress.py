@@ -52,6 +52,16 @@ def test_counts_trainings_and_points_of_stored_cohorts():
     assert len(lines) == 2
 
 
+def test_the_stopped_are_counted_and_not_told_one_by_one():
+    with Display(PLAN, console()) as display:
+        display.listen(CohortStored(0, (Failure("a", "stopped", "after epoch 2"), Failure("b", "stopped", "after 3"))))
+    assert [found["trajectory_id"] for found in display.summary()["stopped"]] == ["a", "b"]
+    assert (display.failed, display.diverged) == ([], [])
+    (line,) = told(display)
+    assert line.startswith("trained 2 of 3 trainings")
+    assert line.endswith(", 2 stopped early")
+
+
 def test_an_interrupted_run_says_how_far_it_came():
     display = Display(PLAN, console())
 

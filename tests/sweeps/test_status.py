@@ -8,7 +8,8 @@ from sweeps.plan import Plan
 from sweeps.status import describe, report
 from sweeps.sweep_file import parse_sweep
 
-PLAN = Plan.of(parse_sweep("name: x\nfixed: {data: digits}\ngrid: {seed: [0, 1, 2, 3], epochs: [2, 8]}", ""))
+SWEEP = "name: x\nfixed: {data: digits}\ngrid: {seed: [0, 1, 2, 3], epochs: [2, 8]}"
+PLAN = Plan.of(parse_sweep(SWEEP, ""))
 IDS = [trajectory.id for trajectory in PLAN.trajectories]
 
 
@@ -63,6 +64,24 @@ def test_a_sweep_all_finished_is_one_line(store, make_record):
     store.prepare()
     store.append([make_record(i, (2, 8)) for i in IDS])
     assert describe(report(PLAN, store.read()), "memsweep run x") == "x: 8 of 8 points finished (100%)"
+
+
+def test_the_stopped_are_told_of_and_are_not_missing(store, make_record):
+    text = "early_stopping: {scheduler: median, metric: train_loss}"
+    plan = Plan.of(parse_sweep(f"{SWEEP}\n{text}", "x"))
+    assert plan.early_stopping
+    store.prepare()
+    by = {"stopped_by": plan.stopped_by, "stopped_after": 4}
+    store.append([make_record(IDS[0], (2, 4), stopped=8, **by), *(make_record(i, (2, 8)) for i in IDS[1:])])
+    contents = store.read(["reason", "stopped_by"])
+    assert describe(report(plan, contents), "memsweep run x") == (
+        "x: 7 of 8 points finished (88%)\n"
+        "  1 stopped\n"
+        "the stopped ones go on from where they are in a sweep that does not stop them"
+    )
+    assert describe(report(PLAN, contents), "memsweep run x") == (
+        "x: 7 of 8 points finished (88%)\n  1 missing\nto train the missing ones: memsweep run x"
+    )
 
 
 def test_a_sweep_not_begun(store):

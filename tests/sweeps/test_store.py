@@ -23,12 +23,14 @@ from sweeps.records import example_schema
 from sweeps.store import Done, Store
 
 ids, epochs = st.sampled_from("abc"), st.integers(0, 6)
-rows = st.tuples(ids, epochs, st.sampled_from(["finished", "diverged", "failed"]))
+rows = st.tuples(ids, epochs, st.sampled_from(["finished", "diverged", "stopped", "failed"]))
 parts = st.lists(st.lists(rows, min_size=1, max_size=4), max_size=5)
 
 
 def table_of(rows: list[tuple[str, int, str]]) -> pa.Table:
-    return pa.table({name: [row[i] for row in rows] for i, name in enumerate(("trajectory_id", "epoch", "outcome"))})
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(("trajectory_id", "epoch", "outcome"))}
+    stopped_by = ["settings" if row[2] == "stopped" else None for row in rows]
+    return pa.table({**columns, "stopped_by": pa.array(stopped_by, pa.string())})
 
 
 def appended(folder: str, parts: list[list[tuple[str, int, str]]], make_record) -> Store:
@@ -80,8 +82,11 @@ class TestDone:
                 finished = (epoch, "finished") in mine
                 diverged = any(outcome == "diverged" and e <= epoch for e, outcome in mine)
                 failed = any(outcome == "failed" and e >= epoch for e, outcome in mine)
+                stopped = any(outcome == "stopped" and e >= epoch for e, outcome in mine)
                 expected = "finished" * finished or "diverged" * diverged or "failed" * failed or "missing"
-                assert done.outcome(i, epoch) == expected
+                assert done.outcome(i, epoch) == done.outcome(i, epoch, "other settings") == expected
+                under = "stopped" if stopped and expected in ("failed", "missing") else expected
+                assert done.outcome(i, epoch, "settings") == under
 
     @given(st.lists(rows), st.lists(rows))
     def test_more_rows_never_undo_anything(self, some, more):
@@ -107,7 +112,7 @@ class TestOrder:
         flat = [row for part in written for row in part]
         with tempfile.TemporaryDirectory() as folder:
             table = appended(folder, written, make_record).read([]).table.to_pydict()
-        rank = ["finished", "diverged", "failed"].index
+        rank = ["finished", "diverged", "stopped", "failed"].index
         best = {
             key: min((outcome for *other, outcome in flat if tuple(other) == key), key=rank)
             for key in {(i, epoch) for i, epoch, _ in flat}

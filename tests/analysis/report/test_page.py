@@ -91,7 +91,20 @@ def test_the_page_shows_the_study_and_every_link_resolves(sweep: Sweep, tmp_path
             pixels.shape[1] / pixels.shape[0], rel=0.02
         )
     cells = [text for tag, text in page.texts if tag in ("td", "th")]
-    assert cells[:12] == ["points", "finished", "diverged", "stopped", "failed", "missing", "12", "7", "0", "0", "3", "2"]
+    assert cells[:12] == [
+        "points",
+        "finished",
+        "diverged",
+        "stopped",
+        "failed",
+        "missing",
+        "12",
+        "7",
+        "0",
+        "0",
+        "3",
+        "2",
+    ]
     assert "0.1.0 (1a2b3c)" in cells
     assert "0.2, 0.6" in cells
     assert ("h1", "quick <study>") in page.texts
