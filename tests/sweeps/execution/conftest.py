@@ -193,7 +193,8 @@ class Processes:
     @classmethod
     def workers(cls, process: subprocess.Popen[str]) -> list[psutil.Process]:
         """Of Ray, that train or are about to."""
-        return [each for each in cls.family(process) if _says(each, "ImplicitFunc")]
+        # Tune's names of a function that is a trial, and of a class that is one.
+        return [each for each in cls.family(process) if _says(each, "ImplicitFunc") or _says(each, "ResourceTrainable")]
 
     @classmethod
     def kill_all(cls, process: subprocess.Popen[str]) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from sweeps.early_stopping.live import Live
-from sweeps.execution import ray_tune
+from sweeps.execution import lane, ray_tune
 from sweeps.execution.inline import Inline
 from sweeps.execution.ray_tune import RayTune
 from sweeps.export import curves_table
@@ -81,8 +81,9 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
 
     with monkeypatch.context() as patch:
         patch.setattr(Live, "_verdict", noting)
+        patch.setattr(lane, "most_that_fit", lambda *given: PLACES)
         packed, native = Store(tmp_path / "packed"), Store(tmp_path / "native")
-        Inline().execute(planned(STOPPING[scheduler], PLACES), packed, mute)
+        Inline().execute(planned(STOPPING[scheduler], 12), packed, mute)
 
     def gate() -> None:
         """In a worker: a result is told when it is its turn."""
@@ -96,8 +97,10 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
 
         def gated(self: Training) -> dict[str, Any]:
             result = step(self)
-            turnstile = ray.get_actor("turnstile")
+            turnstile, late = ray.get_actor("turnstile"), time.monotonic() + 100
             while not ray.get(turnstile.is_next.remote(self._member.id, result["epoch"])):
+                if time.monotonic() > late:
+                    raise TimeoutError(f"{self._member.id} waits for its turn at epoch {result['epoch']}")
                 time.sleep(0.01)
             return result
 
@@ -152,12 +155,15 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("max_cohort", [1, 4])
-def test_killed_workers_lose_nobody_and_change_no_verdict(max_cohort, make_study, processes):
-    """Under HyperBand, whose verdicts do not depend on who comes first."""
-    text = (SWEEP.replace("model: mlp, depth: 1, width: 8", "model: MODEL").replace("dropout: 0.1, ", "")
-            + "early_stopping: {scheduler: hyperband, metric: validation_loss}\n")  # fmt: skip
+def test_killed_workers_lose_nobody_and_change_no_number(max_cohort, make_study, processes):
+    """Under HyperBand. Over cohorts no verdict changes either; of native trials Tune puts one that was lost into another
+    bracket."""
+    text = SWEEP.replace("model: mlp, depth: 1, width: 8", "model: MODEL").replace("dropout: 0.1, ", "")
     study = make_study(text, max_cohort, sleep=0.02)
-    undisturbed = Store(Path(study.folder) / "undisturbed")
+    whole, undisturbed = Store(study.folder / "whole"), Store(study.folder / "undisturbed")
+    Inline().execute(study.plan, whole, mute)
+    with (study.folder / "sweep.yaml").open("a") as file:
+        file.write("early_stopping: {scheduler: hyperband, metric: validation_loss}\n")
     Inline().execute(study.plan, undisturbed, mute)
     chance, killed = random.Random(max_cohort), 0
     process = study.started("--workers", "2", "--checkpoint-every", "0.2")
@@ -172,4 +178,8 @@ def test_killed_workers_lose_nobody_and_change_no_verdict(max_cohort, make_study
     assert killed > 1
     assert study.store.read().damaged == {}
     assert study.plan.minus(study.store.done()).missing == ()
-    pd.testing.assert_frame_equal(curves(study.plan, study.store), curves(study.plan, undisturbed), check_exact=True)
+    found = curves(study.plan, study.store)
+    assert {member for member, _ in found.index} == {member.id for member in study.plan.trajectories}
+    pd.testing.assert_frame_equal(found, curves(study.plan, whole).loc[found.index], check_exact=True)
+    if max_cohort > 1:
+        pd.testing.assert_frame_equal(found, curves(study.plan, undisturbed), check_exact=True)
