@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -156,8 +155,8 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
 @pytest.mark.slow
 @pytest.mark.parametrize("max_cohort", [1, 4])
 def test_killed_workers_lose_nobody_and_change_no_number(max_cohort, make_study, processes):
-    """Under HyperBand. Over cohorts no verdict changes either; of native trials Tune puts one that was lost into another
-    bracket."""
+    """Under HyperBand. Over cohorts no verdict changes either; a native trial that was lost is put into another bracket
+    by Tune."""
     text = SWEEP.replace("model: mlp, depth: 1, width: 8", "model: MODEL").replace("dropout: 0.1, ", "")
     study = make_study(text, max_cohort, sleep=0.02)
     whole, undisturbed = Store(study.folder / "whole"), Store(study.folder / "undisturbed")
