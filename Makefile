@@ -28,9 +28,9 @@ test-browser: $(DEV)  ## the report's page in a headless Chromium; apt-get insta
 bench: $(DEV)  ## points a second, beside what a user would write instead; what measures, 100,000 points and replays cost
 	$(BIN)/python tests/benchmarks/throughput.py
 	$(BIN)/python tests/benchmarks/measures.py
-	$(BIN)/python tests/benchmarks/scale.py
 	$(BIN)/python tests/benchmarks/replay.py
 	$(BIN)/python tests/benchmarks/early_stopping.py
+	$(BIN)/python tests/benchmarks/scale.py
 
 reproduce: $(RUN)  ## every preset and its report, then what the papers claim beside what was measured: under an hour
 	@for preset in $(PRESETS); do $(BIN)/memsweep run $$preset && $(BIN)/memsweep report $$preset || exit 1; done

@@ -167,6 +167,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Train what is missing and store it. Interrupt it at any time; the same command goes on."""
+    from sweeps.compaction import compact_if_many
     from sweeps.execution.inline import Inline
     from sweeps.execution.jobs import hand_over, is_job_address
     from sweeps.execution.ray_tune import RayTune
@@ -202,6 +203,9 @@ def run(
             with Display(todo, said) as display:
                 if todo.missing:
                     executor.execute(todo, place, display.listen)
+            merged = compact_if_many(place) if todo.missing else None
+            if merged:
+                say(f"store merged: {merged.words()}")
     except KeyboardInterrupt:
         message = "interrupted; what was trained is in the store, and the same command goes on from there"
         errors.print(message, markup=False, soft_wrap=True)

@@ -21,7 +21,7 @@ from sweeps.checkpoints import FOLDER as CHECKPOINTS
 from sweeps.checkpoints import SUFFIX, Checkpoints
 from sweeps.errors import StoreError
 from sweeps.leases import FOLDER as LEASES
-from sweeps.parts import KINDS, canonical, encode, listed, load, name_of
+from sweeps.parts import KINDS, PARTS, canonical, encode, listed, load, name_of
 from sweeps.place import LEFTOVER, Place
 from sweeps.store import READERS, Store
 
@@ -32,6 +32,8 @@ LARGE = 128 * 2**20
 MEMORY = 128 * 2**20
 """Bytes of their rows, uncompressed, at most; a compaction takes four to six times as much."""
 OLD = datetime.timedelta(days=1)
+MANY = 500
+"""Parts from which on a run merges what it leaves: opening so many takes longer than reading their rows."""
 
 
 @dataclass
@@ -58,6 +60,11 @@ class _Source:
     path: str
     size: int
     rows: pa.Table
+
+
+def compact_if_many(store: Store) -> Compaction | None:
+    """Merge the parts of a store that has MANY. Raises StoreError, as `compact` does."""
+    return compact(store) if len(listed(store.place, PARTS)[0]) >= MANY else None
 
 
 def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = MEMORY) -> Compaction:

@@ -31,6 +31,7 @@ from lightning_modules.checkpoint import encode as encode_checkpoint
 from lightning_modules.probes.reading import PerExample
 from sweeps import cli
 from sweeps.checkpoints import Checkpoints
+from sweeps.cli import app
 from sweeps.compaction import compact
 from sweeps.errors import StoreError
 from sweeps.parts import encode, name_of
@@ -508,3 +509,20 @@ class TestCommand:
         ran = CliRunner().invoke(cli.app, ["compact", "--store", str(tmp_path / "store")])
         assert isinstance(ran.exception, StoreError)
         assert "is a file" in str(ran.exception)
+
+
+def test_a_run_merges_what_it_leaves_if_that_is_many_parts(tmp_path, monkeypatch):
+    sweep = tmp_path / "x.yaml"
+    sweep.write_text("name: x\nfixed: {data: digits, model: linear, epochs: 1}\ngrid: {seed: 0..3}\n")
+    words = ["run", str(sweep), "--inline", "--max-cohort", "1", "--store"]
+    tables = []
+    for many, left in ((5, 4), (4, 1)):
+        monkeypatch.setattr("sweeps.compaction.MANY", many)
+        folder = tmp_path / str(many)
+        result = CliRunner().invoke(app, [*words, str(folder)])
+        assert result.exit_code == 0, result.output
+        assert ("store merged: 4 parts" in result.output) == (left == 1)
+        assert len([*(folder / "parts").glob("*.parquet")]) == left
+        tables.append(Store(folder).read(["test_accuracy", "seed"]).table)
+    assert tables[0].equals(tables[1])
+    assert tables[0].num_rows == 4
