@@ -23,7 +23,10 @@ FORBIDDEN = {
 
 ONLY_IN = {
     "ray": (
-        *(f"sweeps/execution/{name}.py" for name in ("jobs", "native", "placement", "ray_tune", "trials")),
+        *(
+            f"sweeps/execution/{name}.py"
+            for name in ("jobs", "judge_actor", "native", "placement", "ray_tune", "trials")
+        ),
         "sweeps/early_stopping/tune_objects.py",
     )
 }

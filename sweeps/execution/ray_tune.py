@@ -20,11 +20,12 @@ from pathlib import Path
 
 import lightning_modules  # noqa: F401 (where it lies is compared with where workers would find it)
 from sweeps.errors import ExecutionError
+from sweeps.execution.judge_actor import RemoteJudge
 from sweeps.execution.lane import check_pausing
 from sweeps.execution.native import scheduler_of
 from sweeps.execution.placement import Device, Places, places_here, places_of_cluster
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
-from sweeps.execution.trials import Experiments, Piece, RemoteJudge, local_elsewhere
+from sweeps.execution.trials import Experiments, Piece, local_elsewhere
 from sweeps.execution.work import CHECKPOINT_SECONDS, Trained, Worker, halves, store_failure, wait_for_others
 from sweeps.leases import Run
 from sweeps.plan import Cohort, Plan

@@ -19,12 +19,12 @@ from typing import Any
 
 from lightning_modules.data import sources
 from lightning_modules.data.sources import Dataset
-from sweeps.early_stopping.live import Answer, Curve, Live, Report
 from sweeps.early_stopping.referee import make_stopper
 from sweeps.early_stopping.settings import EarlyStopping
 from sweeps.errors import ExecutionError, StoreError
 from sweeps.execution import native
-from sweeps.execution.lane import Lane, judge_of
+from sweeps.execution.judge_actor import RemoteJudge
+from sweeps.execution.lane import Lane
 from sweeps.execution.native import store_stopped
 from sweeps.execution.placement import Grant
 from sweeps.execution.protocol import Failure
@@ -161,65 +161,6 @@ class Experiments:
             place = stopped[failure.trajectory_id]
             watcher.stored.add(place)
             heard(place, pieces[place].cohort.epochs, Trained((failure,)))
-
-
-@dataclass(frozen=True)
-class RemoteJudge:
-    """A `Live` in an actor beside the driver: the one that all lanes ask, wherever they are."""
-
-    actor: Any
-
-    @classmethod
-    def of(cls, plan: Plan, store: Store) -> RemoteJudge | None:
-        """None where nothing is stopped early. Raises StoreError."""
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        judge = judge_of(plan, store)
-        if judge is None:
-            return None
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        remote: Any = ray.remote(_Holder)
-        return cls(remote.options(num_cpus=0, scheduling_strategy=here).remote(judge))
-
-    def begin(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Trajectory, ...]:
-        found: tuple[Trajectory, ...] = self._ask("begin", lane, wanted, places)
-        return found
-
-    def step(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer:
-        answer: Answer = self._ask("step", lane, reports, like, free)
-        return answer
-
-    def recall(self, member: str, curve: Curve) -> bool:
-        return bool(self._ask("recall", member, curve))
-
-    def leave(self, members: Sequence[str]) -> None:
-        self._ask("leave", members)
-
-    def give_up(self, members: Sequence[str]) -> None:
-        self._ask("give_up", members)
-
-    def elsewhere(self, members: Sequence[str]) -> None:
-        self._ask("elsewhere", members)
-
-    def unsettled(self, lane: str, like: str) -> tuple[Trajectory, ...]:
-        found: tuple[Trajectory, ...] = self._ask("unsettled", lane, like)
-        return found
-
-    def _ask(self, question: str, *about: Any) -> Any:
-        import ray
-
-        return ray.get(self.actor.ask.remote(question, *about))
-
-
-class _Holder:
-    """Becomes the actor."""
-
-    def __init__(self, judge: Live) -> None:
-        self._judge = judge
-
-    def ask(self, question: str, *about: Any) -> Any:
-        return getattr(self._judge, question)(*about)
 
 
 def local_elsewhere(store: Store, hosts: Sequence[str]) -> str:
