@@ -190,10 +190,22 @@ def test_the_values_to_change_are_used_and_nowhere_else():
     assert [value for value in CLUSTER["metadata"].values() if value in used] == []
 
 
-def test_ray_starts_these_machines_in_a_simulated_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def simulated_aws() -> Iterator[None]:
+    """It leaves alone what is simulated already: the S3 of other tests lives in this process too."""
+    from moto import mock_aws
+
+    simulation = mock_aws()
+    simulation.start(reset=False)
+    yield
+    simulation.stop(remove_data=False)
+
+
+def test_ray_starts_these_machines_in_a_simulated_aws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated_aws: None
+):
     """As `ray up` and the autoscaler do: Ray completes the file and asks EC2 for the head and a worker of each type."""
     import boto3
-    from moto import mock_aws
     from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
     from ray.autoscaler._private.commands import _bootstrap_config
 
@@ -202,26 +214,25 @@ def test_ray_starts_these_machines_in_a_simulated_aws(tmp_path: Path, monkeypatc
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    with mock_aws():
-        ec2 = boto3.client("ec2", region)
-        for profile in ("memsweep-head", "memsweep-worker"):
-            boto3.client("iam", region).create_instance_profile(InstanceProfileName=profile)
-        group = ec2.create_security_group(GroupName="memsweep", Description="memsweep")["GroupId"]
-        image = ec2.describe_images()["Images"][0]["ImageId"]
-        text = CLUSTER_TEXT.replace("ami-CHANGE-ME", image).replace("sg-CHANGE-ME", group)
-        config = _bootstrap_config(yaml.safe_load(text), no_config_cache=True)
-        provider = AWSNodeProvider(config["provider"], config["cluster_name"])
-        for name, kind in config["available_node_types"].items():
-            provider.create_node(kind["node_config"], {"ray-user-node-type": name}, 1)
-            real = {key: kind["resources"][key] for key in ("CPU", "GPU")}
-            assert real == CLUSTER[TYPES][name]["resources"]
-        started = {
-            next(tag["Value"] for tag in machine["Tags"] if tag["Key"] == "ray-user-node-type"): machine
-            for reservation in ec2.describe_instances()["Reservations"]
-            for machine in reservation["Instances"]
-        }
-        kinds = [machine["InstanceType"] for machine in started.values()]
-        described = ec2.describe_instance_types(InstanceTypes=kinds)["InstanceTypes"]
+    ec2 = boto3.client("ec2", region)
+    for profile in ("memsweep-head", "memsweep-worker"):
+        boto3.client("iam", region).create_instance_profile(InstanceProfileName=profile)
+    group = ec2.create_security_group(GroupName="memsweep", Description="memsweep")["GroupId"]
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    text = CLUSTER_TEXT.replace("ami-CHANGE-ME", image).replace("sg-CHANGE-ME", group)
+    config = _bootstrap_config(yaml.safe_load(text), no_config_cache=True)
+    provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+    for name, kind in config["available_node_types"].items():
+        provider.create_node(kind["node_config"], {"ray-user-node-type": name}, 1)
+        real = {key: kind["resources"][key] for key in ("CPU", "GPU")}
+        assert real == CLUSTER[TYPES][name]["resources"]
+    started = {
+        next(tag["Value"] for tag in machine["Tags"] if tag["Key"] == "ray-user-node-type"): machine
+        for reservation in ec2.describe_instances()["Reservations"]
+        for machine in reservation["Instances"]
+    }
+    kinds = [machine["InstanceType"] for machine in started.values()]
+    described = ec2.describe_instance_types(InstanceTypes=kinds)["InstanceTypes"]
     types = {kind["InstanceType"]: kind for kind in described}
     assert {name: machine.get("InstanceLifecycle") for name, machine in started.items()} == {
         "head": None, "gpu_spot": "spot", "cpu_spot": "spot"
