@@ -200,7 +200,7 @@ class Lane:
     def _judged(self, stack: Stack, places: int) -> tuple[set[int], list[Trajectory]]:
         """Who leaves, by place, and who joins: after an evaluation."""
         results = stack.results
-        due = [k for k, each in enumerate(results) if each.diverged is not None or _evaluated_now(each)]
+        due = [k for k, each in enumerate(results) if each.diverged is not None or _evaluated_now(each, stack.horizon)]
         if not due:
             return set(), []
         reports = [_report(self._training[k], results[k]) for k in due]
@@ -267,8 +267,9 @@ class Lane:
         self._on_epoch(min(self._cohort.epochs, self._epochs // len(self._cohort.members)))
 
 
-def _evaluated_now(result: MemberResult) -> bool:
-    return bool(result.rows) and result.rows[-1][0] == result.epoch > 0
+def _evaluated_now(result: MemberResult, horizon: int) -> bool:
+    """Before its first epoch there is nothing to judge, unless it is to have none."""
+    return bool(result.rows) and result.rows[-1][0] == result.epoch >= min(1, horizon)
 
 
 def _report(member: Trajectory, result: MemberResult) -> Report:

@@ -93,7 +93,7 @@ class Training:
         self._store = store
         self._worker = worker
         self._stopping = stopping
-        self._heard = heard
+        self._heard = heard if member.point.epochs else -1
         self._stack: Stack | None = None
         self._kept_at: int | None = None
         self._over = False

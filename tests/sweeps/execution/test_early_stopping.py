@@ -223,6 +223,18 @@ def test_measures_on_demand_are_those_of_a_run_without_stopping(tmp_path):
     pd.testing.assert_series_equal(stopped, plain.loc[stopped.index], check_exact=True)
 
 
+def test_a_training_of_no_epochs_is_over_before_it_begins(tmp_path):
+    fixed, _ = SWEEP.split("grid:")
+    fixed = fixed.replace("width: 8, ", "").replace(f", epochs: {EPOCHS}", "")
+    sweep = f"{fixed}grid: [{{width: [8], epochs: [3]}}, {{width: [9], epochs: [0]}}]\nevaluate: every\n"
+    plan, store = planned("rules", sweep=sweep), Store(tmp_path)
+    Inline().execute(plan, store, mute)
+    table = points_table(plan, store.read()).to_pandas().set_index("epochs")
+    assert table.loc[0, "outcome"] == "finished"
+    assert 0 <= table.loc[0, "test_accuracy"] < 0.5
+    assert plan.minus(store.done()).missing == ()
+
+
 @pytest.mark.parametrize("executor", [Inline(), RayTune()])
 def test_a_scheduler_that_pauses_is_refused_where_nothing_can_be_kept(executor, tmp_path):
     (tmp_path / "store").mkdir()
