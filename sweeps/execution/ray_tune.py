@@ -32,6 +32,7 @@ from sweeps.plan import Cohort, Plan
 from sweeps.store import Store
 
 RETRIES = 1
+KNOCK_SECONDS = 20.0
 
 LONE_ROUNDS = 2
 """Experiments in which a lone member is lost before it is recorded as failed. Tune retries a trial whose worker dies
@@ -182,6 +183,7 @@ class RayTune:
         logging.getLogger("ray").setLevel(level)
         where = {"address": self.address} if self.address else {"address": "local", "num_cpus": workers}
         try:
+            _knock(self.address)
             ray.init(**where, include_dashboard=False, log_to_driver=self.verbose, logging_level=level)
         except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
             raise ExecutionError(f"--address {self.address or 'local'}: Ray cannot be reached: {error}") from error
@@ -236,6 +238,13 @@ class _Counter:
         self.left[index] = self.left.get(index, 1) - 1
         if not self.left[index]:
             self.listen(CohortStored(index, tuple(self.failures[index])))
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError where nobody answers at HOST:PORT. (Ray's own attempt may wait for good: seen once in a test.)"""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _is_native(plan: Plan) -> bool:
