@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
-PRESETS := $(basename $(notdir $(wildcard sweeps/presets/*.yaml)))
+PRESETS := $(basename $(notdir $(wildcard sweeps/spec/presets/*.yaml)))
 
 .PHONY: quickstart test test-slow test-browser bench reproduce lint docs clean
 

@@ -1,6 +1,6 @@
 """What a training must be told: the attributes that this package reads from whoever describes a run.
 
-A structural type, so that `sweeps.spec.Point` is one without this package knowing of it.
+A structural type, so that `sweeps.spec.point.Point` is one without this package knowing of it.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ from ray.autoscaler._private.node_provider_availability_tracker import NodeAvail
 from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from sweeps.execution.placement import EIGHTHS, Kind, Places
-from sweeps.plan import Plan
-from sweeps.sweep_file import load_sweep
+from sweeps.execution.places import EIGHTHS, Kind, Places
+from sweeps.planning.plan import Plan
+from sweeps.spec.sweep_file import load_sweep
 
 ROOT = Path(__file__).parent.parent
 CONSTRAINTS = "/home/ray/memsweep/constraints.txt"

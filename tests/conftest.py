@@ -17,9 +17,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import pytest
 from hypothesis import settings
 
-from sweeps.records import MEASURES, Record, Row
-from sweeps.spec import Point
-from sweeps.store import Store
+from sweeps.spec.point import Point
+from sweeps.store.records import MEASURES, Record, Row
+from sweeps.store.store import Store
 
 MakeRecord = Callable[..., Record]
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from analysis.claims import CLAIMS
 from analysis.claims.wording import rules_table
-from analysis.derived import DERIVED
 from analysis.stopping.outcomes import MEASURED
+from analysis.tables.derived import DERIVED
+from lightning_modules.measures.catalogue import PROBES
 from lightning_modules.models import FAMILIES
-from lightning_modules.probes.registry import PROBES
-from sweeps.plan import Plan
-from sweeps.records import MEASURES, PROVENANCE
-from sweeps.spec import DEFAULTS, Point, valid_values
-from sweeps.sweep_file import PRESETS, SETTABLE, load_sweep, preset_names
+from sweeps.planning.plan import Plan
+from sweeps.spec.point import DEFAULTS, Point, valid_values
+from sweeps.spec.sweep_file import PRESETS, SETTABLE, load_sweep, preset_names
+from sweeps.store.records import MEASURES, PROVENANCE
 
 ROOT = Path(__file__).parent.parent
 

@@ -27,7 +27,7 @@ ONLY_IN = {
             f"sweeps/execution/{name}.py"
             for name in ("jobs", "judge_actor", "native", "placement", "ray_tune", "trials")
         ),
-        "sweeps/early_stopping/tune_objects.py",
+        "sweeps/execution/on_ray/schedulers.py",
     )
 }
 """What these files alone of `sweeps` import."""
@@ -95,7 +95,7 @@ def test_every_package_is_installed():
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
     }
-    assert listed == (found - {"sweeps.launcher"}) | {"memsweep", "sweeps.presets"}
+    assert listed == (found - {"memsweep.guard"}) | {"memsweep", "sweeps.spec.presets"}
 
 
 def test_every_package_has_modules_to_check():
@@ -116,9 +116,13 @@ def test_every_package_has_modules_to_check():
         ("sweeps/a.py", "class A:\n    import torch", "sweeps/a.py imports torch at once"),
         ("sweeps/a.py", "def f():\n    import torch", None),
         ("sweeps/a.py", "class A:\n    def f(self):\n        import torch", None),
-        ("sweeps/execution/ray_tune.py", "def f():\n    import ray", None),
-        ("sweeps/execution/ray_tune.py", "import ray", "sweeps/execution/ray_tune.py imports ray at once"),
-        ("sweeps/execution/work.py", "def f():\n    import ray", "sweeps/execution/work.py imports ray"),
+        ("sweeps/execution/on_ray/executor.py", "def f():\n    import ray", None),
+        (
+            "sweeps/execution/on_ray/executor.py",
+            "import ray",
+            "sweeps/execution/on_ray/executor.py imports ray at once",
+        ),
+        ("sweeps/execution/worker.py", "def f():\n    import ray", "sweeps/execution/worker.py imports ray"),
         ("sweeps/a.py", "from . import ray, torch", None),
         ("lightning_modules/a.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import ray", None),
     ],

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from memsweep.cli import app
 from typer.testing import CliRunner
-
-from sweeps.cli import app
 
 ROOT = Path(__file__).parent.parent
 _spec = importlib.util.spec_from_file_location("cluster_checks", Path(__file__).parent / "cluster_checks.py")

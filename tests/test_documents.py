@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
+from memsweep.cli import app
 from typer.testing import CliRunner
 
-from sweeps.cli import app
-from sweeps.sweep_file import parse_sweep
+from sweeps.spec.sweep_file import parse_sweep
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sweeps.execution.ray_tune import RayTune
-from sweeps.export import points_table
-from sweeps.plan import Packing, Plan
-from sweeps.store import Store
-from sweeps.sweep_file import load_sweep
+from analysis.tables.points import points_table
+from sweeps.execution.on_ray.executor import RayTune
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import load_sweep
+from sweeps.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from analysis.claims.estimates import Effects
 from analysis.claims.rows import Evidence, Where, chosen, drawn
-from analysis.frames import over_epochs
+from analysis.statistics.intervals import Effects
+from analysis.tables.cells import over_epochs
 from analysis.words import value_labels
 
 

@@ -14,12 +14,12 @@ from typing import Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from analysis.claims.estimates import Effects, Estimate
 from analysis.claims.rows import Evidence, Where, chosen, drawn
-from analysis.derived import first_epochs
 from analysis.errors import AnalysisError
-from analysis.frames import UNSEEDED
-from analysis.scores import correctness_matrix, overdispersion
+from analysis.statistics.intervals import Effects, Estimate
+from analysis.statistics.scores import correctness_matrix, overdispersion
+from analysis.tables.cells import UNSEEDED
+from analysis.tables.derived import first_epochs
 
 
 class Effect(Protocol):
@@ -210,7 +210,7 @@ class Slope:
 @dataclass(frozen=True)
 class Spread:
     """Overdispersion over examples of how often trainings of different seeds misclassify them at an epoch: see
-    `analysis.scores.overdispersion`, whose bootstrap interval over examples it takes."""
+    `analysis.statistics.scores.overdispersion`, whose bootstrap interval over examples it takes."""
 
     where: Where
     epoch: int = 1

@@ -7,11 +7,11 @@ import math
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from analysis import style
-from analysis.captions import joined
 from analysis.claims.claim import Finding
 from analysis.claims.wording import effect_words
-from analysis.style import Picture
+from analysis.figures import style
+from analysis.figures.captions import joined
+from analysis.figures.style import Picture
 
 HEIGHT = 0.78
 CLAIMED = "#c6dbef"

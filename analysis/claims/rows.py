@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frames import levels, metric_values, select
+from analysis.tables.cells import levels, metric_values, select
 from analysis.words import METRICS
 
 

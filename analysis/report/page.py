@@ -13,14 +13,14 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from analysis.captions import sentence
 from analysis.claims import Decision
 from analysis.errors import AnalysisError
-from analysis.frames import OUTCOMES
-from analysis.report.defaults import default_figures
-from analysis.report.studies import FigureSpec, draw, parse_figures
+from analysis.figures.captions import sentence
+from analysis.figures.defaults import default_figures
+from analysis.figures.kinds import FigureSpec, draw, parse_figures
+from analysis.figures.style import SUFFIXES, Picture, save_figure
 from analysis.report.verdicts import claim_rows
-from analysis.style import SUFFIXES, Picture, save_figure
+from analysis.tables.cells import OUTCOMES
 
 FIGURES = "figures"
 

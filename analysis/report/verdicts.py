@@ -8,7 +8,7 @@ from typing import Any
 from analysis.claims import Decision
 from analysis.claims.pictures import finding_picture
 from analysis.claims.wording import effect_words, n_words, remark
-from analysis.style import Picture
+from analysis.figures.style import Picture
 
 SUFFIXES = ("png", "svg")
 INCH = 82

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis import style
-from analysis.captions import joined
+from analysis.figures import style
+from analysis.figures.captions import joined
 from analysis.stopping.averages import sampled
 from analysis.stopping.looks import handle, in_order, look, named, of_settings, signal_words
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.frames import levels
 from analysis.stopping.recorded import GIVEN, Recorded, sign
+from analysis.tables.cells import levels
 
 MARGIN = 0.02
 """How far the error must fall, rise and fall again: 2 points of accuracy, about 1.3 standard errors of an accuracy that

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis import style
-from analysis.captions import joined
+from analysis.figures import style
+from analysis.figures.captions import joined
 from analysis.stopping.averages import SHARE, averages, sampled
 from analysis.stopping.looks import BOUNDS, handle, in_order, look, signal_words
 from analysis.stopping.outcomes import CLEAN

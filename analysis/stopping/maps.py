@@ -11,14 +11,14 @@ import seaborn as sns
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 
-from analysis import style
-from analysis.captions import joined
 from analysis.errors import unknown
-from analysis.frames import levels
-from analysis.heatmaps import SMALLEST_TEXT, label_axes, mark_hole, panel_size
+from analysis.figures import style
+from analysis.figures.captions import joined
+from analysis.figures.heatmaps import SMALLEST_TEXT, label_axes, mark_hole, panel_size
 from analysis.stopping.averages import many
 from analysis.stopping.looks import look, named, of_settings, signal_words
 from analysis.stopping.recorded import GIVEN, Recorded, check_stops
+from analysis.tables.cells import levels
 from analysis.words import AXES, settings
 
 Shown = Literal["stop_epoch", "finished"]

@@ -7,9 +7,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis import style
-from analysis.captions import joined
-from analysis.regime_maps import SWATCHES
+from analysis.figures import style
+from analysis.figures.captions import joined
+from analysis.figures.regime_maps import SWATCHES
 from analysis.stopping.looks import look, named, of_settings, signal_words
 from analysis.stopping.outcomes import CLEAN
 from analysis.stopping.recorded import Recorded, check_stops, sign

@@ -8,8 +8,8 @@ from typing import Literal
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from analysis import style
-from analysis.captions import joined
+from analysis.figures import style
+from analysis.figures.captions import joined
 from analysis.stopping.averages import span
 from analysis.words import METRICS
 

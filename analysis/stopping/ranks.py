@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.claims.estimates import FEWEST, Effects, mean_over_seeds
-from analysis.frames import CONFIDENCE
+from analysis.statistics.intervals import FEWEST, Effects, mean_over_seeds
 from analysis.stopping.outcomes import CLEAN
 from analysis.stopping.recorded import Recorded, sign
+from analysis.tables.cells import CONFIDENCE
 
 FEWEST_MEMBERS = 4
 RESAMPLES = 200

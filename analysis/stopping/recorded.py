@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError, unknown
-from analysis.frames import levels
-from analysis.regime_rules import Rule
-from analysis.regimes import name_regimes
+from analysis.statistics.regime_rules import Rule
+from analysis.statistics.regimes import name_regimes
+from analysis.tables.cells import levels
 from analysis.words import AXES, METRICS, setting
 
 STOPS = {

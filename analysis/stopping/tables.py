@@ -14,7 +14,7 @@ from analysis.stopping.looks import shortened, signal_words
 from analysis.words import METRICS
 
 if TYPE_CHECKING:
-    from analysis.stopping.study import Findings
+    from analysis.stopping.findings import Findings
 
 COLUMNS = {
     "budget": "epochs trained (%)",

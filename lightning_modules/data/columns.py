@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lightning_modules.data.dataset import Dataset, Floats, Ints, Shape, content_hash
-from lightning_modules.data.pictures import decode
+from lightning_modules.data.images import decode
 from lightning_modules.errors import DataError
 
 NUMBERS = ("features", "image")

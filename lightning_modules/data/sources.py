@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from lightning_modules.data import builtin, files, hub, imported
+from lightning_modules.data import builtin, files, hub, user_function
 from lightning_modules.data.dataset import Dataset, Facts
 from lightning_modules.errors import DataError
 
@@ -50,7 +50,7 @@ OUTSIDE: dict[str, Outside] = {
     "parquet": Outside(files.parquet, files.parquet_digest),
     "hub": Outside(hub.hub, hub.hub_digest),
 }
-IMPORTED = Outside(imported.imported, imported.imported_digest)
+IMPORTED = Outside(user_function.imported, user_function.imported_digest)
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 FORMS = (*BUILT_IN, "parquet:PATH", "hub:NAME", "package.module:function")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lightning_modules.errors import ModelError
+from lightning_modules.models.families import check
 from lightning_modules.models.family import AnyFamily
 from lightning_modules.models.layers import Shape, Size
-from lightning_modules.models.registry import check
 
 TOLERANCE_PERCENT = 10
 """How far from the parameters asked for a network may be."""

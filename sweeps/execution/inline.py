@@ -10,12 +10,12 @@ from functools import cache
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
 from sweeps.execution.lane import Lane, check_pausing, judge_of
-from sweeps.execution.placement import Device, Places, places_here
+from sweeps.execution.places import Device, Places, places_here
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
-from sweeps.execution.work import CHECKPOINT_SECONDS, Worker, train_and_store, wait_for_others
-from sweeps.leases import Run
-from sweeps.plan import Cohort, Plan
-from sweeps.store import Store
+from sweeps.execution.worker import CHECKPOINT_SECONDS, Worker, train_and_store, wait_for_others
+from sweeps.planning.plan import Cohort, Plan
+from sweeps.store.leases import Run
+from sweeps.store.store import Store
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lightning_modules.data.sources import Dataset
-from sweeps.checkpoints import Checkpoints
-from sweeps.early_stopping.live import Answer, Curve, Live, Report, settled_curves
-from sweeps.early_stopping.referee import Verdict
-from sweeps.early_stopping.settings import EarlyStopping
 from sweeps.errors import ExecutionError, StoreError
+from sweeps.execution.others import finished_in
 from sweeps.execution.protocol import Failure
-from sweeps.execution.work import (
+from sweeps.execution.worker import (
     Trained,
     Worker,
     append,
@@ -32,15 +29,18 @@ from sweeps.execution.work import (
     store_failure,
     told,
 )
-from sweeps.finished import finished_in
-from sweeps.leases import Lease
-from sweeps.plan import Cohort, Plan, Trajectory
-from sweeps.records import Record
-from sweeps.store import Store
+from sweeps.planning.plan import Cohort, Plan, Trajectory
+from sweeps.spec.stopping import EarlyStopping
+from sweeps.stopping.judge import Answer, Curve, Live, Report, settled_curves
+from sweeps.stopping.referee import Verdict
+from sweeps.store.checkpoints import Checkpoints
+from sweeps.store.leases import Lease
+from sweeps.store.records import Record
+from sweeps.store.store import Store
 
 if TYPE_CHECKING:
-    from lightning_modules.checkpoint import Checkpoint
-    from lightning_modules.stack import MemberResult, Stack
+    from lightning_modules.training.checkpoint import Checkpoint
+    from lightning_modules.training.stack import MemberResult, Stack
 
 MOST_HELD = 64
 """Trainings that are over and not stored, at most: a part for each would be many."""
@@ -159,8 +159,8 @@ class Lane:
         return None
 
     def _fill_and_train(self, members: Sequence[Trajectory], places: int) -> None:
-        from lightning_modules.checkpoint import Keeper
-        from lightning_modules.stack import Stack
+        from lightning_modules.training.checkpoint import Keeper
+        from lightning_modules.training.stack import Stack
 
         keeper = Keeper(self._keep_all, self._worker.checkpoint_seconds)
         stack = Stack(self._dataset, self._worker.device, self._one_more, keeper)
@@ -181,7 +181,7 @@ class Lane:
                 self._put_away()
 
     def _change(self, stack: Stack, leaving: set[int], joining: list[Trajectory]) -> None:
-        from lightning_modules.stack import Entry, MemberResult
+        from lightning_modules.training.stack import Entry, MemberResult
 
         states = checkpoints_of(joining, self._store, self._worker.device)
         self._kept |= states.keys()
@@ -221,7 +221,7 @@ class Lane:
 
     def _end(self, member: Trajectory, left: MemberResult, state: Checkpoint | None, parameters: int) -> None:
         """It is over; with a state it was stopped early."""
-        from lightning_modules.training import device_name
+        from lightning_modules.training.train import device_name
 
         shared: dict[str, Any] = provenance(parameters, len(self._training), device_name(self._worker.device))
         self._held.append(record_of(member, left, shared, self._stopping if state else None))

@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sweeps.plan import Plan
-from sweeps.store import Store
+from sweeps.planning.plan import Plan
+from sweeps.store.store import Store
 
 if TYPE_CHECKING:
-    from sweeps.execution.placement import Places
+    from sweeps.execution.places import Places
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.derived import DERIVED
 from analysis.errors import AnalysisError, unknown
+from analysis.tables.derived import DERIVED
 from analysis.words import AXES, FIELDS, METRICS, setting, short, short_half, value_labels
-from sweeps.records import MEASURES, ON_DEMAND
-from sweeps.spec import FIELDS as SPEC_FIELDS
+from sweeps.spec.point import FIELDS as SPEC_FIELDS
+from sweeps.store.records import MEASURES, ON_DEMAND
 
 
 def test_every_field_of_a_point_has_words() -> None:

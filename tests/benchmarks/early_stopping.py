@@ -33,11 +33,11 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.execution import lane
+from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortStored, Progress
-from sweeps.execution.ray_tune import RayTune
-from sweeps.plan import Packing, Plan
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.store import Store
 
 LIMIT = 1.3
 ROUNDS = 3

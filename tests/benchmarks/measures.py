@@ -13,11 +13,11 @@ import statistics
 import time
 
 from lightning_modules.data import sources
-from lightning_modules.probes.registry import PROBES
-from lightning_modules.training import train_cohort
-from sweeps.grid import Measurement
-from sweeps.plan import Cohort, Packing, Plan
-from sweeps.sweep_file import load_sweep, preset_names
+from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.training.train import train_cohort
+from sweeps.planning.plan import Cohort, Packing, Plan
+from sweeps.spec.evaluation import Measurement
+from sweeps.spec.sweep_file import load_sweep, preset_names
 
 MEMBERS = 8
 MOST = 0.30

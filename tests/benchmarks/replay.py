@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeps.early_stopping.clock import referee_for, simulate
-from sweeps.early_stopping.curves import Curves
-from sweeps.early_stopping.replay import replays
-from sweeps.early_stopping.settings import EarlyStopping
+from sweeps.replay.clock import referee_for, simulate
+from sweeps.replay.curves import Curves
+from sweeps.replay.replay import replays
+from sweeps.spec.stopping import EarlyStopping
 
 METRIC = "validation_accuracy"
 EPOCHS = 100

@@ -87,9 +87,9 @@ evaluate: every
 
 def stub_training() -> None:
     """In a worker process: trainings that take no time. Nothing of memsweep's knows of it."""
-    from lightning_modules import training
-    from lightning_modules.training import CohortResult, MemberResult
-    from sweeps.records import MEASURES
+    from lightning_modules.training import train as training
+    from lightning_modules.training.train import CohortResult, MemberResult
+    from sweeps.store.records import MEASURES
 
     def train_cohort(
         members: Sequence[Any], dataset: Any, evaluated: Sequence[Sequence[int]], measured: Any = (),
@@ -116,13 +116,13 @@ def run(sweep: str, store: str) -> dict[str, float]:
     """What `memsweep run` does, in this process: the driver."""
     import psutil
     import ray
+    from memsweep.progress import Display
 
+    from sweeps.execution.on_ray.executor import RayTune
     from sweeps.execution.protocol import CohortStored
-    from sweeps.execution.ray_tune import RayTune
-    from sweeps.plan import Plan
-    from sweeps.progress import Display
-    from sweeps.store import Store
-    from sweeps.sweep_file import load_sweep
+    from sweeps.planning.plan import Plan
+    from sweeps.spec.sweep_file import load_sweep
+    from sweeps.store.store import Store
 
     executor, place, driver = RayTune(), Store(store), psutil.Process()
     with executor.places(WORKERS, print) as places:
@@ -155,10 +155,10 @@ def run(sweep: str, store: str) -> dict[str, float]:
 
 def heatmaps(sweep: str, store: str) -> dict[str, float]:
     """Seconds from the store to the picture."""
-    from sweeps.pictures import Map, draw_heatmap
-    from sweeps.plan import Plan
-    from sweeps.store import Store
-    from sweeps.sweep_file import load_sweep
+    from analysis.report.study import Map, draw_heatmap
+    from sweeps.planning.plan import Plan
+    from sweeps.spec.sweep_file import load_sweep
+    from sweeps.store.store import Store
 
     plan = Plan.of(load_sweep(sweep))
     maps = {

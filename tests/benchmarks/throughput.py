@@ -38,12 +38,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.data import sources
-from sweeps.cost import available_bytes
-from sweeps.execution.ray_tune import RayTune
-from sweeps.grid import Sweep
-from sweeps.plan import Cell, Packing, Plan
-from sweeps.spec import Point
-from sweeps.store import Store
+from sweeps.execution.on_ray.executor import RayTune
+from sweeps.planning.cost import available_bytes
+from sweeps.planning.plan import Cell, Packing, Plan
+from sweeps.spec.point import Point
+from sweeps.spec.sweep import Sweep
+from sweeps.store.store import Store
 
 AGREEMENT = 0.03
 """Largest difference of mean test accuracy. With 18 points of 1,000 test examples chance alone makes about 0.005."""

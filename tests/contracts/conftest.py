@@ -21,8 +21,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from sweeps import place
-from sweeps.store import Store
+from sweeps.store import location as place
+from sweeps.store.store import Store
 
 FAULTS = ("500", "503", "slow", "dropped", "dropped after", "truncated", "truncated as whole")
 

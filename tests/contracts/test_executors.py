@@ -10,15 +10,15 @@ from uuid import uuid4
 import pytest
 import torch
 
+from analysis.tables.points import failures, points_table
 from lightning_modules.streams import torch_generator
 from sweeps.errors import ExecutionError, StoreError
 from sweeps.execution.inline import Inline
+from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortStored, Executor, Progress
-from sweeps.execution.ray_tune import RayTune
-from sweeps.export import failures, points_table
-from sweeps.plan import Packing, Plan
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.store import Store
 
 pytestmark = pytest.mark.xdist_group("ray")
 

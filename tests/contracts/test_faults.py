@@ -8,14 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sweeps import place
-from sweeps.compaction import compact
+from analysis.tables.points import points_table
 from sweeps.errors import StoreError
 from sweeps.execution.inline import Inline
-from sweeps.export import points_table
-from sweeps.plan import Packing, Plan
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store import location as place
+from sweeps.store.compaction import compact
+from sweeps.store.store import Store
 
 FAULTS = ("500", "503", "slow", "dropped", "dropped after", "truncated", "truncated as whole")
 SWEEP = """

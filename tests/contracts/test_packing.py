@@ -10,14 +10,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from lightning_modules.probes.registry import PROBES
+from analysis.tables.points import points_table
+from lightning_modules.measures.catalogue import PROBES
 from sweeps.execution.inline import Inline
+from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import Executor
-from sweeps.execution.ray_tune import RayTune
-from sweeps.export import points_table
-from sweeps.plan import Packing, Plan
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.store import Store
 
 pytestmark = pytest.mark.xdist_group("ray")
 

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from sweeps.compaction import compact
 from sweeps.errors import StoreError
-from sweeps.records import MEASURES, SCHEMA_VERSION, schema
-from sweeps.store import Store
+from sweeps.store.compaction import compact
+from sweeps.store.records import MEASURES, SCHEMA_VERSION, schema
+from sweeps.store.store import Store
 
 DAY = 1_700_000_000_000_000
 
@@ -267,7 +267,7 @@ def test_a_bucket_that_is_not_there_cannot_be_written(s3):
 
 
 def test_objects_are_written_whole_read_listed_and_deleted(store, monkeypatch):
-    monkeypatch.setattr("sweeps.place.CHUNK", 1000)
+    monkeypatch.setattr("sweeps.store.location.CHUNK", 1000)
     objects = store.place
     assert objects.read("checkpoints/a.pt") is None
     assert objects.list("checkpoints") == []

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.claims import Evidence
-from analysis.derived import with_derived
+from analysis.tables.derived import with_derived
 from analysis.words import FIELDS
 
 DEFAULTS: dict[str, Any] = {

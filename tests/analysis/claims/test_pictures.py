@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from analysis.claims import CLAIMS, Finding
 from analysis.claims.pictures import CLAIMED, finding_picture
-from analysis.style import COLUMN, save_figure
+from analysis.figures.style import COLUMN, save_figure
 
 CLAIM = {claim.key: claim for claim in CLAIMS}
 

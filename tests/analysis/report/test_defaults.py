@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.report.defaults import default_figures
-from analysis.report.studies import draw
+from analysis.figures.defaults import default_figures
+from analysis.figures.kinds import draw
 
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 

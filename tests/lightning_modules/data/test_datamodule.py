@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lightning_modules.data import corruption, sources
 from lightning_modules.data.datamodule import CohortData
-from sweeps.spec import Point
+from sweeps.spec.point import Point
 
 DIGITS = sources.load("digits")
 

@@ -17,14 +17,14 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from memsweep.cli import app
 from typer.testing import CliRunner
 
-from sweeps.cli import app
+from analysis.tables.points import points_table
 from sweeps.execution.inline import Inline
-from sweeps.export import points_table
-from sweeps.plan import Plan
-from sweeps.store import Store
-from sweeps.sweep_file import load_sweep
+from sweeps.planning.plan import Plan
+from sweeps.spec.sweep_file import load_sweep
+from sweeps.store.store import Store
 
 PATIENCE = 240
 """Seconds until a process that does not end is taken for one that hangs; machines that test may be busy."""

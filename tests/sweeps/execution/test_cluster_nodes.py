@@ -26,15 +26,15 @@ COHORTS, EPOCHS = 8, 12
 
 ON_LOGICAL_GPUS = """
 import json, sys
-from sweeps.execution import placement
-from sweeps.execution.placement import Places
+from sweeps.execution import places
+from sweeps.execution.places import Places
 from sweeps.execution.ray_tune import RayTune
 from sweeps.plan import Plan
 from sweeps.store import Store
 from sweeps.sweep_file import load_sweep
 
 sys.path.append(".")
-placement.GPU_OVERHEAD = 0  # CUDA's, which a logical GPU has not
+places.GPU_OVERHEAD = 0  # CUDA's, which a logical GPU has not
 address, device = sys.argv[1:]
 executor = RayTune(address=address, device=device, on_gpu="cpu", checkpoint_seconds=0)
 grants = Places.grants

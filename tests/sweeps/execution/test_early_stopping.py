@@ -7,17 +7,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lightning_modules.stack import Stack
-from sweeps.checkpoints import Checkpoints
+from analysis.tables.points import curves_table, points_table
+from lightning_modules.training.stack import Stack
 from sweeps.errors import ExecutionError
 from sweeps.execution.inline import Inline
+from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortStored, Progress
-from sweeps.execution.ray_tune import RayTune
-from sweeps.export import curves_table, points_table
-from sweeps.plan import Packing, Plan
-from sweeps.records import MEASURES
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.checkpoints import Checkpoints
+from sweeps.store.records import MEASURES
+from sweeps.store.store import Store
 
 EPOCHS = 9
 SWEEP = f"""

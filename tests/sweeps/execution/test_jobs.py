@@ -15,13 +15,13 @@ from typing import Any
 
 import psutil
 import pytest
+from memsweep.cli import app
 from typer.testing import CliRunner
 
-from sweeps.cli import app
+from analysis.tables.points import points_table
 from sweeps.errors import ExecutionError
-from sweeps.execution.jobs import is_job_address
-from sweeps.export import points_table
-from sweeps.store import Store
+from sweeps.execution.on_ray.jobs import is_job_address
+from sweeps.store.store import Store
 
 SWEEP = """
 name: handed-over
@@ -44,7 +44,7 @@ def test_a_local_store_is_refused_before_anything_is_submitted(monkeypatch, tmp_
     def unreachable(*given: Any) -> bool:
         raise AssertionError("submitted")
 
-    monkeypatch.setattr("sweeps.execution.jobs.submit", unreachable)
+    monkeypatch.setattr("sweeps.execution.on_ray.jobs.submit", unreachable)
     arguments = ["run", "quickstart", "--store", str(tmp_path), "--address", "http://127.0.0.1:1"]
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, ExecutionError)
@@ -55,7 +55,7 @@ def test_a_local_store_is_refused_before_anything_is_submitted(monkeypatch, tmp_
 
 def test_the_job_is_the_same_run_on_the_cluster(monkeypatch, tmp_path):
     submitted: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sweeps.execution.jobs.submit", lambda *given: submitted.append(given) or True)
+    monkeypatch.setattr("sweeps.execution.on_ray.jobs.submit", lambda *given: submitted.append(given) or True)
     monkeypatch.chdir(tmp_path)
     options = [
         "--set",
@@ -82,7 +82,7 @@ def test_the_job_is_the_same_run_on_the_cluster(monkeypatch, tmp_path):
 
 
 def test_a_job_that_failed_is_1(monkeypatch):
-    monkeypatch.setattr("sweeps.execution.jobs.submit", lambda *given: False)
+    monkeypatch.setattr("sweeps.execution.on_ray.jobs.submit", lambda *given: False)
     given = ["run", "quickstart", "--store", "s3://bucket/x?region=us-east-1", "--address", "http://head:8265"]
     assert CliRunner().invoke(app, given).exit_code == 1
 

@@ -13,12 +13,12 @@ from typing import Any
 import psutil
 import pytest
 
+from analysis.tables.points import points_table
+from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortStored
-from sweeps.execution.ray_tune import RayTune
-from sweeps.export import points_table
-from sweeps.plan import Plan
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from sweeps.planning.plan import Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.store import Store
 
 pytestmark = pytest.mark.xdist_group("ray")
 

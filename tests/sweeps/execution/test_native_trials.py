@@ -9,15 +9,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sweeps.early_stopping.live import Live
-from sweeps.execution import lane, ray_tune
+from analysis.tables.points import curves_table
+from sweeps.execution import lane
 from sweeps.execution.inline import Inline
-from sweeps.execution.ray_tune import RayTune
-from sweeps.export import curves_table
-from sweeps.plan import Packing, Plan
-from sweeps.records import MEASURES
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from sweeps.execution.on_ray import executor as ray_tune
+from sweeps.execution.on_ray.executor import RayTune
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.stopping.judge import Live
+from sweeps.store.records import MEASURES
+from sweeps.store.store import Store
 
 EPOCHS, PLACES = 9, 4
 SWEEP = f"""
@@ -90,7 +91,7 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
 
         import ray
 
-        from sweeps.execution.native import Training
+        from sweeps.execution.on_ray.native import Training
 
         step = Training.step
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_modules import training
+from analysis.tables.points import failures, points_table
+from lightning_modules.training import train as training
 from sweeps.execution.inline import Inline
+from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortStored
-from sweeps.execution.ray_tune import RayTune
-from sweeps.export import failures, points_table
-from sweeps.plan import Packing, Plan
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.store import Store
 
 SWEEP = """
 name: large

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from analysis.tables.points import failures
 from sweeps.errors import ExecutionError
-from sweeps.execution.ray_tune import RayTune
-from sweeps.export import failures
-from sweeps.plan import Packing, Plan
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from sweeps.execution.on_ray.executor import RayTune
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.store import Store
 
 pytestmark = pytest.mark.xdist_group("ray")
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.checkpoints import Checkpoints
+from analysis.tables.points import points_table
 from sweeps.execution.inline import Inline
+from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortStored, Progress
-from sweeps.execution.ray_tune import RayTune
-from sweeps.export import points_table
-from sweeps.plan import Packing, Plan
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.checkpoints import Checkpoints
+from sweeps.store.store import Store
 
 SWEEP = """
 name: resumed
@@ -126,7 +126,7 @@ def test_a_longer_training_goes_on_from_a_shorter_ones_checkpoint(lost, tmp_path
 
 def test_without_room_for_a_checkpoint_the_run_ends_with_a_clear_error(tmp_path, monkeypatch):
     from sweeps.errors import StoreError
-    from sweeps.place import Place
+    from sweeps.store.location import Place
 
     write = Place.write
 

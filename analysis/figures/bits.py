@@ -1,0 +1,153 @@
+"""How many bits of random labels a network holds for each of its parameters, after Morris et al. 2025."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+from scipy import stats
+
+from analysis.errors import AnalysisError
+from analysis.figures import style
+from analysis.figures.captions import averaged, joined, unreached
+from analysis.figures.lines import line_colours
+from analysis.figures.spread import by_hue
+from analysis.tables.cells import CONFIDENCE, aggregate, check_axis, levels, metric_values
+from analysis.words import AXES, METRICS, setting, value_labels
+
+FULL = 0.9
+"""Training accuracy from which the labels, not the network, limit what is memorized."""
+MOST_LINES = 6
+
+
+@dataclass(frozen=True)
+class Slope:
+    """bits: memorized for one parameter more, with its 95 % interval over seeds (NaN below two). intercept: in bits, of
+    the mean fit. sizes: the networks fitted, of how many. n: seeds."""
+
+    bits: float
+    low: float
+    high: float
+    intercept: float
+    sizes: tuple[float, ...]
+    of: int
+    n: int
+
+
+def fitted_slope(points: pd.DataFrame) -> Slope | None:
+    """The least-squares slope of `bits_memorized` against `parameters`, one fit a seed, their mean and t interval.
+
+    Only networks whose mean training accuracy is below 0.9: above, they have next to nothing left to memorize and the
+    labels are the limit. None if there are fewer than three such sizes that every seed has.
+    """
+    rows = points.assign(bits=metric_values(points, "bits_memorized"), fit=metric_values(points, "train_accuracy"))
+    rows = rows.dropna(subset=["parameters", "bits", "fit"])
+    free = rows.groupby("parameters")["fit"].mean() < FULL
+    kept = rows[rows["parameters"].isin(free.index[free])].pivot_table("bits", "parameters", "seed").dropna()
+    if len(kept) < 3:
+        return None
+    at = kept.index.to_numpy(dtype=float)
+    fits = np.array([np.polyfit(at, kept[seed].to_numpy(), 1) for seed in kept])
+    mean, n = fits.mean(axis=0), len(fits)
+    half = float("nan")
+    if n > 1:
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * fits[:, 0].std(ddof=1) / np.sqrt(n))
+    return Slope(float(mean[0]), mean[0] - half, mean[0] + half, float(mean[1]), tuple(at), len(free), n)
+
+
+def bits_plot(
+    points: pd.DataFrame, hue: str | None = None, *, chance: float | None = None, note: str = ""
+) -> style.Picture:
+    """Memorized information against the parameters a network really has, a line for each value of `hue`, with the
+    fitted slope in bits a parameter (see `fitted_slope`).
+
+    Points are means over seeds with 95 % t intervals; dashed: the fit, over the sizes that it is made of. chance: 1/C
+    of C classes; dash-dotted is then the ceiling N log2 C of N training examples, where `dataset_size` is given and no
+    example is held out or left out. After Morris et al. 2025 (arXiv 2505.24832), who find about 3.6 bits a parameter in
+    language models.
+
+    Raises AnalysisError for an unknown field, more than 6 lines, and where a point would average over more than seeds.
+    """
+    for name in ("parameters", "bits_memorized", "train_accuracy"):
+        if name not in points:
+            raise AnalysisError(name, f"{name}: the points have no such column; they have {', '.join(points.columns)}")
+    if hue:
+        check_axis(points, "hue", hue)
+    built = points[points["parameters"].notna()]
+    if built.empty:
+        raise AnalysisError("parameters", "parameters: no network has been built yet; run the sweep first")
+    keys = ["parameters", *([hue] if hue else [])]
+    # A size asked for and the width that it becomes are the same network; what is drawn is its real size.
+    table = aggregate(built.drop(columns=["parameter_count", "width"], errors="ignore"), keys, "bits_memorized")
+    groups = by_hue(built, hue)
+    if len(groups) > MOST_LINES:
+        raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
+    labels = value_labels(hue, levels(built, hue)) if hue else ["measured"]
+    with style.look():
+        made, axes = style.small_multiples(1, 1, (3.2, 2.2), (0.5, 0.3))
+        ax = axes[0, 0]
+        handles: list[Any] = []
+        told = []
+        colours = line_colours([value for value, _ in groups])
+        for label, (value, part), colour in zip(labels, groups, colours, strict=True):
+            own = table if hue is None else table[table[hue] == value]
+            own = own.dropna(subset=["mean"])
+            ax.errorbar(
+                own["parameters"] / 1e3, own["mean"] / 1e3, (own["high"] - own["mean"]) / 1e3, color=colour, marker="o",
+                markersize=3, linewidth=0.4, elinewidth=0.9, label="measured",
+            )  # fmt: skip
+            slope = fitted_slope(part)
+            name = setting(hue, value) if hue else label
+            words = f"{name}: too few sizes for a slope" if slope is None else f"{name}: {slope_words(slope)}"
+            handles.append(Line2D([], [], color=colour, marker="o", markersize=3, label=words))
+            told.append(words)
+            if slope:
+                ends = np.array([slope.sizes[0], slope.sizes[-1]])
+                ax.plot(
+                    ends / 1e3, (slope.intercept + slope.bits * ends) / 1e3, color=style.TEXT, linestyle="--",
+                    linewidth=1.1, label="fit",
+                )  # fmt: skip
+            if ceiling := _ceiling(part, chance):
+                ax.axhline(ceiling / 1e3, color=colour, linestyle="-.", linewidth=0.8, label="ceiling")
+        fit = f"fit, under {100 * FULL:.0f} % accuracy"
+        handles.append(Line2D([], [], color=style.TEXT, linestyle="--", label=fit))
+        if any(line.get_label() == "ceiling" for line in ax.lines):
+            handles.append(Line2D([], [], color=style.FAINT, linestyle="-.", label="all there is: N log2 C"))
+        ax.set_xlabel("parameters (thousands)")
+        ax.set_ylabel("memorized information (kilobits)")
+        ax.set_xlim(0)
+        ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+        ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+        ax.set_axisbelow(True)
+        caption = joined(
+            note,
+            averaged(table[table["n"] > 0], METRICS["bits_memorized"]),
+            unreached(table[table["n"] + table["n_lost"] > 0], "bits_memorized"),
+            "the slope is a least-squares fit a seed, over the networks with a mean training accuracy under "
+            f"{100 * FULL:.0f} %, its interval a t interval over seeds",
+        )
+        heading = "memorized information against parameters"
+        return style.finish(made, heading, caption, _alt(told, hue), handles)
+
+
+def slope_words(slope: Slope) -> str:
+    interval = f" [{slope.low:.2f}, {slope.high:.2f}]" if slope.n > 1 else ""
+    return f"{slope.bits:.2f}{interval} bits a parameter ({len(slope.sizes)} of {slope.of} sizes, n = {slope.n})"
+
+
+def _ceiling(part: pd.DataFrame, chance: float | None) -> float | None:
+    """N log2 C in bits, if it is the same for all of these points and known."""
+    sizes = set(part["dataset_size"].dropna())
+    whole = (part["validation_fraction"] == 0).all() and (part["subset_fraction"] == 1).all()
+    if chance is None or len(sizes) != 1 or part["dataset_size"].isna().any() or not whole:
+        return None
+    return float(sizes.pop() * np.log2(1 / chance))
+
+
+def _alt(told: Sequence[str], hue: str | None) -> str:
+    lines = f", a line for each {AXES[hue].words}" if hue else ""
+    return joined(f"memorized information in bits against the number of parameters{lines}", *told)

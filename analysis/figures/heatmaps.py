@@ -1,0 +1,228 @@
+"""A metric over any two fields, as a heatmap. A cell without data is hatched and never a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon, Rectangle
+
+from analysis.errors import unknown
+from analysis.figures import style
+from analysis.figures.captions import alt_map, averaged, joined, unreached
+from analysis.tables.cells import cells, check_metric, facet_names, levels
+from analysis.words import AXES, METRICS, Metric, setting, short, short_half, value_labels
+
+Annotate = Literal["auto", "mean", "n", "interval"] | None
+ANNOTATIONS = ("auto", "mean", "n", "interval")
+SMALLEST_TEXT = 5.0
+MOST_TICKS = 16
+
+
+def heatmap(
+    points: pd.DataFrame,
+    x: str,
+    y: str,
+    value: str,
+    *,
+    facet: Sequence[str] | str | None = None,
+    epoch: int | None = None,
+    curves: pd.DataFrame | None = None,
+    annotate: Annotate = "auto",
+    chance: float | None = None,
+    limits: tuple[float, float] | None = None,
+    note: str = "",
+) -> style.Picture:
+    """The mean over seeds of `value` in every cell of x and y, y upwards; one panel a value of `facet` (two at most).
+
+    Shares have colours fixed at 0..100 %, so that pictures compare; losses and bits share one scale over the panels,
+    logarithmic where they span more than a factor of 100. `epoch` draws the trainings as they were then, from `curves`;
+    x or y may be `epoch` itself. annotate: the number in each cell; `auto` is the mean wherever it is legible.
+    limits: other ends of the colours, in the drawn unit, where little of the scale is used; what lies beyond has the
+    colour of the end. chance: accuracy of guessing (0..1), marked on the colour bar where the metric has such a level.
+    note: opens the caption. A cell with some seeds diverged or failed has its corner marked; one with none left is
+    hatched.
+
+    Raises AnalysisError for an unknown field or metric, and where a cell would average over more than seeds.
+    """
+    if annotate is not None and annotate not in ANNOTATIONS:
+        raise unknown("annotate", annotate, ANNOTATIONS)
+    check_metric(points, "value", value)
+    facets = facet_names(facet)
+    table = cells(points, x, y, value, facets, epoch=epoch, curves=curves)
+    metric, shape = METRICS[value], (len(levels(table, y)), len(levels(table, x)))
+    columns, rows, panels = facet_panels(table, facets)
+    with style.look():
+        made, axes = style.small_multiples(columns, rows, panel_size(shape, columns), (1.15, 0.5))
+        norm = Normalize(*limits) if limits else _norm(table, metric)
+        size = _text_size(made.get_size_inches()[0] / columns, shape, metric, annotate)
+        for place in range(columns * rows):
+            ax = axes.flat[place]
+            if place < len(panels):
+                title, part = panels[place]
+                _draw(ax, part, (x, y), shape, (metric, norm), (annotate, size))
+                if title:
+                    ax.set_title(title, pad=4)
+            else:
+                style.blank(ax)
+        label_axes(axes, table, x, y, len(panels))
+        if len(facets) == 2:
+            for ax, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
+                ax.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{ax.get_ylabel()}")
+        beyond = _beyond(table, metric, limits)
+        bar = made.colorbar(ScalarMappable(norm, metric.colormap), ax=axes, pad=0.02, aspect=22, extend=beyond)
+        bar.set_label(style.fitted(metric.label, made.get_size_inches()[1] - 0.6))
+        bar.outline.set_visible(False)
+        if chance is not None and metric.chance and (limits is None or limits[0] <= 100 * chance <= limits[1]):
+            level = chance * metric.scale
+            bar.ax.plot([0, 1.35], [level, level], color=style.TEXT, linewidth=0.9, clip_on=False)
+            bar.ax.text(1.5, level, "chance", fontsize=5.5, va="center", transform=bar.ax.get_yaxis_transform())
+        when = f"after {epoch} epochs" if epoch is not None else ""
+        marked = _is_partial(table).sum()
+        caption = joined(note, averaged(table, metric, when), unreached(table, value))
+        handles: list[Artist] = [style.hole(status) for status in style.HOLES if (table["status"] == status).any()]
+        if marked:
+            handles.append(Line2D([], [], marker="^", linestyle="", color=style.LOST, label="some seeds lost"))
+        heading = f"{metric.words}: {AXES[y].words} against {AXES[x].words}"
+        return style.finish(made, heading, caption, alt_map(table, metric, x, y, facets), handles)
+
+
+def facet_panels(table: pd.DataFrame, facets: Sequence[str]) -> tuple[int, int, list[tuple[str, pd.DataFrame]]]:
+    """Columns, rows, and (title, cells) of each panel: the first facet runs across, the second down."""
+    if not facets:
+        return 1, 1, [("", table)]
+    codes = [pd.factorize(table[name], sort=True, use_na_sentinel=False)[0] for name in reversed(facets)]
+    parts = [part for _, part in table.groupby(codes)]
+    across = [setting(facets[0], part[facets[0]].iloc[0]) for part in parts]
+    if len(facets) == 1:
+        return *style.wrapped(len(parts)), list(zip(across, parts, strict=True))
+    columns = len(levels(table, facets[0]))
+    # The second facet is named once a row, beside the axis.
+    titles = [title if place < columns else "" for place, title in enumerate(across)]
+    return columns, len(parts) // columns, list(zip(titles, parts, strict=True))
+
+
+def panel_size(shape: tuple[int, int], columns: int) -> tuple[float, float]:
+    """Inches of a panel, from its cells: never wider than the page allows, cells neither specks nor slabs."""
+    height, width = shape
+    room = (style.PAGE - 1.15) / columns
+    across = float(np.clip(0.42 * width, min(2.4, room) if columns == 1 else min(1.2, room), room))
+    return across, float(np.clip(min(0.34, 0.85 * across / width) * height, 0.9 if columns > 1 else 1.3, 4.5)) + (
+        0.25 if columns > 1 else 0.0
+    )
+
+
+def _norm(table: pd.DataFrame, metric: Metric) -> Normalize:
+    if metric.limits is not None:
+        return Normalize(*metric.limits)
+    means = table["mean"].dropna() * metric.scale
+    low, high = (means.min(), means.max()) if len(means) else (0.0, 1.0)
+    if low > 0 and high / low > 100:
+        return LogNorm(low, high)
+    return Normalize(min(low, 0.0), high if high > 0 else 1.0)
+
+
+def _beyond(
+    table: pd.DataFrame, metric: Metric, limits: tuple[float, float] | None
+) -> Literal["neither", "min", "max", "both"]:
+    """Which ends of the colour bar have something beyond them."""
+    if limits is None:
+        return "neither"
+    drawn = table["mean"] * metric.scale
+    below, above = bool((drawn < limits[0]).any()), bool((drawn > limits[1]).any())
+    return "both" if below and above else "min" if below else "max" if above else "neither"
+
+
+def _text_size(panel: float, shape: tuple[int, int], metric: Metric, annotate: Annotate) -> float:
+    """Points of the numbers in the cells; 0 where `auto` finds no room for a legible size."""
+    if annotate is None:
+        return 0.0
+    letters = 3.4 if metric.unit == "%" or annotate == "n" else 4.6
+    fits = (panel - 0.5) * 72 / shape[1] / letters / 0.62
+    return min(7.0, fits) if fits >= SMALLEST_TEXT else 0.0 if annotate == "auto" else max(fits, 3.0)
+
+
+def mark_hole(ax: Axes, column: int, row: int, status: str) -> None:
+    """Hatch a cell without data, by why it has none: never a colour."""
+    cell = Rectangle((column + 0.015, row + 0.015), 0.97, 0.97)
+    cell.update_from(style.hole(status))
+    cell.set_transform(ax.transData)
+    cell.set_label(status)
+    ax.add_patch(cell)
+
+
+def _draw(
+    ax: Axes,
+    part: pd.DataFrame,
+    axes: tuple[str, str],
+    shape: tuple[int, int],
+    scale: tuple[Metric, Normalize],
+    text: tuple[Annotate, float],
+) -> None:
+    # The product of the levels is complete and in order, so that cells can be placed by position.
+    metric, norm = scale
+    annotate, size = text
+    x, y = (pd.factorize(part[name], sort=True, use_na_sentinel=False)[0] for name in axes)
+
+    def grid(values: np.ndarray, empty: object) -> np.ndarray:
+        placed = np.full(shape, empty, dtype=object if empty == "" else float)
+        placed[y, x] = values
+        return placed
+
+    means = grid(part["mean"].to_numpy() * metric.scale, np.nan)
+    sns.heatmap(
+        means, mask=np.isnan(means), norm=norm, vmin=norm.vmin, vmax=norm.vmax, cmap=metric.colormap, cbar=False, ax=ax,
+        annot=grid(_numbers(part, metric, annotate), "") if annotate and size else None, fmt="",
+        annot_kws={"fontsize": size, "linespacing": 0.95}, xticklabels=False, yticklabels=False,
+        linewidths=0.4, linecolor="white",
+    )  # fmt: skip
+    ax.set_ylim(0, shape[0])
+    for column, row, status, partial in zip(x, y, part["status"], _is_partial(part), strict=True):
+        if status != "value":
+            mark_hole(ax, column, row, status)
+        elif partial:
+            corner = [(column + 0.98, row + 0.98), (column + 0.74, row + 0.98), (column + 0.98, row + 0.74)]
+            ax.add_patch(Polygon(corner, facecolor=style.LOST, edgecolor="white", linewidth=0.4, label="partial"))
+
+
+def _is_partial(table: pd.DataFrame) -> pd.Series:
+    return (table["status"] == "value") & (table["n_lost"] > 0)
+
+
+def _numbers(part: pd.DataFrame, metric: Metric, annotate: Annotate) -> np.ndarray:
+    if annotate == "n":
+        return np.asarray(part["n"].astype(str), dtype=object)
+    means = (part["mean"] * metric.scale).map(lambda v: "" if np.isnan(v) else short(v, metric))
+    if annotate != "interval":
+        return np.asarray(means, dtype=object)
+    half = (part["high"] - part["mean"]) * metric.scale
+    written = half.map(lambda v: short_half(v, metric))
+    return np.asarray(means + ("\n±" + written).where(half.notna(), ""), dtype=object)
+
+
+def label_axes(axes: np.ndarray, table: pd.DataFrame, x: str, y: str, panels: int) -> None:
+    columns = axes.shape[1]
+    width, height = axes[0, 0].figure.get_size_inches() / (columns, axes.shape[0])
+    for name, along in ((x, "x"), (y, "y")):
+        labels = value_labels(name, levels(table, name))
+        step = -(-len(labels) // MOST_TICKS)
+        places = np.arange(0, len(labels), step)
+        for index, ax in enumerate(axes.flat[:panels]):
+            axis = ax.xaxis if along == "x" else ax.yaxis
+            axis.set_ticks(places + 0.5, [labels[i] for i in places])
+            axis.set_tick_params(length=0)
+            outer = index + columns >= panels if along == "x" else index % columns == 0
+            ax.tick_params(**{"labelbottom" if along == "x" else "labelleft": outer})
+            axis.set_label_text(
+                style.fitted(AXES[name].label, (width if along == "x" else height) - 0.5) if outer else ""
+            )
+            if along == "x" and max(map(len, labels)) * len(places) > 11 * width:
+                ax.tick_params(axis="x", labelrotation=45)

@@ -1,0 +1,218 @@
+"""How a number about single examples is distributed: memorization scores, forgetting events, cumulative loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from scipy import stats
+
+from analysis.errors import AnalysisError, unknown
+from analysis.figures import style
+from analysis.figures.captions import joined
+from analysis.figures.lines import line_colours
+from analysis.figures.spread import by_hue, last_epoch, refuse_mixture
+from analysis.statistics.scores import MEMORIZED, Floats, correctness_matrix, memorization_scores, score_error_bound
+from analysis.tables.cells import CONFIDENCE, check_axis
+from analysis.words import setting
+
+MOST_GROUPS = 6
+MOST_EVENTS = 12
+"""Counts above this share the last bin."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What can be drawn. measure: of the table of examples. words: of the horizontal axis. missing: of its nulls."""
+
+    measure: str
+    words: str
+    missing: str = ""
+
+
+MEMORIZATION = "memorization"
+SCORES: dict[str, Score] = {
+    MEMORIZATION: Score("correct", "memorization score: P[right | seen] - P[right | left out]"),
+    "forgetting_events": Score("forgetting_events", "forgetting events of a training example", "never learned"),
+    "cumulative_loss": Score("cumulative_loss", "loss of a training example, summed over epochs (nats)"),
+    "input_gradient_norm": Score("input_gradient_norm", "input gradient, L1 norm (nats per unit of input)"),
+    "loss_sensitivity": Score("loss_sensitivity", "loss sensitivity, L1 norm (nats per unit of input)"),
+}
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """Of one group: examples in each bin (0..1), with half-widths of 95 % intervals (NaN: none), and a sentence."""
+
+    shares: Floats
+    half: Floats
+    words: str
+
+
+def histogram(
+    points: pd.DataFrame,
+    examples: pd.DataFrame,
+    value: str,
+    hue: str | None = None,
+    *,
+    epoch: int | None = None,
+    note: str = "",
+) -> style.Picture:
+    """How many training examples have which value, an outline for each value of `hue`.
+
+    `memorization`: one score an example from all trainings together, which must leave part of the examples out
+    (`subset_fraction`); marked is the score of 0.25 from which Feldman & Zhang 2020 (arXiv 2008.03703) call an example
+    memorized. Other values are of one training each, after Toneva et al. 2019 (arXiv 1812.05159), figure 1: shares are
+    means over seeds, bars the 95 % t interval of the mean; what is null (never learned) has a bin of its own. epoch:
+    when it was measured; the last at which it was, unless given.
+
+    Raises AnalysisError for an unknown value or field, without such a measure at that epoch, for more than 6 groups,
+    where one would mix trainings that differ in more than their seed, and for memorization scores where no example was
+    left out.
+    """
+    if value not in SCORES:
+        raise unknown("value", value, SCORES)
+    if hue:
+        check_axis(points, "hue", hue)
+    score = SCORES[value]
+    at = last_epoch(examples, score.measure) if epoch is None else epoch
+    groups = by_hue(points, hue)
+    if len(groups) > MOST_GROUPS:
+        raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_GROUPS}")
+    refuse_mixture(groups)
+    names = [setting(hue, level) if hue else "all trainings" for level, _ in groups]
+    if value == MEMORIZATION:
+        edges = np.linspace(-1, 1, 41)
+        shares = [_memorization(part, examples, at, edges) for _, part in groups]
+    else:
+        values = [_by_training(part, examples, score.measure, at) for _, part in groups]
+        edges = _edges(values)
+        shares = [_over_seeds(each, edges, score) for each in values]
+    with style.look():
+        made, axes = style.small_multiples(1, 1, (3.2, 2.0), (0.5, 0.3))
+        ax = axes[0, 0]
+        colours = line_colours([level for level, _ in groups])
+        for index, (each, colour) in enumerate(zip(shares, colours, strict=True)):
+            _draw(ax, each, edges, colour, (index + 1) / (len(shares) + 1))
+        handles: list[Any] = [
+            Line2D([], [], color=colour, label=name) for colour, name in zip(colours, names, strict=True) if hue
+        ]  # fmt: skip
+        if value == MEMORIZATION:
+            lowest = min(float(edges[:-1][each.shares > 0].min()) for each in shares)
+            ax.set_xlim(min(-0.25, lowest), 1.02)
+            ax.axvline(MEMORIZED, color=style.FAINT, linestyle=":", linewidth=0.9)
+            handles.append(Line2D([], [], color=style.FAINT, linestyle=":", label=f"memorized: at least {MEMORIZED}"))
+        _scale(ax, edges, score, [each.shares for each in shares])
+        when = f"after {at} epoch{'s' if at != 1 else ''}"
+        told = [f"{name}: {each.words}" if hue else each.words for name, each in zip(names, shares, strict=True)]
+        told += [] if value == MEMORIZATION else [_averaged([len(each) for each in values])]
+        caption = joined(note, when, *told)
+        heading = f"{score.words.split(':')[0]}, distribution over examples"
+        return style.finish(made, heading, caption, joined(f"histogram of {score.words}, {when}", *told), handles)
+
+
+def _memorization(part: pd.DataFrame, examples: pd.DataFrame, epoch: int, edges: Floats) -> _Shares:
+    ids = sorted(part.loc[part["outcome"] == "finished", "trajectory_id"].astype(str).unique())
+    found = correctness_matrix(examples, "train", epoch=epoch, trajectories=ids)
+    known = ~np.isnan(found.correct).all(axis=1)
+    scores = memorization_scores(found.correct[known], found.included[known])
+    scores = scores[~np.isnan(scores)]
+    if not scores.size:
+        raise AnalysisError(
+            "examples", "examples: none was both seen and left out; memorization scores need subset_fraction below 1"
+        )
+    trainings = int(known.sum())
+    left_out = 1 - float(found.included[known].mean())
+    many = int((scores >= MEMORIZED).sum())
+    interval = stats.binomtest(many, scores.size).proportion_ci(CONFIDENCE, "wilson")
+    bound = score_error_bound(trainings, left_out)
+    words = (
+        f"{100 * many / scores.size:.1f} % of {scores.size:,} examples memorized, 95 % Wilson interval "
+        f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %; n = {trainings:,} trainings, so a score is known to "
+        f"a standard error of at most {bound:.2f}"
+    )
+    counts = np.histogram(scores, edges)[0]
+    return _Shares(counts / scores.size, np.full(len(counts), np.nan), words)
+
+
+def _by_training(part: pd.DataFrame, examples: pd.DataFrame, measure: str, epoch: int) -> list[Floats]:
+    """The values of the training examples, an array a training."""
+    ids = set(part.loc[part["outcome"] == "finished", "trajectory_id"].astype(str))
+    rows = examples[
+        (examples["measure"] == measure) & (examples["epoch"] == epoch) & (examples["split"] == "train")
+    ].assign(trajectory_id=lambda frame: frame["trajectory_id"].astype(str))  # fmt: skip
+    rows = rows[rows["trajectory_id"].isin(ids)]
+    if rows.empty:
+        raise AnalysisError("examples", f"examples: no {measure} at epoch {epoch} is there; run the sweep first")
+    numbers = pd.to_numeric(rows["value"]).astype("float64")
+    return [one.to_numpy(dtype=np.float64) for _, one in numbers.groupby(rows["trajectory_id"])]
+
+
+def _edges(values: Sequence[Sequence[Floats]]) -> Floats:
+    """Bins of whole numbers for counts, the last open above; 30 between the extremes for anything else."""
+    known = np.concatenate([one[~np.isnan(one)] for group in values for one in group])
+    if not known.size:
+        return np.array([-0.5, 0.5])
+    if (known == np.round(known)).all():
+        return np.arange(min(int(known.max()), MOST_EVENTS) + 2, dtype=np.float64) - 0.5
+    edges: Floats = np.linspace(known.min(), known.max(), 31, dtype=np.float64)
+    return edges
+
+
+def _over_seeds(values: Sequence[Floats], edges: Floats, score: Score) -> _Shares:
+    each = []
+    for one in values:
+        known = np.clip(one[~np.isnan(one)], None, edges[-1] - 1e-9)
+        shares = np.histogram(known, edges)[0] / len(one)
+        each.append(np.append(shares, np.isnan(one).mean()) if score.missing else shares)
+    table: Floats = np.array(each, dtype=np.float64)
+    n = len(table)
+    half: Floats = np.full(table.shape[1], np.nan)
+    if n > 1:
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * table.std(axis=0, ddof=1) / np.sqrt(n)
+    medians = np.array([np.nanmedian(one) if not np.isnan(one).all() else np.nan for one in values])
+    lost = f", {100 * table[:, -1].mean():.1f} % {score.missing}" if score.missing else ""
+    words = f"median {medians.mean():.3g}{lost}, of {len(values[0]):,} examples"
+    return _Shares(table.mean(axis=0), half, words)
+
+
+def _averaged(trainings: Sequence[int]) -> str:
+    low, high = min(trainings), max(trainings)
+    seeds = f"n = {low if low == high else f'{low} to {high}'} seed{'s' if high > 1 else ''}"
+    return f"mean over {seeds}" + (", bars: 95 % t interval of the mean" if high > 1 else ", so no interval")
+
+
+def _draw(ax: Axes, each: _Shares, edges: Floats, colour: Any, place: float) -> None:
+    shares, half = each.shares[: len(edges) - 1], each.half[: len(edges) - 1]
+    ax.stairs(100 * shares, edges, color=colour, fill=True, alpha=0.15)
+    ax.stairs(100 * shares, edges, color=colour, linewidth=1.2)
+    at = edges[:-1] + place * np.diff(edges)
+    if np.isfinite(half).any():
+        ax.errorbar(at, 100 * shares, 100 * half, fmt="none", ecolor=colour, elinewidth=0.9)
+    if len(each.shares) > len(shares):
+        beyond = edges[-1] + 0.7
+        ax.bar(beyond + place, 100 * each.shares[-1], 0.3, color=colour)
+        if np.isfinite(each.half[-1]):
+            ax.errorbar(beyond + place, 100 * each.shares[-1], 100 * each.half[-1], fmt="none", ecolor=style.TEXT)
+
+
+def _scale(ax: Axes, edges: Floats, score: Score, shares: Sequence[Floats]) -> None:
+    if score.missing:
+        last = int(edges[-1] - 0.5)
+        ticks = [*range(0, last + 1, max(1, last // 6))]
+        labels = [f"{tick}" + ("+" if tick == MOST_EVENTS else "") for tick in ticks]
+        ax.set_xticks([*ticks, edges[-1] + 1.2], [*labels, score.missing.replace(" ", "\n")])
+    largest, positive = max(s.max() for s in shares), [s[s > 0].min() for s in shares if (s > 0).any()]
+    if positive and largest / min(positive) > 50:
+        # A long tail is the finding, and would be invisible beside the first bin.
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
+    ax.set_xlabel(style.fitted(score.words, 3.2))
+    ax.set_ylabel("training examples (%)")
+    ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+    ax.set_axisbelow(True)

@@ -1,0 +1,277 @@
+"""A map of regimes over any two fields: which one most seeds of a cell are in, and how far they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch
+
+from analysis.errors import AnalysisError
+from analysis.figures import style
+from analysis.figures.captions import joined, seeds, unreached
+from analysis.figures.heatmaps import SMALLEST_TEXT, facet_panels, label_axes, mark_hole, panel_size
+from analysis.statistics.regime_rules import Evidence, Rule
+from analysis.statistics.regimes import DIVERGED, find_rule, name_regimes, pool
+from analysis.tables.cells import aggregate, cells, check_axis, facet_names, levels, over_epochs
+from analysis.words import AXES, setting
+
+
+@dataclass(frozen=True)
+class Swatch:
+    """How a regime is drawn: a colour, and the letter that tells it apart in grey."""
+
+    colour: str
+    letter: str
+
+
+SWATCHES: dict[str, Swatch] = {
+    "generalizing": Swatch("#0072B2", "G"),
+    "coexisting": Swatch("#009E73", "C"),
+    "memorizing": Swatch("#D55E00", "M"),
+    "underfit": Swatch("#F0E442", "U"),
+    "full inversion": Swatch("#0072B2", "F"),
+    "partial inversion": Swatch("#CC79A7", "P"),
+    "coexistence": Swatch("#009E73", "C"),
+    "memorization": Swatch("#D55E00", "M"),
+    "confusion": Swatch("#F0E442", "X"),
+    "comprehension": Swatch("#0072B2", "C"),
+    "grokking": Swatch("#CC79A7", "G"),
+}
+"""Okabe and Ito's colours, safe for colour-blind readers; warm: the rule was not learned."""
+
+OTHERS = ("#56B4E9", "#E69F00", "#CC79A7", "#999999", "#000000")
+PALEST = 0.45
+"""How much of its colour a cell keeps in which next to no seed agrees with the one drawn."""
+
+
+def regime_map(
+    points: pd.DataFrame,
+    x: str,
+    y: str,
+    *,
+    rule: str | Rule = "relative",
+    facet: Sequence[str] | str | None = None,
+    epoch: int | None = None,
+    curves: pd.DataFrame | None = None,
+    chance: float | None = None,
+    reference: pd.DataFrame | None = None,
+    full_size: int | None = None,
+    annotate: bool = True,
+    note: str = "",
+) -> style.Picture:
+    """The regime of most seeds in every cell of x and y, y upwards; one panel a value of `facet` (two at most).
+
+    Each cell has the colour and the letter of its regime, and beside it how many of its seeds agree ("2/3"); it is
+    the paler the fewer do. Of regimes with as many seeds the first in the rule's order is drawn. A line parts cells of
+    different regimes. Cells that mostly diverged, and cells without a regime, are hatched as in `heatmap`. The rule
+    with its thresholds is in the caption.
+
+    rule: a name in `regimes.RULES`, or a rule with thresholds of your own. chance, reference, full_size: see
+    `regime_rules.Evidence`; the best clean test accuracy of the rule `relative` is over `points`, whatever `epoch` is
+    drawn, and `reference`. epoch, curves: as in `heatmap`; x or y may be `epoch`. annotate: write letters and
+    agreement, or letters alone, wherever they are legible.
+
+    Raises AnalysisError for an unknown field or rule, for evidence that the rule lacks, and where a cell would hold
+    more than seeds.
+    """
+    chosen = find_rule(rule)
+    facets = facet_names(facet)
+    # Refuses what a heatmap would refuse; the cells it makes say which trainings are lost.
+    cells(points, x, y, "test_accuracy", facets, epoch=epoch, curves=curves)
+    best = points if reference is None else pool([points, reference])
+    rows = over_epochs(points, curves, epoch) if epoch is not None or "epoch" in (x, y, *facets) else points
+    named = name_regimes(rows, chosen, chance=chance, reference=best, curves=curves, full_size=full_size)
+    table = regime_cells(rows, named, [x, y, *facets])
+    shape = (len(levels(table, y)), len(levels(table, x)))
+    columns, down, panels = facet_panels(table, facets)
+    with style.look():
+        made, axes = style.small_multiples(columns, down, panel_size(shape, columns), (0.6, 0.5))
+        width = made.get_size_inches()[0] / columns
+        many = bool((table["n"] > 1).any()) and _text_size(width, shape, True) > 0
+        size = _text_size(width, shape, many) if annotate else 0.0
+        swatches = _swatches(chosen)
+        for place in range(columns * down):
+            ax = axes.flat[place]
+            if place < len(panels):
+                title, part = panels[place]
+                _draw(ax, part, (x, y), shape, swatches, (size, many))
+                if title:
+                    ax.set_title(title, pad=4)
+            else:
+                style.blank(ax)
+        label_axes(axes, table, x, y, len(panels))
+        if len(facets) == 2:
+            for ax, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
+                ax.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{ax.get_ylabel()}")
+        handles: list[Artist] = [
+            Patch(facecolor=swatch.colour, label=f"{swatch.letter}  {regime}")
+            for regime, swatch in swatches.items()
+            if (table["regime"] == regime).any()
+        ]
+        handles += [style.hole(status) for status in style.HOLES if (table["status"] == status).any()]
+        caption = joined(
+            note,
+            _agreed(table, f"after {epoch} epochs" if epoch is not None else ""),
+            unreached(table, "regime"),
+            chosen.words,
+            chosen.stated(rows, Evidence(chance, best, curves, full_size)),
+        )
+        heading = f"regimes: {AXES[y].words} against {AXES[x].words}"
+        return style.finish(made, heading, caption, _alt(table, x, y, facets), handles)
+
+
+def regime_cells(rows: pd.DataFrame, named: pd.Series, keys: Sequence[str]) -> pd.DataFrame:
+    """One row for every combination of the keys' values: what `regime_map` draws.
+
+    rows, named: points and the regimes that `name_regimes` gave them. Columns: the keys; `regime`, that of most seeds,
+    of equals the first (NaN without one); `n`, the seeds that finished or diverged; `agreeing`, those of this regime;
+    `tied`, whether as many have another; `n_diverged` (0: they are in `n`), `n_stopped`, `n_failed`, `n_lost` (the
+    two); `status`: `value`, or `diverged` (most seeds), `undefined` (finished, but for most the rule has no name),
+    `stopped`, `failed`, `missing`.
+
+    Raises AnalysisError where a cell would hold more than seeds.
+    """
+    for key in keys:
+        check_axis(rows, key, key)
+    if not named.index.equals(rows.index):
+        raise AnalysisError("regime", f"regime: given {len(named)} names for other rows; valid is one a row, in order")
+    table = aggregate(rows, keys, "test_accuracy")
+    group = [pd.Series(pd.factorize(rows[key], sort=True, use_na_sentinel=False)[0], rows.index) for key in keys]
+    kinds = [*named.cat.categories, "undefined"]
+    ended = rows["outcome"].isin(["finished", DIVERGED])
+    votes = pd.get_dummies(pd.Categorical(named.astype(object).where(named.notna(), "undefined"), kinds), dtype=int)
+    votes = votes.mul(ended.to_numpy(dtype=int), axis=0).groupby([code.to_numpy() for code in group]).sum()
+    # `aggregate` has every combination of the levels, in this order.
+    sizes = [range(len(levels(rows, key))) for key in keys]
+    every = pd.MultiIndex.from_product(sizes) if len(keys) > 1 else pd.Index(sizes[0])
+    counts = votes.reindex(every, fill_value=0).to_numpy()
+    n, agreeing = counts.sum(axis=1), counts.max(axis=1)
+    most = np.array(kinds, dtype=object)[counts.argmax(axis=1)]
+    status = np.select(
+        [n == 0, most == DIVERGED, most == "undefined"],
+        [_without(table), DIVERGED, "undefined"],
+        "value",
+    )
+    return table[[*keys]].assign(
+        regime=pd.Series(most, table.index).where((n > 0) & (most != "undefined")), n=n, agreeing=agreeing,
+        tied=((counts == agreeing[:, None]).sum(axis=1) > 1) & (n > 0),
+        n_diverged=0, n_stopped=table["n_stopped"], n_failed=table["n_failed"],
+        n_lost=table["n_stopped"] + table["n_failed"], status=status,
+    )  # fmt: skip
+
+
+def _without(table: pd.DataFrame) -> np.ndarray:
+    """Why a cell has no regime."""
+    return np.select([table["n_stopped"] > 0, table["n_failed"] > 0], ["stopped", "failed"], "missing")
+
+
+def _swatches(rule: Rule) -> dict[str, Swatch]:
+    """Those of the rule's regimes; a rule of somebody's own gets colours and first letters."""
+    spare = iter(OTHERS)
+    made: dict[str, Swatch] = {}
+    for regime in rule.regimes:
+        used = {swatch.letter for swatch in made.values()}
+        letter = next((c.upper() for c in regime if c.isalpha() and c.upper() not in used), regime)
+        made[regime] = SWATCHES.get(regime) or Swatch(next(spare, "#999999"), letter)
+    return made
+
+
+def _text_size(panel: float, shape: tuple[int, int], many: bool) -> float:
+    """Points of the letters in the cells, with many also of the agreement; 0 where they would not be legible."""
+    fits = (panel - 0.5) * 72 / shape[1] / (3.2 if many else 1.6) / 0.62
+    return min(7.0, fits) if fits >= SMALLEST_TEXT else 0.0
+
+
+def _draw(
+    ax: Axes,
+    part: pd.DataFrame,
+    axes: tuple[str, str],
+    shape: tuple[int, int],
+    swatches: dict[str, Swatch],
+    text: tuple[float, bool],
+) -> None:
+    size, many = text
+    x, y = (pd.factorize(part[name], sort=True, use_na_sentinel=False)[0] for name in axes)
+    # Transparent where there is no regime.
+    colours = np.zeros((*shape, 4))
+    drawn = np.full(shape, "", dtype=object)
+    for column, row, cell in zip(x, y, part.itertuples(), strict=True):
+        if cell.status != "value":
+            mark_hole(ax, column, row, cell.status)
+            continue
+        swatch = swatches[cell.regime]
+        drawn[row, column] = cell.regime
+        colour = _paler(swatch.colour, cell.agreeing / cell.n)
+        colours[row, column] = [*colour, 1.0]
+        if size:
+            written = f"{swatch.letter} {cell.agreeing}/{cell.n}" if many else swatch.letter
+            ink = style.TEXT if colour @ [0.299, 0.587, 0.114] > 0.45 else "white"
+            ax.text(column + 0.5, row + 0.5, written, ha="center", va="center", fontsize=size, color=ink)
+    ax.pcolormesh(
+        np.arange(shape[1] + 1), np.arange(shape[0] + 1), colours, edgecolors="white", linewidth=0.4, zorder=0.5
+    )
+    ax.add_collection(
+        LineCollection(_boundaries(drawn), colors=style.TEXT, linewidths=1.3, capstyle="projecting", label="boundary")
+    )
+    ax.set(xlim=(0, shape[1]), ylim=(0, shape[0]))
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def _paler(colour: str, agreement: float) -> np.ndarray:
+    """All of the colour where every seed agrees, towards white the fewer do."""
+    keep = 1.0 if agreement == 1 else PALEST + (0.8 - PALEST) * agreement
+    return keep * np.array(to_rgb(colour)) + (1 - keep)
+
+
+def _boundaries(drawn: np.ndarray) -> list[list[tuple[int, int]]]:
+    """The edges (x, y) between neighbours of different regimes; none beside a cell without one ("")."""
+    rows, columns = drawn.shape
+    beside = [
+        [(column + 1, row), (column + 1, row + 1)]
+        for row in range(rows)
+        for column in range(columns - 1)
+        if "" not in (pair := (drawn[row, column], drawn[row, column + 1])) and pair[0] != pair[1]
+    ]
+    above = [
+        [(column, row + 1), (column + 1, row + 1)]
+        for row in range(rows - 1)
+        for column in range(columns)
+        if "" not in (pair := (drawn[row, column], drawn[row + 1, column])) and pair[0] != pair[1]
+    ]
+    return beside + above
+
+
+def _agreed(table: pd.DataFrame, when: str) -> str:
+    drawn = table[table["n"] > 0]
+    after = f", {when}" if when else ""
+    if drawn.empty:
+        return f"no data yet{after}"
+    if drawn["n"].max() == 1:
+        return f"one seed a cell (n = 1){after}, so no agreement to show"
+    same = int((drawn["agreeing"] == drawn["n"]).sum())
+    worst = drawn.loc[(drawn["agreeing"] / drawn["n"]).idxmin()]
+    split = int(drawn["tied"].sum())
+    tie = f", {split} of them split evenly" if split else ""
+    fewest = f", in the others paler, as few as {worst['agreeing']} of {worst['n']}{tie}" if same < len(drawn) else ""
+    return f"regime of most of {seeds(drawn)} a cell{after}; all agree in {same} of {len(drawn)} cells{fewest}"
+
+
+def _alt(table: pd.DataFrame, x: str, y: str, facets: Sequence[str]) -> str:
+    panels = f", a panel for each {' and '.join(AXES[name].words for name in facets)}" if facets else ""
+    text = f"map of regimes over {AXES[x].words} (across) and {AXES[y].words} (upwards){panels}"
+    counts = table["regime"].value_counts()
+    holes = int(table["regime"].isna().sum())
+    found = ", ".join(f"{count} {regime}" for regime, count in counts.items())
+    return joined(
+        text,
+        f"of {len(table)} cells {found or 'none has a regime'}",
+        f"{holes} {'has' if holes == 1 else 'have'} none" if holes else "",
+    )

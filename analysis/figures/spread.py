@@ -1,0 +1,130 @@
+"""How often each example is misclassified over many trainings: Arpit et al. 2017, figure 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from scipy import stats
+
+from analysis.errors import AnalysisError
+from analysis.figures import style
+from analysis.figures.captions import joined
+from analysis.figures.lines import line_colours
+from analysis.statistics.scores import Overdispersion, correctness_matrix, overdispersion
+from analysis.tables.cells import check_axis, levels, varying
+from analysis.words import AXES, value_labels
+
+MOST_LINES = 6
+
+
+def spread_plot(
+    points: pd.DataFrame, examples: pd.DataFrame, hue: str | None = None, *, epoch: int | None = None, note: str = ""
+) -> style.Picture:
+    """The part of the trainings that misclassify each training example, examples in ascending order, a line for each
+    value of `hue`.
+
+    Dotted: what would come out if all examples were equally hard, the quantiles of Binomial(R, p)/R for R trainings
+    with the mean misclassification p. The legend has the overdispersion of each line, with its 95 % bootstrap interval
+    over examples (see `scores.overdispersion`; Arpit et al. 2017, arXiv 1706.05394, figure 1). epoch: when the
+    predictions were taken; the first at which any were, unless given. Left-out training examples count too.
+
+    Raises AnalysisError without predictions of single examples at that epoch, for more than 6 lines, and where one line
+    would mix trainings that differ in more than their seed.
+    """
+    if hue:
+        check_axis(points, "hue", hue)
+    at = first_epoch(examples, "correct") if epoch is None else epoch
+    groups = by_hue(points, hue)
+    if len(groups) > MOST_LINES:
+        raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
+    refuse_mixture(groups)
+    with style.look():
+        made, axes = style.small_multiples(1, 1, (3.2, 2.1), (0.5, 0.3))
+        ax = axes[0, 0]
+        found: list[Overdispersion] = []
+        handles: list[Any] = []
+        labels = value_labels(hue, [value for value, _ in groups]) if hue else ["all trainings"]
+        for label, (_, part), colour in zip(labels, groups, line_colours([v for v, _ in groups]), strict=True):
+            ids = part.loc[part["outcome"] == "finished", "trajectory_id"].astype(str).unique()
+            correct = correctness_matrix(examples, "train", epoch=at, trajectories=sorted(ids)).correct
+            known = correct[~np.isnan(correct).any(axis=1)]
+            one = overdispersion(1 - known)
+            found.append(one)
+            _draw(ax, 1 - known.mean(axis=0), one, colour)
+            interval = f"{one.value:.2g} [{one.low:.2g}, {one.high:.2g}]"
+            handles.append(Line2D([], [], color=colour, label=f"{label}: overdispersion {interval}"))
+        handles.append(Line2D([], [], color=style.FAINT, linestyle=":", label="if all were equally hard: binomial"))
+        ax.set_xlim(0, 100)
+        ax.set_ylim(-2, 102)
+        ax.set_xlabel("training examples, easiest first (%)")
+        ax.set_ylabel("trainings that misclassify it (%)")
+        ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+        runs = sorted({one.runs for one in found})
+        sizes = sorted({one.examples for one in found})
+        caption = joined(
+            note,
+            f"after {at} epoch{'s' if at != 1 else ''}; n = {_span(runs)} trainings a line, {_span(sizes)} examples; "
+            "overdispersion: variance over examples divided by that of the binomial, 95 % bootstrap interval over "
+            "examples; 1: examples differ by luck alone",
+        )
+        heading = "misclassification of single examples" + (f" by {AXES[hue].words}" if hue else "")
+        return style.finish(made, heading, caption, _alt(labels, found), handles)
+
+
+def by_hue(points: pd.DataFrame, hue: str | None) -> list[tuple[Any, pd.DataFrame]]:
+    """The rows of each value of `hue`, ascending; all of them under None without."""
+    if hue is None:
+        return [(None, points)]
+    codes = pd.factorize(points[hue], sort=True, use_na_sentinel=False)[0]
+    return [(value, points[codes == code]) for code, value in enumerate(levels(points, hue))]
+
+
+def refuse_mixture(groups: Sequence[tuple[Any, pd.DataFrame]]) -> None:
+    """One line is of trainings that differ in their seed alone; a field they differ in too is named."""
+    for _, part in groups:
+        mixed = [field for field in varying(part) if field != "epochs"]
+        if mixed:
+            raise AnalysisError(
+                mixed[0],
+                f"{', '.join(mixed)}: given several values inside one line, and only seeds are put together; make it "
+                "the hue, or hold it with where",
+            )
+
+
+def first_epoch(examples: pd.DataFrame, measure: str) -> int:
+    return int(_epochs(examples, measure).min())
+
+
+def last_epoch(examples: pd.DataFrame, measure: str) -> int:
+    return int(_epochs(examples, measure).max())
+
+
+def _epochs(examples: pd.DataFrame, measure: str) -> pd.Series:
+    rows = examples.loc[examples["measure"] == measure, "epoch"]
+    if rows.empty:
+        raise AnalysisError("examples", f"examples: no {measure} of single examples is there; run the sweep first")
+    return rows
+
+
+def _draw(ax: Axes, rates: np.ndarray, one: Overdispersion, colour: Any) -> None:
+    share = 100 * (np.arange(len(rates)) + 0.5) / len(rates)
+    ax.plot(share, 100 * np.sort(rates), color=colour, label="measured")
+    expected = stats.binom.ppf(share / 100, one.runs, one.p) / one.runs
+    ax.plot(share, 100 * expected, color=colour, linestyle=":", linewidth=1.0, label="binomial")
+
+
+def _span(values: Sequence[int]) -> str:
+    return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"
+
+
+def _alt(labels: Sequence[str], found: Sequence[Overdispersion]) -> str:
+    lines = [
+        f"{label}: misclassified by {100 * one.p:.0f} % of the trainings on average, overdispersion {one.value:.2g}"
+        for label, one in zip(labels, found, strict=True)
+    ]
+    return joined("misclassification of each training example in ascending order, a line each", *lines)

@@ -1,0 +1,71 @@
+"""Verdicts of claims: the table that is printed, and the page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from analysis.claims import Decision
+from analysis.claims.rule import Verdict
+from analysis.claims.wording import effect_words, n_words, remark
+from sweeps.errors import ExportError
+
+STYLES: dict[Verdict, str] = {"supported": "green", "contradicted": "bold red", "undecided": "yellow"}
+
+
+def verdict_table(decisions: Sequence[Decision]) -> Table:
+    """A row a contrast: experiment, what the paper says, what was measured with its interval and n, verdict."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("experiment", no_wrap=True)
+    for heading in ("the paper says", "compared, and claimed", "measured"):
+        table.add_column(heading, ratio=1, overflow="fold")
+    table.add_column("verdict", no_wrap=True)
+    for decision in decisions:
+        claim, count = decision.claim, len(decision.findings)
+        for index, finding in enumerate(decision.findings):
+            published = finding.contrast.published
+            says = published if index else f"{claim.statement} {claim.source.paper}: {published}"
+            measured = [effect_words(finding), f"n = {n_words(finding)}" if finding.n else "", remark(finding)]
+            verdict = Text(finding.verdict, STYLES[finding.verdict])
+            if count > 1 and index == count - 1:
+                verdict.append(f"\nall: {decision.verdict}", STYLES[decision.verdict])
+            table.add_row(
+                Text("" if index else decision.sweep),
+                Text(says),
+                Text(f"{finding.contrast.words}: {finding.contrast.side}"),
+                Text("\n".join(part for part in measured if part)),
+                verdict,
+                end_section=index == count - 1,
+            )
+    return table
+
+
+def commands(decisions: Sequence[Decision]) -> list[str]:
+    """What trains what the undecided lack, each once."""
+    found = [finding.command for decision in decisions for finding in decision.findings if finding.command]
+    return list(dict.fromkeys(found))
+
+
+def summary(decisions: Sequence[Decision]) -> str:
+    """`22 claims: 15 supported, 1 contradicted, 6 undecided`."""
+    counts = Counter(decision.verdict for decision in decisions)
+    words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES)
+    return f"{len(decisions)} claim{'s' if len(decisions) != 1 else ''}: {words}"
+
+
+def write_page(decisions: Sequence[Decision], out: Path) -> list[Path]:
+    """The page of the claims and its pictures; the paths, the page first.
+
+    Raises ExportError where it cannot be written.
+    """
+    from analysis.report import write_claims
+
+    try:
+        return write_claims(decisions, {}, out)
+    except OSError as error:
+        raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,54 @@
+"""The tables that are exported, and how they are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from analysis.tables.points import READ, curves_table, examples_table, points_table, with_derived
+from sweeps.errors import ExportError
+from sweeps.planning.plan import Plan
+from sweeps.spec.sweep import Sweep
+from sweeps.store.store import Store
+
+
+def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Table, dict[str, str]]:
+    """The rows of `memsweep export`, and the parts of the store that could not be read.
+
+    table: points (with derived columns), curves, examples, or scores. Raises analysis.errors.AnalysisError for scores
+    of a sweep that left no examples out.
+    """
+    if table == "curves":
+        contents = store.read(READ)
+        return curves_table(plan, contents), contents.damaged
+    contents = store.read((*READ, *plan.outcome_columns), {cell.epoch for cell in plan.cells})
+    points = points_table(plan, contents)
+    if table == "points":
+        from analysis.tables.derived import FROM_CURVES
+
+        curves = curves_table(plan, store.read(FROM_CURVES), ("trajectory_id", "epoch", "outcome", *FROM_CURVES))
+        return with_derived(points, curves), contents.damaged
+    examples = store.read_examples({cell.trajectory_id for cell in plan.cells})
+    damaged = contents.damaged | examples.damaged
+    if table == "examples":
+        return examples_table(sweep, plan, examples), damaged
+    from analysis.statistics.score_table import score_table
+
+    scores = score_table(points.to_pandas(), examples.table.to_pandas())
+    return pa.Table.from_pandas(scores, preserve_index=False), damaged
+
+
+def write_table(table: pa.Table, out: Path) -> None:
+    """Parquet or CSV, by the suffix. Raises ExportError for another suffix or a place that cannot be written."""
+    if out.suffix not in (".parquet", ".csv"):
+        raise ExportError(f"--out {out}: given {out.suffix!r}; valid suffixes: .parquet, .csv")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == ".csv":
+            csv.write_csv(table, out)
+        else:
+            parquet.write_table(table, out)
+    except OSError as error:
+        raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,1 @@
+"""Intervals, scores, regimes and other statistics of tables."""

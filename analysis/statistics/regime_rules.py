@@ -1,0 +1,186 @@
+"""What a rule of regimes is, and the two published ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError
+from analysis.tables.cells import metric_values
+from analysis.tables.derived import first_epochs
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a rule may need beside the points.
+
+    chance: accuracy of guessing, 1/C of C classes. reference: more rows over which the best clean test accuracy is
+    taken. curves: the evaluated epochs. full_size: training examples of the data set, for points whose `dataset_size`
+    is unset.
+    """
+
+    chance: float | None = None
+    reference: pd.DataFrame | None = None
+    curves: pd.DataFrame | None = None
+    full_size: int | None = None
+
+
+class Rule(Protocol):
+    """regimes: the names it gives, in the order of a legend. words: the whole rule, its thresholds and its source."""
+
+    regimes: ClassVar[tuple[str, ...]]
+
+    @property
+    def words(self) -> str: ...
+
+    def decide(self, points: pd.DataFrame, evidence: Evidence) -> pd.Series:
+        """One of `regimes` a point, None where it cannot be decided; read only where the point finished."""
+
+    def stated(self, points: pd.DataFrame, evidence: Evidence) -> str:
+        """The numbers behind relative thresholds, in words; empty where all of them are in `words`."""
+
+
+@dataclass(frozen=True)
+class DoshiRule:
+    """Doshi et al. 2024 (arXiv 2310.13061), for a corrupted fraction ξ and final accuracies.
+
+    Clean test accuracy of at least `level`: coexistence (training accuracy, labels as given, of at least `level`),
+    partial inversion (at least 1.05 - ξ), full inversion (below). Else: memorization (training accuracy of at least
+    `level`), confusion. ξ is the expected fraction of training labels that are wrong: `label_noise` q for the kinds
+    that draw wrong classes only, q (1 - 1/C) for `uniform`, whose draws include the true class of C. Without noise
+    "full inversion" says only that training accuracy stayed below `level` while test accuracy did not.
+    """
+
+    level: float = 0.9
+    slack: float = 0.05
+    regimes: ClassVar[tuple[str, ...]] = (
+        "full inversion", "partial inversion", "coexistence", "memorization", "confusion",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_shares(level=self.level, slack=self.slack)
+
+    @property
+    def words(self) -> str:
+        level = percent(self.level)
+        return (
+            f"rule of Doshi et al. 2024, ξ: fraction of wrong training labels; clean test accuracy at least {level}: "
+            f"coexistence (training accuracy at least {level}), partial inversion (at least {percent(1 + self.slack)} "
+            f"- ξ), full inversion (below); test accuracy below {level}: memorization (training accuracy at least "
+            f"{level}), confusion (below)"
+        )
+
+    def decide(self, points: pd.DataFrame, evidence: Evidence) -> pd.Series:
+        test, train = metric_values(points, "test_accuracy"), metric_values(points, "train_accuracy")
+        generalizes, fits = test >= self.level, train >= self.level
+        # The published bound is inclusive, and sums of fractions are not exact: 1.05 - 0.4 is above 0.65.
+        inverts_partly = train >= 1 + self.slack - self._corrupted(points, evidence) - 1e-9
+        return choose(
+            test.notna() & train.notna(),
+            (generalizes & fits, "coexistence"),
+            (generalizes & inverts_partly, "partial inversion"),
+            (generalizes, "full inversion"),
+            (fits, "memorization"),
+            (~generalizes, "confusion"),
+        )
+
+    def stated(self, points: pd.DataFrame, evidence: Evidence) -> str:
+        return ""
+
+    def _corrupted(self, points: pd.DataFrame, evidence: Evidence) -> pd.Series:
+        noise = pd.to_numeric(points["label_noise"]).astype(float)
+        uniform = (points["label_noise_kind"] == "uniform") & (noise > 0)
+        if uniform.any() and evidence.chance is None:
+            raise AnalysisError(
+                "chance",
+                "chance: not given; the rule of Doshi et al. needs 1/classes, as uniform noise leaves that part true",
+            )
+        return noise.where(~uniform, noise * (1 - (evidence.chance or 0.0)))
+
+
+@dataclass(frozen=True)
+class LiuRule:
+    """The phases of Liu et al. 2022 (arXiv 2205.10343), from the first steps at which accuracies reach `level`.
+
+    Comprehension: training and test accuracy reach it, test at most `gap_steps` updates after training. Grokking: both,
+    but later. Memorization: training accuracy only. Confusion: neither. Test accuracy alone (with noisy labels training
+    accuracy may stay low) is none of theirs, and gets no name.
+
+    Steps are evaluated epochs times updates an epoch, so a first step is known up to the distance of evaluations. The
+    examples trained on are `dataset_size` (or `Evidence.full_size`) less the held-out and the left-out ones.
+    """
+
+    level: float = 0.9
+    gap_steps: float = 1000
+    regimes: ClassVar[tuple[str, ...]] = ("comprehension", "grokking", "memorization", "confusion")
+
+    def __post_init__(self) -> None:
+        check_shares(level=self.level)
+        if not self.gap_steps >= 0:
+            raise AnalysisError("gap_steps", f"gap_steps: given {self.gap_steps}; valid is a number of at least 0")
+
+    @property
+    def words(self) -> str:
+        level = percent(self.level)
+        return (
+            f"rule of Liu et al. 2022, first evaluated step with accuracy of at least {level}: comprehension (training "
+            f"and clean test, test at most {self.gap_steps:g} updates later), grokking (both, test later than that), "
+            "memorization (training only), confusion (neither); test only: no name"
+        )
+
+    def decide(self, points: pd.DataFrame, evidence: Evidence) -> pd.Series:
+        if evidence.curves is None:
+            raise AnalysisError("curves", "curves: not given; the rule of Liu et al. needs the evaluated epochs")
+        train = first_epochs(points, evidence.curves, "train_accuracy", self.level)["by"]
+        test = first_epochs(points, evidence.curves, "test_accuracy", self.level)["by"]
+        evaluated = points["trajectory_id"].astype(str).isin(evidence.curves["trajectory_id"].astype(str))
+        both = train.notna() & test.notna()
+        soon = pd.Series(False, points.index)
+        if both.any():
+            soon[both] = ((test - train) * _updates_per_epoch(points, evidence))[both] <= self.gap_steps
+        return choose(
+            evaluated & (train.notna() | test.isna()),
+            (both & soon, "comprehension"),
+            (both, "grokking"),
+            (train.notna(), "memorization"),
+            (test.isna(), "confusion"),
+        )
+
+    def stated(self, points: pd.DataFrame, evidence: Evidence) -> str:
+        return ""
+
+
+def _updates_per_epoch(points: pd.DataFrame, evidence: Evidence) -> pd.Series:
+    size = pd.to_numeric(points["dataset_size"]).astype(float)
+    if size.isna().any() and evidence.full_size is None:
+        raise AnalysisError(
+            "full_size",
+            "full_size: not given, and dataset_size is unset; give the number of training examples of the data set",
+        )
+    if evidence.full_size is not None:
+        size = size.fillna(evidence.full_size)
+    for name, part in (("validation_fraction", lambda f: 1 - f), ("subset_fraction", lambda f: f)):
+        if name in points:
+            size = (size * part(pd.to_numeric(points[name]).astype(float))).round()
+    return np.ceil(size / points["batch_size"].astype(float))
+
+
+def choose(known: pd.Series, *cases: tuple[pd.Series, str]) -> pd.Series:
+    """The name of the first case that holds, None where nothing is known."""
+    names = np.select([case.to_numpy() for case, _ in cases], [name for _, name in cases], default="")
+    return pd.Series(names, known.index, dtype=object).where(known, None)
+
+
+def check_shares(**given: float) -> None:
+    """Raises AnalysisError for a threshold outside 0..1."""
+    for key, value in given.items():
+        if not 0 <= value <= 1:
+            raise AnalysisError(key, f"{key}: given {value}; valid is a number of 0 to 1")
+
+
+def percent(share: float) -> str:
+    """A share in words: "90 %"."""
+    return f"{100 * share:.3g} %"

@@ -1,0 +1,154 @@
+"""Regimes: the name of what a training did, decided from stored measures by a rule that says its thresholds.
+
+Three rules: our own (`RelativeRule`) and two published ones (`DoshiRule`, `LiuRule`). A rule is a frozen dataclass
+whose thresholds can be set, `words` says it in full, and `name_regimes` applies it. A training that diverged is
+`diverged`; one that is missing or failed has no regime, and neither has one that its rule cannot decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import unknown
+from analysis.statistics.regime_rules import DoshiRule, Evidence, LiuRule, Rule, check_shares, choose, percent
+from analysis.tables.cells import metric_values
+
+DIVERGED = "diverged"
+
+SAME_DATA_AND_MODEL = ("data", "data_digest", "complexity", "model", "model_digest")
+"""Points that agree in these share their best clean test accuracy."""
+
+
+@dataclass(frozen=True)
+class RelativeRule:
+    """memsweep's own rule: was the rule of the data learned, and was the noise?
+
+    *Learned the rule*: clean test accuracy of at least chance + `learned` (best - chance), and of at least chance +
+    `margin`; best is the highest clean test accuracy among the finished points of the same data set and model (and in
+    `Evidence.reference`). It is an accuracy on test data, so regimes describe and select nothing. Without a known
+    chance it is taken as 0.
+
+    *Fits the noise*: at least `fitted` of the corrupted labels are predicted as given (`memorized_fraction`).
+
+    By default either is half of what there is to have: half of the accuracy above chance that was ever reached, half of
+    the wrong labels.
+
+    Both: coexisting. The rule alone: generalizing. The noise alone: memorizing. Neither: underfit.
+
+    Where no label is corrupted there is no noise to fit or to resist, so `coexisting` does not occur: who learned the
+    rule is generalizing, and memorizing is who did not, but has (train - test accuracy) / (1 - test accuracy) of at
+    least `fitted`: of the examples that it would get wrong unseen, that part is answered right after training.
+    """
+
+    learned: float = 0.5
+    fitted: float = 0.5
+    margin: float = 0.1
+    regimes: ClassVar[tuple[str, ...]] = ("generalizing", "coexisting", "memorizing", "underfit")
+
+    def __post_init__(self) -> None:
+        check_shares(learned=self.learned, fitted=self.fitted, margin=self.margin)
+
+    @property
+    def words(self) -> str:
+        return (
+            f"learned the rule: clean test accuracy at least {percent(self.learned)} of the way from chance to the "
+            f"best of this data set and model, and {100 * self.margin:g} points above chance; fits the noise: at least "
+            f"{percent(self.fitted)} of the corrupted labels memorized (without corrupted labels: of what would be "
+            "wrong unseen, that part right in training); generalizing: the rule alone, coexisting: both, memorizing: "
+            "the noise alone, underfit: neither"
+        )
+
+    def decide(self, points: pd.DataFrame, evidence: Evidence) -> pd.Series:
+        test = metric_values(points, "test_accuracy")
+        memorized = _measured(points, "memorized_fraction")
+        no_noise = (metric_values(points, "train_accuracy") - test) / (1 - test).where(test < 1)
+        corrupted = memorized.notna()
+        rule = test >= self._needed(points, evidence)
+        noise = memorized.where(corrupted, no_noise) >= self.fitted
+        known = test.notna() & (rule | corrupted | no_noise.notna())
+        return choose(
+            known,
+            (rule & ~(corrupted & noise), "generalizing"),
+            (rule, "coexisting"),
+            (noise, "memorizing"),
+            (known, "underfit"),
+        )
+
+    def stated(self, points: pd.DataFrame, evidence: Evidence) -> str:
+        best, needed = _best(points, evidence), self._needed(points, evidence)
+        if best.isna().all():
+            return ""
+        chance = "chance not known, taken as 0" if evidence.chance is None else f"chance {percent(evidence.chance)}"
+        return f"best clean test accuracy {_span(best)}, needed {_span(needed)}, {chance}"
+
+    def _needed(self, points: pd.DataFrame, evidence: Evidence) -> pd.Series:
+        chance = evidence.chance or 0.0
+        best = _best(points, evidence)
+        return (chance + self.learned * (best - chance)).clip(lower=chance + self.margin)
+
+
+RULES: dict[str, Rule] = {"relative": RelativeRule(), "doshi2024": DoshiRule(), "liu2022": LiuRule()}
+"""Every rule under its name, at its default thresholds."""
+
+
+def find_rule(rule: str | Rule) -> Rule:
+    """The rule of this name, or the rule itself. Raises AnalysisError for a name that is not in `RULES`."""
+    if not isinstance(rule, str):
+        return rule
+    if rule not in RULES:
+        raise unknown("rule", rule, RULES)
+    return RULES[rule]
+
+
+def name_regimes(
+    points: pd.DataFrame,
+    rule: str | Rule = "relative",
+    *,
+    chance: float | None = None,
+    reference: pd.DataFrame | None = None,
+    curves: pd.DataFrame | None = None,
+    full_size: int | None = None,
+) -> pd.Series:
+    """The regime of each point: categorical, on the points' index; the rule's regimes in their order, then `diverged`.
+
+    NaN where the point is missing or failed, and where it finished but the rule cannot decide. chance, reference,
+    curves, full_size: see `Evidence`. The best clean test accuracy of `relative` is that of the rows given here: name a
+    whole sweep and then select from it, or give the sweep as `reference`.
+
+    Raises AnalysisError for an unknown rule and for evidence that the rule needs and was not given.
+    """
+    chosen = find_rule(rule)
+    evidence = Evidence(chance, reference, curves, full_size)
+    named = chosen.decide(points, evidence).where(points["outcome"] == "finished", None)
+    named = named.mask(points["outcome"] == DIVERGED, DIVERGED)
+    return pd.Series(pd.Categorical(named, [*chosen.regimes, DIVERGED]), points.index, name="regime")
+
+
+def pool(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several tables, as far as the best clean test accuracy of a data set and model depends on them."""
+    keys = [key for key in SAME_DATA_AND_MODEL if all(key in frame for frame in frames)]
+    return pd.concat([frame[[*keys, "outcome", "test_accuracy"]] for frame in frames])
+
+
+def _best(points: pd.DataFrame, evidence: Evidence) -> pd.Series:
+    """The best clean test accuracy of the data set and model of each point; NaN if none of them finished."""
+    rows = pool([points] if evidence.reference is None else [points, evidence.reference])
+    rows = rows.assign(best=metric_values(rows, "test_accuracy"))
+    keys = [key for key in SAME_DATA_AND_MODEL if key in rows]
+    if not keys:
+        return pd.Series(rows["best"].max(), points.index)
+    return rows.groupby(keys, dropna=False)["best"].transform("max").iloc[: len(points)]
+
+
+def _measured(points: pd.DataFrame, name: str) -> pd.Series:
+    return metric_values(points, name) if name in points else pd.Series(np.nan, points.index)
+
+
+def _span(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return percent(low) if np.isclose(low, high) else f"{percent(low)} to {percent(high)}"

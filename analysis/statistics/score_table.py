@@ -1,0 +1,75 @@
+"""A table of what many trainings together say of each training example."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError
+from analysis.statistics.scores import correctness_matrix, influence, memorization_scores, score_error_bound
+from analysis.tables.cells import varying
+
+COLUMNS = ("example_id", "epoch", "memorization", "memorization_error", "seen", "left_out", "correct_seen",
+           "correct_left_out", "most_influenced", "influence")  # fmt: skip
+
+
+def score_table(points: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
+    """One row an example, epoch and setting: trainings that differ in their seed alone are taken together.
+
+    points: of trainings on random subsets (`subset_fraction` below 1); examples: the table of single examples with the
+    measure `correct`. Columns: the fields that vary, then
+
+    - `memorization`: mem(i), -1..1 (Feldman & Zhang 2020, arXiv 2008.03703), and `memorization_error`: its standard
+      error at most, by their bound;
+    - `seen`, `left_out`: trainings that had the example, and that had not; `correct_seen`, `correct_left_out`: the part
+      of each that predicts its given label (the latter is the C-score at that subset, Jiang et al. 2021, 2002.03206);
+    - `most_influenced`: the test example j with the largest infl(i, j), and `influence`: that, -1..1.
+
+    Raises AnalysisError where no training leaves examples out, or none was measured.
+    """
+    fields = [field for field in varying(points) if field != "epochs"]
+    trainings = points.drop_duplicates("trajectory_id")
+    measured = examples[examples["measure"] == "correct"]
+    if not (measured["split"] == "left_out").any():
+        raise AnalysisError(
+            "examples",
+            "examples: no training was measured on examples that it had not seen; valid is a sweep with "
+            "`subset_fraction` below 1 and `measure: [example_correctness]`",
+        )
+    tables = []
+    for setting, group in trainings.groupby(fields, dropna=False) if fields else [((), trainings)]:
+        own = measured[measured["trajectory_id"].astype(str).isin(group["trajectory_id"].astype(str))]
+        for epoch in sorted(own["epoch"].unique()):
+            table = _scores(own, int(epoch))
+            tables.append(table.assign(**dict(zip(fields, setting, strict=True))))
+    return pd.concat(tables, ignore_index=True)[[*fields, *COLUMNS]]
+
+
+def _scores(examples: pd.DataFrame, epoch: int) -> pd.DataFrame:
+    train = correctness_matrix(examples, "train", epoch=epoch)
+    test = correctness_matrix(examples, "test", epoch=epoch, trajectories=train.trajectories)
+    seen = train.included.sum(0)
+    known = ~np.isnan(train.correct)
+    left_out = (~train.included & known).sum(0)
+    hits = np.where(known, train.correct, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correct_seen = (hits * train.included).sum(0) / seen
+        correct_left_out = (hits * ~train.included).sum(0) / left_out
+    influences = influence(train.included, test.correct)
+    # An example that was never seen or never left out influences nothing that could be measured.
+    most = np.where(np.isnan(influences), -np.inf, influences).argmax(1)
+    share = float(left_out.sum() / known.sum())
+    return pd.DataFrame(
+        {
+            "example_id": train.example_ids,
+            "epoch": epoch,
+            "memorization": memorization_scores(train.correct, train.included),
+            "memorization_error": score_error_bound(len(train.trajectories), share),
+            "seen": seen,
+            "left_out": left_out,
+            "correct_seen": correct_seen,
+            "correct_left_out": correct_left_out,
+            "most_influenced": test.example_ids[most],
+            "influence": influences[np.arange(len(most)), most],
+        }
+    )

@@ -1,0 +1,183 @@
+"""Tidy tables: what a store says about the points of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sweeps.planning.plan import Cell, Plan
+from sweeps.spec.point import FIELDS
+from sweeps.spec.sweep import Sweep
+from sweeps.store.done import Done
+from sweeps.store.records import MEASURES, ON_DEMAND, example_schema, plain_type, schema
+from sweeps.store.rows import KEY
+from sweeps.store.store import Contents
+
+READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES, *ON_DEMAND)
+"""What these tables need of a store's columns."""
+
+EPOCH_BITS = 31
+"""Of an epoch, beside a trajectory's number in one integer."""
+
+COLUMNS = ("point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *MEASURES, *ON_DEMAND, "outcome")
+
+
+def outcomes(plan: Plan, contents: Contents) -> list[str]:
+    """How each point of the sweep ended: finished, diverged (in this or an earlier epoch), stopped (by the sweep's own
+    early stopping, on the way to it), failed, or missing."""
+    table, trainings = _own(plan, contents, ("outcome", *plan.outcome_columns))
+    return _outcomes(plan, table, _finished_rows(plan, table, trainings))
+
+
+def _outcomes(plan: Plan, table: pa.Table, finished: pa.Array) -> list[str]:
+    """finished: as `_finished_rows` has it."""
+    lost = np.flatnonzero(finished.is_null().to_numpy(zero_copy_only=False)).tolist()
+    found = ["finished"] * len(plan.cells)
+    if lost:
+        done = Done.of(table.filter(pc.not_equal(table["outcome"], "finished")))
+        for place in lost:
+            found[place] = done.outcome(plan.cells[place].trajectory_id, plan.cells[place].epoch, plan.stopped_by)
+    return found
+
+
+def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Array:
+    """For each point the row of the table, which is `_own`, that holds its measures, or null."""
+    place = _places(plan)
+    asked = np.array([place[cell.trajectory_id] for cell in plan.cells], np.int64) << EPOCH_BITS | plan.epochs
+    held = table["epoch"].to_numpy()
+    rows = np.flatnonzero(np.isin(held, np.unique(plan.epochs)) & _is_finished(table))
+    found = pc.index_in(pa.array(asked), pa.array(trainings[rows].astype(np.int64) << EPOCH_BITS | held[rows]))
+    return pa.array(rows).take(found)
+
+
+def points_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMNS) -> pa.Table:
+    """One row a point of the sweep, in its order. Measures are null unless `outcome` is "finished", and where the
+    contents do not have their column.
+
+    `outcome` is finished, diverged (in this or an earlier epoch), stopped (on the way to it), failed, or missing.
+    """
+    table, trainings = _own(plan, contents, [*READ, *plan.outcome_columns])
+    finished = _finished_rows(plan, table, trainings)
+    there = table.take(finished)
+    made = {
+        **{name: there[name] for name in there.column_names if name in columns},
+        **_settings(plan.cells, columns, plan.varied),
+        "trajectory_id": [cell.trajectory_id for cell in plan.cells],
+        "epoch": pa.array(plan.epochs, pa.int32()),
+        "outcome": _outcomes(plan, table, finished),
+    }
+    return _table(made, columns)
+
+
+def with_derived(points: pa.Table, curves: pa.Table) -> pa.Table:
+    """The points with the columns of `analysis.tables.derived.DERIVED` before their outcome."""
+    from analysis.tables import derived
+
+    needed = points.select(["trajectory_id", "epoch", "epochs", "outcome", "train_accuracy", "test_accuracy"])
+    place = curves.column_names.index("trajectory_id")
+    curves = curves.set_column(place, "trajectory_id", curves["trajectory_id"].dictionary_encode())
+    made = derived.with_derived(needed.to_pandas(), curves.to_pandas())
+    for name in derived.DERIVED:
+        column = pa.array(made[name], pa.float64(), from_pandas=True)
+        points = points.add_column(points.num_columns - 1, name, column)
+    return points
+
+
+def examples_table(sweep: Sweep, plan: Plan, contents: Contents) -> pa.Table:
+    """Measures of single examples, as `Store.read_examples` has them, beside the sweep's axes and the seed."""
+    names = [*dict.fromkeys([*(axis for axis in sweep.axes if axis != "epochs"), "seed"])]
+    ids = pa.array(_places(plan), pa.string())
+    trainings = pa.table({"trajectory_id": ids, **_settings(_firsts(plan), names, plan.varied)})
+    plain = pa.schema([(field.name, plain_type(field.type)) for field in example_schema()])
+    keys = [(name, "ascending") for name in plain.names[:-1]]
+    return contents.table.cast(plain).join(trainings, "trajectory_id").sort_by(keys)
+
+
+def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMNS) -> pa.Table:
+    """One row a trajectory and evaluated epoch up to the last that the sweep asks for; finished rows only.
+
+    Fields are those of the trajectory's first point. (A store may know of later epochs from another sweep.)
+    """
+    table, trainings = _own(plan, contents, [name for name in READ if name in columns] + ["outcome"])
+    last = np.array([*plan.horizons.values()])
+    kept = _is_finished(table) & (table["epoch"].to_numpy() <= last[trainings])
+    if not kept.all():
+        table, trainings = table.filter(pa.array(kept)), trainings[kept]
+    fields = _settings(_firsts(plan), columns, plan.varied)
+    settings = {name: values.take(pa.array(trainings)) for name, values in fields.items()}
+    return _table({**{name: table[name] for name in table.column_names}, **settings}, columns)
+
+
+def failures(plan: Plan, contents: Contents) -> list[dict[str, Any]]:
+    """What failed or diverged among the sweep's trajectories: id, epoch, outcome, reason.
+
+    Not a divergence after the last epoch that the sweep asks for.
+    """
+    table, _ = _own(plan, contents, ("outcome", "reason"))
+    return [
+        row
+        for row in table.filter(pc.is_in(table["outcome"], pa.array(["failed", "diverged"]))).to_pylist()
+        if row["outcome"] == "failed" or row["epoch"] <= plan.horizons[row["trajectory_id"]]
+    ]
+
+
+def _places(plan: Plan) -> dict[str, int]:
+    """The sweep's trajectories, numbered in its order."""
+    return {trajectory_id: place for place, trajectory_id in enumerate(plan.horizons)}
+
+
+def _firsts(plan: Plan) -> list[Cell]:
+    """Of each trajectory its first cell, in the order of `_places`."""
+    cells: dict[str, Cell] = {}
+    for cell in plan.cells:
+        cells.setdefault(cell.trajectory_id, cell)
+    return [*cells.values()]
+
+
+def _own(plan: Plan, contents: Contents, columns: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
+    """These columns of the rows of the sweep's trajectories, as far as the contents have them, beside id and epoch; and
+    for each row its trajectory's number in `_places`."""
+    names = [name for name in dict.fromkeys((*KEY, *columns)) if name in contents.table.column_names]
+    table, ids = contents.table.select(names), contents.trajectories
+    numbers = pc.index_in(ids.dictionary, pa.array(plan.horizons, pa.string())).take(ids.indices)
+    if numbers.null_count:
+        table, numbers = table.filter(numbers.is_valid()), numbers.drop_null()
+    return table, numbers.to_numpy()
+
+
+def _is_finished(table: pa.Table) -> np.ndarray:
+    return pc.equal(table["outcome"], "finished").to_numpy()
+
+
+def _settings(cells: Sequence[Cell], names: Sequence[str], varied: Sequence[str]) -> dict[str, pa.Array]:
+    """Of these names those that are fields, and point_id: of each cell's point. Only the varied ones are looked at in
+    more than one point."""
+    kinds = {field.name: plain_type(field.type) for field in schema()}
+    fields = [name for name in FIELDS if name in names]
+    found = {"point_id": pa.array([cell.point.id for cell in cells], pa.string())} if "point_id" in names else {}
+    if not fields:
+        return found
+    # One pass over the points, which wait for memory; seed again, so that there are always several names.
+    looked_at = [name for name in fields if name in varied]
+    every = zip(*map(itemgetter(*looked_at, "seed", "seed"), (vars(cell.point) for cell in cells)), strict=True)
+    several = dict(zip(looked_at, every, strict=False))
+    for name in fields:
+        if name in several:
+            found[name] = pa.array(several[name], kinds[name])
+        else:
+            found[name] = pa.repeat(pa.scalar(getattr(cells[0].point, name), kinds[name]), len(cells))
+    return found
+
+
+def _table(columns: Mapping[str, Any], names: Sequence[str]) -> pa.Table:
+    """Of these columns; null where there is none. Plain strings instead of dictionaries: for readers that know nothing
+    of memsweep."""
+    kinds = {field.name: plain_type(field.type) for field in schema()} | {"point_id": pa.string()}
+    length = len(next(iter(columns.values())))
+    return pa.table({name: columns.get(name, pa.nulls(length, kinds[name])) for name in names},
+                    schema=pa.schema([(name, kinds[name]) for name in names]))  # fmt: skip

@@ -1,0 +1,152 @@
+"""Critical sample ratio: how many examples have another prediction close by, searched with LASS.
+
+Arpit et al. 2017, "A Closer Look at Memorization in Deep Networks" (arXiv 1706.05394), section 5 and algorithm 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_modules.measures.chunks import CHUNK_FLOATS
+from lightning_modules.measures.every_epoch import cross_entropy
+from lightning_modules.measures.probe import Snapshot, evaluating
+from lightning_modules.measures.reading import Reading
+from lightning_modules.streams import torch_generator
+
+if TYPE_CHECKING:
+    from lightning_modules.data.datamodule import CohortData, Examples
+    from lightning_modules.training.cohort import CohortModule
+
+ALPHA, BETA, STEPS = 0.25, 0.2, 100
+"""Step along the sign of the gradient and noise, on the 0-255 scale; steps of a search."""
+
+RADII = {"critical_sample_ratio": 0.3, "critical_sample_ratio_wide": 3.0}
+"""Half the side of the box, on the 0-255 scale, narrowest first: the paper's, and ten times that for data on which the
+paper's hardly ever finds anything. MLPs of width 100 after 40 epochs with 0, 40 and 80 % label noise: 0.13, 0.22, 0.22
+and wide 0.74, 0.94, 0.97 on mnist1d; 0.00, 0.03, 0.05 and wide 0.04, 0.28, 0.43 on digits."""
+
+EXAMPLES = 500
+"""Of the held-out part, or of the test set where there is none: the first so many, if there are more."""
+
+SLOTS = 128
+"""Examples of a member that are searched at once, at most."""
+
+
+class CriticalSamples(Snapshot):
+    """Critical: some x̂ with ‖x − x̂‖_∞ ≤ r and argmax f(x̂) ≠ argmax f(x), the label that is predicted.
+
+    LASS: x̃ ← x; up to 100 times x̃ ← x̃ + α sign(∇CE(f(x̃), argmax f(x))) + β η, η ~ N(0, 1), clipped to [x − r, x + r];
+    found once the prediction changes. In evaluation mode. A search can miss what exists and never finds what does not:
+    the ratio, in 0..1, is a lower bound. A point found in a narrower box lies in the wider one too, and is not searched
+    again.
+
+    α = 0.25, β = 0.2 and r are on the scale of 8-bit images. For data of any kind one unit is 1/255 of max − min of the
+    clean training inputs: 1/(255 s) for images divided by their standard deviation s, as in the paper.
+    """
+
+    name: ClassVar[str] = "critical_sample_ratio"
+
+    def __init__(self, module: CohortModule, data: CohortData) -> None:
+        super().__init__(module, data)
+        clean = data.dataset.train_inputs
+        self.unit = (float(clean.max()) - float(clean.min())) / 255
+
+    def read(self, epoch: int) -> list[Reading]:
+        examples = self._data.test if self._data.validation is None else self._data.validation
+        generators = {seed: torch_generator(seed, f"lass/{epoch}") for seed in {m.seed for m in self._data.members}}
+        critical = self.search(examples, generators, tuple(RADII.values()))
+        ratios = {name: found.double().mean(1).tolist() for name, found in zip(RADII, critical, strict=True)}
+        members = range(len(self._data.members))
+        return [Reading({name: column[k] for name, column in ratios.items()}) for k in members]
+
+    def search(self, examples: Examples, generators: dict[int, torch.Generator], radii: tuple[float, ...]) -> Tensor:
+        """bool [len(radii), K, m]: which of the first m ≤ EXAMPLES examples are critical within each radius (rising).
+
+        Every member has SLOTS places. An example leaves its place when it is found or has had its steps, and the next
+        one enters: which example is where follows from the member's own results, and a pass has the same shape always,
+        so a member's bits do not depend on the stack. `generators` are by seed.
+        """
+        with evaluating(self._module), torch.enable_grad():
+            return _Search(self._module, examples, radii, self.unit).run(generators, self._data)
+
+
+class _Search:
+    """The places of all members, [K, S], and what is in them."""
+
+    def __init__(self, module: CohortModule, examples: Examples, radii: tuple[float, ...], unit: float) -> None:
+        self._module = module
+        self._count = min(EXAMPLES, examples.size)
+        shape = examples.inputs.shape[1:]
+        # Two at least: one example alone meets other kernels (a matrix times a vector), by who is beside it.
+        slots = max(2, min(SLOTS, CHUNK_FLOATS // math.prod(shape), self._count))
+        self._all = examples.slice(0, self._count)
+        members, device = len(examples.rows), self._all.device
+        self._wide = (members, slots, *(1,) * len(shape))
+        self._unit = unit
+        self._radii = torch.tensor(radii, dtype=self._all.dtype, device=device) * unit
+        self.critical = torch.zeros(len(radii), members, self._count + 1, dtype=torch.bool, device=device)
+        """The last column is for empty places."""
+        self._example = torch.arange(slots, device=device).repeat(members, 1)
+        self._next = torch.full((members, 1), slots, device=device)
+        self._active = self._example < self._count
+        self._steps = torch.zeros_like(self._example)
+        self._stage = torch.zeros_like(self._example)
+        """Which radius the example is searched within."""
+        self._own = torch.zeros_like(self._example)
+        """The class predicted for the example itself."""
+        self._at = self._inputs()
+
+    def _inputs(self) -> Tensor:
+        """[K, S, *shape]: the examples themselves. An empty place holds the last one."""
+        rows = self._example.clamp(max=self._count - 1)
+        members = torch.arange(len(rows), device=rows.device)[:, None]
+        return self._all[members, rows]
+
+    def run(self, generators: dict[int, torch.Generator], data: CohortData) -> Tensor:
+        seeds = list(generators)
+        kind = torch.tensor([seeds.index(member.seed) for member in data.members], device=self._at.device)
+        shape = self._at.shape[1:]
+        while self._active.any():
+            draws = [torch.randn(shape, generator=generators[seed]) for seed in seeds]
+            noise = torch.stack(draws).to(self._at.device, self._at.dtype).index_select(0, kind)
+            self._pass(noise)
+        return self.critical[:, :, :-1]
+
+    def _pass(self, noise: Tensor) -> None:
+        """One forward and backward pass: see what is found, move what is not, let the next ones in."""
+        inputs = self._at.requires_grad_()
+        logits = self._module(inputs)
+        predicted = logits.detach().argmax(2)
+        self._own = torch.where(self._steps == 0, predicted, self._own)
+        (gradient,) = torch.autograd.grad(cross_entropy(logits, self._own).sum(), inputs)
+
+        found = self._active & (self._steps > 0) & (predicted != self._own)
+        where = self._example.clamp(max=self._count)
+        for stage, critical in enumerate(self.critical):
+            hits = found & (self._stage <= stage)
+            critical.scatter_(1, where, critical.gather(1, where) | hits)
+        over = ~found & (self._steps == STEPS)
+
+        original = self._inputs()
+        radius = self._radii[self._stage].view(self._wide)
+        moved = inputs.detach() + ALPHA * self._unit * gradient.sign() + BETA * self._unit * noise
+        self._at = moved.clamp(original - radius, original + radius)
+        self._steps = self._steps + 1
+        self._advance(found, over)
+
+    def _advance(self, found: Tensor, over: Tensor) -> None:
+        """Give each example that was not found its next radius, and each place that is done its next example."""
+        last = self._stage == len(self._radii) - 1
+        leaves = self._active & (found | (over & last))
+        turn = leaves.cumsum(1)
+        self._example = torch.where(leaves, self._next + turn - 1, self._example)
+        self._next = self._next + turn[:, -1:]
+        self._active = self._example < self._count
+        self._stage = torch.where(leaves, 0, self._stage + (over & ~last))
+        begins = leaves | over
+        self._steps = torch.where(begins, 0, self._steps)
+        self._at = torch.where(begins.view(self._wide), self._inputs(), self._at)

@@ -1,0 +1,41 @@
+"""Cumulative loss: a cheap proxy of how hard an example is to learn.
+
+Jiang et al. 2021, "Characterizing Structural Regularities of Labeled Data in Overparameterized Models" (arXiv
+2002.03206) compare such learning-speed proxies with their C-score, which takes thousands of trainings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+
+from lightning_modules.measures.probe import History, Presentation, add_at, per_example
+from lightning_modules.measures.reading import Reading
+
+if TYPE_CHECKING:
+    from lightning_modules.data.datamodule import CohortData
+    from lightning_modules.training.cohort import CohortModule
+
+
+class CumulativeLoss(History):
+    """C_i = Σ_t ℓ_i(t): the cross-entropy of example i with its given label, in nats, in the minibatch of its t-th
+    presentation just before the update, summed over all presentations so far. At least 0; exactly 0 before training.
+
+    The scalar is the mean over the training examples.
+    """
+
+    name: ClassVar[str] = "cumulative_loss"
+    adds_up: ClassVar[tuple[str, ...]] = ("_totals",)
+
+    def __init__(self, module: CohortModule, data: CohortData) -> None:
+        self._ids = data.train.ids
+        self._totals = torch.zeros_like(data.train.given, dtype=torch.float64)
+
+    def on_update(self, seen: Presentation) -> None:
+        add_at(self._totals, seen.positions, seen.losses.double())
+
+    def read(self, epoch: int) -> list[Reading]:
+        means = self._totals.mean(1).tolist()
+        examples = per_example("cumulative_loss", "train", self._ids, self._totals)
+        return [Reading({"cumulative_loss": mean}, (each,)) for mean, each in zip(means, examples, strict=True)]

@@ -1,0 +1,55 @@
+"""The averaged input gradient: how strongly an example's loss reacts to its own input.
+
+The cheap relative of the loss sensitivity of Arpit et al. 2017 (arXiv 1706.05394), which differentiates through the
+whole training (`unrolled`). It goes by a name of its own because it is another quantity.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+
+from lightning_modules.measures.gini import gini
+from lightning_modules.measures.probe import History, Presentation, add_at, defined, per_example
+from lightning_modules.measures.reading import Reading
+
+if TYPE_CHECKING:
+    from lightning_modules.data.datamodule import CohortData
+    from lightning_modules.training.cohort import CohortModule
+
+
+class InputGradients(History):
+    """n_i: the mean, over all presentations of example i so far, of ‖∂ℓ_i/∂x_i‖₁, in nats per unit of input; at least
+    0. ℓ_i is the cross-entropy with the given label at the presentation just before its update, in training mode, and
+    x_i the input as presented (augmented).
+
+    Scalars: the mean over examples, and their Gini coefficient (0..1, None where all are 0). Null before the first
+    update. With BatchNorm an example's output depends on its batch, and the gradient is of the batch's summed losses.
+    """
+
+    name: ClassVar[str] = "input_gradient"
+    needs_input_gradients: ClassVar[bool] = True
+    adds_up: ClassVar[tuple[str, ...]] = ("_totals", "_counts")
+
+    def __init__(self, module: CohortModule, data: CohortData) -> None:
+        self._ids = data.train.ids
+        self._totals = torch.zeros_like(data.train.given, dtype=torch.float64)
+        self._counts = torch.zeros_like(self._totals)
+
+    def on_update(self, seen: Presentation) -> None:
+        if seen.input_gradients is None:
+            raise ValueError("a presentation came without input gradients; input_gradient needs them")
+        norms = seen.input_gradients.flatten(2).double().abs().sum(2)
+        add_at(self._totals, seen.positions, norms)
+        add_at(self._counts, seen.positions, torch.ones_like(norms))
+
+    def read(self, epoch: int) -> list[Reading]:
+        norms = self._totals / self._counts  # 0 / 0, NaN, before the first presentation
+        means = defined(norms.mean(1).tolist())
+        examples = per_example("input_gradient_norm", "train", self._ids, norms)
+        spreads = defined([gini(each.values) for each in examples])
+        return [
+            Reading({"input_gradient_norm": mean, "input_gradient_gini": spread}, (each,))
+            for mean, spread, each in zip(means, spreads, examples, strict=True)
+        ]

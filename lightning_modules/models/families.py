@@ -1,0 +1,76 @@
+"""The families by name. A new family is one file with a `FAMILY`, and its line here."""
+
+from __future__ import annotations
+
+import difflib
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from lightning_modules.errors import ModelError
+from lightning_modules.models import convnet, linear, mlp, residual_mlp, resnet, transformer
+from lightning_modules.models.family import AnyFamily, Family
+from lightning_modules.models.layers import Shape
+from lightning_modules.models.user_model import ImportedFamily, import_family, source_digest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        linear.FAMILY,
+        mlp.FAMILY,
+        residual_mlp.FAMILY,
+        convnet.FAMILY,
+        resnet.FAMILY,
+        transformer.FAMILY,
+    )
+}
+
+
+@lru_cache(maxsize=256)
+def _imported(model: str) -> ImportedFamily:
+    return import_family(model)
+
+
+def find(model: str) -> AnyFamily:
+    """The family of this name, or of this import path (`package.module:function`), which is imported here.
+
+    Raises ModelError("model", ...) for a name that is neither, and for what cannot be imported.
+    """
+    if model in FAMILIES:
+        return FAMILIES[model]
+    if ":" in model:
+        return _imported(model)
+    close = difflib.get_close_matches(model, FAMILIES, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ModelError("model", f"given {model!r}; {hint}valid: {', '.join(FAMILIES)} or package.module:function")
+
+
+def digest(model: str) -> str:
+    """What stands for the code of a family in a point's id: empty for a family of this package. Raises ModelError."""
+    return "" if isinstance(find(model), Family) else source_digest(model)
+
+
+def check(model: str, shape: Shape, classes: int, width: int | None, depth: int | None) -> AnyFamily:
+    """The family, if it can be asked for this width and depth; raises ModelError blaming the setting that is wrong."""
+    family = find(model)
+    if not 1 <= len(shape) <= 3 or min(shape) < 1:
+        raise ModelError("model", f"given data of shape {shape}; valid are one to three axes, each at least 1")
+    if classes < 1:
+        raise ModelError("model", f"given {classes} classes; must be at least 1")
+    for field, value, takes in (("width", width, family.takes_width), ("depth", depth, family.takes_depth)):
+        if value is not None and not takes:
+            raise ModelError(field, f"given {value} for {model}, which has no {field}; leave it out")
+        if value is not None and value < 1:
+            raise ModelError(field, f"given {value}; must be at least 1")
+    return family
+
+
+def build(model: str, shape: Shape, classes: int, width: int | None = None, depth: int | None = None) -> nn.Module:
+    """The network as an ordinary module, [batch, *shape] -> [batch, classes], at the family's defaults for None.
+
+    Initialised as torch does by default, from its global generator: seed that first. Every place for dropout is an
+    `nn.Dropout`. Raises ModelError as `sizes.resolve` does.
+    """
+    return check(model, shape, classes, width, depth).build(shape, classes, width, depth)

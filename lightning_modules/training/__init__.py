@@ -1,0 +1,1 @@
+"""Training cohorts: stacks of networks of the same shape."""

@@ -1,0 +1,127 @@
+"""Checkpoint: all that a member's training needs to go on after some epochs, to the same bits.
+
+A checkpoint is of one member, not of its cohort: members do not depend on each other, so those of one cohort may go on
+in others. As bytes it is what `torch.save` makes, of tensors, numbers and strings alone; it is read with
+`weights_only`, which builds nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_modules.measures.reading import PerExample
+
+VERSION = 2
+"""Of what is in a checkpoint, and of how a training goes on from it."""
+
+Rows = list[tuple[int, dict[str, float | None]]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of one member after `epoch` epochs."""
+
+    epoch: int
+    device: str
+    """cpu or cuda: generators of one cannot go on on the other."""
+    parameters: Mapping[str, Tensor]
+    constants: Mapping[str, Tensor]
+    """Buffers and frozen parameters."""
+    optimizer: Mapping[str, Mapping[str, Tensor]]
+    """By parameter, the optimiser's state; empty before the first update."""
+    dropout: Tensor | None
+    """The state of the generator of this stream; None where nothing is drawn."""
+    augmentation: Tensor
+    probes: Mapping[str, Mapping[str, Tensor]]
+    """By measure on demand, what it has added up."""
+    rows: Rows
+    examples: list[tuple[int, PerExample]]
+    measured: Mapping[int, Sequence[str]]
+    """By epoch, the measures on demand that were asked for up to here."""
+    diverged: int | None
+    seconds: float = 0.0
+    """Its share of the wall time of the stacks that it was part of so far."""
+
+    @property
+    def count(self) -> int:
+        """Trainable parameters."""
+        return sum(value.numel() for value in self.parameters.values())
+
+    @property
+    def held(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name."""
+        return {**self.parameters, **self.constants}
+
+    def serves(self, epochs: int, evaluated: Collection[int], measured: Mapping[int, Collection[str]]) -> bool:
+        """Whether a training of `epochs` epochs that is to be evaluated then can go on from here."""
+        if self.epoch >= epochs:
+            return False
+        seen = {epoch for epoch, _ in self.rows}
+        end = self.epoch if self.diverged is None else self.diverged - 1
+        taken = all(set(measured[epoch]) <= set(self.measured.get(epoch, ())) for epoch in measured if epoch <= end)
+        added_up = {name for names in measured.values() for name in names} <= self.probes.keys()
+        return taken and added_up and {epoch for epoch in evaluated if epoch <= end} <= seen
+
+
+def encode(checkpoint: Checkpoint) -> bytes:
+    """As bytes; `decode` is the inverse."""
+    examples = [
+        (epoch, each.measure, each.split, torch.from_numpy(each.example_ids), torch.from_numpy(each.values))
+        for epoch, each in checkpoint.examples
+    ]
+    content = io.BytesIO()
+    torch.save({"version": _version(), **checkpoint.__dict__, "examples": examples}, content)
+    return content.getvalue()
+
+
+def decode(content: bytes) -> Checkpoint | None:
+    """The checkpoint; None for bytes that are none, or of another version of memsweep or torch."""
+    try:
+        fields: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        return None
+    if fields.pop("version", None) != _version():
+        return None
+    examples = [
+        (epoch, PerExample(measure, split, ids.numpy(), values.numpy()))
+        for epoch, measure, split, ids, values in fields.pop("examples")
+    ]
+    return Checkpoint(**fields, examples=examples)
+
+
+class Keeper:
+    """Says when a checkpoint is due, and hands those of all members on.
+
+    keep: called with one checkpoint a member. seconds: between two, from the end of one to the start of the next.
+    """
+
+    def __init__(self, keep: Callable[[list[Checkpoint]], None], seconds: float) -> None:
+        self._keep = keep
+        self._seconds = seconds
+        self._last = monotonic()
+
+    def offer(self, checkpoints: Callable[[], list[Checkpoint]]) -> None:
+        """Make and keep them, if it is time."""
+        if monotonic() - self._last >= self._seconds:
+            self._keep(checkpoints())
+            self._last = monotonic()
+
+
+def _version() -> str:
+    return f"{VERSION}, {_software()}"
+
+
+@cache
+def _software() -> str:
+    """Looked up once: it takes longer than all the rest of an encoding."""
+    return f"memsweep {metadata.version('memsweep')}, torch {metadata.version('torch')}"

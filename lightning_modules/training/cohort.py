@@ -1,0 +1,260 @@
+"""CohortModule: a LightningModule that trains K members of the same shape as one stacked model.
+
+Parameters and buffers of K ordinary networks are stacked along a new first axis, and `torch.func` maps one network's
+forward pass over it: every Linear becomes one batched product, every convolution one grouped convolution. Nothing
+couples the members: the losses are summed, never averaged, over them, and every draw comes from a member's own
+generator. A cohort of one runs the same code.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from lightning_modules.data.augmentation import Augmenter
+from lightning_modules.data.datamodule import CohortData
+from lightning_modules.measures.catalogue import PerExample, make_probe
+from lightning_modules.measures.every_epoch import cross_entropy, evaluate
+from lightning_modules.measures.probe import Presentation, Probe
+from lightning_modules.models.seeded import build_member
+from lightning_modules.schedules import learning_rates
+from lightning_modules.settings import Settings
+from lightning_modules.streams import torch_generator
+from lightning_modules.training.checkpoint import Checkpoint
+from lightning_modules.training.dropout import DropoutMasks, mask_shapes, replace_dropout
+from lightning_modules.training.optimizers import OPTIMIZERS, CohortOptimizer
+from lightning_modules.training.stacking import parameter_key, stack_states, state_of
+
+LOSS_BOUND = 1000.0
+"""A mean training loss of an epoch above this many times ln(classes), the loss of guessing, counts as diverged."""
+
+
+class CohortModule(pl.LightningModule):
+    """K members that agree in everything that has a shape, and differ in anything else.
+
+    `rows[k]` collects (epoch, measures) of member k at the epochs in `evaluated[k]`, with those on demand that
+    `measured[k]` has for that epoch, and `examples[k]` what these say of single examples; `diverged[k]` is the epoch in
+    which its loss or a parameter stopped being finite, or None. `on_epoch` is called after every epoch. A member with a
+    checkpoint goes on from it: members may stand at different epochs, unless something is measured on demand, which is
+    taken of all at once.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Settings],
+        data: CohortData,
+        evaluated: Sequence[Sequence[int]],
+        measured: Sequence[Mapping[int, Sequence[str]]] = (),
+        on_epoch: Callable[[], None] = lambda: None,
+        checkpoints: Sequence[Checkpoint | None] = (),
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.members = tuple(members)
+        checkpoints = checkpoints or [None] * len(members)
+        self.first_epochs = tuple(each.epoch if each else 0 for each in checkpoints)
+        """How many epochs each member was trained before this."""
+        self.epochs = [*self.first_epochs]
+        """How many it is trained now."""
+        self.evaluated = [frozenset(epochs) for epochs in evaluated]
+        self.rows: list[list[tuple[int, dict[str, float | None]]]] = [[] for _ in members]
+        self.examples: list[list[tuple[int, PerExample]]] = [[] for _ in members]
+        self.diverged: list[int | None] = [None] * len(members)
+        self._measured = [dict(epochs) for epochs in measured] + [{} for _ in members[len(measured) :]]
+        self._data = data
+        self._on_epoch = on_epoch
+        self._optimizer: CohortOptimizer | None = None
+        self._optimizer_states = [each.optimizer if each else {} for each in checkpoints]
+        self._classes = data.dataset.classes
+        inputs = data.train.inputs
+        device, dtype = inputs.device, inputs.dtype
+
+        drops = any(member.dropout for member in members)
+        begin = [k for k, each in enumerate(checkpoints) if each is None]
+        networks = {
+            k: replace_dropout(build_member(members[k], data.dataset.shape, self._classes), drops).to(device, dtype)
+            for k in begin or [0]
+        }
+        network = next(iter(networks.values()))
+        trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+        held = [each.held if each else state_of(networks[k]) for k, each in enumerate(checkpoints)]
+        stacked = {name: value.to(device) for name, value in stack_states(held, [*state_of(network)]).items()}
+        self.parameters_per_member = sum(stacked[name][0].numel() for name in trained)
+        self.stacked = nn.ParameterDict(
+            {parameter_key(name): nn.Parameter(stacked[name]) for name in stacked if name in trained}
+        )
+        self._by_name = {name: self.stacked[parameter_key(name)] for name in stacked if name in trained}
+        self._constants = {name: value for name, value in stacked.items() if name not in trained}
+        """Buffers, such as BatchNorm's, and frozen parameters."""
+        shapes = mask_shapes(network, inputs[:1])
+        # The skeleton says how numbers are combined; its own are never read, so it has none, except where modules share
+        # a parameter, which a move to "meta" would part. Kept out of this module's own children.
+        self._tied = len([*network.parameters()]) < len([*network.named_parameters(remove_duplicate=False)])
+        skeleton = copy.deepcopy(network)
+        self._skeleton = (skeleton if self._tied else skeleton.to("meta"),)
+        self._masks = DropoutMasks(members, shapes, device, dtype, self.first_epochs)
+        self._augmenter = Augmenter(members, data.dataset.shape, device, dtype)
+        self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in members]
+        self._rates = np.empty((len(members), 0))
+        self._losses = torch.zeros(len(members), dtype=torch.float64, device=device)
+        wanted = {name for epochs in self._measured for names in epochs.values() for name in names}
+        self._probes: dict[str, Probe] = {name: make_probe(name, self, data) for name in sorted(wanted)}
+        data.first_epochs = self.first_epochs
+        self._restore(checkpoints)
+
+    def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers (BatchNorm's) are updated."""
+        return self._forward({**self._by_name, **self._constants, **(masks or {})}, inputs)
+
+    def _forward(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        skeleton = self._skeleton[0].train(self.training)
+
+        def one(state: dict[str, Tensor], x: Tensor) -> Any:
+            return functional_call(skeleton, state, (x,), tie_weights=self._tied)
+
+        logits: Tensor = vmap(one, randomness="error")(state, inputs)
+        return logits
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self._optimizer is None:  # Lightning asks at the beginning of every fit, and there may be several
+            dtype = next(iter(self.stacked.values())).dtype
+            self._optimizer = OPTIMIZERS[self.members[0].optimizer](self.stacked.values(), self.members, dtype)
+            for k, state in enumerate(self._optimizer_states):
+                for name, kept in state.items():
+                    self._optimizer.restore(self._by_name[name], k, kept)
+        return self._optimizer
+
+    def on_train_epoch_start(self) -> None:
+        per_epoch = self._data.updates_per_epoch
+        self._rates = np.stack(
+            [
+                learning_rates(member, np.arange(per_epoch) + epoch * per_epoch, per_epoch)
+                for member, epoch in zip(self.members, self.epochs, strict=True)
+            ]
+        )
+        self._losses.zero_()
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """An epoch of every member: `batch` holds the order [K, n] in which each goes through its training set."""
+        for update, positions in enumerate(batch.split(self._data.batch_size, dim=1)):
+            self._update(positions, self._rates[:, update])
+
+    def _update(self, positions: Tensor, rates: np.ndarray) -> None:
+        """One update of every member, on the examples at `positions` [K, B]."""
+        inputs, labels = self._data.train.take(positions)
+        if self._augmenter.active:
+            inputs = self._augmenter(inputs, self._augmentation)
+        traced = any(probe.needs_input_gradients for probe in self._probes.values())
+        inputs.requires_grad_(traced)
+        logits = self(inputs, self._masks.draw(positions.shape[1]))
+        each = cross_entropy(logits, labels)
+        losses = each.mean(1)
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        optimizer.zero_grad()
+        self.manual_backward(losses.sum())
+        if self._probes:
+            gradients = inputs.grad * positions.shape[1] if inputs.grad is not None else None
+            seen = Presentation(positions, inputs.detach(), logits.detach(), labels, each.detach(), gradients)
+            for probe in self._probes.values():
+                probe.on_update(seen)
+        optimizer.rates = rates
+        optimizer.step()
+        self._losses += losses.detach().double() * (positions.shape[1] / self._data.train.size)
+
+    def on_train_epoch_end(self) -> None:
+        self.epochs = [epoch + 1 for epoch in self.epochs]
+        self._note_diverged()
+        self.measure()
+        self._on_epoch()
+        if all(at is not None for at in self.diverged):
+            self.trainer.should_stop = True
+
+    def _note_diverged(self) -> None:
+        finite = self._losses <= LOSS_BOUND * math.log(max(2, self._classes))  # False for NaN
+        for values in (*self.stacked.values(), *self._constants.values()):
+            finite &= values.detach().view(len(finite), -1).isfinite().all(1)
+        for k, fine in enumerate(finite.tolist()):
+            if not fine and self.diverged[k] is None:
+                self.diverged[k] = self.epochs[k]
+
+    def measure(self) -> None:
+        """Evaluate the members that are to be measured where they stand (before training, at 0) and have not been."""
+        due = [
+            k
+            for k, (epoch, rows) in enumerate(zip(self.epochs, self.rows, strict=True))
+            if epoch in self.evaluated[k] and self.diverged[k] is None and not (rows and rows[-1][0] == epoch)
+        ]
+        if not due:
+            return
+        wanted = {name for k in due for name in self._measured[k].get(self.epochs[k], ())}
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            measures = self._evaluate(due)
+            norms = self._weight_norms()
+        readings = {name: self._probes[name].read(self.epochs[due[0]]) for name in sorted(wanted)}
+        self.train(training)
+        for k, measured in zip(due, measures, strict=False):
+            epoch = self.epochs[k]
+            taken = [readings[name][k] for name in self._measured[k].get(epoch, ())]
+            scalars = {name: value for reading in taken for name, value in reading.scalars.items()}
+            self.rows[k].append((epoch, {**measured, "weight_norm": norms[k], **scalars}))
+            self.examples[k] += [(epoch, each) for reading in taken for each in reading.examples]
+
+    def _evaluate(self, due: list[int]) -> list[dict[str, float | None]]:
+        """The measures of these members. Of a part of the stack that part alone is run; one member beside a copy of
+        itself, for the bits that it has in a stack."""
+        if len(due) == len(self.members):
+            return evaluate(self, self._data.splits(), self._classes)
+        chosen = due if len(due) > 1 else due * 2
+        state = {name: value[chosen] for name, value in {**self._by_name, **self._constants}.items()}
+        return evaluate(lambda inputs: self._forward(state, inputs), self._data.splits(chosen), self._classes)
+
+    def checkpoints(self, members: Sequence[int]) -> list[Checkpoint]:
+        """One for each of these, where it stands; tensors are copies on the CPU."""
+        optimizer: Any = self.configure_optimizers()
+
+        def each(values: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
+            return {name: value[k].detach().cpu().clone() for name, value in values.items()}
+
+        return [
+            Checkpoint(
+                epoch=self.epochs[k],
+                device=self._losses.device.type,
+                parameters=each(self._by_name, k),
+                constants=each(self._constants, k),
+                optimizer={name: optimizer.state_of(parameter, k) for name, parameter in self._by_name.items()},
+                dropout=self._masks.state(k),
+                augmentation=self._augmentation[k].get_state(),
+                probes={name: each(probe.state(), k) for name, probe in self._probes.items()},
+                rows=list(self.rows[k]),
+                examples=list(self.examples[k]),
+                measured={at: tuple(names) for at, names in self._measured[k].items() if at <= self.epochs[k]},
+                diverged=self.diverged[k],
+            )
+            for k in members
+        ]
+
+    def _restore(self, checkpoints: Sequence[Checkpoint | None]) -> None:
+        """What is not in the parameters and buffers, which are there from the beginning."""
+        for k, each in enumerate(checkpoints):
+            if each is not None:
+                self._masks.restore(k, each.dropout)
+                self._augmentation[k].set_state(each.augmentation)
+                self.rows[k], self.examples[k], self.diverged[k] = list(each.rows), list(each.examples), each.diverged
+        for name, probe in self._probes.items() if any(checkpoints) else ():
+            states = [each.probes[name] for each in checkpoints if each]
+            probe.restore({part: torch.stack([state[part] for state in states]) for part in states[0]})
+
+    def _weight_norms(self) -> list[float]:
+        """The L2 norm of all trainable parameters of each member."""
+        squares = sum(values.detach().double().flatten(1).square().sum(1) for values in self.stacked.values())
+        return torch.as_tensor(squares).sqrt().expand(len(self.members)).tolist()

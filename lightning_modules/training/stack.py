@@ -1,0 +1,271 @@
+"""Stack: members in training, of whom any may leave and others join between two epochs.
+
+Who leaves takes its place with it: what remains is stacked anew, so that memory and time shrink with the stack, and who
+joins takes a place that became free. A member's numbers do not depend on it (its training is that of its checkpoint,
+which would go on to the same bits in any other stack).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import pytorch_lightning as pl
+import torch
+
+from lightning_modules.data.datamodule import Chances, CohortData
+from lightning_modules.data.sources import Dataset
+from lightning_modules.measures.every_epoch import chunk_size
+from lightning_modules.measures.reading import PerExample
+from lightning_modules.models.seeded import build_member
+from lightning_modules.settings import Settings
+from lightning_modules.training.checkpoint import Checkpoint, Keeper
+from lightning_modules.training.cohort import CohortModule
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A member that is to be trained: evaluated at these epochs (0 is before training), and with these measures on
+    demand at those. With a checkpoint it goes on from there."""
+
+    settings: Settings
+    evaluated: Sequence[int]
+    measured: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def epoch(self) -> int:
+        return self.checkpoint.epoch if self.checkpoint else 0
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """What a member has left so far."""
+
+    rows: tuple[tuple[int, Mapping[str, float | None]], ...]
+    """(epoch, measures) where it was evaluated."""
+    diverged: int | None
+    """The epoch in which it did."""
+    examples: tuple[tuple[int, PerExample], ...] = ()
+    """(epoch, a measure of single examples)."""
+    epoch: int = field(default=0, compare=False)
+    """How many it was trained: one that diverged goes on as long as those beside it."""
+    seconds: float = field(default=0.0, compare=False)
+    """Its share of the wall time of the stacks that it was part of."""
+
+    @classmethod
+    def of(cls, state: Checkpoint) -> MemberResult:
+        """What a member had left when it was kept."""
+        return cls(tuple(state.rows), state.diverged, tuple(state.examples), state.epoch, state.seconds)
+
+
+class Stack:
+    """Members that agree in data, dataset_size, validation_fraction, model, width, depth, batch_size, optimizer,
+    precision, subset_fraction and epochs.
+
+    `on_epoch` is called after every epoch. `keeper` is offered a checkpoint a member, in the members' order, after
+    every epoch in which not all reach their horizon.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        device: str = "cpu",
+        on_epoch: Callable[[], None] = lambda: None,
+        keeper: Keeper | None = None,
+    ) -> None:
+        reproducible()
+        self._dataset = dataset
+        self._device = torch.device(device)
+        self._on_epoch = on_epoch
+        self._keeper = keeper
+        self._entries: list[Entry] = []
+        self._seconds: list[float] = []
+        """Of each member, until `_since`."""
+        self._since = time.perf_counter()
+        self._module: CohortModule | None = None
+        self._chances: Chances = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def change(self, leaving: Collection[int] = (), joining: Sequence[Entry] = ()) -> None:
+        """Have these leave, by their numbers, and those join at the end.
+
+        Raises what building a network raises, and ValueError where measures on demand are to be taken of members that
+        stand at different epochs.
+        """
+        staying = [k for k in range(len(self)) if k not in leaving]
+        states = self.checkpoints(staying) if staying else []
+        stay = [replace(self._entries[k], checkpoint=state) for k, state in zip(staying, states, strict=True)]
+        entries = [*stay, *joining]
+        if any(entry.measured for entry in entries) and len({entry.epoch for entry in entries}) > 1:
+            raise ValueError("measures on demand are taken of members that stand at the same epoch")
+        self._seconds = [entry.checkpoint.seconds if entry.checkpoint else 0.0 for entry in entries]
+        self._since = time.perf_counter()
+        self._entries, self._module = entries, None
+        if entries:
+            self._build()
+        self._share_time()
+
+    @property
+    def results(self) -> tuple[MemberResult, ...]:
+        """Of each member, in their order."""
+        self._share_time()
+        module = self._built
+        return tuple(
+            MemberResult(
+                tuple(module.rows[k]), module.diverged[k], tuple(module.examples[k]), module.epochs[k], seconds
+            )
+            for k, seconds in enumerate(self._seconds)
+        )
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters of one member."""
+        return self._built.parameters_per_member
+
+    @property
+    def horizon(self) -> int:
+        return self._entries[0].settings.epochs
+
+    def checkpoints(self, members: Sequence[int]) -> list[Checkpoint]:
+        """Of these members, by their numbers, where they stand."""
+        self._share_time()
+        states = self._built.checkpoints(members)
+        return [replace(state, seconds=self._seconds[k]) for k, state in zip(members, states, strict=True)]
+
+    def until_evaluated(self) -> int:
+        """How many epochs it is until a member is evaluated or reaches its horizon."""
+        return min(
+            min((at for at in (*entry.evaluated, self.horizon) if at > epoch), default=epoch) - epoch
+            for entry, epoch in zip(self._entries, self._built.epochs, strict=False)
+        )
+
+    def advance(self, epochs: int) -> None:
+        """Train every member by so many epochs, or until all have diverged. Raises what running a network raises."""
+        if not epochs:
+            return
+        self._trainer.fit_loop.max_epochs = self._trainer.current_epoch + epochs
+        with _quiet():
+            _fit(self._trainer, self._built, self._data)
+
+    @property
+    def _built(self) -> CohortModule:
+        if self._module is None:
+            raise ValueError("the stack has no members")
+        return self._module
+
+    def _build(self) -> None:
+        entries = self._entries
+        with _quiet():
+            data = self._data_of(entries)
+            if len(entries) == 1 and self._device.type == "cpu" and _rounds_differently_alone(data):
+                entries = [entries[0], replace(entries[0], evaluated=(), measured={})]
+                data = self._data_of(entries)
+            self._data = data
+            self._module = CohortModule(
+                [entry.settings for entry in entries],
+                data,
+                [entry.evaluated for entry in entries],
+                [entry.measured for entry in entries],
+                self._after_epoch,
+                [entry.checkpoint for entry in entries],
+            )
+            self._module.measure()
+            self._trainer = pl.Trainer(
+                max_epochs=0,
+                accelerator="gpu" if self._device.type == "cuda" else "cpu",
+                devices=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+                inference_mode=False,
+            )
+
+    def _data_of(self, entries: Sequence[Entry]) -> CohortData:
+        members = [entry.settings for entry in entries]
+        return CohortData(members, self._dataset, self._device, DTYPES[members[0].precision], self._chances)
+
+    def _after_epoch(self) -> None:
+        self._on_epoch()
+        if self._keeper and min(self._built.epochs) < self.horizon:
+            self._keeper.offer(lambda: self.checkpoints(range(len(self))))
+
+    def _share_time(self) -> None:
+        """Give each member its part of the time since this was last done."""
+        now = time.perf_counter()
+        share = (now - self._since) / max(1, len(self))
+        self._seconds, self._since = [seconds + share for seconds in self._seconds], now
+
+
+def reproducible() -> None:
+    """Make a member's bits independent of the stack it is in, on a CPU.
+
+    MKL picks kernels by the alignment of its operands, which in a stack depends on the member's place; its conditional
+    numerical reproducibility mode does not (no measurable cost on MLPs of width 16 to 100). It reads the variable at
+    its first product, so this has to come before. One thread, because more split sums by their number, and because
+    single-thread workers, one a core, are faster than one worker on all cores.
+    """
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _fit(trainer: pl.Trainer, module: CohortModule, data: CohortData) -> None:
+    """Lightning answers Ctrl-C with exit code 1 and a process that ignores the next one; here it stays what it is."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data)
+    except SystemExit as end:
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from end
+
+
+def _rounds_differently_alone(data: CohortData) -> bool:
+    """Whether a lone member on a CPU would get other last bits than it gets in a stack.
+
+    oneDNN has one float32 kernel for a plain convolution and another for a grouped one, which a stack is (2e-8 a
+    product). And where one member meets a batch of one example, torch turns its products of matrices into products with
+    a vector (1e-16 in float64). Such a member trains beside a copy of itself: that costs as much again, and buys the
+    bits of any larger cohort.
+    """
+    member, train = data.members[0], data.train
+    batches = [(train.size, data.batch_size)]
+    batches += [
+        (part.size, chunk_size(part)) for part in (train, data.left_out, data.validation, data.test) if part is not None
+    ]
+    if any(size == 1 or step == 1 or size % step == 1 for size, step in batches):
+        return True
+    network = build_member(member, data.dataset.shape, data.dataset.classes)
+    convolves = any(isinstance(module, torch.nn.modules.conv._ConvNd) for module in network.modules())
+    return member.precision == "float32" and convolves
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice is about loaders and loggers that a cohort does not have."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning.*")
+        warnings.filterwarnings("ignore", message=".*pytorch_lightning.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

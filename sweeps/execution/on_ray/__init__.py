@@ -1,0 +1,1 @@
+"""Execution on Ray. The only package that imports ray."""

@@ -1,0 +1,84 @@
+"""A run handed to a cluster as a Ray job: from a laptop, which may then be closed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from sweeps.errors import ExecutionError
+from sweeps.store.store import Store
+
+SCHEMES = ("http://", "https://")
+
+
+def is_job_address(address: str | None) -> TypeGuard[str]:
+    """Whether it is where a cluster takes jobs, and not the cluster's own."""
+    return address is not None and address.startswith(SCHEMES)
+
+
+def hand_over(
+    address: str,
+    sweep: str,
+    store: str,
+    settings: Sequence[str],
+    options: Mapping[str, str | float | None],
+    say: Callable[[str], None],
+) -> bool:
+    """`memsweep run` on the cluster's head node: see `submit`. Whether it succeeded.
+
+    settings: of --set. options: further ones by name; True for a flag, None or False where it is not given. The folder
+    goes along where the run needs a file of it: the sweep's, or a model or data of the user's own. Raises
+    ExecutionError, and so for a store that the cluster does not see.
+    """
+    if Store(store).is_local:
+        raise ExecutionError(f"--store {store}: a folder of this machine; valid on a cluster: s3://BUCKET/PATH")
+    command = ["memsweep", "run", sweep, *(word for setting in settings for word in ("--set", setting))]
+    command += ["--store", store, "--address", "auto"]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    own = Path(sweep).is_file() or any(setting.startswith(("model=", "data=")) for setting in settings)
+    return submit(address, command, os.getcwd() if own else None, say)
+
+
+def submit(address: str, command: Sequence[str], folder: str | None, say: Callable[[str], None]) -> bool:
+    """Run the command on the cluster's head node, pass on what it prints, and say whether it succeeded.
+
+    address: `http://HOST:8265`, where a cluster's dashboard listens. folder: sent along as the command's working
+    folder, less what `.gitignore` names there; None: nothing is. On Ctrl-C the job goes on, and `say` hears how to
+    follow or stop it. Raises ExecutionError where no cluster answers, or where it refuses the job.
+    """
+    try:
+        from ray.exceptions import AuthenticationError
+        from ray.job_submission import JobStatus, JobSubmissionClient
+    except ImportError as error:
+        raise ExecutionError(f"--address {address}: {error}; valid with pip install 'memsweep[cluster]'") from None
+    try:
+        client = JobSubmissionClient(address)
+        job = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": folder} if folder else {})
+    except AuthenticationError as error:
+        said = str(error).splitlines()[0]
+        raise ExecutionError(
+            f"--address {address}: {said}; valid: RAY_AUTH_MODE=token and the cluster's token"
+        ) from None
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise ExecutionError(
+            f"--address {address}: the job cannot be submitted: {' '.join(str(error).split())}"
+        ) from None
+    say(f"job {job}: {shlex.join(command)}")
+    try:
+        asyncio.run(_follow(client, job, say))
+    except KeyboardInterrupt:
+        options = f"--address {address} {job}"
+        say(f"job {job} goes on; `ray job logs -f {options}` follows it, `ray job stop {options}` stops it")
+        raise
+    return bool(client.get_job_status(job) == JobStatus.SUCCEEDED)
+
+
+async def _follow(client: Any, job: str, say: Callable[[str], None]) -> None:
+    async for lines in client.tail_job_logs(job):
+        say(lines.rstrip("\n"))

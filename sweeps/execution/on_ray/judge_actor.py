@@ -1,0 +1,71 @@
+"""The judge of a running sweep as a Ray actor: the one that all lanes ask, wherever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.execution.lane import judge_of
+from sweeps.planning.plan import Plan, Trajectory
+from sweeps.stopping.judge import Answer, Curve, Live, Report
+from sweeps.store.store import Store
+
+
+@dataclass(frozen=True)
+class RemoteJudge:
+    """A `Live` in an actor on the driver's node. Cheap to pickle."""
+
+    actor: Any
+
+    @classmethod
+    def of(cls, plan: Plan, store: Store) -> RemoteJudge | None:
+        """None where nothing is stopped early. Raises StoreError."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        judge = judge_of(plan, store)
+        if judge is None:
+            return None
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        remote: Any = ray.remote(_Holder)
+        return cls(remote.options(num_cpus=0, scheduling_strategy=here).remote(judge))
+
+    def begin(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Trajectory, ...]:
+        found: tuple[Trajectory, ...] = self._ask("begin", lane, wanted, places)
+        return found
+
+    def step(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer:
+        answer: Answer = self._ask("step", lane, reports, like, free)
+        return answer
+
+    def recall(self, member: str, curve: Curve) -> bool:
+        return bool(self._ask("recall", member, curve))
+
+    def leave(self, members: Sequence[str]) -> None:
+        self._ask("leave", members)
+
+    def give_up(self, members: Sequence[str]) -> None:
+        self._ask("give_up", members)
+
+    def elsewhere(self, members: Sequence[str]) -> None:
+        self._ask("elsewhere", members)
+
+    def unsettled(self, lane: str, like: str) -> tuple[Trajectory, ...]:
+        found: tuple[Trajectory, ...] = self._ask("unsettled", lane, like)
+        return found
+
+    def _ask(self, question: str, *about: Any) -> Any:
+        import ray
+
+        return ray.get(self.actor.ask.remote(question, *about))
+
+
+class _Holder:
+    """Becomes the actor."""
+
+    def __init__(self, judge: Live) -> None:
+        self._judge = judge
+
+    def ask(self, question: str, *about: Any) -> Any:
+        return getattr(self._judge, question)(*about)

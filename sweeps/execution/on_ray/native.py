@@ -1,0 +1,215 @@
+"""Native trials: each training a Tune trial of its own, under Tune's own scheduler. What `--max-cohort 1` asks for.
+
+Tune's controller hears of every evaluated epoch and decides, pauses and takes up again. A training is kept in the store
+when it is paused or its worker goes on to another, not in Tune's folders; so one that was stopped goes on from there in
+a sweep that does not stop it, and one that was interrupted tells the next run's scheduler what it has left, without
+being trained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from lightning_modules.data.sources import Dataset
+from sweeps.errors import StoreError
+from sweeps.execution.others import finished_in
+from sweeps.execution.protocol import Failure
+from sweeps.execution.worker import (
+    Worker,
+    append,
+    checkpoints_of,
+    free_memory,
+    keep,
+    provenance,
+    record_of,
+    store_failure,
+    told,
+)
+from sweeps.planning.plan import Cohort, Plan, Trajectory
+from sweeps.spec.stopping import EarlyStopping
+from sweeps.stopping.judge import settled_curves
+from sweeps.stopping.referee import TIME, Referee
+from sweeps.store.checkpoints import Checkpoints
+from sweeps.store.leases import Lease
+from sweeps.store.records import Record
+from sweeps.store.store import Store
+
+if TYPE_CHECKING:
+    from lightning_modules.training.stack import MemberResult, Stack
+
+AT_ONCE = 64
+"""Stopped trainings whose records are one part."""
+
+
+def scheduler_of(plan: Plan, store: Store) -> Any:
+    """Tune's scheduler of the sweep's settings, which knows what trainings have left that are over. Raises
+    StoreError."""
+    assert plan.early_stopping
+    settled = settled_curves(plan, store)
+    horizons = {**{member: curve[-1][0] for member, curve in settled.items()}, **plan.horizons}
+    referee = Referee(plan.early_stopping, horizons)
+    for member, curve in settled.items():
+        referee.recall(member, curve, over=True)
+    return referee.scheduler
+
+
+def store_stopped(members: Iterable[Trajectory], store: Store, stopping: EarlyStopping) -> list[Failure]:
+    """Record those that a scheduler has stopped, from what was kept of them. Who has no checkpoint is left out: its
+    worker was lost. Raises StoreError."""
+    from lightning_modules.training.checkpoint import decode
+    from lightning_modules.training.stack import MemberResult
+
+    kept = Checkpoints(store.place)
+    records: list[Record] = []
+    failures: list[Failure] = []
+    for member in members:
+        state = decode(kept.read(member.id) or b"")
+        if state is None:
+            continue
+        records.append(record_of(member, MemberResult.of(state), provenance(state.count, 1, state.device), stopping))
+        if len(records) == AT_ONCE:
+            failures += append(records, store)
+            records = []
+    if records:
+        failures += append(records, store)
+    return failures
+
+
+class Training:
+    """One training, an evaluated epoch at a time: what a worker does for a native trial.
+
+    dataset: gives it; may raise StoreError. heard: up to which epoch the scheduler has heard of it in this run.
+    """
+
+    def __init__(
+        self, member: Trajectory, dataset: Callable[[], Dataset], store: Store, worker: Worker,
+        stopping: EarlyStopping, heard: int,
+    ) -> None:  # fmt: skip
+        self._member = member
+        self._dataset = dataset
+        self._store = store
+        self._worker = worker
+        self._stopping = stopping
+        self._heard = heard if member.point.epochs else -1
+        self._stack: Stack | None = None
+        self._kept_at: int | None = None
+        self._over = False
+        self._held = ExitStack()
+
+    def step(self) -> dict[str, Any]:
+        """The measures of the next evaluated epoch, as a result of Tune's; or how it ended."""
+        try:
+            return self._step()
+        except StoreError as error:
+            self._over = True
+            return {"done": True, "epochs": 0, "store_error": str(error)}
+        except Exception as error:
+            cohort = Cohort((self._member,))
+            reason = told(error, cohort, self._worker.device)
+            return self._end(store_failure(cohort, self._store, self._worker.device, reason))
+
+    def keep(self) -> None:
+        """Have it go on from here, whoever trains it next; if it is not over. Raises StoreError."""
+        if self._stack is not None and not self._over and self._stack.results[0].epoch != self._kept_at:
+            self._keep(self._stack.checkpoints([0]))
+
+    def leave(self) -> None:
+        """Its worker goes on to another."""
+        self.keep()
+        self._held.close()
+        self._stack = None
+        free_memory()
+
+    def _step(self) -> dict[str, Any]:
+        if self._stack is None:
+            lease = self._held.enter_context(Lease(self._store.place, self._worker.run, [self._member.id]))
+            if not lease.alone or self._worker.again:
+                digest = self._stopping.digest()
+                if finished_in(self._store.uri, self._worker.run).among((self._member,), digest):
+                    return self._end()
+                if lease.taken:
+                    return self._end(deferred=[self._member.id])
+            self._stack = self._begun()
+        unheard = [row for row in self._stack.results[0].rows if row[0] > self._heard]
+        if not unheard:
+            self._stack.advance(self._stack.until_evaluated())
+            unheard = [row for row in self._stack.results[0].rows if row[0] > self._heard]
+        result = self._stack.results[0]
+        if result.diverged is not None and not unheard:
+            return self._end(self._stored(result, self._stack))
+        self._heard, measures = unheard[0]
+        known = {name: value for name, value in measures.items() if value is not None}
+        row = {TIME: self._heard, "epochs": self._heard, **known}
+        if self._heard >= self._member.point.epochs:
+            return {**row, **self._end(self._stored(result, self._stack))}
+        return row
+
+    def _begun(self) -> Stack:
+        from lightning_modules.training.checkpoint import Keeper
+        from lightning_modules.training.stack import Entry, Stack
+
+        state = checkpoints_of([self._member], self._store, self._worker.device).get(self._member.id)
+        self._kept_at = state.epoch if state else None
+        keeper = Keeper(self._keep, self._worker.checkpoint_seconds)
+        stack = Stack(self._dataset(), self._worker.device, keeper=keeper)
+        member = self._member
+        stack.change(joining=[Entry(member.point, member.evaluated, member.measured, state)])
+        return stack
+
+    def _keep(self, states: Sequence[Any]) -> None:
+        self._kept_at = states[0].epoch
+        keep([self._member], states, self._store)
+
+    def _stored(self, result: MemberResult, stack: Stack) -> tuple[Failure, ...]:
+        from lightning_modules.training.train import device_name
+
+        shared = provenance(stack.parameters, 1, device_name(self._worker.device))
+        failures = append([record_of(self._member, result, shared)], self._store)
+        if self._kept_at is not None:
+            Checkpoints(self._store.place).delete([self._member.id])
+        return failures
+
+    def _end(self, failures: Sequence[Failure] = (), deferred: Sequence[str] = ()) -> dict[str, Any]:
+        self._over = True
+        return {
+            "done": True,
+            "epochs": self._member.point.epochs,
+            "failures": [asdict(each) for each in failures],
+            "deferred": [*deferred],
+        }
+
+
+def trainable(start: Callable[[Mapping[str, Any], Any], Training]) -> Any:
+    """A Tune class trainable. start: makes the training of a trial's config and what all trials share.
+
+    Made here because its base class is Ray's, which is not imported until something is to be trained.
+    """
+    from ray import tune
+
+    class Trial(tune.Trainable):
+        def setup(self, config: dict[str, Any], shared: Any = None) -> None:
+            self._shared = shared
+            self._training = start(config, shared)
+
+        def step(self) -> dict[str, Any]:
+            return self._training.step()
+
+        def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+            self._training.keep()
+            return {}
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            """It lies in the store, and the training has it already."""
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._training.leave()
+            self._training = start(new_config, self._shared)
+            return True
+
+        def cleanup(self) -> None:
+            self._training.leave()
+
+    return Trial

@@ -1,0 +1,100 @@
+"""What a Ray cluster has to train on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sweeps.errors import ExecutionError
+from sweeps.execution.places import EIGHTHS, HEADROOM, Device, Kind, Places
+from sweeps.planning.cost import available_bytes, core_rate
+
+WAIT_SECONDS = 900.0
+"""How long a cluster is given to start its first node."""
+
+
+def places_of_cluster(device: Device, on_gpu: str, scales: bool, say: Callable[[str], None]) -> Places:
+    """What the Ray that this process is connected to has for trainings on `device`.
+
+    on_gpu: torch's name of what a GPU of Ray's is, "cuda". Where the cluster `scales`, maybe from zero, waits for
+    its first node, saying so. Raises ExecutionError if there is none.
+    """
+    import ray
+
+    def standing() -> list[dict[str, float]]:
+        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+    there = any(node.get("GPU") for node in standing())
+    gpus = None
+    if device == "cuda" or (device == "auto" and there):
+        if not there and not scales:
+            raise ExecutionError("--device cuda: Ray has no GPU here; valid: cpu, or --address of a cluster with GPUs")
+        if not there:
+            say(f"waiting for a node with a GPU, for up to {WAIT_SECONDS / 60:.0f} minutes")
+        seen = _look({"CPU": 1, "GPU": 1 / EIGHTHS}, on_gpu)
+        count = round(sum(node.get("GPU", 0) for node in standing()))
+        gpus = Kind(max(1, count), seen["bytes"], seen["flops"])
+        if device == "cuda" or not any(_has_cores(node, gpus) for node in standing()):
+            return Places(None, gpus)
+    if not any(_has_cores(node, gpus) for node in standing()):
+        say(f"waiting for a node with a CPU, for up to {WAIT_SECONDS / 60:.0f} minutes")
+    seen = _look({"CPU": 1}, "cpu")
+    nodes = [node for node in standing() if _has_cores(node, gpus)]
+    count = round(sum(node["CPU"] for node in nodes))
+    each = [node["memory"] / node["CPU"] for node in nodes if node.get("memory")]
+    memory = min([seen["bytes"], *(int(HEADROOM * share) for share in each)])
+    return Places(Kind(max(1, count), memory, seen["flops"]), gpus)
+
+
+def _has_cores(node: Mapping[str, float], gpus: Kind | None) -> bool:
+    """To train on, that are not for GPUs."""
+    return bool(node.get("CPU")) and not (gpus and node.get("GPU"))
+
+
+def _look(resources: Mapping[str, float], device: str) -> dict[str, Any]:
+    """Memory and speed of a place with these resources, seen from there."""
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    options: dict[str, Any] = {"num_cpus": resources["CPU"], "num_gpus": resources.get("GPU", 0)}
+    there = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    if there and "GPU" not in resources:  # another run may hold all its cores for hours: it is looked at without one
+        strategy = NodeAffinitySchedulingStrategy(there[0], soft=True)
+        options = {"num_cpus": 0, "scheduling_strategy": strategy}
+    answer = ray.remote(max_retries=2)(_seen).options(**options).remote(device)
+    ready, _ = ray.wait([answer], timeout=WAIT_SECONDS)
+    if not ready:
+        ray.cancel(answer, force=True)
+        wanted = ", ".join(f"{count:g} {name}" for name, count in resources.items())
+        raise ExecutionError(f"ray: no node with {wanted} free joined within {WAIT_SECONDS / 60:.0f} minutes")
+    try:
+        seen: dict[str, Any] = ray.get(answer)
+    except RayError as error:
+        raise ExecutionError(f"ray: {error}") from error
+    if "error" in seen:
+        raise ExecutionError(seen["error"])
+    return seen
+
+
+def _seen(device: str) -> dict[str, Any]:
+    """Runs on a worker."""
+    if device == "cpu":
+        cores = len(os.sched_getaffinity(0))
+        return {"bytes": int(HEADROOM * available_bytes() / cores), "flops": core_rate()}
+    import torch
+
+    if not torch.cuda.is_available():
+        return {"error": "--device cuda: Ray has given out a GPU that torch does not find; "
+                f"torch {torch.__version__} there may be built for CPUs alone"}  # fmt: skip
+    a, b = (torch.ones(16, *shape, device=device) for shape in ((128, 64), (64, 64)))
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.bmm(a, b)
+    begin.record()
+    for _ in range(100):
+        torch.bmm(a, b)
+    end.record()
+    end.synchronize()
+    flops = 100 * 2.0 * 16 * 128 * 64 * 64 / (begin.elapsed_time(end) / 1000)
+    return {"bytes": int(0.9 * torch.cuda.get_device_properties(0).total_memory), "flops": flops}

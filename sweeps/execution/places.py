@@ -1,0 +1,101 @@
+"""Placement: what a Ray cluster has, and what of it each cohort takes.
+
+A cohort takes one CPU, and on a GPU the part of it that its memory needs, in eighths, so that small ones share it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sweeps.planning.cost import available_bytes
+from sweeps.planning.plan import Cohort, Packing
+
+Device = Literal["cpu", "cuda", "auto"]
+
+EIGHTHS = 8
+GPU_OVERHEAD = 3 * 2**28
+"""Bytes of a GPU that a process takes before any tensor: CUDA's context and kernels, about half a GiB, and room."""
+
+HEADROOM = 0.6
+"""Part of a machine's available memory that cohorts may plan with."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of place where cohorts train: a core, or a GPU."""
+
+    count: int
+    bytes: int
+    """Memory that the cohorts of one place may take together."""
+    flops: float
+    """Operations a second of a batched matrix product, measured: only the ratio of two kinds is used."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a cohort takes: Ray's resources, and the bytes of memory that these come with."""
+
+    resources: Mapping[str, float]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Places:
+    """What there is. `cores` counts those of nodes without GPUs where there are GPUs to train on."""
+
+    cores: Kind | None
+    gpus: Kind | None
+
+    @property
+    def workers(self) -> int:
+        return sum(kind.count for kind in (self.cores, self.gpus) if kind)
+
+    @property
+    def bytes_per_worker(self) -> int:
+        """The most a cohort may take anywhere it may be sent: what a plan caps stacks at."""
+        return min(kind.bytes for kind in (self.cores, self.gpus) if kind)
+
+    def packing(self, workers: int | None, max_cohort: int) -> Packing:
+        """For so many workers, or as many as there are places."""
+        return Packing(workers or self.workers, max_cohort, self.bytes_per_worker)
+
+    def grants(self, cohorts: Sequence[Cohort]) -> list[Grant]:
+        """One for each cohort.
+
+        Where there are both cores and GPUs, each cohort, longest first, goes where it would be done first at the
+        measured rates.
+        """
+        core = Grant({"CPU": 1.0}, self.cores.bytes) if self.cores else None
+        if not self.gpus:
+            assert core
+            return [core] * len(cohorts)
+        shares = [gpu_share(cohort, self.gpus.bytes) for cohort in cohorts]
+        chosen = [Grant({"CPU": 1.0, "GPU": share}, int(share * self.gpus.bytes) - GPU_OVERHEAD) for share in shares]
+        if not (self.cores and core):
+            return chosen
+        places = [kind for kind in (self.gpus, self.cores) for _ in range(kind.count)]
+        busy_until = [0.0] * len(places)
+        for index in sorted(range(len(cohorts)), key=lambda i: -cohorts[i].cost.flops):
+            flops = cohorts[index].cost.flops
+            ends = [until + flops / place.flops for until, place in zip(busy_until, places, strict=True)]
+            first = ends.index(min(ends))
+            busy_until[first] = ends[first]
+            if places[first] is self.cores:
+                chosen[index] = core
+        return chosen
+
+
+def gpu_share(cohort: Cohort, gpu_bytes: int) -> float:
+    """The part of a GPU that the cohort's memory needs, in eighths: 1/8 to 1."""
+    needed = (cohort.cost.bytes + GPU_OVERHEAD) / gpu_bytes
+    return min(EIGHTHS, max(1, math.ceil(needed * EIGHTHS))) / EIGHTHS
+
+
+def places_here(workers: int | None = None) -> Places:
+    """So many cores of this machine, or all."""
+    count = workers or len(os.sched_getaffinity(0))
+    return Places(Kind(count, int(HEADROOM * available_bytes() / count), 1.0), None)

@@ -1,5 +1,0 @@
-"""`python -m memsweep`."""
-
-from . import main
-
-main()

@@ -1,0 +1,5 @@
+"""`python -m memsweep`."""
+
+from memsweep.guard import main
+
+main()

@@ -1,0 +1,146 @@
+"""Live progress of a run: trainings done, points a second, time left, and failures as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sweeps.execution.protocol import CohortStored, Failure
+from sweeps.execution.protocol import Progress as EpochsDone
+from sweeps.planning.plan import Plan
+
+LINE_SECONDS = 15.0
+"""Where there is no terminal to draw a bar on, a line this often."""
+
+MOST_TOLD = 20
+"""Failures printed while training; `memsweep status` has them all."""
+
+
+class Display:
+    """A context manager around a run; `listen` is the executor's listener.
+
+    The bar counts member-epochs, so it moves while the first cohorts train.
+    """
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self._plan = plan
+        self._console = console
+        self._start = time.monotonic()
+        self._epochs = [0] * len(plan.cohorts)
+        # Kept up to date: to add up the cohorts at each event would take time with the square of their number.
+        self._trained = 0
+        self._trainings = 0
+        self._points = 0
+        self._cohorts = 0
+        self._said = self._start
+        self.failed: list[Failure] = []
+        self.diverged: list[Failure] = []
+        self.stopped: list[Failure] = []
+        self._bar = Progress(
+            TextColumn("{task.fields[trainings]:,} of {task.fields[all_trainings]:,} trainings"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[rate]:.3g} points/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not plan.missing or not console.is_terminal,
+        )
+        self._task = self._bar.add_task(
+            "", total=sum(self._work(i) for i in range(len(plan.cohorts))) or 1, trainings=0,
+            all_trainings=len(plan.trajectories), rate=0.0,
+        )  # fmt: skip
+
+    def __enter__(self) -> Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+        if self._plan.missing:
+            self._console.print(self._sentence(), markup=False, soft_wrap=True)
+
+    def listen(self, event: EpochsDone | CohortStored) -> None:
+        cohort = self._plan.cohorts[event.cohort]
+        if isinstance(event, CohortStored):
+            epochs = cohort.epochs
+            self._cohorts += 1
+            self._trainings += len(cohort.members)
+            self._points += sum(len(member.asked) for member in cohort.members)
+            for failure in event.failures:
+                self._tell(failure)
+        else:
+            epochs = max(self._epochs[event.cohort], event.epochs)
+        self._trained += (epochs - self._epochs[event.cohort]) * len(cohort.members)
+        self._epochs[event.cohort] = epochs
+        self._bar.update(self._task, completed=self._trained, trainings=self._trainings, rate=self._rate)
+        if self._bar.disable and time.monotonic() - self._said >= LINE_SECONDS:
+            self._said = time.monotonic()
+            percent = self._bar.tasks[0].percentage
+            self._console.print(f"{percent:3.0f} %  {self._sentence()}", markup=False, soft_wrap=True)
+
+    def summary(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "sweep": self._plan.name,
+            "trained": self._trainings,
+            "points": self._points,
+            "cohorts": self._cohorts,
+            "failed": [vars(failure) for failure in self.failed],
+            "diverged": [vars(failure) for failure in self.diverged],
+            "stopped": [vars(failure) for failure in self.stopped],
+            "seconds": round(self._seconds, 3),
+        }
+
+    def _work(self, cohort: int) -> int:
+        return self._plan.cohorts[cohort].epochs * len(self._plan.cohorts[cohort].members)
+
+    def _tell(self, failure: Failure) -> None:
+        if failure.outcome == "stopped":
+            self.stopped.append(failure)
+            return
+        (self.failed if failure.outcome == "failed" else self.diverged).append(failure)
+        reason = failure.reason.splitlines()[0] if failure.reason else ""
+        if len(self.failed) + len(self.diverged) <= MOST_TOLD:
+            self._console.print(f"{failure.outcome} {failure.trajectory_id}: {reason}", markup=False, soft_wrap=True)
+
+    def _sentence(self) -> str:
+        parts = [
+            f"trained {self._trainings:,} of {len(self._plan.trajectories):,} trainings "
+            f"({self._points:,} points) in {self._seconds:.1f} s, {self._rate:.3g} points/s"
+        ]
+        ended = {"stopped early": self.stopped, "diverged": self.diverged, "failed": self.failed}
+        parts += [f"{len(who):,} {what}" for what, who in ended.items() if who]
+        return ", ".join(parts)
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    @property
+    def _rate(self) -> float:
+        return self._points / self._seconds if self._seconds else 0.0
+
+
+@contextmanager
+def counted(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar that says how many of `what` are done, on a terminal; what it gives takes (done, total)."""
+    bar = Progress(
+        TextColumn(f"{{task.completed:,}} of {{task.total:,}} {what}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=1)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

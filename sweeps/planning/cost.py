@@ -1,0 +1,111 @@
+"""What a training costs: floating-point operations, bytes, and seconds at a measured rate."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
+
+from lightning_modules.data import sources
+from lightning_modules.measures.chunks import chunk_examples
+from lightning_modules.models import sizes
+from sweeps.spec.point import Point
+
+BYTES = {"float32": 4, "float64": 8}
+STACK_EFFICIENCY = 0.25
+"""Part of a batched matrix product's rate that a stacked training reaches; used only before anything was trained
+(measured on two cores with MLPs of width 16 to 100 on MNIST-1D: 0.2 to 0.5)."""
+_OPTIMIZER_STATES = {"sgd": 1, "adamw": 2}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one trajectory as a member of a cohort."""
+
+    flops: float
+    bytes: int
+
+
+def training_cost(point: Point, evaluations: int) -> Cost:
+    """`point` has its width and depth resolved; its `epochs` is the horizon.
+
+    A backward pass counts as two forward passes; an evaluation is a forward pass over training and test set. Bytes
+    are parameters, gradients, optimiser state and one temporary of each, the activations kept for backward (twice, for
+    their gradients) or those of an evaluation, whichever are more, and the member's own labels and inputs. (Measured on
+    stacks of 4 to 12 members of a megabyte and more, by family: 0.4 to 2.5 times as much; tests/lightning_modules/
+    test_memory.py.)
+    """
+    facts = sources.facts(point.data, point.complexity)
+    shape = (point.model, facts.shape, facts.classes, point.width, point.depth)
+    forward = sizes.forward_flops(*shape)
+    examples = max(1, round(point.subset_fraction * (point.dataset_size or facts.train_size)))
+    flops = forward * (3.0 * examples * point.epochs + (examples + facts.test_size) * evaluations)
+    width = BYTES[point.precision]
+    weights = sizes.parameter_count(*shape) * width * (4 + _OPTIMIZER_STATES[point.optimizer])
+    inputs = math.prod(facts.shape)
+    activations = sizes.activation_floats(*shape)
+    batch = min(point.batch_size, examples) * 2 * (activations + inputs) * width
+    evaluation = min(chunk_examples(inputs), max(examples, facts.test_size)) * (activations + inputs) * width
+    own_data = examples * (24 + (inputs * width if point.input_noise else 0))
+    return Cost(flops, int(weights + max(batch, evaluation) + own_data))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Floating-point operations per second of one worker."""
+
+    flops_per_second: float
+    source: str
+
+
+RATED = ("model", "flops", "wall_seconds")
+"""What `Speeds` needs of a store's columns."""
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Operations and seconds of a store's trainings, together, by model."""
+
+    of_model: Mapping[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Speeds:
+        """Of rows of a store, with its columns RATED."""
+        table = table.filter(pc.and_(pc.greater(table["wall_seconds"], 0), pc.greater(table["flops"], 0)))
+        table = table.set_column(table.column_names.index("model"), "model", table["model"].cast(pa.string()))
+        each = table.group_by(["trajectory_id", "model"]).aggregate([("flops", "max"), ("wall_seconds", "max")])
+        all_of = each.group_by("model").aggregate([("flops_max", "sum"), ("wall_seconds_max", "sum")]).to_pylist()
+        return cls({row["model"]: (row["flops_max_sum"], row["wall_seconds_max_sum"]) for row in all_of})
+
+    def rate(self, models: Collection[str]) -> Rate:
+        """Operations over seconds of all trainings of these models; failing that, a 0.1 s matrix product's."""
+        known = [self.of_model[model] for model in sorted(models) if model in self.of_model]
+        if known:
+            flops, seconds = (sum(each) for each in zip(*known, strict=True))
+            return Rate(flops / seconds, "measured on this store's trainings of the same models")
+        return Rate(core_rate() * STACK_EFFICIENCY, "from a 0.1 s matrix product; measured once something is trained")
+
+
+def core_rate() -> float:
+    """FLOP/s of one worker's core on a batched product of the size that a stacked layer has."""
+    a, b = np.ones((16, 128, 64), np.float32), np.ones((16, 64, 64), np.float32)
+    seconds: list[float] = []
+    with threadpool_limits(1):
+        stop = time.perf_counter() + 0.1
+        while len(seconds) < 3 or time.perf_counter() < stop:
+            start = time.perf_counter()
+            np.matmul(a, b)
+            seconds.append(time.perf_counter() - start)
+    return 2.0 * a.shape[0] * a.shape[1] * a.shape[2] * b.shape[2] / min(seconds)  # the least disturbed one
+
+
+def available_bytes() -> int:
+    """Memory that is available now on this machine, the page cache included."""
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,115 @@
+"""A plan as text: what is done, what will train, what folding and packing save, and how long it will take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from sweeps.planning.cost import Rate
+from sweeps.planning.plan import Plan
+from sweeps.spec.point import Point
+
+SHOWN = 12
+
+
+def summary(plan: Plan, rate: Rate) -> dict[str, Any]:
+    """The figures of `explain`, for machines."""
+    trajectories, cohorts = plan.trajectories, plan.cohorts
+    flops = sum(trajectory.cost.flops for trajectory in trajectories)
+    point_epochs = sum(cell.epoch for cell in plan.missing)
+    return {
+        "sweep": plan.name,
+        "points": len(plan.cells),
+        "done": len(plan.cells) - len(plan.missing),
+        "missing": len(plan.missing),
+        "trajectories": len(trajectories),
+        "epochs": sum(trajectory.point.epochs for trajectory in trajectories),
+        "epochs_without_folding": point_epochs,
+        "cohorts": len(cohorts),
+        "largest_cohort": max((len(cohort.members) for cohort in cohorts), default=0),
+        "workers": plan.packing.workers,
+        "max_cohort": plan.packing.max_cohort,
+        "flops": flops,
+        "bytes_per_worker": max((cohort.cost.bytes for cohort in cohorts), default=0),
+        "seconds": makespan(plan, rate),
+        "rate_flops_per_second": rate.flops_per_second,
+        "rate_source": rate.source,
+    }
+
+
+def makespan(plan: Plan, rate: Rate) -> float:
+    """Seconds until the last worker is done, each taking the next cohort of the list when it is free."""
+    busy = [0.0] * plan.packing.workers
+    for cohort in plan.cohorts:
+        first = min(range(len(busy)), key=busy.__getitem__)
+        busy[first] += cohort.cost.flops / rate.flops_per_second
+    return max(busy)
+
+
+def explain(plan: Plan, rate: Rate) -> str:
+    """The plan for a reader. A function of the plan and the rate alone."""
+    facts = summary(plan, rate)
+    lines = [f"{plan.name}: {_count(facts['points'], 'point')}, {facts['done']:,} done, {facts['missing']:,} to train"]
+    if not plan.missing:
+        return "\n".join([*lines, "nothing to train"])
+    saved = facts["epochs_without_folding"] - facts["epochs"]
+    share = saved / facts["epochs_without_folding"] if facts["epochs_without_folding"] else 0.0
+    lines += [
+        f"folding  {_count(facts['trajectories'], 'training')} for {_count(facts['missing'], 'point')}: "
+        f"{facts['epochs']:,} epochs instead of {facts['epochs_without_folding']:,} ({share:.0%} saved)",
+        f"packing  {_count(facts['cohorts'], 'cohort')} (one Tune trial each) instead of {facts['trajectories']:,}, "
+        f"at most {_count(facts['largest_cohort'], 'member')}; --max-cohort {facts['max_cohort']}",
+        f"cost     {_quantity(facts['flops'], 'FLOP')}, up to {_quantity(facts['bytes_per_worker'], 'B')} a worker",
+        f"time     about {_duration(facts['seconds'])} on {_count(facts['workers'], 'worker')} at "
+        f"{_quantity(rate.flops_per_second, 'FLOP/s')} each ({rate.source})",
+    ]
+    if plan.early_stopping:
+        lines.append(f"stopping {plan.early_stopping.words()}; the estimates are of what would be trained without it")
+    if plan.measurement.epochs:
+        lines.append(f"measure  {_measures(plan)}; what they take is not in these estimates")
+    if facts["bytes_per_worker"] > plan.packing.bytes_per_worker:
+        lines.append(
+            f"memory   a training alone takes up to {_quantity(facts['bytes_per_worker'], 'B')}, but a worker has "
+            f"{_quantity(plan.packing.bytes_per_worker, 'B')}: it may be killed; fewer --workers have more each"
+        )
+    lines += ["", "cohorts, longest first"]
+    for (what, members, epochs), times in list(_kinds(plan).items())[:SHOWN]:
+        lines.append(f"  {times:>4} × {_count(members, 'member'):<11} {_count(epochs, 'epoch'):<10} {what}")
+    hidden = len(_kinds(plan)) - SHOWN
+    if hidden > 0:
+        lines.append(f"  and {_count(hidden, 'other kind')}")
+    return "\n".join(lines)
+
+
+def _kinds(plan: Plan) -> Counter[tuple[str, int, int]]:
+    return Counter((_architecture(c.members[0].point), len(c.members), c.epochs) for c in plan.cohorts)
+
+
+def _measures(plan: Plan) -> str:
+    return ", ".join(
+        name if epochs is None else f"{name} at epoch{'s' * (len(epochs) > 1)} {', '.join(map(str, epochs))}"
+        for name, epochs in plan.measurement.epochs.items()
+    )
+
+
+def _architecture(point: Point) -> str:
+    size = f" width {point.width}" if point.width else ""
+    return f"{point.model}{size} on {point.dataset_size:,} examples of {point.data}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _quantity(value: float, unit: str) -> str:
+    prefixes = ("", "k", "M", "G", "T", "P", "E")
+    power = sum(value >= 999.5 * 1000**i for i in range(len(prefixes) - 1))  # 999.6 k would be written 1e+03 k
+    return f"{value / 1000**power:.3g} {prefixes[power]}{unit}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

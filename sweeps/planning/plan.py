@@ -1,0 +1,265 @@
+"""Plan: what a sweep still has to train, folded into trajectories and packed into cohorts. A pure function.
+
+    points - done -> trajectories -> cohorts
+
+Folding: points that differ only in `epochs` are rows of one trajectory, unless the schedule depends on the horizon.
+Packing: trajectories whose tensors have the same shapes train as one stack. Neither changes a number in the results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from lightning_modules.data import sources
+from lightning_modules.data.applicability import AUGMENTATIONS
+from lightning_modules.errors import InputError
+from lightning_modules.models import sizes
+from sweeps.errors import SweepError
+from sweeps.planning.cost import Cost, training_cost
+from sweeps.planning.gc_disabled import gc_disabled
+from sweeps.spec.evaluation import Evaluation, Measurement
+from sweeps.spec.point import FIELDS, Point, digest, training_form
+from sweeps.spec.stopping import EarlyStopping
+from sweeps.spec.sweep import FOLLOWING, Sweep
+from sweeps.store.done import STOPPED_BY, Done
+
+_When = tuple[tuple[int, ...], tuple[int, ...], Mapping[int, tuple[str, ...]]]
+"""The epochs asked of a trajectory, those at which it is evaluated, and what is measured at which."""
+
+SMALLEST_SPLIT = 8
+"""Cohorts are not split below this many members to spread them over workers: a stack this small wastes its steps."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One training: `point` has width, depth and (as `epochs`) the horizon resolved; `asked` are its points' epochs."""
+
+    id: str
+    point: Point
+    asked: tuple[int, ...]
+    evaluated: tuple[int, ...]
+    measured: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Epoch -> the measures on demand that are taken then."""
+
+    @cached_property
+    def cost(self) -> Cost:
+        return _cost(_cost_key(self.point), len(self.evaluated))
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Trajectories that train as one stacked model, in one Tune trial."""
+
+    members: tuple[Trajectory, ...]
+
+    @cached_property
+    def cost(self) -> Cost:
+        costs = [member.cost for member in self.members]
+        return Cost(sum(cost.flops for cost in costs), sum(cost.bytes for cost in costs))
+
+    @property
+    def epochs(self) -> int:
+        return self.members[0].point.epochs
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How trajectories may be stacked: `bytes_per_worker` caps a stack's memory, `max_cohort` its members."""
+
+    workers: int = 1
+    max_cohort: int = 64
+    bytes_per_worker: int = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A point of the sweep and the row that holds its result."""
+
+    point: Point
+    trajectory_id: str
+
+    @property
+    def epoch(self) -> int:
+        return self.point.epochs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`cells` are all points of the sweep; `missing` those that still have to be trained."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    missing: tuple[Cell, ...]
+    evaluation: Evaluation
+    packing: Packing = Packing()
+    measurement: Measurement = field(default_factory=Measurement)
+    early_stopping: EarlyStopping | None = None
+    varied: tuple[str, ...] = FIELDS
+    """The fields in which points may differ; in all others they are as the first."""
+
+    @classmethod
+    def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:
+        """Everything the sweep asks for, as if nothing were done.
+
+        Raises SweepError for a model or size that cannot be built, naming the sweep's file and the key.
+        """
+        with gc_disabled():
+            cells = [_cell(sweep, point) for point in sweep.points()]
+        axes = {name for grid in sweep.grids for name in grid}
+        varied = tuple(name for name in FIELDS if axes & {name, *FOLLOWING.get(name, ())})
+        return cls(
+            sweep.name, tuple(cells), tuple(cells), sweep.evaluation, packing, sweep.measurement, sweep.early_stopping,
+            varied,
+        )  # fmt: skip
+
+    def minus(self, done: Done) -> Plan:
+        """The same plan without what is there already: the row of the epoch that a point asks for, with every measure
+        that the sweep asks for up to there; or what the sweep's own early stopping has stopped on the way to it."""
+
+        def there(cell: Cell) -> bool:
+            outcome = done.outcome(cell.trajectory_id, cell.epoch, self.stopped_by)
+            if outcome != "finished" or not self.measurement.epochs:
+                return outcome != "missing"
+            wanted = self.measurement.at([cell.epoch])
+            return all((cell.trajectory_id, at, name) in done.measured for at in wanted for name in wanted[at])
+
+        return replace(self, missing=tuple(cell for cell in self.missing if not there(cell)))
+
+    @cached_property
+    def stopped_by(self) -> str | None:
+        """What rows of trainings say that were stopped as this sweep would stop them."""
+        return self.early_stopping.digest() if self.early_stopping else None
+
+    @property
+    def outcome_columns(self) -> tuple[str, ...]:
+        """What tells of a store's rows how this sweep's points ended, besides their outcome."""
+        return (STOPPED_BY,) if self.early_stopping else ()
+
+    @cached_property
+    def horizons(self) -> dict[str, int]:
+        """The last epoch that the sweep asks of each trajectory, done or not, in its order."""
+        horizons: dict[str, int] = {}
+        for cell, epoch in zip(self.cells, self.epochs.tolist(), strict=True):
+            if horizons.get(cell.trajectory_id, -1) < epoch:
+                horizons[cell.trajectory_id] = epoch
+        return horizons
+
+    @cached_property
+    def epochs(self) -> np.ndarray:
+        """The epoch that each point asks for."""
+        return np.array([cell.point.epochs for cell in self.cells], np.int64)
+
+    @cached_property
+    def trajectories(self) -> tuple[Trajectory, ...]:
+        """What is trained: one for each id among the missing cells, up to the largest epoch asked of it."""
+        asked: dict[str, list[Cell]] = {}
+        for cell in self.missing:
+            asked.setdefault(cell.trajectory_id, []).append(cell)
+        when: dict[tuple[int, ...], _When] = {}  # shared: most trainings of a sweep have the same
+        result = []
+        for trajectory_id, cells in asked.items():
+            epochs = tuple(sorted({cell.epoch for cell in cells}))
+            if epochs not in when:
+                measured = self.measurement.at(epochs)
+                when[epochs] = epochs, self.evaluation.epochs(epochs[-1], {*epochs, *measured}), measured
+            point = resolved(cells[0].point, epochs=epochs[-1])
+            result.append(Trajectory(trajectory_id, point, *when[epochs]))
+        return tuple(result)
+
+    @cached_property
+    def cohorts(self) -> tuple[Cohort, ...]:
+        """Same shapes together, within the caps, in enough pieces to keep every worker busy; longest first."""
+        stacks: dict[tuple[object, ...], list[Trajectory]] = {}
+        for trajectory in self.trajectories:
+            stacks.setdefault(stack_key(trajectory.point), []).append(trajectory)
+        share = sum(t.cost.flops for t in self.trajectories) / self.packing.workers
+        cohorts = [
+            Cohort(tuple(part))
+            for stack in stacks.values()
+            for part in nearly_equal(stack, _pieces(stack, self.packing, share))
+        ]
+        return tuple(sorted(cohorts, key=lambda cohort: (-cohort.cost.flops, cohort.members[0].id)))
+
+
+def _cell(sweep: Sweep, point: Point) -> Cell:
+    try:
+        return Cell(point, digest(training_form(resolved(point))))
+    except InputError as error:
+        raise SweepError(sweep.source, error.field, str(error)) from None
+
+
+def resolved(point: Point, **more: Any) -> Point:
+    """The point as it is trained: the width that comes nearest to parameter_count, and the family's own depth.
+
+    more: fields to change besides.
+
+    Raises lightning_modules.errors.InputError.
+    """
+    facts = sources.facts(point.data, point.complexity)
+    width, depth = _size(point.model, facts.shape, facts.classes, point.parameter_count, point.width, point.depth)
+    return point.with_(parameter_count=None, width=width, depth=depth, **more)
+
+
+@lru_cache(maxsize=4096)
+def _size(
+    model: str, shape: tuple[int, ...], classes: int, count: int | None, width: int | None, depth: int | None
+) -> tuple[int | None, int | None]:
+    size = sizes.resolve(model, shape, classes, parameter_count=count, width=width, depth=depth)
+    return size.width, size.depth
+
+
+_COST_FIELDS = ("data", "complexity", "dataset_size", "subset_fraction", "model", "width", "depth", "batch_size",
+                "optimizer", "precision", "epochs")  # fmt: skip
+
+
+_cost_values = attrgetter(*_COST_FIELDS)
+
+
+def _cost_key(point: Point) -> tuple[object, ...]:
+    return (*_cost_values(point), float(point.input_noise > 0))
+
+
+@lru_cache(maxsize=4096)
+def _cost(key: tuple[object, ...], evaluations: int) -> Cost:
+    fields: dict[str, Any] = dict(zip((*_COST_FIELDS, "input_noise"), key, strict=True))
+    return training_cost(Point.model_construct(**fields), evaluations)
+
+
+_augmentation_values = attrgetter(*AUGMENTATIONS)
+
+
+def stack_key(point: Point) -> tuple[object, ...]:
+    """Equal where trajectories may train as one stack: same tensors, same steps, same work in each step."""
+    return (
+        *_cost_key(point),
+        point.data_digest,
+        point.validation_fraction,
+        point.dropout > 0,
+        *(strength > 0 for strength in _augmentation_values(point)),
+    )
+
+
+def _pieces(stack: list[Trajectory], packing: Packing, share: float) -> int:
+    """Into how many cohorts a stack is cut."""
+    limit = max(1, min(packing.max_cohort, packing.bytes_per_worker // max(1, stack[0].cost.bytes)))
+    needed = math.ceil(len(stack) / limit)
+    # No cohort longer than half a worker's share, so that the last one to finish leaves the others idle but briefly.
+    balanced = math.ceil(2 * sum(t.cost.flops for t in stack) / share) if packing.workers > 1 and share else 1
+    return max(needed, min(balanced, len(stack) // SMALLEST_SPLIT))
+
+
+def nearly_equal(stack: list[Trajectory], pieces: int) -> Iterable[list[Trajectory]]:
+    """Nearly equal parts, in order."""
+    small, larger = divmod(len(stack), pieces)
+    start = 0
+    for i in range(pieces):
+        stop = start + small + (i < larger)
+        yield stack[start:stop]
+        start = stop

@@ -1,0 +1,1 @@
+"""Early-stopping schedulers replayed on recorded curves."""

@@ -1,0 +1,169 @@
+"""Recorded curves: what a store says of a sweep's trainings, as a scheduler that watched them would have seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lightning_modules.measures.catalogue import PROBES
+from sweeps.errors import ReplayError, choices
+from sweeps.planning.plan import Plan
+from sweeps.spec.stopping import EarlyStopping, Mode
+from sweeps.store.records import MEASURES, ON_DEMAND
+from sweeps.store.store import Store
+
+SECONDS = "wall_seconds"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """n trainings, measured at e epochs: the union over all of them, ascending, without epoch 0.
+
+    Raises ReplayError from `read` alone; made by hand, the shapes have to agree.
+    """
+
+    ids: tuple[str, ...]
+    """In the order of the sweep: the first order of arrival."""
+    horizons: np.ndarray
+    """[n]: the last epoch that the sweep asks of each."""
+    epochs: np.ndarray
+    """[e]"""
+    measures: dict[str, np.ndarray]
+    """By name, [n, e]: NaN where it was not measured, or is not defined."""
+    broke: np.ndarray
+    """[n]: the epoch in which it diverged, 0 if it did not."""
+    seconds: np.ndarray
+    """[n]: wall seconds of an epoch, above 0."""
+    evaluated: np.ndarray = field(default_factory=lambda: np.empty((0, 0), bool))
+    """[n, e]: whether it was evaluated then; by default wherever any measure is there."""
+
+    def __post_init__(self) -> None:
+        if not self.evaluated.size:
+            there = np.logical_or.reduce([~np.isnan(values) for values in self.measures.values()])
+            object.__setattr__(self, "evaluated", there)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[n]: the epochs that each trains if nothing stops it: to its horizon, or to where it diverges."""
+        return np.where(self.broke > 0, self.broke, self.horizons)
+
+    def final(self, metric: str) -> np.ndarray:
+        """[n]: its value at the horizon, NaN of what diverged."""
+        at = np.searchsorted(self.epochs, self.horizons)
+        values = self.measures[metric][np.arange(len(self.ids)), at]
+        return np.where(self.broke > 0, np.nan, values)
+
+    def of_horizon(self) -> dict[str, int]:
+        return dict(zip(self.ids, self.horizons.tolist(), strict=True))
+
+    @classmethod
+    def read(cls, plan: Plan, store: Store, metrics: Sequence[str], run: str = "memsweep run") -> Curves:
+        """Of these measures, from the store. run: the command that trains what is missing, for the errors.
+
+        Raises ReplayError for a metric that was not recorded, for trainings that are missing or failed, and for curves
+        that were themselves stopped.
+        """
+        known = (*MEASURES, *ON_DEMAND)
+        for metric in metrics:
+            if metric not in known:
+                raise ReplayError(f"--metric: unknown measure; {choices(metric, known)}")
+        contents = store.read([*dict.fromkeys((*metrics, SECONDS))])
+        ids = (*plan.horizons,)
+        horizons = np.array([*plan.horizons.values()], np.int64)
+        numbers = pc.index_in(contents.table["trajectory_id"], pa.array(ids, pa.string()))
+        table = contents.table.filter(numbers.is_valid())
+        number = numbers.drop_null().to_numpy()
+        epoch = table["epoch"].to_numpy().astype(np.int64)
+        outcome = table["outcome"].to_numpy()
+        finished = (outcome == "finished") & (epoch <= horizons[number])
+        broke = np.zeros(len(ids), np.int64)
+        diverged = (outcome == "diverged") & (epoch <= horizons[number])
+        broke[number[diverged]] = epoch[diverged]
+        _require_whole(plan, number, epoch, outcome, broke, run)
+        epochs = np.unique(epoch[finished & (epoch > 0)])
+        rows = np.flatnonzero(finished & (epoch > 0))
+        place = number[rows], np.searchsorted(epochs, epoch[rows])
+        measures = {}
+        for metric in metrics:
+            measures[metric] = np.full((len(ids), len(epochs)), np.nan)
+            measures[metric][place] = _numbers(table[metric])[rows]
+        evaluated = np.zeros((len(ids), len(epochs)), bool)
+        evaluated[place] = True
+        timed = np.flatnonzero((outcome == "finished") | (outcome == "diverged"))
+        seconds = _seconds(_numbers(table[SECONDS])[timed], number[timed], epoch[timed], len(ids))
+        made = cls(ids, horizons, epochs, measures, broke, seconds, evaluated)
+        for metric in metrics:
+            _require_recorded(metric, made, run)
+        return made
+
+
+def metrics_of(settings: Sequence[EarlyStopping]) -> tuple[str, ...]:
+    """Everything that these look at, each once."""
+    return tuple(dict.fromkeys(metric for each in settings for metric in each.metrics))
+
+
+def better(values: np.ndarray, mode: Mode) -> np.ndarray:
+    """The values such that larger is better."""
+    return values if mode == "max" else -values
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy().astype(float)
+
+
+def _seconds(wall: np.ndarray, number: np.ndarray, epoch: np.ndarray, count: int) -> np.ndarray:
+    """Of an epoch, by the last row of each training; 1 where no time was recorded."""
+    order = np.lexsort((epoch, number))
+    spent = wall[order] / np.maximum(epoch[order], 1)
+    found = np.full(count, np.nan)
+    found[number[order]] = spent  # the last one stays
+    return np.where(found > 0, found, 1.0)
+
+
+def _require_whole(
+    plan: Plan, number: np.ndarray, epoch: np.ndarray, outcome: np.ndarray, broke: np.ndarray, run: str
+) -> None:
+    """Every training has a row at its horizon, or diverged on the way."""
+    horizons = np.array([*plan.horizons.values()])
+    whole = broke > 0
+    whole[number[(outcome == "finished") & (epoch == horizons[number])]] = True
+    if whole.all():
+        return
+    total = f"of the {len(whole):,} trainings of {plan.name}"
+    stopped = np.zeros(len(whole), bool)
+    stopped[number[outcome == "stopped"]] = True
+    if (stopped & ~whole).any():
+        raise ReplayError(
+            f"{(stopped & ~whole).sum():,} {total} were themselves stopped early, and what they would have done is not "
+            f"known; take early_stopping and stop_when out of the sweep and train them to their end: {run}"
+        )
+    failed = np.zeros(len(whole), bool)
+    failed[number[outcome == "failed"]] = True
+    count = (failed & ~whole).sum()
+    again = f"; {count:,} failed: {run} --retry-failed" if count else ""
+    raise ReplayError(
+        f"{(~whole).sum():,} {total} are not recorded up to their last epoch, and a replay needs all; train them: "
+        f"{run}{again}"
+    )
+
+
+def _require_recorded(metric: str, curves: Curves, run: str) -> None:
+    """At the horizon of every training that got there: by it they are compared in the end."""
+    lacking = np.isnan(curves.final(metric)) & (curves.broke == 0)
+    if not lacking.any():
+        return
+    if metric in ON_DEMAND:
+        probe = next(name for name, each in PROBES.items() if metric in each.columns)
+        what = f"measure: [{{{probe}: [epochs]}}] in the sweep, its last epoch among them"
+    elif metric.startswith("validation_"):
+        what = "validation_fraction above 0"
+    else:
+        what = "label_noise above 0, and below 1 for clean examples"
+    raise ReplayError(
+        f"--metric {metric}: not recorded at the last epoch of {lacking.sum():,} of {len(lacking):,} trainings; what "
+        f"records it is {what}: {run}"
+    )

@@ -1,0 +1,1 @@
+"""What is asked for: points, sweeps and sweep files."""

@@ -1,0 +1,191 @@
+"""Sweep: a named grid, and the points it stands for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from lightning_modules.data import applicability, sources
+from lightning_modules.data.corruption import rounded_share
+from lightning_modules.data.dataset import Facts
+from lightning_modules.errors import InputError
+from lightning_modules.measures import catalogue
+from lightning_modules.models import families
+from sweeps.errors import SweepError
+from sweeps.spec import stopping_file as reading_of_stopping
+from sweeps.spec.evaluation import Evaluation, Measurement
+from sweeps.spec.point import DEFAULTS, Point, contradiction
+from sweeps.spec.stopping import EarlyStopping
+from sweeps.spec.yaml_dialect import Dumper
+
+MAX_POINTS = 5_000_000
+MAX_EVALUATIONS = 100_000
+"""Of one training: rows of its learning curve."""
+
+
+FOLLOWING = {"data_digest": ("data",), "dataset_size": ("data", "complexity"), "model_digest": ("model",)}
+"""Fields of a point that its sweep fills in, and those that they follow from."""
+
+Axes = Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A named grid: the union of one or more products of axes, over what is fixed, less what is excluded."""
+
+    name: str
+    question: str
+    fixed: Mapping[str, Any]
+    grids: tuple[Axes, ...]
+    exclude: tuple[Axes, ...] = ()
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    measurement: Measurement = field(default_factory=Measurement)
+    early_stopping: EarlyStopping | None = None
+    figures: tuple[Mapping[str, Any], ...] = ()
+    full: Sweep | None = None
+    """The same study at the size of its paper, as far as the file gives one."""
+    source: str = field(default="", compare=False)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The fields that take more than one value, in the order of the file."""
+        values: dict[str, set[Any]] = {}
+        for grid in self.grids:
+            for name, options in grid.items():
+                values.setdefault(name, set()).update(options)
+        for name in values:
+            if any(name not in grid for grid in self.grids):
+                values[name].add(self.fixed.get(name, DEFAULTS[name]))
+        return tuple(name for name, seen in values.items() if len(seen) > 1)
+
+    @property
+    def asked(self) -> frozenset[int]:
+        """The epochs that a point may ask for, with those of its measures on demand."""
+        fixed = (self.fixed.get("epochs", DEFAULTS["epochs"]),)
+        epochs = {epoch for grid in self.grids for epoch in grid.get("epochs", fixed)}
+        return frozenset({*epochs, *self.measurement.at(epochs)})
+
+    def size(self) -> int:
+        """Cells before exclusions and overlaps: an upper bound, without making a point."""
+        return sum(math.prod(len(options) for options in grid.values()) for grid in self.grids)
+
+    def points(self) -> list[Point]:
+        """Every point once, in the order of the file (the last axis varies fastest).
+
+        Raises SweepError for a grid too large or empty, fields that contradict each other, and data that does not
+        exist or does not have what the sweep asks of it.
+        """
+        if self.size() > MAX_POINTS:
+            raise SweepError(self.source, "grid", f"has {self.size():,} cells; at most {MAX_POINTS:,} are allowed")
+        base = Point.model_construct(_fields_set=set(), **{**DEFAULTS, **self.fixed})
+        known: dict[tuple[str, int], tuple[Facts, str]] = {}
+        code: dict[str, str] = {}
+        seen: dict[str, Point] = {}
+        for grid in self.grids:
+            names = tuple(grid)
+            for values in itertools.product(*grid.values()):
+                fields = dict(zip(names, values, strict=True))
+                key = fields.get("data", base.data), fields.get("complexity", base.complexity)
+                if key not in known:
+                    known[key] = _data(self.source, *key)
+                facts, fields["data_digest"] = known[key]
+                model = fields.get("model", base.model)
+                if model not in code:
+                    code[model] = _code(self.source, model)
+                fields["model_digest"] = code[model]
+                fields["dataset_size"] = fields.get("dataset_size", base.dataset_size) or facts.train_size
+                point = base.with_(**fields)
+                if self.exclude and any(_matches(point, rule) for rule in self.exclude):
+                    continue
+                _check(self.source, point, facts)
+                _check_measures(self.source, point, facts, self.measurement)
+                if self.evaluation.every and point.epochs // self.evaluation.every > MAX_EVALUATIONS:
+                    given = f"{point.epochs:,} epochs every {self.evaluation.every}"
+                    most = f"at most {MAX_EVALUATIONS:,} evaluations of a training are allowed"
+                    raise SweepError(self.source, "evaluate", f"{given}: {most}")
+                seen.setdefault(point.canonical(), point)
+        if not seen:
+            raise SweepError(self.source, "exclude", "leaves no point of the grid")
+        if self.early_stopping:
+            reading_of_stopping.check(
+                self.early_stopping, self.source, seen.values(), self.evaluation, self.measurement
+            )
+        return list(seen.values())
+
+    def definition(self) -> str:
+        """The sweep as the YAML that would make it again."""
+        grids = [{name: list(values) for name, values in grid.items()} for grid in self.grids]
+        content: dict[str, Any] = {"name": self.name, "question": self.question, "fixed": dict(self.fixed)}
+        content["grid"] = grids[0] if len(grids) == 1 else grids
+        if self.exclude:
+            content["exclude"] = [{name: list(values) for name, values in rule.items()} for rule in self.exclude]
+        if self.evaluation.every:
+            content["evaluate"] = self.evaluation.every
+        if self.measurement.epochs:
+            content["measure"] = [
+                name if epochs is None else {name: list(epochs)} for name, epochs in self.measurement.epochs.items()
+            ]
+        if self.early_stopping:
+            content |= self.early_stopping.definition()
+        if self.figures:
+            content["figures"] = [dict(figure) for figure in self.figures]
+        return yaml.dump(
+            content, Dumper=Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+        )
+
+
+def _check_measures(source: str, point: Point, facts: Facts, measurement: Measurement) -> None:
+    """Refuse a measure that cannot be taken of this training."""
+    for epoch, names in measurement.at([point.epochs]).items():
+        for name in names:
+            try:
+                catalogue.check(name, point, facts, epoch)
+            except InputError as error:
+                raise SweepError(source, f"measure.{name}", f"{error.field}: {error}") from None
+
+
+def _matches(point: Point, rule: Axes) -> bool:
+    return all(getattr(point, name) in values for name, values in rule.items())
+
+
+def _data(source: str, name: str, complexity: int) -> tuple[Facts, str]:
+    try:
+        return sources.facts(name, complexity), sources.content_digest(name)
+    except InputError as error:
+        raise SweepError(source, error.field, str(error)) from None
+
+
+def _code(source: str, model: str) -> str:
+    try:
+        return families.digest(model)
+    except InputError as error:
+        raise SweepError(source, error.field, str(error)) from None
+
+
+def _check(source: str, point: Point, facts: Facts) -> None:
+    """Refuse fields that contradict each other, and what the data cannot give."""
+    if problem := contradiction(point):
+        raise SweepError(source, *problem)
+    try:
+        applicability.check_applicable(vars(point), facts.shape)
+    except InputError as error:
+        raise SweepError(source, error.field, str(error)) from None
+    if facts.classes < 2 and point.label_noise and point.label_noise_kind != "uniform":
+        given = f"given {point.label_noise_kind} for {point.data}, which has one class; valid: uniform"
+        raise SweepError(source, "label_noise_kind", given)
+    size = point.dataset_size or facts.train_size
+    if point.validation_fraction and not 0 < rounded_share(point.validation_fraction, size) < size:
+        given = f"given {point.validation_fraction} of {size} examples, which leaves no example on one side"
+        raise SweepError(source, "validation_fraction", given)
+    trained = size - rounded_share(point.validation_fraction, size)
+    if point.subset_fraction < 1 and not 0 < rounded_share(point.subset_fraction, trained) < trained:
+        given = f"given {point.subset_fraction} of {trained} examples, which leaves none on one side"
+        raise SweepError(source, "subset_fraction", given)
+    if point.dataset_size and point.dataset_size > facts.train_size:
+        given = f"given {point.dataset_size}; {point.data} has {facts.train_size} training examples"
+        raise SweepError(source, "dataset_size", given)

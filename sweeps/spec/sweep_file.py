@@ -1,0 +1,243 @@
+"""The sweep file: YAML -> Sweep. Parsed strictly: what is wrong is one sentence that names the file and the key."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from lightning_modules.measures.catalogue import PROBES
+from sweeps.errors import SweepError, choices
+from sweeps.spec import stopping_file as early_stopping
+from sweeps.spec.evaluation import Evaluation, Measurement
+from sweeps.spec.point import FIELDS, valid_values, validate_value
+from sweeps.spec.sweep import Sweep
+from sweeps.spec.yaml_dialect import parse_yaml
+
+PRESETS = Path(__file__).parent / "presets"
+TOP_LEVEL = ("name", "question", "fixed", "grid", "exclude", "evaluate", "measure", "early_stopping", "stop_when",
+             "figures", "full")  # fmt: skip
+VARIED = ("fixed", "grid", "evaluate", "measure", "early_stopping", "stop_when")
+"""What a full variant may give anew."""
+FULL = "-full"
+LONGEST_RUN = 999_999
+SETTABLE = tuple(name for name in FIELDS if not name.endswith("_digest"))
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_sweep(name: str, settings: Sequence[str] = ()) -> Sweep:
+    """The preset of this name or the YAML file at this path, with `FIELD=VALUE` settings laid over it.
+
+    `NAME-full` is the full variant of either: the sweep with what its key `full` gives in place of the small one's.
+
+    Raises SweepError that names the file, the key, what was given and what is valid.
+    """
+    given, full = name, name.endswith(FULL) and not os.path.isfile(name)
+    name = name.removesuffix(FULL) if full else name
+    path = PRESETS / f"{name}.yaml" if name in preset_names() else Path(name)
+    if not path.suffix and not os.path.isfile(path):
+        raise SweepError(given, "", f"is neither a preset nor a file; {choices(name, preset_names())}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepError(given, "", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    sweep = parse_sweep(text, str(name))
+    if full and sweep.full is None:
+        raise SweepError(given, "", f"{name} has no full variant; a sweep file gives one under the key full")
+    return override(sweep.full if full and sweep.full else sweep, settings)
+
+
+def parse_sweep(text: str, source: str) -> Sweep:
+    """The sweep of this YAML, with its full variant in `full`. Raises SweepError that begins with `source`."""
+    try:
+        content = parse_yaml(text)
+    except yaml.YAMLError as error:
+        raise SweepError(source, "", f"not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SweepError(source, "", f"must be a mapping with the keys {', '.join(TOP_LEVEL)}")
+    for key in content:
+        if key not in TOP_LEVEL:
+            raise SweepError(source, str(key), f"unknown key; {choices(key, TOP_LEVEL)}")
+    small = _sweep(content, source)
+    if "full" not in content:
+        return small
+    return replace(small, full=_sweep(_full(content, source), source, "full."))
+
+
+def _full(content: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The content of the full variant: `fixed` is merged key by key, the other keys replace the small one's."""
+    changes = content["full"]
+    if not isinstance(changes, dict) or not changes:
+        raise SweepError(source, "full", f"given {changes!r}; valid: a mapping with some of {', '.join(VARIED)}")
+    for key in changes:
+        if key not in VARIED:
+            raise SweepError(source, f"full.{key}", f"unknown key; {choices(key, VARIED)}")
+    fixed = _mapping(source, "full.fixed", changes.get("fixed", {}))
+    return {**content, **changes, "name": f"{content['name']}{FULL}", "fixed": {**content.get("fixed", {}), **fixed}}
+
+
+def _sweep(content: Mapping[str, Any], source: str, within: str = "") -> Sweep:
+    """within: what the keys of an error begin with. What is wrong with the variant of a sound sweep is its own."""
+    try:
+        return _parsed(content, source)
+    except SweepError as error:
+        raise SweepError(error.source, f"{within}{error.key}", error.problem) from None
+
+
+def _parsed(content: Mapping[str, Any], source: str) -> Sweep:
+    name = content.get("name")
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+        raise SweepError(
+            source, "name", f"given {name!r}; valid: letters, digits, '.', '_' and '-', a letter or digit first"
+        )
+    question = content.get("question", "")
+    if not isinstance(question, str):
+        raise SweepError(source, "question", f"given {question!r}; valid: text")
+    fixed = {
+        key: _value(source, f"fixed.{key}", key, value)
+        for key, value in _mapping(source, "fixed", content.get("fixed", {})).items()
+    }
+    raw = content.get("grid", {})
+    many = raw if isinstance(raw, list) else [raw]
+    if not many:
+        raise SweepError(source, "grid", "given []; valid: a mapping of axes, or a list of such mappings")
+    grids = tuple(_axes(source, f"grid[{i}]" if isinstance(raw, list) else "grid", each) for i, each in enumerate(many))
+    for grid in grids:
+        for both in fixed.keys() & grid.keys():
+            raise SweepError(source, f"fixed.{both}", "is an axis of the grid as well; give it in one place")
+    rules = content.get("exclude", [])
+    if not isinstance(rules, list):
+        raise SweepError(source, "exclude", f"given {rules!r}; valid: a list of mappings from field to value or values")
+    exclude = tuple(_axes(source, f"exclude[{i}]", rule, scalars=True) for i, rule in enumerate(rules))
+    if any(not rule for rule in exclude):
+        raise SweepError(source, "exclude", "has an empty rule, which would exclude every point")
+    return Sweep(
+        name=name,
+        question=" ".join(question.split()),
+        fixed=fixed,
+        grids=grids,
+        exclude=exclude,
+        evaluation=_evaluation(source, content.get("evaluate", "log")),
+        measurement=_measurement(source, content.get("measure", [])),
+        early_stopping=early_stopping.parse(source, content),
+        figures=_figures(source, content.get("figures", [])),
+        source=source,
+    )
+
+
+def override(sweep: Sweep, settings: Sequence[str]) -> Sweep:
+    """Lay `FIELD=VALUE` over a sweep: a value is fixed everywhere, a list becomes an axis everywhere."""
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        source = f"--set {setting}"
+        if not equals:
+            raise SweepError(source, "", "must have the form FIELD=VALUE")
+        try:
+            value = parse_yaml(text)
+        except yaml.YAMLError:
+            raise SweepError(source, name, f"given {text!r}, which is not a YAML value") from None
+        value = _run(source, name, value)
+        if isinstance(value, list):
+            axis = _axes(source, "", {name: value})
+            fixed = {key: old for key, old in sweep.fixed.items() if key != name}
+            grids = tuple({**grid, **axis} for grid in sweep.grids)
+        else:
+            fixed = {**sweep.fixed, name: _value(source, name, name, value)}
+            grids = tuple({key: old for key, old in grid.items() if key != name} for grid in sweep.grids)
+        sweep = replace(sweep, fixed=fixed, grids=grids)
+    return sweep
+
+
+def _mapping(source: str, key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SweepError(source, key, f"given {value!r}; valid: a mapping from field names")
+    return value
+
+
+def _axes(source: str, key: str, value: Any, scalars: bool = False) -> dict[str, tuple[Any, ...]]:
+    axes = {}
+    for name, options in _mapping(source, key, value).items():
+        where = f"{key}.{name}" if key else str(name)
+        if name not in SETTABLE:
+            raise SweepError(source, where, f"unknown field; {choices(name, SETTABLE)}")
+        options = _run(source, where, options)
+        if scalars and not isinstance(options, list):
+            options = [options]
+        if not isinstance(options, list):
+            valid = "a list of values or FIRST..LAST (one value goes to `fixed`)"
+            raise SweepError(source, where, f"given {options!r}; valid: {valid}")
+        if not options:
+            raise SweepError(source, where, "is an empty axis; valid: a list of at least one value")
+        values = [_value(source, where, name, option) for option in options]
+        if len(set(values)) < len(values):
+            raise SweepError(source, where, f"given {options!r}, which repeats a value")
+        axes[name] = tuple(values)
+    return axes
+
+
+def _run(source: str, where: str, options: Any) -> Any:
+    """`0..99` as the list of these whole numbers, both ends included; anything else as it is."""
+    ends = re.fullmatch(r"(\d+)\.\.(\d+)", options) if isinstance(options, str) else None
+    if not ends:
+        return options
+    first, last = map(int, ends.groups())
+    if not first < last <= first + LONGEST_RUN:
+        raise SweepError(
+            source, where, f"given {options}; valid: FIRST..LAST, rising, of at most {LONGEST_RUN + 1:,} numbers"
+        )
+    return list(range(first, last + 1))
+
+
+def _value(source: str, where: str, name: str, value: Any) -> Any:
+    if name not in SETTABLE:
+        raise SweepError(source, where, f"unknown field; {choices(name, SETTABLE)}")
+    try:
+        return validate_value(name, value)
+    except ValidationError:
+        raise SweepError(source, where, f"given {value!r}; valid: {valid_values(name)}") from None
+
+
+def _evaluation(source: str, value: Any) -> Evaluation:
+    if value == "log":
+        return Evaluation()
+    if value == "every":
+        return Evaluation(every=1)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return Evaluation(every=value)
+    raise SweepError(source, "evaluate", f"given {value!r}; valid: log, every, or a number of epochs of at least 1")
+
+
+def _measurement(source: str, value: Any) -> Measurement:
+    """`measure: [a, {b: [1, 20]}]`: a where the grid asks for an epoch, b at these epochs."""
+    if not isinstance(value, list):
+        raise SweepError(source, "measure", f"given {value!r}; valid: a list of measures, or of {{measure: epochs}}")
+    epochs: dict[str, tuple[int, ...] | None] = {}
+    for index, item in enumerate(value):
+        where = f"measure[{index}]"
+        single = isinstance(item, dict) and len(item) == 1
+        name, at = next(iter(item.items())) if single else (item, None)
+        if not isinstance(name, str) or name not in PROBES:
+            raise SweepError(source, where, f"unknown measure; {choices(str(name), PROBES)}")
+        if name in epochs:
+            raise SweepError(source, where, f"asks for {name} a second time; give all its epochs in one list")
+        epochs[name] = None
+        if single:
+            if not (isinstance(at, list) and at and all(type(epoch) is int and epoch >= 0 for epoch in at)):
+                raise SweepError(source, f"{where}.{name}", f"given {at!r}; valid: a list of epochs, each at least 0")
+            epochs[name] = tuple(sorted(set(at)))
+    return Measurement(epochs)
+
+
+def _figures(source: str, value: Any) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, list) or not all(isinstance(figure, dict) for figure in value):
+        raise SweepError(source, "figures", f"given {value!r}; valid: a list of mappings with kind, x, y, value, ...")
+    return tuple(value)

@@ -1,0 +1,1 @@
+"""What is kept: records, parts, checkpoints and leases."""

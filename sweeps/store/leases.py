@@ -1,0 +1,137 @@
+"""Leases: which trainings are under way on a store, so that two runs at once do not train the same.
+
+    ROOT/leases/<run>.run          a run has begun
+    ROOT/leases/<run>-<id>.lease   the process of one of its workers, and the ids of the trajectories it trains now
+
+Who holds a lease writes it again and again; one that grew old is of a worker that died. Ages are told by the store's
+own clock. Who takes a lease looks around after it is written, and gives way to all it sees: two who come at the same
+moment both give way, and try again later.
+"""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import threading
+import uuid
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+import psutil
+from pyarrow import fs
+
+from sweeps.errors import StoreError
+from sweeps.store.location import Place
+
+FOLDER = "leases"
+RENEW_SECONDS = 5.0
+HELD_SECONDS = 30.0
+"""A lease is taken for that of a dead worker when it was not renewed for this long; on the same machine, at once."""
+FORGET = datetime.timedelta(days=2)
+"""Of runs that began so long ago nothing is known any more; what they left is deleted by the next one."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep. Its workers share the id."""
+
+    id: str
+
+    @classmethod
+    def begin(cls, place: Place) -> Run:
+        """Raises StoreError."""
+        run = cls(uuid.uuid4().hex)
+        place.write(f"{FOLDER}/{run.id}.run", b"")
+        _delete_old(place)
+        return run
+
+
+class Lease:
+    """A context in which these trajectories are this worker's, less those that are `taken` by another run.
+
+    `alone` says whether no other run has begun in the last days. Raises StoreError.
+    """
+
+    def __init__(self, place: Place, run: Run, ids: Collection[str]) -> None:
+        self._place = place
+        self._run = run
+        self._path = f"{FOLDER}/{run.id}-{uuid.uuid4().hex}.lease"
+        self._ids = frozenset(ids)
+        self._ended = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, daemon=True)
+        self.taken: frozenset[str] = frozenset()
+        self.alone = True
+
+    def __enter__(self) -> Lease:
+        self.taken = self._look()
+        self._renewing.start()
+        return self
+
+    def take(self, ids: Collection[str]) -> frozenset[str]:
+        """Have these besides; those of them that are another run's are not had. Raises StoreError."""
+        self._ids |= frozenset(ids)
+        taken = self._look() & frozenset(ids)
+        self.taken |= taken
+        return taken
+
+    def _look(self) -> frozenset[str]:
+        """Say what this has, and see what of it is another run's."""
+        self._write()
+        infos = self._place.list(FOLDER)
+        others = [info for info in infos if not info.base_name.startswith((self._run.id, "."))]
+        self.alone = not others
+        now = max(info.mtime for info in infos if self._path.endswith(info.base_name))
+        held = [
+            info for info in others
+            if info.base_name.endswith(".lease") and (now - info.mtime).total_seconds() < HELD_SECONDS
+        ]  # fmt: skip
+        taken = frozenset(i for info in held for i in self._held_by_living(info)) & self._ids
+        if taken:
+            self._ids -= taken
+            self._write()  # others need not give way for those
+        return taken
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
+        self._renewing.join()
+        with suppress(StoreError):  # it grows old by itself
+            self._place.delete(self._path)
+
+    def _held_by_living(self, info: fs.FileInfo) -> list[str]:
+        holder, *ids = (self._place.read(f"{FOLDER}/{info.base_name}") or b"\n").decode("utf-8", "replace").split("\n")
+        host, _, process = holder.rpartition(" ")
+        return [] if host == socket.gethostname() and process not in _processes() else ids
+
+    def _write(self) -> None:
+        lines = [f"{socket.gethostname()} {_name(psutil.Process())}", *sorted(self._ids)]
+        self._place.write(self._path, "\n".join(lines).encode())
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEW_SECONDS):
+            with suppress(StoreError):  # what cannot be written now will be told when the rows are to be
+                self._write()
+
+
+def _processes() -> set[str]:
+    """Those that run on this machine."""
+    living = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                living.add(_name(process))
+    return living
+
+
+def _name(process: psutil.Process) -> str:
+    """Of this process and no later one of the same number."""
+    return f"{process.pid}@{process.create_time():.2f}"
+
+
+def _delete_old(place: Place) -> None:
+    infos = place.list(FOLDER)
+    now = max(info.mtime for info in infos)
+    for info in infos:
+        if now - info.mtime > FORGET:
+            place.delete(f"{FOLDER}/{info.base_name}")

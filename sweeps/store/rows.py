@@ -1,0 +1,115 @@
+"""Rows that several parts hold, each kept once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sweeps.store.records import ON_DEMAND, example_schema, plain_type
+
+KEY = ("trajectory_id", "epoch")
+
+
+LATEST = ("finished_at", "wall_seconds")
+"""Of two rows of one (trajectory, epoch) and outcome the one written last is shown."""
+
+
+_BETTER = ("finished", "diverged", "stopped", "failed")
+
+
+def once(table: pa.Table, columns: Sequence[str] | None = None, ordered: bool = True) -> pa.Table:
+    """Each (trajectory, epoch) once, in the order of id and epoch: finished before diverged before stopped before
+    failed, the latest of these. The table has the columns of KEY and LATEST, and outcome; of its columns these are
+    kept, or all. Where that order is not asked for, rows that are there once stay where they are.
+
+    A training that was done again for another measure has a row without the first: measures on demand are united.
+    Taken of some of the parts first, it says the same of all of them.
+    """
+    columns = table.column_names if columns is None else columns
+    if not ordered:
+        ids = _ids(table)
+        key = np.sort(_key(ids.indices.to_numpy(), table))
+        if not (key[1:] == key[:-1]).any():
+            return table.select(columns).combine_chunks()  # whose rows are looked up faster
+    order, again = _order(table)
+    if not again.any():
+        table = table.select(columns)
+        return table if order is None else table.take(order)
+    table = table if order is None else table.take(order)
+    several = pa.array(again | np.append(again[1:], False))
+    alone, best = table.filter(pc.invert(several)), _deduplicate(table.filter(several))
+    table = pa.concat_tables([alone.select(columns), best.select(columns)]).unify_dictionaries()
+    order, _ = _order(table)
+    return table if order is None else table.take(order)
+
+
+def _order(table: pa.Table) -> tuple[pa.Array | None, np.ndarray]:
+    """What to take for the order of id and epoch, None where the rows are in it; and for each row of that order whether
+    the one before it has the same two.
+
+    By numbers: to sort 3 million rows by their text takes 2 s, and this a tenth of a second.
+    """
+    ids = _ids(table)
+    rank = np.empty(len(ids.dictionary), np.int64)
+    rank[pc.sort_indices(ids.dictionary).to_numpy()] = np.arange(len(rank))
+    key, order = _key(rank[ids.indices.to_numpy()], table), None
+    if (key[1:] < key[:-1]).any():
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+    again = np.append(False, key[1:] == key[:-1])[: len(key)]
+    return None if order is None else pa.array(order), again
+
+
+def _ids(table: pa.Table) -> pa.DictionaryArray:
+    return table["trajectory_id"].dictionary_encode().combine_chunks()
+
+
+def _key(trainings: np.ndarray, table: pa.Table) -> np.ndarray:
+    """One number for each (training, epoch), in their order."""
+    return trainings.astype(np.int64) << 32 | table["epoch"].to_numpy()
+
+
+def _deduplicate(table: pa.Table) -> pa.Table:
+    """Of rows that come several times, each once."""
+    schema = table.schema
+    for name in ("trajectory_id", "outcome"):  # which may be dictionaries, and those are not grouped by
+        table = table.set_column(schema.get_field_index(name), name, table[name].cast(pa.string()))
+    rank = pc.index_in(table["outcome"], pa.array(_BETTER))
+    order = [("trajectory_id", "ascending"), ("epoch", "ascending"), ("_rank", "ascending")]
+    order += [(name, "descending") for name in LATEST]
+    table = table.append_column("_rank", rank).sort_by(order)
+    _, again = _order(table)
+    united = _on_demand(table)
+    table = table.filter(pa.array(~again))
+    for name in united.column_names:
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), united[name])
+    return table.drop_columns("_rank").cast(schema)
+
+
+def _on_demand(table: pa.Table) -> pa.Table:
+    """Measures on demand of each (trajectory, epoch), in the order of both: what any of its rows has."""
+    names = [name for name in ON_DEMAND if name in table.column_names]
+    each = table.select([*KEY, *names]).group_by([*KEY]).aggregate([(name, "max") for name in names])
+    each = each.sort_by([(name, "ascending") for name in KEY])
+    return each.select([f"{name}_max" for name in names]).rename_columns(names)
+
+
+def once_examples(table: pa.Table) -> pa.Table:
+    """Each (trajectory, epoch, measure, split, example) once, in their order."""
+    keys = example_schema().names[:-1]
+    plain = pa.schema([(field.name, plain_type(field.type)) for field in example_schema()])  # can be sorted
+    each = table.cast(plain).group_by(keys).aggregate([("value", "max")]).rename_columns(plain.names)
+    return each.sort_by([(key, "ascending") for key in keys]).combine_chunks().cast(example_schema())
+
+
+def canonical(table: pa.Table) -> pa.Table:
+    """The same rows in the form that depends on nothing else: one chunk, dictionaries in the order of first use."""
+    columns = []
+    for column in table.columns:
+        kind = column.type
+        plain = column.cast(plain_type(kind)).combine_chunks()
+        columns.append(plain.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else plain)
+    return pa.Table.from_arrays(columns, schema=table.schema)

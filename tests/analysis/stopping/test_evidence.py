@@ -1,0 +1,175 @@
+"""`memsweep stopping-study`: every setting on every search, and what it writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from memsweep import cli
+
+from analysis.report import page
+from analysis.stopping import evidence as study
+from analysis.stopping import study as drawing
+from analysis.stopping.compared import question, settings_of
+from analysis.stopping.evidence import evidence, replayed
+from analysis.stopping.recorded import STOPS
+from sweeps.planning.plan import Plan
+from sweeps.replay.clock import referee_for, simulate
+from sweeps.replay.curves import Curves
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.store import Store
+
+SWEEP = """
+name: small
+fixed: {data: digits, model: mlp, depth: 1, epochs: 9, validation_fraction: 0.2}
+grid: {label_noise: [0, 0.4], width: [4, 8, 16, 32], learning_rate: [0.01, 0.1], seed: [0, 1, 2]}
+evaluate: every
+"""
+
+
+NEEDED = "has to be recorded, and to have a better end"
+TRAIN = "are not recorded up to their last epoch, and a replay needs all; train them: memsweep run small.yaml"
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def memsweep(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(page, "_rendered", lambda picture, suffix: b"")
+    (tmp_path / "small.yaml").write_text(SWEEP)
+
+    def run(*args: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["memsweep", "stopping-study", *args])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit:
+            code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Without figures, which take longer than all else; the whole command is tested once."""
+    monkeypatch.setattr(drawing, "pictures", lambda *given: {})
+
+
+def plan_of(text: str = SWEEP) -> Plan:
+    return Plan.of(parse_sweep(text, "small.yaml"))
+
+
+@pytest.fixture
+def recorded_sweep(tmp_path, make_record):
+    """The small sweep in `results`, as if it had been trained."""
+    store = Store(tmp_path / "results")
+    store.append([make_record(t.id, t.evaluated, **t.point.model_dump(exclude_unset=True), wall_seconds=1.0)
+                  for t in plan_of().trajectories])  # fmt: skip
+    return store
+
+
+def test_each_search_is_replayed_alone(recorded_sweep):
+    asked = question(plan_of(), ["asha"], ["test_accuracy"], 2, 2, [])
+    found = evidence(plan_of(), recorded_sweep, asked, "memsweep run small.yaml")
+    assert len(found.searches) == 2 * 3
+    assert sorted(np.concatenate(found.searches)) == [*range(48)]
+    stops = replayed(asked, found.curves, found.searches)
+    assert set(stops.columns) == set(STOPS)
+    names = [each.words() for each in settings_of(asked, 9)["test_accuracy"]]
+    assert len(names) == 5
+    asha = stops[stops["scheduler"] == "asha"]
+    assert [*asha["setting"].unique()] == names
+    assert len(asha) == 48 * 5 * 2
+    assert set(stops["scheduler"]) == {"asha", "random", "i-epoch", "none", "oracle"}
+    # One search, replayed here.
+    places = found.searches[4]
+    alone = study._part(found.curves, places)
+    (first, *_) = settings_of(asked, 9)["test_accuracy"]
+    expected = simulate(alone, referee_for(first, alone, 1), 1, 2)
+    own = asha[(asha["setting"] == names[0]) & (asha["order"] == 1)].set_index("trajectory_id").loc[list(alone.ids)]
+    assert own["stop_epoch"].tolist() == expected.epochs.tolist()
+    assert own["finished"].tolist() == expected.finished.tolist()
+    assert alone.measures["test_accuracy"].tolist() == found.curves.measures["test_accuracy"][places].tolist()
+
+
+@pytest.mark.slow  # two processes that import everything
+def test_several_processes_say_the_same(recorded_sweep, monkeypatch):
+    asked = question(plan_of(), ["asha"], ["test_accuracy"], 1, 2, [])
+    curves = Curves.read(plan_of(), recorded_sweep, asked.metrics)
+    halves = [np.arange(24), np.arange(24, 48)]
+    alone = replayed(asked, curves, halves)
+    monkeypatch.setattr(study, "ALONE", 0)
+    monkeypatch.setattr(study.os, "sched_getaffinity", lambda pid: {0, 1})
+    seen = []
+    pd.testing.assert_frame_equal(replayed(asked, curves, halves, lambda *counts: seen.append(counts)), alone)
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_the_command_writes_a_page_and_prints_the_tables(memsweep, recorded_sweep, tmp_path):
+    said = memsweep("small.yaml", "--seeds", "2", "--workers", "3", "--scheduler", "asha")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.endswith("page: stopping/small/index.html\n")
+    assert "scheduler sees validation_accuracy" in said.out
+    assert "Mean over n = 3 seeds (of each, 1 to 2 orders of arrival)" in said.out
+    names = {path.name for path in (tmp_path / "stopping" / "small").iterdir()}
+    assert {
+        "index.html",
+        "figures",
+        "summary.csv",
+        "outcomes.parquet",
+        "stops.parquet",
+        "rank_correlation.csv",
+    } <= names
+    outcomes = pd.read_parquet(tmp_path / "stopping" / "small" / "outcomes.parquet")
+    assert outcomes.groupby("signal")["search"].nunique().to_dict() == {"test_accuracy": 6, "validation_accuracy": 6}
+    text = (tmp_path / "stopping" / "small" / "index.html").read_text()
+    assert "6 searches, 2 orders of arrival, 3 at once" in text
+
+
+def test_for_machines(memsweep, recorded_sweep, undrawn):
+    args = ["small.yaml", "--seeds", "1", "--scheduler", "median", "--metric", "test_loss", "--by", "seed", "--json"]
+    rows = json.loads(memsweep(*args, "--out", "deep/down").out)
+    by_setting = {row["setting"]: row for row in rows}
+    assert by_setting["none"]["budget"] == 1
+    assert by_setting["none"]["regret"] == 0
+    assert by_setting["median(test_loss min, grace 1, 3 samples)"]["n"] == 3
+    assert {row["signal"] for row in rows} == {"test_loss"}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--scheduler", "ashe"], "error: --scheduler: given 'ashe'; did you mean asha? valid: asha, hyperband"),
+        (["--metric", "accuracy"], f"error: --metric: {NEEDED}; given 'accuracy'; did you mean "),
+        (["--metric", "weight_norm"], f"error: --metric: {NEEDED}; given 'weight_norm'; valid: clean_accuracy, "),
+        (["--by", "colour"], "error: by: given colour; valid are data, "),
+        (["--set", "epochs=11"], f"error: 48 of the 48 trainings of small {TRAIN} --set epochs=11"),
+        (["--set", "validation_fraction=0", "--metric", "validation_accuracy"], "error: "),
+        (["--out", "small.yaml"], "error: --out small.yaml: cannot be written: "),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_message_with_code_2(memsweep, recorded_sweep, undrawn, args, message):
+    said = memsweep("small.yaml", "--seeds", "1", "--scheduler", "asha", *args)
+    assert said.code == 2
+    assert said.err.startswith(message)
+    assert len(said.err.splitlines()) == 1
+
+
+def test_curves_that_were_stopped_are_refused(memsweep, tmp_path, make_record):
+    Store(tmp_path / "results").append([
+        make_record(t.id, t.evaluated[:4], **t.point.model_dump(exclude_unset=True)) for t in plan_of().trajectories
+    ])  # fmt: skip
+    said = memsweep("small.yaml")
+    assert said.code == 2
+    assert said.err == f"error: 48 of the 48 trainings of small {TRAIN}\n"

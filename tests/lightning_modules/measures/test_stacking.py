@@ -1,0 +1,72 @@
+"""What is measured of a member is the same to the bit alone, in any stack, at any place in it."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+
+from lightning_modules.data.sources import Dataset
+from lightning_modules.measures import critical_samples
+from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.training.stack import MemberResult
+from lightning_modules.training.train import train_cohort
+from sweeps.spec.point import Point
+
+FAMILIES = {
+    "mlp": {"width": 7, "depth": 2},
+    "linear": {"model": "linear"},
+    "convnet, 1-D": {"model": "convnet", "width": 3, "depth": 2},
+    "transformer": {"model": "transformer", "width": 8, "depth": 1},
+    "resnet": {"model": "resnet", "width": 2, "depth": 1},
+}
+ROUGH = {"dropout": 0.3, "rotation": 10.0}
+
+
+def parts(result: MemberResult) -> list[tuple]:
+    return [(epoch, *astuple(each)) for epoch, each in result.examples]
+
+
+def assert_same(found: MemberResult, expected: MemberResult) -> None:
+    assert found.rows == expected.rows
+    for ours, theirs in zip(parts(found), parts(expected), strict=True):
+        for mine, its in zip(ours, theirs, strict=True):
+            assert np.array_equal(mine, its, equal_nan=isinstance(mine, np.ndarray))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_measure_has_the_same_bits_alone_and_in_a_stack(family, precision, digits, monkeypatch):
+    """With fewer places than examples, so that a member's searches go on at a pace of its own."""
+    monkeypatch.setattr(critical_samples, "SLOTS", 3)
+    monkeypatch.setattr(critical_samples, "STEPS", 12)
+    rough = family == "resnet"
+    if family == "convnet, 1-D":
+        signals = (inputs.reshape(-1, 1, 64) for inputs in (digits.train_inputs, digits.test_inputs))
+        digits = Dataset.of(next(signals), digits.train_labels, next(signals), digits.test_labels)
+    names = tuple(name for name in PROBES if name != "loss_sensitivity" or not rough)
+    point = Point(data="digits", dataset_size=41, batch_size=16, validation_fraction=0.2, subset_fraction=0.8, epochs=2,
+                  label_noise=0.3, learning_rate=0.1, precision=precision, **FAMILIES[family])  # fmt: skip
+    members = [point.with_(seed=seed, weight_decay=0.01 * seed, **(ROUGH if rough else {})) for seed in range(3)]
+    measured = {1: names, 2: names}
+
+    def train(chosen):
+        return train_cohort(chosen, digits, [[1, 2]] * len(chosen), [measured] * len(chosen)).members
+
+    stacked = train(members)
+    assert all(row.keys() >= {c for name in names for c in PROBES[name].columns} for _, row in stacked[0].rows)
+    assert len(parts(stacked[0])) == 2 * sum(
+        3 if name == "example_correctness" else bool(PROBES[name].examples) for name in names
+    )
+    assert_same(train([members[1]])[0], stacked[1])
+    for found, expected in zip(train([members[2], members[0]]), (stacked[2], stacked[0]), strict=True):
+        assert_same(found, expected)
+
+
+def test_measuring_changes_nothing_of_the_training(digits):
+    point = Point(data="digits", dataset_size=50, batch_size=16, epochs=2, width=7, depth=1)
+    with_probes = train_cohort([point], digits, [[1, 2]], [{1: tuple(PROBES), 2: tuple(PROBES)}]).members[0]
+    without = train_cohort([point], digits, [[1, 2]]).members[0]
+    for (_, measured), (_, plain) in zip(with_probes.rows, without.rows, strict=True):
+        assert {name: measured[name] for name in plain} == plain

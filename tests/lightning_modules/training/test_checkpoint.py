@@ -1,0 +1,158 @@
+"""A training that goes on from a checkpoint leaves, to the bit, what it leaves without an interruption."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import astuple, replace
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_modules.data import sources
+from lightning_modules.data.sources import Dataset
+from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.training.checkpoint import VERSION, Checkpoint, Keeper, decode, encode
+from lightning_modules.training.stack import MemberResult
+from lightning_modules.training.train import CohortResult, train_cohort
+from sweeps.spec.point import Point
+
+STACKS = {
+    "mlp, AdamW, dropout": {"width": 7, "depth": 2, "dropout": 0.3, "optimizer": "adamw", "weight_decay": 0.1},
+    "mlp, momentum, cosine": {"width": 7, "depth": 1, "momentum": 0.9, "lr_schedule": "cosine"},
+    "resnet, BatchNorm, augmented": {"model": "resnet", "width": 2, "depth": 1, "rotation": 10.0, "crop_flip": 1},
+}
+EPOCHS, STOP = 5, 2
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return sources.load("digits")
+
+
+def members(stack: str, precision: str = "float64", count: int = 3) -> list[Point]:
+    point = Point(data="digits", dataset_size=41, batch_size=16, validation_fraction=0.2, epochs=EPOCHS,
+                  label_noise=0.3, learning_rate=0.05, precision=precision, **STACKS[stack])  # fmt: skip
+    return [point.with_(seed=seed, learning_rate=0.05 / (1 + seed)) for seed in range(count)]
+
+
+def names(stack: str) -> tuple[str, ...]:
+    return tuple(name for name in PROBES if name != "loss_sensitivity" or stack == "mlp, momentum, cosine")
+
+
+def trained(points, dataset, stack, **more) -> CohortResult:
+    measured = {3: names(stack), EPOCHS: names(stack)}
+    count = len(points)
+    return train_cohort(points, dataset, [[0, 1, 3, EPOCHS]] * count, [measured] * count, **more)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupted(points, dataset, stack, after: int = STOP) -> list[Checkpoint]:
+    """What is kept after so many epochs, when the training is then lost."""
+    kept: list[list[Checkpoint]] = []
+
+    def lose(epoch: int) -> None:
+        if epoch > after:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        trained(points, dataset, stack, on_epoch=lose, keeper=Keeper(kept.append, seconds=0))
+    assert [each[0].epoch for each in kept] == list(range(1, after + 1))
+    return [decode(encode(each)) for each in kept[-1]][: len(points)]
+
+
+def assert_same(found: MemberResult, expected: MemberResult) -> None:
+    assert found.rows == expected.rows
+    assert found.diverged == expected.diverged
+    assert len(found.examples) == len(expected.examples)
+    for (epoch, ours), (at, theirs) in zip(found.examples, expected.examples, strict=True):
+        assert epoch == at
+        for mine, its in zip(astuple(ours), astuple(theirs), strict=True):
+            assert np.array_equal(mine, its, equal_nan=isinstance(mine, np.ndarray))
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("stack", STACKS)
+def test_it_goes_on_to_the_same_bits_in_any_stack(stack, precision, digits):
+    points = members(stack, precision)
+    whole = trained(points, digits, stack).members
+    kept = interrupted(points, digits, stack)
+    epochs: list[int] = []
+    again = trained(points[::-1], digits, stack, checkpoints=kept[::-1], on_epoch=epochs.append).members[::-1]
+    (alone,) = trained(points[1:2], digits, stack, checkpoints=kept[1:2]).members
+    assert epochs == [3, 4, 5]
+    for found, expected in zip((*again, alone), (*whole, whole[1]), strict=True):
+        assert_same(found, expected)
+
+
+def test_one_that_trained_alone_goes_on_in_a_stack(digits):
+    points = members("mlp, momentum, cosine", "float32")
+    whole = trained(points, digits, "mlp, momentum, cosine").members
+    kept = [interrupted([point], digits, "mlp, momentum, cosine")[0] for point in points]
+    again = trained(points, digits, "mlp, momentum, cosine", checkpoints=kept).members
+    for found, expected in zip(again, whole, strict=True):
+        assert_same(found, expected)
+
+
+def test_a_member_that_diverged_before_stays_as_it_is(digits):
+    wild, tame = members("mlp, momentum, cosine", count=2)
+    wild = wild.with_(learning_rate=1e9)
+    whole = trained([wild, tame], digits, "mlp, momentum, cosine").members
+    assert whole[0].diverged == 1
+    kept = interrupted([wild, tame], digits, "mlp, momentum, cosine")
+    assert kept[0].serves(EPOCHS, [0, 1, 3, EPOCHS], {})
+    again = trained([wild, tame], digits, "mlp, momentum, cosine", checkpoints=kept).members
+    for found, expected in zip(again, whole, strict=True):
+        assert_same(found, expected)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(digits) -> Checkpoint:
+    stack = "mlp, momentum, cosine"
+    return interrupted(members(stack, count=1), digits, stack, 3)[0]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "evaluated", "measured", "serves"),
+    [
+        (5, [0, 1, 3, 5], {3: ["forgetting"], 5: ["forgetting", "cumulative_loss"]}, True),
+        (4, [1, 4], {}, True),
+        (3, [3], {}, False),
+        (5, [2, 5], {}, False),  # was not evaluated then
+        (5, [1, 5], {1: ["forgetting"]}, False),  # was not measured then
+    ],
+)
+def test_it_serves_only_what_was_seen_on_the_way(checkpoint, epochs, evaluated, measured, serves):
+    assert checkpoint.serves(epochs, evaluated, measured) is serves
+
+
+def test_it_does_not_serve_a_measure_that_was_not_added_up(checkpoint):
+    less = replace(checkpoint, probes={})
+    assert less.serves(5, [5], {})
+    assert not less.serves(5, [5], {5: ["forgetting"]})
+
+
+def test_what_is_none_or_of_another_version_is_refused(checkpoint, monkeypatch):
+    content = encode(checkpoint)
+    assert decode(content).rows == checkpoint.rows
+    assert decode(content[:-1]) is None
+    assert decode(b"") is None
+    assert decode(b"no checkpoint") is None
+    monkeypatch.setattr("lightning_modules.training.checkpoint.VERSION", VERSION + 1)
+    assert decode(content) is None
+
+
+def test_nothing_is_built_from_what_a_file_names(tmp_path):
+    """A pickle that would run code when it is loaded is refused."""
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "evil"), "w"))
+
+    held = io.BytesIO()
+    torch.save({"version": Evil()}, held)
+    assert decode(held.getvalue()) is None
+    assert not (tmp_path / "evil").exists()

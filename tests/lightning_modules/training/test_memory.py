@@ -1,0 +1,82 @@
+"""Memory is measured as it is taken, and the estimate that plans go by is within its stated factor of it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from lightning_modules.data import sources
+from lightning_modules.training.memory import most_members, peak_bytes
+from lightning_modules.training.train import train_cohort
+from sweeps.planning.cost import training_cost
+from sweeps.planning.plan import resolved
+from sweeps.spec.point import Point
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize("mib", [40, 400])
+def test_a_peak_is_what_was_there_at_most_at_once(mib):
+    def take() -> None:
+        for _ in range(3):
+            np.ones(mib * MIB, np.uint8)
+
+    assert peak_bytes(take) == pytest.approx(mib * MIB, rel=0.05)
+
+
+# A linear network's 0.4 MB drown in what the allocator rounds up.
+STACKS = {
+    "mlp, wide": {"width": 700, "depth": 2},
+    "mlp, large batch": {"width": 64, "depth": 2, "batch_size": 512, "dataset_size": 1000},
+    "mlp, AdamW": {"width": 500, "depth": 2, "optimizer": "adamw"},
+    "mlp, noisy inputs": {"width": 400, "input_noise": 0.5, "precision": "float64"},
+    "residual_mlp": {"model": "residual_mlp", "width": 400, "depth": 2},
+    "convnet": {"model": "convnet", "width": 32, "depth": 2},
+    "resnet": {"model": "resnet", "width": 8, "depth": 1, "data": "digits"},
+    "transformer": {"model": "transformer", "width": 32, "depth": 1},
+}
+
+
+def peak(point: Point, count: int) -> int:
+    members = [point.with_(seed=seed) for seed in range(count)]
+    return peak_bytes(partial(train_cohort, members, sources.load(point.data), [[1]] * count))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libraries_are_loaded() -> None:
+    """And have taken what they keep."""
+    peak(resolved(Point(data="mnist1d", dataset_size=40, epochs=1, model="transformer", width=8, depth=1)), 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_estimate_is_within_its_factor(stack):
+    point = resolved(Point(**{"data": "mnist1d", "dataset_size": 100, "epochs": 1, **STACKS[stack]}))
+    each = (peak(point, 12) - peak(point, 4)) / 8
+    assert 0.4 <= each / training_cost(point, 1).bytes <= 2.5
+
+
+@pytest.fixture
+def wide() -> list[Point]:
+    """Twelve members, each of which takes some 40 MiB."""
+    point = resolved(Point(data="mnist1d", dataset_size=100, epochs=1, width=1000, depth=2))
+    return [point.with_(seed=seed) for seed in range(12)]
+
+
+def test_as_many_members_as_fit(wide):
+    """A line through two measurements: it may be off by a third."""
+    each = (peak(wide[0], 8) - peak(wide[0], 4)) / 4
+    most = most_members(wide, sources.load("mnist1d"), int(peak(wide[0], 4) + 3 * each))
+    assert 4 <= most <= 11
+
+
+@pytest.mark.parametrize(("capacity", "most"), [(0, 1), (2**50, 12)])
+def test_at_least_one_and_at_most_all(wide, capacity, most):
+    assert most_members(wide, sources.load("mnist1d"), capacity) == most
+
+
+def test_all_where_memory_cannot_be_measured(wide, monkeypatch):
+    monkeypatch.setattr("lightning_modules.training.memory.peak_bytes", lambda run, device: 0)
+    assert most_members(wide, sources.load("mnist1d"), 1) == 12

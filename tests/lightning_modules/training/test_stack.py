@@ -1,0 +1,109 @@
+"""Members leave and join between epochs, and nobody's numbers depend on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from lightning_modules.data import sources
+from lightning_modules.data.dataset import Dataset
+from lightning_modules.training.checkpoint import decode, encode
+from lightning_modules.training.stack import Entry, MemberResult, Stack
+from lightning_modules.training.train import train_cohort
+from sweeps.spec.point import Point
+
+KINDS = {
+    "mlp, AdamW, dropout": {"width": 7, "depth": 2, "dropout": 0.3, "optimizer": "adamw", "weight_decay": 0.1},
+    "mlp, momentum, cosine": {"width": 7, "depth": 1, "momentum": 0.9, "lr_schedule": "cosine"},
+    "resnet, BatchNorm, augmented": {"model": "resnet", "width": 2, "depth": 1, "rotation": 10.0, "crop_flip": 1},
+}
+EPOCHS = 5
+EVALUATED = (0, 1, 3, EPOCHS)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return sources.load("digits")
+
+
+def points(kind: str, precision: str = "float64", count: int = 4) -> list[Point]:
+    point = Point(data="digits", dataset_size=41, batch_size=16, validation_fraction=0.2, epochs=EPOCHS,
+                  label_noise=0.3, learning_rate=0.05, precision=precision, **KINDS[kind])  # fmt: skip
+    # Two of one seed: they share what they draw as long as they stand at the same epoch.
+    return [point.with_(seed=k // 2, learning_rate=0.05 / (1 + k)) for k in range(count)]
+
+
+def alone(point: Point, data: Dataset) -> MemberResult:
+    return train_cohort([point], data, [EVALUATED]).members[0]
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_that_leave_and_join_have_the_numbers_that_they_have_alone(kind, precision, digits):
+    """Four members in a stack of at most two; one leaves after two epochs and comes back after others' three."""
+    first, second, third, fourth = points(kind, precision)
+    expected = {point: alone(point, digits) for point in (first, second, third, fourth)}
+    stack = Stack(digits)
+    stack.change(joining=[Entry(first, EVALUATED), Entry(second, EVALUATED)])
+    stack.advance(2)
+    kept = decode(encode(*stack.checkpoints([0])))
+    stack.change(leaving=[0], joining=[Entry(third, EVALUATED)])
+    assert [each.epoch for each in stack.results] == [2, 0]
+    stack.advance(1)
+    stack.advance(2)
+    assert [each.epoch for each in stack.results] == [EPOCHS, 3]
+    assert stack.results[0] == expected[second]
+    stack.change(leaving=[0], joining=[Entry(fourth, EVALUATED), Entry(first, EVALUATED, checkpoint=kept)])
+    stack.advance(2)
+    assert [each.epoch for each in stack.results] == [EPOCHS, 2, 4]
+    assert stack.results[0] == expected[third]
+    stack.change(leaving=[0])
+    stack.advance(1)
+    assert stack.results[1] == expected[first]
+    stack.change(leaving=[1])  # a lone member goes on as one of a stack would
+    stack.advance(2)
+    assert stack.results == (expected[fourth],)
+
+
+def test_who_left_half_way_has_the_first_half_of_its_rows(digits):
+    first, second, *_ = points("mlp, momentum, cosine")
+    stack = Stack(digits)
+    stack.change(joining=[Entry(first, EVALUATED), Entry(second, EVALUATED)])
+    stack.advance(3)
+    assert stack.results[0].rows == alone(first, digits).rows[:3]
+    stack.change(leaving=[0, 1])
+    assert len(stack) == 0
+
+
+def test_the_next_stop_is_the_first_evaluation_or_horizon_of_anyone(digits):
+    first, second, *_ = points("mlp, momentum, cosine")
+    stack = Stack(digits)
+    stack.change(joining=[Entry(first, (3,)), Entry(second, (4,))])
+    assert stack.until_evaluated() == 3
+    stack.advance(3)
+    assert stack.until_evaluated() == 1
+    stack.advance(1)
+    assert stack.until_evaluated() == 1  # the horizon
+
+
+def test_checkpoints_are_of_the_members_in_their_order_with_their_share_of_the_time(digits):
+    from lightning_modules.training.checkpoint import Keeper
+
+    first, second, third, _ = points("mlp, momentum, cosine")
+    kept: list[list] = []
+    stack = Stack(digits, keeper=Keeper(kept.append, seconds=0))
+    stack.change(joining=[Entry(first, EVALUATED), Entry(second, EVALUATED)])
+    stack.advance(1)
+    stack.change(leaving=[0], joining=[Entry(third, EVALUATED)])
+    stack.advance(1)
+    assert [[each.epoch for each in states] for states in kept] == [[1, 1], [2, 1]]
+    assert kept[1][0].seconds > kept[0][1].seconds > 0
+    assert kept[1][0].seconds > kept[1][1].seconds > 0
+
+
+def test_measures_on_demand_are_refused_for_members_at_different_epochs(digits):
+    first, second, *_ = points("mlp, momentum, cosine")
+    stack = Stack(digits)
+    stack.change(joining=[Entry(first, EVALUATED, {3: ("forgetting",)})])
+    stack.advance(1)
+    with pytest.raises(ValueError, match="same epoch"):
+        stack.change(joining=[Entry(second, EVALUATED, {3: ("forgetting",)})])

@@ -1,0 +1,126 @@
+"""The display counts what it hears, and says it once."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from memsweep.progress import MOST_TOLD, Display, counted
+from rich.console import Console
+
+from sweeps.execution.protocol import CohortStored, Failure, Progress
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.done import Done
+
+PLAN = Plan.of(
+    parse_sweep("name: x\nfixed: {data: digits}\ngrid: {seed: [0, 1, 2], epochs: [2, 8]}", ""), Packing(1, 2)
+)
+
+
+def console(terminal: bool = False) -> Console:
+    return Console(file=io.StringIO(), width=200, force_terminal=terminal, highlight=False)
+
+
+def told(display: Display) -> list[str]:
+    assert isinstance(display._console.file, io.StringIO)
+    return display._console.file.getvalue().splitlines()
+
+
+def test_counts_trainings_and_points_of_stored_cohorts():
+    assert [len(cohort.members) for cohort in PLAN.cohorts] == [2, 1]
+    with Display(PLAN, console()) as display:
+        display.listen(Progress(0, 4))
+        assert display.summary()["trained"] == 0
+        display.listen(CohortStored(0, ()))
+        found = display.summary()
+        assert (found["trained"], found["points"], found["cohorts"]) == (2, 4, 1)
+        display.listen(Progress(1, 8))
+        display.listen(CohortStored(1, (Failure("b", "diverged", "went to infinity\nlong story"),)))
+    found = display.summary()
+    assert (found["sweep"], found["trained"], found["points"], found["cohorts"]) == ("x", 3, 6, 2)
+    assert found["diverged"] == [
+        {"trajectory_id": "b", "outcome": "diverged", "reason": "went to infinity\nlong story"}
+    ]
+    assert found["failed"] == []
+    assert json.loads(json.dumps(found)) == found
+    lines = told(display)
+    assert lines[0] == "diverged b: went to infinity"
+    assert lines[-1].startswith("trained 3 of 3 trainings (6 points) in ")
+    assert lines[-1].endswith(", 1 diverged")
+    assert len(lines) == 2
+
+
+def test_the_stopped_are_counted_and_not_told_one_by_one():
+    with Display(PLAN, console()) as display:
+        display.listen(CohortStored(0, (Failure("a", "stopped", "after epoch 2"), Failure("b", "stopped", "after 3"))))
+    assert [found["trajectory_id"] for found in display.summary()["stopped"]] == ["a", "b"]
+    assert (display.failed, display.diverged) == ([], [])
+    (line,) = told(display)
+    assert line.startswith("trained 2 of 3 trainings")
+    assert line.endswith(", 2 stopped early")
+
+
+def test_an_interrupted_run_says_how_far_it_came():
+    display = Display(PLAN, console())
+
+    def interrupted() -> None:
+        with display:
+            display.listen(CohortStored(1, (Failure("b", "failed", ""),)))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert told(display)[-1].startswith("trained 1 of 3 trainings (2 points) in ")
+    assert told(display)[-1].endswith(", 1 failed")
+
+
+def test_nothing_to_train_says_nothing():
+    done = Done(frozenset((t.id, epoch) for t in PLAN.trajectories for epoch in t.evaluated))
+    with Display(PLAN.minus(done), console()) as display:
+        pass
+    assert told(display) == []
+    assert display.summary()["trained"] == 0
+
+
+def test_many_failures_are_counted_and_not_all_told():
+    plan = Plan.of(parse_sweep(f"name: x\ngrid: {{seed: {list(range(30))}}}", ""), Packing(max_cohort=30))
+    with Display(plan, console()) as display:
+        display.listen(CohortStored(0, tuple(Failure(str(i), "failed", "[red]no markup[/red]") for i in range(30))))
+    assert len(display.failed) == 30
+    assert told(display)[:-1] == [f"failed {i}: [red]no markup[/red]" for i in range(MOST_TOLD)]
+    assert told(display)[-1].endswith(", 30 failed")
+
+
+def test_the_bar_counts_epochs_of_members_while_they_train():
+    with Display(PLAN, console(terminal=True)) as display:
+        (task,) = display._bar.tasks
+        assert (task.total, task.completed) == (8 * 2 + 8 * 1, 0)
+        display.listen(Progress(0, 3))
+        assert task.completed == 6
+        display.listen(Progress(0, 2))  # news that was overtaken
+        assert task.completed == 6
+        display.listen(Progress(1, 8))
+        display.listen(CohortStored(0, ()))
+        assert task.completed == 24
+        assert task.fields["trainings"] == 2
+
+
+def test_without_a_terminal_a_line_says_how_far_the_work_is(monkeypatch):
+    monkeypatch.setattr("memsweep.progress.LINE_SECONDS", 0.0)
+    display = Display(PLAN, console())
+    with display:
+        display.listen(Progress(0, PLAN.cohorts[0].epochs))
+    share = PLAN.cohorts[0].epochs * len(PLAN.cohorts[0].members) / sum(c.epochs * len(c.members) for c in PLAN.cohorts)
+    assert told(display)[0].startswith(f"{100 * share:3.0f} %  trained 0 of 3 trainings")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_count_is_shown_on_a_terminal_alone(terminal):
+    where = console(terminal)
+    with counted("replays", where) as listen:
+        for done in (1, 2, 3):
+            listen(done, 3)
+    assert isinstance(where.file, io.StringIO)
+    assert ("3 of 3 replays" in where.file.getvalue()) == terminal

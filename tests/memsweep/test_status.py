@@ -1,0 +1,100 @@
+"""What `memsweep status` says, as text and for machines."""
+
+from __future__ import annotations
+
+import json
+
+from memsweep.status import describe, report
+
+from sweeps.planning.plan import Plan
+from sweeps.spec.sweep_file import parse_sweep
+
+SWEEP = "name: x\nfixed: {data: digits}\ngrid: {seed: [0, 1, 2, 3], epochs: [2, 8]}"
+PLAN = Plan.of(parse_sweep(SWEEP, ""))
+IDS = [trajectory.id for trajectory in PLAN.trajectories]
+
+
+def test_a_store_with_everything_in_it(store, make_record):
+    store.prepare()
+    store.append([make_record(IDS[0], (2, 8)), make_record(IDS[1], (2,), diverged=5), make_record(IDS[2], failed=8)])
+    store.append([make_record("another sweep's", failed=8)])
+    damaged = store_file(store, "notes.txt")
+    found = report(PLAN, store.read(["parameters", "reason"]))
+    assert json.loads(json.dumps(found)) == found
+    assert found == {
+        "sweep": "x",
+        "points": 8,
+        "finished": 3,
+        "diverged": 1,
+        "stopped": 0,
+        "failed": 2,
+        "missing": 2,
+        "failures": [
+            {"trajectory_id": IDS[i], "outcome": outcome, "epoch": epoch, "reason": reason, "fields": fields}
+            for i, outcome, epoch, reason, fields in sorted(
+                [
+                    (1, "diverged", 5, "diverged in 5",
+                     '{"data":"digits","dataset_size":1437,"epochs":8,"seed":1}'),
+                    (2, "failed", 8, "RuntimeError: broke\n\nbefore 8",
+                     '{"data":"digits","dataset_size":1437,"epochs":8,"seed":2}'),
+                ],
+                key=lambda failure: IDS[failure[0]],
+            )
+        ],
+        "damaged": {damaged: "not a part of memsweep"},
+    }  # fmt: skip
+    lines = describe(found, "memsweep run x").splitlines()
+    assert lines[:4] == ["x: 3 of 8 points finished (38%)", "  1 diverged", "  2 failed", "  2 missing"]
+    assert f'failed {IDS[2]} {{"data":"digits","dataset_size":1437,"epochs":8,"seed":2}}' in lines
+    assert "  RuntimeError: broke" in lines
+    assert lines[-3:] == [
+        f"damaged file, not counted: {damaged}: not a part of memsweep",
+        "to try the failed ones again: memsweep run x --retry-failed",
+        "to train the missing ones: memsweep run x",
+    ]
+
+
+def store_file(store, name: str) -> str:
+    path = f"{store.uri}/parts/{name}"
+    with open(path, "w") as file:
+        file.write("notes")
+    return path
+
+
+def test_a_sweep_all_finished_is_one_line(store, make_record):
+    store.prepare()
+    store.append([make_record(i, (2, 8)) for i in IDS])
+    assert describe(report(PLAN, store.read()), "memsweep run x") == "x: 8 of 8 points finished (100%)"
+
+
+def test_the_stopped_are_told_of_and_are_not_missing(store, make_record):
+    text = "early_stopping: {scheduler: median, metric: train_loss}"
+    plan = Plan.of(parse_sweep(f"{SWEEP}\n{text}", "x"))
+    assert plan.early_stopping
+    store.prepare()
+    by = {"stopped_by": plan.stopped_by, "stopped_after": 4}
+    store.append([make_record(IDS[0], (2, 4), stopped=8, **by), *(make_record(i, (2, 8)) for i in IDS[1:])])
+    contents = store.read(["reason", "stopped_by"])
+    assert describe(report(plan, contents), "memsweep run x") == (
+        "x: 7 of 8 points finished (88%)\n"
+        "  1 stopped\n"
+        "the stopped ones go on from where they are in a sweep that does not stop them"
+    )
+    assert describe(report(PLAN, contents), "memsweep run x") == (
+        "x: 7 of 8 points finished (88%)\n  1 missing\nto train the missing ones: memsweep run x"
+    )
+
+
+def test_a_sweep_not_begun(store):
+    assert describe(report(PLAN, store.read()), "memsweep run x") == (
+        "x: 0 of 8 points finished (0%)\n  8 missing\nto train the missing ones: memsweep run x"
+    )
+
+
+def test_many_failures_are_cut_short(store, make_record):
+    plan = Plan.of(parse_sweep(f"name: x\ngrid: {{seed: {list(range(13))}}}", ""))
+    store.prepare()
+    store.append([make_record(trajectory.id, failed=20) for trajectory in plan.trajectories])
+    lines = describe(report(plan, store.read()), "memsweep run x").splitlines()
+    assert sum(line.startswith("failed ") for line in lines) == 10
+    assert "and 3 more; all with --json" in lines

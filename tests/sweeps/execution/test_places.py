@@ -1,0 +1,219 @@
+"""Which cohort goes where, and what it is given."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeps.errors import ExecutionError
+from sweeps.execution.on_ray import places as on_ray
+from sweeps.execution.on_ray.places import places_of_cluster
+from sweeps.execution.places import GPU_OVERHEAD, Kind, Places, gpu_share, places_here
+from sweeps.planning.cost import Cost
+
+GIB = 2**30
+GPU = 16 * GIB
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A cohort, as far as placement is concerned."""
+
+    cost: Cost
+
+
+def sized(flops: float = 1.0, size: int = 0) -> Any:
+    return Sized(Cost(flops, size))
+
+
+cohorts = st.lists(st.builds(sized, st.floats(1, 1e15), st.integers(1, 2 * GPU)), min_size=1, max_size=30)
+cores = st.builds(Kind, st.integers(1, 64), st.integers(2**20, 64 * GIB), st.floats(1e9, 1e12))
+gpus = st.builds(Kind, st.integers(1, 8), st.integers(4 * GIB, 80 * GIB), st.floats(1e9, 1e14))
+
+
+@given(st.integers(1, 200 * GIB), st.integers(4 * GIB, 80 * GIB))
+def test_a_share_is_in_eighths_and_holds_the_cohort_if_any_does(size, whole):
+    share = gpu_share(sized(size=size), whole)
+    assert share * 8 in range(1, 9)
+    needed = size + GPU_OVERHEAD
+    assert share * whole >= needed or share == 1
+    assert share == 1 / 8 or (share - 1 / 8) * whole < needed, "an eighth less would do"
+
+
+@pytest.mark.parametrize(
+    ("gib", "share"), [(0, 1 / 8), (1.25, 1 / 8), (1.26, 2 / 8), (7.25, 4 / 8), (15.25, 1), (40, 1)]
+)
+def test_shares_of_a_gpu_of_16_gib(gib, share):
+    assert gpu_share(sized(size=int(gib * GIB)), GPU) == share
+
+
+@given(cohorts, cores)
+def test_on_cores_alone_each_takes_one(cohorts, kind):
+    grants = Places(kind, None).grants(cohorts)
+    assert [(dict(grant.resources), grant.bytes) for grant in grants] == [({"CPU": 1.0}, kind.bytes)] * len(cohorts)
+
+
+@given(cohorts, gpus)
+def test_on_gpus_alone_each_takes_its_share_and_the_bytes_that_come_with_it(cohorts, kind):
+    for cohort, grant in zip(cohorts, Places(None, kind).grants(cohorts), strict=True):
+        share = gpu_share(cohort, kind.bytes)
+        assert grant.resources == {"CPU": 1.0, "GPU": share}
+        assert 0 < grant.bytes == int(share * kind.bytes) - GPU_OVERHEAD
+        assert cohort.cost.bytes <= grant.bytes or share == 1
+
+
+@given(cohorts, cores, gpus)
+def test_where_there_are_both_each_is_given_one_or_the_other_as_if_alone(cohorts, core, gpu):
+    on_cores, on_gpus = Places(core, None).grants(cohorts), Places(None, gpu).grants(cohorts)
+    grants = Places(core, gpu).grants(cohorts)
+    assert all(grant in pair for grant, pair in zip(grants, zip(on_cores, on_gpus, strict=True), strict=True))
+
+
+@given(cohorts, cores, gpus)
+def test_the_longest_goes_to_the_faster_kind(cohorts, core, gpu):
+    grants = Places(core, gpu).grants(cohorts)
+    longest = max(range(len(cohorts)), key=lambda i: cohorts[i].cost.flops)
+    assert ("GPU" in grants[longest].resources) == (gpu.flops >= core.flops)
+
+
+@given(st.integers(1, 40), st.integers(1, 8))
+def test_equal_cohorts_are_spread_by_the_rates_of_the_kinds(count, ratio):
+    """A GPU that is `ratio` times a core takes at least as many, and no more than `ratio` times as many and one."""
+    places = Places(Kind(1, GIB, 1.0), Kind(1, GPU, float(ratio)))
+    on_gpu = sum("GPU" in grant.resources for grant in places.grants([sized()] * count))
+    on_core = count - on_gpu
+    assert on_core * ratio <= on_gpu + ratio
+    assert on_gpu <= (on_core + 1) * ratio
+
+
+@given(st.one_of(st.none(), cores), st.one_of(st.none(), gpus), st.one_of(st.none(), st.integers(1, 99)))
+def test_a_plan_is_packed_for_all_places_and_the_smallest_memory(core, gpu, workers):
+    if core is None and gpu is None:
+        return
+    packing = Places(core, gpu).packing(workers, 17)
+    kinds = [kind for kind in (core, gpu) if kind]
+    assert packing.workers == (workers or sum(kind.count for kind in kinds))
+    assert packing.max_cohort == 17
+    assert all(packing.bytes_per_worker <= kind.bytes for kind in kinds)
+
+
+def test_this_machine_has_its_cores_and_their_memory():
+    one, four = places_here(1), places_here(4)
+    assert (one.workers, four.workers) == (1, 4)
+    assert 0 < 3 * four.bytes_per_worker < one.bytes_per_worker < 5 * four.bytes_per_worker
+
+
+def node(alive: bool = True, **resources: float) -> dict[str, Any]:
+    return {"Alive": alive, "Resources": resources}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Of given nodes, whose cores have 2 GiB each and whose GPUs 16, at 10 times their rate."""
+
+    def look(resources: dict[str, float], device: str) -> dict[str, Any]:
+        return {"bytes": GPU, "flops": 10.0} if resources.get("GPU") else {"bytes": 2 * GIB, "flops": 1.0}
+
+    monkeypatch.setattr(on_ray, "_look", look)
+
+    def of(*nodes: dict[str, Any]) -> None:
+        monkeypatch.setattr("ray.nodes", lambda: list(nodes))
+
+    return of
+
+
+CORES = {"CPU": 8, "memory": 80 * GIB}
+
+
+@pytest.mark.parametrize(("device", "cores", "gpus"), [("cpu", 16, None), ("cuda", None, 3), ("auto", 8, 3)])
+def test_a_cluster_of_both_kinds(cluster, device, cores, gpus):
+    cluster(node(CPU=0), node(**CORES), node(**CORES, GPU=3), node(alive=False, CPU=99, GPU=99))
+    places = places_of_cluster(device, "cuda", True, print)
+    assert places.cores == (cores and Kind(cores, 2 * GIB, 1.0))
+    assert places.gpus == (gpus and Kind(gpus, GPU, 10.0))
+
+
+def test_auto_without_gpus_is_cores(cluster):
+    cluster(node(**CORES))
+    assert places_of_cluster("auto", "cuda", True, print) == Places(Kind(8, 2 * GIB, 1.0), None)
+
+
+def test_auto_with_gpus_everywhere_is_gpus(cluster):
+    cluster(node(CPU=0), node(**CORES, GPU=2))
+    assert places_of_cluster("auto", "cuda", True, print) == Places(None, Kind(2, GPU, 10.0))
+
+
+def test_the_smallest_nodes_memory_counts(cluster):
+    cluster(node(**CORES), node(CPU=8, memory=8 * GIB))
+    assert places_of_cluster("cpu", "cuda", True, print).bytes_per_worker == int(on_ray.HEADROOM * GIB)
+
+
+def test_a_gpu_is_waited_for_where_nodes_may_come_and_not_elsewhere(cluster):
+    cluster(node(**CORES))
+    said: list[str] = []
+    with pytest.raises(ExecutionError, match="--device cuda: Ray has no GPU here; valid: cpu"):
+        places_of_cluster("cuda", "cuda", False, said.append)
+    assert said == []
+    places_of_cluster("cuda", "cuda", True, said.append)
+    assert said == ["waiting for a node with a GPU, for up to 15 minutes"]
+
+
+def test_a_core_is_waited_for_and_what_came_is_counted(cluster, monkeypatch):
+    cluster(node(CPU=0))
+    look = on_ray._look
+
+    def come(resources: dict[str, float], device: str) -> dict[str, Any]:
+        cluster(node(CPU=0), node(**CORES))
+        return look(resources, device)
+
+    monkeypatch.setattr(on_ray, "_look", come)
+    said: list[str] = []
+    assert places_of_cluster("cpu", "cuda", True, said.append) == Places(Kind(8, 2 * GIB, 1.0), None)
+    assert said == ["waiting for a node with a CPU, for up to 15 minutes"]
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_place_that_never_comes_is_given_up(ray_on_two_cores, monkeypatch):
+    monkeypatch.setattr(on_ray, "WAIT_SECONDS", 0.5)
+    with pytest.raises(ExecutionError, match=r"ray: no node with 1 CPU, 1 GPU free joined within 0 minutes"):
+        on_ray._look({"CPU": 1, "GPU": 1}, "cuda")
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_core_is_looked_at(ray_on_two_cores):
+    seen = on_ray._look({"CPU": 1}, "cpu")
+    assert seen["bytes"] > 2**20
+    assert seen["flops"] > 1e8
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_core_is_looked_at_also_while_others_hold_all(ray_on_two_cores, tmp_path, monkeypatch):
+    import ray
+
+    @ray.remote(num_cpus=2)
+    def hold(begun: str, until: str) -> None:
+        import pathlib
+        import time
+
+        pathlib.Path(begun).touch()
+        while not pathlib.Path(until).exists():
+            time.sleep(0.05)
+
+    held = hold.remote(str(tmp_path / "begun"), str(tmp_path / "until"))
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    monkeypatch.setattr(on_ray, "WAIT_SECONDS", 60)
+    assert on_ray._look({"CPU": 1}, "cpu")["bytes"] > 2**20
+    assert not ray.wait([held], timeout=0)[0]
+    (tmp_path / "until").touch()
+    ray.get(held)
+
+
+def test_a_gpu_that_torch_does_not_find_is_said(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "Ray has given out a GPU that torch does not find" in on_ray._seen("cuda")["error"]

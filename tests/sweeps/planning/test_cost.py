@@ -1,0 +1,98 @@
+"""Costs move as they must, agree with a count by hand, and a rate is measured where there is something to measure."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeps.planning.cost import RATED, Cost, Rate, Speeds, available_bytes, training_cost
+from sweeps.planning.plan import resolved
+from sweeps.spec.point import Point
+from sweeps.store.store import Store
+
+BASE = {"data": "digits", "dataset_size": 1000, "model": "mlp", "width": 10, "depth": 1, "batch_size": 100, "epochs": 5}
+
+GROWS_FLOPS = {"epochs": (5, 6), "dataset_size": (1000, 1001), "width": (10, 11), "depth": (1, 2)}
+GROWS_BYTES = {"dataset_size": (1000, 1001), "width": (10, 11), "depth": (1, 2), "batch_size": (400, 401),
+               "precision": ("float32", "float64"), "optimizer": ("sgd", "adamw"),
+               "input_noise": (0.0, 0.1)}  # fmt: skip
+
+
+def cost(evaluations: int = 3, **fields: object) -> Cost:
+    return training_cost(resolved(Point(**{**BASE, **fields})), evaluations)
+
+
+def test_a_linear_network_counted_by_hand():
+    found = cost(4, model="linear", width=None, depth=None)
+    forward = 2 * 64 * 10
+    assert found.flops == forward * (3 * 1000 * 5 + (1000 + 360) * 4)
+    weights = (64 * 10 + 10) * 4
+    # Weights, gradients, one state of sgd and two temporaries at the least, and the labels.
+    assert found.bytes > weights * 4 + 1000 * 8
+
+
+@pytest.mark.parametrize(("name", "values"), GROWS_FLOPS.items())
+def test_more_work_costs_more_operations(name, values):
+    smaller, larger = (cost(**{name: value}).flops for value in values)
+    assert smaller < larger
+
+
+@pytest.mark.parametrize(("name", "values"), GROWS_BYTES.items())
+def test_larger_tensors_cost_more_memory(name, values):
+    smaller, larger = (cost(**{name: value}).bytes for value in values)
+    assert smaller < larger
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 20), st.integers(0, 20))
+def test_operations_are_linear_in_epochs_and_evaluations(epochs, more_epochs, evaluations, more):
+    def flops(epochs: int, evaluations: int) -> float:
+        return cost(evaluations, epochs=epochs).flops
+
+    assert flops(0, 0) == 0
+    together = flops(epochs + more_epochs, evaluations + more)
+    assert together == pytest.approx(flops(epochs, evaluations) + flops(more_epochs, more))
+
+
+def test_memory_does_not_depend_on_how_long_it_trains():
+    assert cost(epochs=1).bytes == cost(99, epochs=1000).bytes
+
+
+def test_a_batch_larger_than_the_data_is_the_data():
+    assert cost(batch_size=1000).bytes == cost(batch_size=10**9).bytes
+
+
+def measured_rate(store: Store, models: set[str]) -> Rate:
+    return Speeds.of(store.read(RATED).table).rate(models)
+
+
+class TestRate:
+    def test_from_a_product_where_nothing_was_trained(self, store):
+        rate = measured_rate(store, {"mlp"})
+        assert rate.source == "from a 0.1 s matrix product; measured once something is trained"
+        assert rate.flops_per_second > 0
+
+    def test_is_that_of_the_same_models_each_training_once(self, store, make_record):
+        store.prepare()
+        store.append([
+            make_record("a", (1, 2, 3), flops=1e9, wall_seconds=1.0),
+            make_record("b", (1,), flops=8e9, wall_seconds=2.0),
+            make_record("c", (1,), flops=90e9, wall_seconds=1.0, model="convnet"),
+        ])  # fmt: skip
+        rate = measured_rate(store, {"mlp", "linear"})
+        assert rate.flops_per_second == 3e9
+        assert rate.source == "measured on this store's trainings of the same models"
+        assert measured_rate(store, {"convnet"}).flops_per_second == 90e9
+        assert measured_rate(store, {"resnet"}).source.startswith("from a 0.1 s matrix product")
+
+    @pytest.mark.parametrize("unusable", [{}, {"flops": 0.0, "wall_seconds": 1.0}, {"flops": 1.0, "wall_seconds": 0.0}])
+    def test_passes_over_what_was_not_timed(self, store, make_record, unusable):
+        store.prepare()
+        store.append([make_record("a", failed=3, **unusable)])
+        assert measured_rate(store, {"mlp"}).source.startswith("from a 0.1 s matrix product")
+        store.append([make_record("b", (1,), flops=5e9, wall_seconds=1.0)])
+        assert measured_rate(store, {"mlp"}).flops_per_second == 5e9
+
+
+def test_there_is_memory():
+    assert 2**20 < available_bytes() < 2**50

@@ -1,0 +1,103 @@
+"""Every preset is a study that can be drawn: its figures, from results of the shape it would have."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.report import page, parse_figures
+from analysis.report.check import check_figures
+from analysis.report.study import draw_report
+from lightning_modules.measures.reading import PerExample
+from sweeps.planning.cost import Rate
+from sweeps.planning.explain import summary
+from sweeps.planning.plan import Packing, Plan, Trajectory
+from sweeps.spec.evaluation import Evaluation
+from sweeps.spec.sweep import Sweep
+from sweeps.spec.sweep_file import load_sweep, preset_names
+from sweeps.store.records import MEASURES, ON_DEMAND, Record, Row
+from sweeps.store.store import Store
+
+RATE = Rate(25e9, "about that of two cores")
+SEEDS = 2
+
+
+def shrunk(sweep: Sweep) -> Sweep:
+    """With fewer seeds and evaluations, on which nothing depends that a figure could refuse."""
+    grids = tuple({**grid, "seed": grid["seed"][:SEEDS]} if "seed" in grid else grid for grid in sweep.grids)
+    return replace(sweep, grids=grids, evaluation=Evaluation())
+
+
+def invented(plan: Plan, measures: set[str | None]) -> list[Record]:
+    chance = random.Random(0)
+    return [
+        Record(
+            trajectory.id,
+            trajectory.point,
+            tuple(
+                Row(epoch, "finished", {name: chance.random() for name in (*MEASURES, *ON_DEMAND)})
+                for epoch in trajectory.evaluated
+            ),
+            {
+                "parameters": trajectory.point.width or 10,
+                "wall_seconds": 1.0,
+                "flops": 1e9,
+                "finished_at": datetime(2026, 1, 1, tzinfo=UTC),
+            },
+            tuple(of_examples(trajectory, {name for name in measures if name})),
+        )
+        for trajectory in plan.trajectories
+    ]
+
+
+def of_examples(trajectory: Trajectory, measures: set[str]) -> list[tuple[int, PerExample]]:
+    """A few examples, two seen and two left out in turn."""
+    seen = (np.arange(4) + trajectory.point.seed) % 4
+    return [
+        (epoch, PerExample(measure, split, ids, (ids + trajectory.point.seed) % 2 * 1.0))
+        for epoch in trajectory.measured
+        for measure in sorted(measures)
+        for split, ids in (("train", seen[:2]), ("left_out", seen[2:]))
+    ]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_says_its_question_fits_two_cores_and_draws_all_its_figures(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The figures are made; to write each in three formats takes longer, and the report has a test of its own.
+    monkeypatch.setattr(page, "_rendered", lambda picture, suffix: picture.heading.encode())
+    sweep = load_sweep(name)
+    check_figures(sweep)
+    assert sweep.name == name
+    assert sweep.question.endswith("?")
+    assert summary(Plan.of(sweep, Packing(workers=2)), RATE)["seconds"] < 15 * 60
+    small = shrunk(sweep)
+    plan, store = Plan.of(small, Packing(workers=2)), Store(tmp_path / "store")
+    store.append(invented(plan, {spec.measure for spec in parse_figures(sweep.figures)}))
+    paths, left_out = draw_report(small, plan, store.read(), tmp_path / "report", store=store)
+    assert left_out == []
+    assert len([path for path in paths if path.suffix == ".png"]) == len(sweep.figures) > 0
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names() if load_sweep(name).full])
+def test_a_full_variant_is_the_same_study_at_another_size(name: str) -> None:
+    small, full = load_sweep(name), load_sweep(f"{name}-full")
+    plan = Plan.of(full, Packing(workers=2))
+    assert full.name == f"{name}-full"
+    assert set(full.axes) == set(small.axes)
+    assert plan.trajectories
+    assert summary(plan, RATE)["seconds"] > summary(Plan.of(small, Packing(workers=2)), RATE)["seconds"]
+    # Whatever a figure holds has a value there too.
+    values = {axis: {value for grid in full.grids for value in grid.get(axis, ())} for axis in full.axes}
+    for spec in parse_figures(full.figures):
+        for where in (spec.where, spec.x_where, spec.y_where):
+            for field, wanted in where.items():
+                if field in small.axes:
+                    listed = wanted if isinstance(wanted, list | tuple) else [wanted]
+                    assert set(listed) <= {*values[field], full.fixed.get(field, 0)}, (field, listed)
