@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import pandas as pd
-
 from analysis.claims import CLAIMS, Claim, Decision, Evidence, decide
 from analysis.claims.effects import Spread
-from analysis.tables.derived import with_derived
-from analysis.tables.points import curves_table, points_table
+from analysis.tables.frames import everything, examples_frame
 from sweeps.errors import SweepError, choices
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep import Sweep
@@ -48,15 +45,9 @@ def sweeps_of_claims(names: Sequence[str], settings: Sequence[str] = ()) -> list
 
 def evidence(plan: Plan, store: Store, contents: Contents, claims: Collection[Claim]) -> Evidence:
     """The tables of a sweep. Measures of single examples are read only for claims about them."""
-    points, curves = points_table(plan, contents).to_pandas(), curves_table(plan, contents).to_pandas()
+    points, curves = everything(plan, contents)
     single = any(isinstance(contrast.effect, Spread) for claim in claims for contrast in claim.contrasts)
-    wanted = set(points.loc[points["outcome"] == "finished", "trajectory_id"]) if single else set()
-    examples = store.read_examples(wanted, ["correct"]).table.to_pandas() if wanted else _no_examples()
-    return Evidence(with_derived(points, curves), curves, examples)
-
-
-def _no_examples() -> pd.DataFrame:
-    return pd.DataFrame(columns=["trajectory_id", "epoch", "measure", "split", "example_id", "value"])
+    return Evidence(points, curves, examples_frame(points, store, ["correct"] if single else []))
 
 
 def settle(found: Sequence[tuple[str, Sweep]], store: Store, contents: Contents, options: str = "") -> list[Decision]:

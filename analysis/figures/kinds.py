@@ -21,7 +21,8 @@ from analysis.figures.regime_maps import regime_map
 from analysis.figures.spread import spread_plot
 from analysis.figures.style import Picture
 from analysis.tables.cells import facet_names, select
-from analysis.words import AXES, settings
+from analysis.tables.frames import EVERYTHING, Needs
+from analysis.words import AXES, METRICS, settings
 
 REQUIRED: dict[str, tuple[str, ...]] = {
     "heatmap": ("x", "y", "value"),
@@ -89,6 +90,15 @@ class FigureSpec:
         named = [self.value] if self.value else vertical if self.kind not in MAPS else []
         parts = [self.kind, *named, *(axes if axes[-1] else [])]
         return "_".join(str(part) for part in parts)
+
+    @property
+    def needs(self) -> Needs:
+        """The part of a store that it is drawn from."""
+        if self.kind != "heatmap" or self.value not in METRICS:
+            return EVERYTHING
+        axes = [str(name) for name in (self.x, self.y, *self.facet)]
+        metrics = (self.value, *(name for name in axes if name == "parameters"))
+        return Needs(metrics, self.epoch is None and "epoch" in axes, self.epoch)
 
     @property
     def measure(self) -> str | None:
@@ -173,7 +183,7 @@ def _check_words(at: str, item: Mapping[str, Any]) -> None:
 def draw(
     spec: FigureSpec,
     points: pd.DataFrame,
-    curves: pd.DataFrame,
+    curves: pd.DataFrame | None,
     chance: float | None = None,
     examples: pd.DataFrame | None = None,
 ) -> Picture:
@@ -219,6 +229,7 @@ def draw(
         raise AnalysisError("facet", f"facet: given {', '.join(spec.facet)}; {spec.kind} take one, beside hue")
     facet = spec.facet[0] if spec.facet else None
     if spec.kind == "curves":
+        assert curves is not None
         of_these = curves[curves["trajectory_id"].isin(chosen["trajectory_id"])] if len(curves) else curves
         return curves_figure(with_missing(chosen, of_these), spec.hue, facet, y=spec.y, chance=chance, note=note)
     assert spec.x

@@ -124,8 +124,8 @@ def evidence(plan: Plan, store: Store, asked: Question, run: str) -> Evidence:
     Raises ReplayError for what cannot be replayed (see `Curves.read`) and analysis.errors.AnalysisError for an unknown
     field in `by`.
     """
-    from analysis.report.study import chance
     from analysis.stopping.recorded import recorded
+    from analysis.tables.frames import chance
 
     curves = Curves.read(plan, store, asked.metrics, run)
     contents = store.read()

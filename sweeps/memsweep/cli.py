@@ -278,13 +278,15 @@ def heatmap(
     settings: Settings = None,
 ) -> None:
     """One figure: a measure over two fields, seeds averaged, missing cells hatched."""
-    from analysis.report.study import Map, draw_heatmap
+    from analysis.figures.kinds import FigureSpec
+    from analysis.report.study import draw_heatmap
 
-    what = Map(x, y, value, tuple(facet or ()), epoch, None if annotate == "none" else annotate)
+    shown = None if annotate == "none" else annotate
+    spec = FigureSpec("heatmap", x, y, value, tuple(facet or ()), epoch=epoch, annotate=shown)
     planned = _plan(load_sweep(sweep, settings or []))
-    contents = what.read(planned, Store(store))
+    contents = spec.needs.read(planned, Store(store))
     _warn_of_damage(contents.damaged)
-    draw_heatmap(planned, contents, out, what)
+    draw_heatmap(planned, contents, out, spec)
     console.print(str(out), markup=False, soft_wrap=True)
 
 

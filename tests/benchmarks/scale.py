@@ -155,24 +155,27 @@ def run(sweep: str, store: str) -> dict[str, float]:
 
 def heatmaps(sweep: str, store: str) -> dict[str, float]:
     """Seconds from the store to the picture."""
-    from analysis.report.study import Map, draw_heatmap
+    from analysis.figures.kinds import FigureSpec
+    from analysis.report.study import draw_heatmap
     from sweeps.planning.plan import Plan
     from sweeps.spec.sweep_file import load_sweep
     from sweeps.store.store import Store
 
     plan = Plan.of(load_sweep(sweep))
     maps = {
-        "heatmap_last": Map("label_noise", "parameter_count", "memorized_fraction"),
-        "heatmap_epoch": Map("label_noise", "parameter_count", "memorized_fraction", epoch=EPOCHS // 2),
-        "heatmap_epochs": Map("epoch", "label_noise", "memorized_fraction", ("parameter_count",)),
+        "heatmap_last": FigureSpec("heatmap", "label_noise", "parameter_count", "memorized_fraction"),
+        "heatmap_epoch": FigureSpec(
+            "heatmap", "label_noise", "parameter_count", "memorized_fraction", epoch=EPOCHS // 2
+        ),
+        "heatmap_epochs": FigureSpec("heatmap", "epoch", "label_noise", "memorized_fraction", ("parameter_count",)),
     }
     few = Plan.of(load_sweep(sweep, ["seed=0"]))
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for planned in (few, plan):  # the first drawing of a process looks for fonts and compiles
-            for name, what in maps.items():
+            for name, spec in maps.items():
                 start = time.perf_counter()
-                draw_heatmap(planned, what.read(planned, Store(store)), Path(folder, "map.png"), what)
+                draw_heatmap(planned, spec.needs.read(planned, Store(store)), Path(folder, "map.png"), spec)
                 found[name] = time.perf_counter() - start
     return found
 

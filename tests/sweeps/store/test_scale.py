@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from memsweep.progress import Display
 from memsweep.status import report
 
-from analysis.report.study import Map
+from analysis.figures.kinds import FigureSpec
 from analysis.tables.cells import cells
+from analysis.tables.frames import frames
 from analysis.tables.points import curves_table, failures, outcomes, points_table
 from sweeps.execution.on_ray.trials import Experiments, Piece
 from sweeps.execution.places import Grant
@@ -76,6 +78,7 @@ def calls(action: Callable[[], Any]) -> int:
 
 KEYS = {"trajectory_id", "epoch", "outcome", "finished_at", "wall_seconds"}
 LOSSES = {"train_loss", "test_loss"}
+Map = partial(FigureSpec, "heatmap")
 LAST = Map("width", "label_noise", "test_accuracy")
 MAPS = {
     "last epoch": (LAST, {"test_accuracy"}),
@@ -102,7 +105,7 @@ def test_a_heatmap_reads_the_columns_it_needs(store, make_record, monkeypatch, w
         return read(self, columns, **more)
 
     monkeypatch.setattr(pq.ParquetFile, "read", noting)
-    points, curves = what.tables(plan, what.read(plan, store))
+    points, curves = frames(plan, what.needs.read(plan, store), what.needs)
     assert len(seen) == len(plan.cohorts)
     assert all(columns == KEYS | needed for columns in seen)
     table = cells(points, what.x, what.y, what.value, what.facet, epoch=what.epoch, curves=curves)
@@ -113,7 +116,7 @@ def test_a_heatmap_reads_the_columns_it_needs(store, make_record, monkeypatch, w
 def test_a_heatmap_of_one_epoch_holds_no_other(store, make_record, what):
     plan = planned(9)
     filled(Path(store.uri), plan, make_record)
-    held = what.read(plan, store).table
+    held = what.needs.read(plan, store).table
     assert set(held["epoch"].to_pylist()) == {9} | ({what.epoch} if what.epoch else set())
     assert held.num_rows < 9 * len(plan.cells) / 4
 
@@ -121,7 +124,7 @@ def test_a_heatmap_of_one_epoch_holds_no_other(store, make_record, what):
 def test_an_epoch_that_is_not_there_brings_all_that_are(store, make_record):
     plan = planned(5)
     filled(Path(store.uri), plan, make_record)
-    found = Map("width", "label_noise", "test_accuracy", epoch=77).read(plan, store)
+    found = Map("width", "label_noise", "test_accuracy", epoch=77).needs.read(plan, store)
     assert set(found.table["epoch"].to_pylist()) == {1, 2, 3, 4, 5}
 
 
@@ -235,8 +238,8 @@ def test_python_does_the_same_work_for_ten_times_the_rows(tmp_path, make_record)
     assert {name: many[name] for name in few if many[name] > 1.1 * few[name]} == {}
 
 
-def cells_of(what: Map, plan: Plan, contents: Any) -> pd.DataFrame:
-    points, curves = what.tables(plan, contents)
+def cells_of(what: FigureSpec, plan: Plan, contents: Any) -> pd.DataFrame:
+    points, curves = frames(plan, contents, what.needs)
     return cells(points, what.x, what.y, what.value, what.facet, epoch=what.epoch, curves=curves)
 
 

@@ -1,0 +1,125 @@
+"""What a store says about the points of a sweep, as pandas DataFrames: the input of every figure and every claim."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.tables.cells import LOSSES
+from analysis.tables.derived import DERIVED, FROM_CURVES, with_derived, with_gap
+from analysis.tables.points import COLUMNS, curves_table, points_table
+from analysis.tables.randomization import with_randomization
+from analysis.words import METRICS
+from lightning_modules.data import sources
+from sweeps.planning.plan import Plan
+from sweeps.store.store import Contents, Store
+
+GAP = "generalization_gap"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The part of a store that a figure is drawn from. A store can hold millions of rows of some 80 columns.
+
+    metrics: the metrics to draw, and `parameters` if it is an axis; None: all columns. every_epoch: whether all
+    evaluated epochs are drawn. epoch: the one epoch to draw, if not the last epoch of each point.
+    """
+
+    metrics: tuple[str, ...] | None = None
+    every_epoch: bool = True
+    epoch: int | None = None
+
+    def read(self, plan: Plan, store: Store) -> Contents:
+        """Read this part of the store. Rows are in no particular order."""
+        if self.metrics is None or self._all_epochs:
+            return store.read(self._columns(plan), ordered=False)
+        shown = set() if self.epoch is None else {self.epoch}
+        contents = store.read(self._columns(plan), {*shown, *(cell.epoch for cell in plan.cells)})
+        if shown <= {*contents.table["epoch"].unique().to_pylist()}:
+            return contents
+        return store.read(self._columns(plan))  # for an error that lists the epochs there are
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The stored columns that the metrics are computed from."""
+        names: list[str] = []
+        for metric in self.metrics or ():
+            stored = METRICS[metric].complement or metric if metric in METRICS else metric
+            names += FROM_CURVES if stored in DERIVED else [stored]
+        return tuple(dict.fromkeys([*names, *(LOSSES if self.curves else ())]))
+
+    @property
+    def curves(self) -> bool:
+        """Whether the curves are needed beside the points."""
+        return self._all_epochs or self.epoch is not None
+
+    @property
+    def _all_epochs(self) -> bool:
+        follows = any(metric in DERIVED and metric != GAP for metric in self.metrics or ())
+        return self.metrics is None or self.every_epoch or follows
+
+    def _columns(self, plan: Plan) -> list[str] | None:
+        return None if self.metrics is None else [*self.measures, *plan.outcome_columns]
+
+
+EVERYTHING = Needs()
+
+
+def frames(plan: Plan, contents: Contents, needs: Needs = EVERYTHING) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The points of a sweep and its curves.
+
+    Args:
+        plan: of the sweep.
+        contents: of the store, with at least the columns that `needs` reads.
+        needs: the columns of the frames, and whether there are curves.
+
+    Returns:
+        points: one row per point, in the order of the sweep; the columns of `points.COLUMNS`, of `derived.DERIVED` and
+            `randomization`. Measures are NaN unless `outcome` is "finished".
+        curves: one row per training and evaluated epoch, with the same columns except for the derived ones of a whole
+            training; None if `needs` asks for none.
+    """
+    if needs.metrics is None:
+        return everything(plan, contents)
+    points = points_table(plan, contents, [name for name in COLUMNS if name != "point_id"]).to_pandas()
+    curves = None
+    if needs.curves:
+        names = [name for name in needs.measures if name != "parameters"]
+        table = curves_table(plan, contents, [*dict.fromkeys(("trajectory_id", "epoch", "outcome", *names))])
+        ids = table["trajectory_id"].dictionary_encode()
+        table = table.set_column(0, "trajectory_id", ids)
+        # Millions of words take seconds, and only the gap asks for them.
+        curves = (table if GAP in needs.metrics else table.drop_columns("outcome")).to_pandas()
+    if GAP in needs.metrics:
+        points, curves = with_gap(points), None if curves is None else with_gap(curves)
+    if curves is not None and any(metric in DERIVED and metric != GAP for metric in needs.metrics):
+        points = with_derived(points, curves)
+    return with_randomization(points), curves
+
+
+def everything(plan: Plan, contents: Contents) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The points and the curves with all their columns; see `frames`."""
+    points, curves = points_table(plan, contents).to_pandas(), curves_table(plan, contents).to_pandas()
+    return with_randomization(with_derived(points, curves)), with_randomization(with_gap(curves))
+
+
+def examples_frame(points: pd.DataFrame, store: Store, measures: Collection[str]) -> pd.DataFrame:
+    """These measures of single examples, of the points that finished. The table can be a thousand times as long as the
+    points.
+
+    Columns: trajectory_id, epoch, measure, split (train, left_out or test), example_id and value.
+    """
+    ids = points.loc[points["outcome"] == "finished", "trajectory_id"] if measures else ()
+    if not len(ids):
+        return pd.DataFrame(columns=["trajectory_id", "epoch", "measure", "split", "example_id", "value"])
+    table: pd.DataFrame = store.read_examples(set(ids), measures).table.to_pandas()
+    return table
+
+
+def chance(plan: Plan) -> float | None:
+    """The accuracy of guessing, 1/C for C classes; None if the points of the plan do not agree on it."""
+    keys = {(cell.point.data, cell.point.complexity) for cell in plan.cells}
+    classes = {sources.facts(*key).classes for key in keys}
+    return 1 / classes.pop() if len(classes) == 1 else None
