@@ -1,13 +1,18 @@
-"""The error of a picture that cannot be drawn as asked."""
+"""The error of a figure, table or claim that cannot be made as asked."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
+from lightning_modules.errors import MemsweepError, choices
 
-class AnalysisError(ValueError):
-    """`key` is the option or column to blame; the message is one sentence with what was given and what is valid."""
+
+class AnalysisError(MemsweepError, ValueError):
+    """A request that the data do not allow. The message is one sentence with what was given and what is valid.
+
+    Attributes:
+        key: the option or column that is wrong.
+    """
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -18,8 +23,5 @@ class AnalysisError(ValueError):
 
 
 def unknown(key: str, given: object, valid: Iterable[object]) -> AnalysisError:
-    """The error for a value outside a closed set: it lists the set, and the nearest member if one is near."""
-    choices = [str(choice) for choice in valid]
-    near = difflib.get_close_matches(str(given), choices, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    return AnalysisError(key, f"{key}: given {given}{hint}; valid are {', '.join(choices) or 'none'}")
+    """The error for a value outside a closed set. It lists the set in its own order, and names the nearest member."""
+    return AnalysisError(key, f"{key}: {choices(given, valid, ordered=True)}")

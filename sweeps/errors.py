@@ -1,24 +1,27 @@
-"""Everything memsweep refuses, with the sentence the user reads.
+"""The errors of this package, each with the sentence that the user reads.
 
-MemsweepError
+MemsweepError       see `lightning_modules.errors`
 ├── SweepError      a sweep file, a preset's name or a --set: which file, which key, what was given, what is valid
 ├── StoreError      a store that cannot be opened, read or written
 ├── ExportError     a table, figure or page that cannot be written
 ├── ReplayError     recorded curves that a scheduler cannot be replayed on
-└── ExecutionError  workers that cannot be had, or that are lost for good
+└── ExecutionError  workers that cannot be started, or that are lost for good
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
-
-class MemsweepError(Exception):
-    """Its text is complete: the command line prints it and exits with 2."""
+from lightning_modules.errors import MemsweepError
 
 
 class SweepError(MemsweepError):
+    """A sweep that cannot be trained as asked.
+
+    Attributes:
+        source: the file, preset or option.
+        key: the key in it, such as `grid.label_noise`; empty if the whole source is wrong.
+        problem: what was given and what is valid.
+    """
+
     def __init__(self, source: str, key: str, problem: str) -> None:
         super().__init__(": ".join(part for part in (source, key, problem) if part))
         self.source, self.key, self.problem = source, key, problem
@@ -41,11 +44,3 @@ class ReplayError(MemsweepError):
 
 class ExecutionError(MemsweepError):
     pass
-
-
-def choices(given: object, valid: Iterable[str]) -> str:
-    """'given X; did you mean Y? valid: A, B, C'."""
-    names = sorted(valid)
-    near = difflib.get_close_matches(str(given), names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"given {given!r}; {hint}valid: {', '.join(names)}"

@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from analysis.claims import CLAIMS, Claim, Decision, Evidence, decide
 from analysis.claims.effects import Spread
 from analysis.tables.frames import everything, examples_frame
-from sweeps.errors import SweepError, choices
+from lightning_modules.errors import choices
+from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep import Sweep
 from sweeps.spec.sweep_file import load_sweep

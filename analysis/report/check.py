@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from sweeps.errors import SweepError, choices
+from lightning_modules.errors import choices
+from sweeps.errors import SweepError
 from sweeps.spec.point import FIELDS
 from sweeps.spec.sweep import Sweep
 

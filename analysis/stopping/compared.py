@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeps.errors import SweepError, choices
+from lightning_modules.errors import choices
+from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.replay.baselines import IEpoch
 from sweeps.spec.stopping import EarlyStopping, Mode, Scheduler, sense

@@ -6,7 +6,6 @@ this module, so the libraries that a source reads with are imported by its funct
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from functools import lru_cache
 
 from lightning_modules.data import builtin, files, hub, user_function
 from lightning_modules.data.dataset import Dataset, Facts
-from lightning_modules.errors import DataError
+from lightning_modules.errors import DataError, did_you_mean
 
 __all__ = ["FORMS", "Dataset", "Facts", "content_digest", "facts", "load"]
 
@@ -101,6 +100,5 @@ def _outside(name: str) -> tuple[Outside, str]:
         return OUTSIDE[prefix], argument
     if IMPORT_PATH.fullmatch(name):
         return IMPORTED, name
-    near = difflib.get_close_matches(prefix, [*BUILT_IN, *OUTSIDE], 1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    raise DataError("data", f"given {name!r}, which is no data set{hint}; valid are {', '.join(FORMS)}")
+    hint = did_you_mean(prefix, [*BUILT_IN, *OUTSIDE]) or ";"
+    raise DataError("data", f"given {name!r}{hint} valid: {', '.join(FORMS)}")

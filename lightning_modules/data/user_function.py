@@ -7,14 +7,13 @@ points that were trained on it.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from lightning_modules.data.dataset import Dataset
-from lightning_modules.errors import DataError
+from lightning_modules.errors import DataError, did_you_mean
 
 ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
@@ -62,9 +61,8 @@ def _call(path: str) -> Any:
         raise DataError("data", f"{path}: cannot import {module_name}: {type(error).__name__}: {error}") from error
     function = getattr(module, attribute, None)
     if not callable(function):
-        near = difflib.get_close_matches(attribute, [name for name in vars(module) if not name.startswith("_")], 1)
         problem = "has no function" if function is None else "has no function, but a value,"
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(attribute, [name for name in vars(module) if not name.startswith("_")])
         raise DataError("data", f"{path}: {module_name} {problem} {attribute}{hint}")
     try:
         return function()

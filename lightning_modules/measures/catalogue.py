@@ -6,7 +6,6 @@ module with a class that meets `probe.Probe`, and its entry here.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from lightning_modules.data.applicability import AUGMENTATIONS
 from lightning_modules.data.corruption import rounded_share
 from lightning_modules.data.dataset import Facts
-from lightning_modules.errors import InputError
+from lightning_modules.errors import InputError, choices
 from lightning_modules.measures.reading import PerExample, Reading
 from lightning_modules.models import families as models
 from lightning_modules.models import layers
@@ -174,9 +173,7 @@ PROBES: dict[str, Measure] = {
 
 def _find(name: str) -> Measure:
     if name not in PROBES:
-        close = difflib.get_close_matches(name, PROBES, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise InputError("measure", f"given {name!r}; {hint}valid: {', '.join(PROBES)}")
+        raise InputError("measure", choices(name, PROBES, ordered=True))
     return PROBES[name]
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from lightning_modules.errors import ModelError
+from lightning_modules.errors import ModelError, choices
 from lightning_modules.models import convnet, linear, mlp, residual_mlp, resnet, transformer
 from lightning_modules.models.family import AnyFamily, Family
 from lightning_modules.models.layers import Shape
@@ -42,9 +41,7 @@ def find(model: str) -> AnyFamily:
         return FAMILIES[model]
     if ":" in model:
         return _imported(model)
-    close = difflib.get_close_matches(model, FAMILIES, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ModelError("model", f"given {model!r}; {hint}valid: {', '.join(FAMILIES)} or package.module:function")
+    raise ModelError("model", choices(model, [*FAMILIES, "package.module:function"], ordered=True))
 
 
 def digest(model: str) -> str:

@@ -8,7 +8,6 @@ unset. Its sizes are measured on torch's meta device, so planning with such a fa
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import importlib
 import inspect
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from lightning_modules.errors import ModelError
+from lightning_modules.errors import ModelError, did_you_mean
 from lightning_modules.models.layers import Shape, Size
 
 if TYPE_CHECKING:
@@ -89,8 +88,7 @@ def import_family(path: str) -> ImportedFamily:
     make = getattr(found, what, None)
     if make is None:
         names = [name for name, value in vars(found).items() if callable(value) and not name.startswith("_")]
-        close = difflib.get_close_matches(what, names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(what, names)
         raise ModelError("model", f"given {path!r}; module {where!r} has no {what!r}{hint}")
     if not callable(make):
         raise ModelError("model", f"given {path!r}; {what!r} is not a function but {type(make).__name__}")

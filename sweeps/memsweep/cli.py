@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.report.check import check_figures
-from lightning_modules.errors import InputError
-from sweeps.errors import MemsweepError
+from lightning_modules.errors import MemsweepError
 from sweeps.execution.on_ray.executor import RETRIES
 from sweeps.execution.places import places_here
 from sweeps.execution.worker import CHECKPOINT_SECONDS
@@ -69,12 +68,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without × is no reason to end
     try:
         app(standalone_mode=True)  # which makes an exit of 130 of a KeyboardInterrupt
-    except (MemsweepError, InputError) as error:
-        _fail(str(error))
-    except ValueError as error:
-        # analysis has errors of its own; its package is imported only by the commands that draw.
-        if type(error).__module__.partition(".")[0] != "analysis":
-            raise
+    except MemsweepError as error:
         _fail(str(error))
     except BrokenPipeError:
         sys.exit(1)

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lightning_modules.errors import choices
 from lightning_modules.measures.catalogue import PROBES
-from sweeps.errors import ReplayError, choices
+from sweeps.errors import ReplayError
 from sweeps.planning.plan import Plan
 from sweeps.spec.stopping import EarlyStopping, Mode
 from sweeps.store.records import MEASURES, ON_DEMAND

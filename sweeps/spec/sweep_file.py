@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from lightning_modules.errors import choices
 from lightning_modules.measures.catalogue import PROBES
-from sweeps.errors import SweepError, choices
+from sweeps.errors import SweepError
 from sweeps.spec import stopping_file as early_stopping
 from sweeps.spec.evaluation import Evaluation, Measurement
 from sweeps.spec.point import FIELDS, valid_values, validate_value

@@ -71,7 +71,7 @@ def test_an_unknown_name_is_answered_with_the_choices_and_the_nearest() -> None:
     error = unknown("x", "label_nois", AXES)
     assert isinstance(error, AnalysisError)
     assert error.key == "x"
-    assert "given label_nois (did you mean label_noise?); valid are data, " in str(error)
+    assert "given 'label_nois'; did you mean label_noise? valid: data, " in str(error)
 
 
 def test_the_error_survives_a_pickle() -> None:

@@ -140,7 +140,7 @@ class TestBadInput:
             (["export", "small.yaml", "--out", "x.xlsx"], "error: --out x.xlsx: given '.xlsx'; valid suffixes: "),
             (["export", "small.yaml", "--out", "small.yaml/x.csv"], "error: --out small.yaml/x.csv: cannot be "),
             (["heatmap", "small.yaml", "--x", "sed", "--y", "epochs", "--value", "test_loss", "--out", "a.png"],
-             "error: x: given sed (did you mean seed?); valid are "),
+             "error: x: given 'sed'; did you mean seed? valid: "),
             (["heatmap", "small.yaml", "--x", "seed", "--y", "epochs", "--value", "loss", "--out", "a.png"],
              "error: value: given loss"),
             (["heatmap", "small.yaml", "--x", "label_noise", "--y", "epochs", "--value", "test_loss", "--out", "a.bmp"],
@@ -386,7 +386,7 @@ class TestResults:
         (tmp_path / "held.yaml").write_text(SWEEP.partition("figures")[0] + figures)
         said = memsweep("report", "held.yaml", "--set", "label_noise=0", "--set", "seed=0")
         assert said.code == 0
-        assert said.err == "warning: figures[0] is left out: where: label_noise: given 0.5; valid are 0\n"
+        assert said.err == "warning: figures[0] is left out: where: label_noise: given 0.5; valid: 0\n"
         assert len([path for path in said.out.splitlines() if path.endswith(".png")]) == 1
 
 

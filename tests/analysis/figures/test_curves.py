@@ -131,7 +131,7 @@ def test_bad_requests_are_answered(sweep: Sweep) -> None:
     _, curves = sweep(label_noise=[0.2, 0.4], dropout=[0.0, 0.5])
     with pytest.raises(AnalysisError, match="dropout: given several values inside one cell"):
         curves_figure(curves, "label_noise")
-    with pytest.raises(AnalysisError, match=r"hue: given noise"):
+    with pytest.raises(AnalysisError, match=r"hue: given 'noise'"):
         curves_figure(curves, "noise")
     with pytest.raises(AnalysisError, match="no training has been evaluated"):
         curves_figure(curves[:0], "label_noise")

@@ -105,9 +105,9 @@ def test_points_without_a_place_are_counted(study: pd.DataFrame) -> None:
 
 
 def test_what_cannot_be_drawn_is_refused(study: pd.DataFrame) -> None:
-    with pytest.raises(AnalysisError, match="x: given dropout; valid are"):
+    with pytest.raises(AnalysisError, match="x: given 'dropout'; valid: "):
         emc_plot(study, "dropout")
-    with pytest.raises(AnalysisError, match=r"hue: given seed .*; valid are data,"):
+    with pytest.raises(AnalysisError, match=r"hue: given 'seed'; .*valid: data,"):
         emc_plot(study, hue="seed")
     with pytest.raises(AnalysisError, match="epsilon: given 10"):
         emc_plot(study, epsilon=10)

@@ -204,11 +204,11 @@ def test_the_alternative_text_tells_the_extremes(sweep: Sweep) -> None:
 
 def test_bad_requests_are_answered_with_the_choices(sweep: Sweep) -> None:
     points, _ = sweep(parameter_count=SIZES, label_noise=NOISES)
-    with pytest.raises(AnalysisError, match=r"value: given memorised_fraction \(did you mean memorized_fraction\?\)"):
+    with pytest.raises(AnalysisError, match=r"value: given 'memorised_fraction'; did you mean memorized_fraction\?"):
         heatmap(points, "parameter_count", "label_noise", "memorised_fraction")
-    with pytest.raises(AnalysisError, match=r"annotate: given sd.*valid are auto, mean, n, interval"):
+    with pytest.raises(AnalysisError, match=r"annotate: given 'sd'.*valid: auto, mean, n, interval"):
         heatmap(points, "parameter_count", "label_noise", "test_accuracy", annotate="sd")  # type: ignore[arg-type]
-    with pytest.raises(AnalysisError, match="facet: given drop"):
+    with pytest.raises(AnalysisError, match="facet: given 'drop'"):
         heatmap(points, "parameter_count", "label_noise", "test_accuracy", facet="drop")
 
 

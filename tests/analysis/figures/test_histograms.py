@@ -90,7 +90,7 @@ def test_an_outline_for_each_value_of_a_field(sweep: Sweep) -> None:
 def test_what_cannot_be_drawn_is_refused(sweep: Sweep) -> None:
     points, _ = sweep(label_noise=[0.0, 0.2], seed=[0, 1])
     examples = pd.concat(rows(t, "correct", [1, 0]) for t in points["trajectory_id"])
-    with pytest.raises(AnalysisError, match=r"given memorisation \(did you mean memorization\?"):
+    with pytest.raises(AnalysisError, match=r"given 'memorisation'; did you mean memorization\?"):
         histogram(points, examples, "memorisation", "label_noise")
     with pytest.raises(AnalysisError, match="memorization scores need subset_fraction below 1"):
         histogram(points, examples, "memorization", "label_noise")

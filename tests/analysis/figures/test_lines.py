@@ -107,7 +107,7 @@ def test_bad_requests_are_answered(sweep: Sweep) -> None:
         line_plot(points, "model", "test_error")
     with pytest.raises(AnalysisError, match=r"x: given width.*valid is a field that varies and holds numbers"):
         line_plot(points, "width", "test_error")
-    with pytest.raises(AnalysisError, match=r"y: given test_eror .did you mean test_error"):
+    with pytest.raises(AnalysisError, match=r"y: given 'test_eror'; did you mean test_error"):
         line_plot(points, "parameter_count", ["test_eror"])
     with pytest.raises(AnalysisError, match="y: given 0 metrics; valid are 1 to 4"):
         line_plot(points, "parameter_count", [])

@@ -250,7 +250,7 @@ def test_a_sweep_that_has_not_begun_is_all_missing(sweep: Sweep) -> None:
 
 def test_bad_requests_are_answered_with_the_choices(sweep: Sweep) -> None:
     points, _ = sweep(parameter_count=SIZES, label_noise=NOISES, dropout=[0.0, 0.5])
-    with pytest.raises(AnalysisError, match="rule: given lui2022"):
+    with pytest.raises(AnalysisError, match="rule: given 'lui2022'"):
         regime_map(points, X, Y, rule="lui2022")
     with pytest.raises(AnalysisError, match="dropout: given several values inside one cell"):
         regime_map(points, X, Y)

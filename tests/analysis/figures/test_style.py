@@ -44,7 +44,7 @@ def test_the_picture_is_not_blank_and_fits_a_column(figure: mpl.figure.Figure, t
 def test_another_suffix_is_refused_before_anything_is_written(
     figure: mpl.figure.Figure, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(AnalysisError, match=r"out: given .*; valid are \.png, \.svg, \.pdf") as caught:
+    with pytest.raises(AnalysisError, match=r"out: given .* valid: \.png, \.svg, \.pdf") as caught:
         save_figure(figure, tmp_path / name)
     assert caught.value.key == "out"
     assert list(tmp_path.iterdir()) == []

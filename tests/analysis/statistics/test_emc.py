@@ -136,5 +136,5 @@ def test_along_an_axis_that_makes_no_sense_is_refused(sweep: Sweep) -> None:
         interpolation_threshold(points, "model")
     with pytest.raises(AnalysisError, match="along: given width, which holds no numbers here"):
         interpolation_threshold(points, "width")
-    with pytest.raises(AnalysisError, match=r"along: given widht \(did you mean width\?\)"):
+    with pytest.raises(AnalysisError, match=r"along: given 'widht'; did you mean width\?"):
         interpolation_threshold(points, "widht")

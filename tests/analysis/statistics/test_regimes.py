@@ -160,7 +160,7 @@ def test_rules_are_found_by_name() -> None:
     assert [find_rule(name) for name in RULES] == list(RULES.values())
     mine = RelativeRule(learned=0.5)
     assert find_rule(mine) is mine
-    with pytest.raises(AnalysisError, match=r"rule: given doshi \(did you mean doshi2024\?\); valid are relative, "):
+    with pytest.raises(AnalysisError, match=r"rule: given 'doshi'; did you mean doshi2024\? valid: relative, "):
         find_rule("doshi")
 
 

@@ -257,7 +257,7 @@ def test_bad_requests_of_the_table_are_answered() -> None:
     frame = table(np.ones((2, 2)), np.ones((2, 2), dtype=bool), np.array([3, 9]))
     with pytest.raises(AnalysisError, match=r"epoch: given 7, .*correct is stored at 20"):
         correctness_matrix(frame, epoch=7)
-    with pytest.raises(AnalysisError, match=r"split: given tests \(did you mean test\?\)"):
+    with pytest.raises(AnalysisError, match=r"split: given 'tests'; did you mean test\?"):
         correctness_matrix(frame, "tests", epoch=20)
     with pytest.raises(AnalysisError, match="twice for one training and example"):
         correctness_matrix(pd.concat([frame, frame]), epoch=20)

@@ -153,7 +153,7 @@ def test_for_machines(memsweep, recorded_sweep, undrawn):
         (["--scheduler", "ashe"], "error: --scheduler: given 'ashe'; did you mean asha? valid: asha, hyperband"),
         (["--metric", "accuracy"], f"error: --metric: {NEEDED}; given 'accuracy'; did you mean "),
         (["--metric", "weight_norm"], f"error: --metric: {NEEDED}; given 'weight_norm'; valid: clean_accuracy, "),
-        (["--by", "colour"], "error: by: given colour; valid are data, "),
+        (["--by", "colour"], "error: by: given 'colour'; valid: data, "),
         (["--set", "epochs=11"], f"error: 48 of the 48 trainings of small {TRAIN} --set epochs=11"),
         (["--set", "validation_fraction=0", "--metric", "validation_accuracy"], "error: "),
         (["--out", "small.yaml"], "error: --out small.yaml: cannot be written: "),

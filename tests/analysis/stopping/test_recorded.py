@@ -40,9 +40,7 @@ def test_values_are_those_of_the_curves_and_missing_is_not_zero(curves_of):
     assert final["a"] == 0.3
     assert np.isnan(final["b"])
     assert found.members["regime"].isna().to_dict() == {"a": False, "b": True}
-    with pytest.raises(
-        AnalysisError, match=r"metric: given validation_accuracy .*; valid are train_accuracy, test_acc"
-    ):
+    with pytest.raises(AnalysisError, match=r"metric: given 'validation_accuracy'.* valid: train_accuracy, test_acc"):
         found.values("validation_accuracy")
 
 
@@ -57,7 +55,7 @@ def test_bad_input_is_named(curves_of, stops_of):
     found = recorded(curves)
     with pytest.raises(AnalysisError, match="no training has been evaluated"):
         recorded(curves.iloc[:0])
-    with pytest.raises(AnalysisError, match="by: given colour; valid are "):
+    with pytest.raises(AnalysisError, match="by: given 'colour'; valid: "):
         recorded(curves, by=("colour",))
     with pytest.raises(AnalysisError, match="order: the stops have no such column"):
         check_stops(stops_of({"a": 1}, 2).drop(columns="order"), found)
@@ -71,5 +69,5 @@ def test_bad_input_is_named(curves_of, stops_of):
 
 def test_which_end_is_better():
     assert (sign("test_accuracy"), sign("validation_loss")) == (1.0, -1.0)
-    with pytest.raises(AnalysisError, match="metric: given weight_norm"):
+    with pytest.raises(AnalysisError, match="metric: given 'weight_norm'"):
         sign("weight_norm")

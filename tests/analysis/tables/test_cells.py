@@ -131,16 +131,16 @@ def test_an_unset_value_is_a_level_of_its_own_and_comes_last() -> None:
 
 def test_names_are_checked_against_the_table() -> None:
     points = frame([(0.1, 8, 0, 0.5, "finished")])
-    with pytest.raises(AnalysisError, match=r"x: given widht \(did you mean width\?\); valid are label_noise, width, "):
+    with pytest.raises(AnalysisError, match=r"x: given 'widht'; did you mean width\? valid: label_noise, width, "):
         cells(points, "widht", "label_noise", "test_accuracy")
-    with pytest.raises(AnalysisError, match=r"value: given test_acc.*valid are test_accuracy, test_error$"):
+    with pytest.raises(AnalysisError, match=r"value: given 'test_acc.*valid: test_accuracy, test_error$"):
         cells(points, "width", "label_noise", "test_acc")
     with pytest.raises(AnalysisError, match="each must be another field"):
         cells(points, "width", "width", "test_accuracy")
     with pytest.raises(AnalysisError, match="valid are at most 2"):
         cells(points, "width", "label_noise", "test_accuracy", ["a", "b", "c"])
     with pytest.raises(
-        AnalysisError, match=r"outcome: given done; valid are finished, diverged, stopped, failed, missing"
+        AnalysisError, match=r"outcome: given 'done'; valid: finished, diverged, stopped, failed, missing"
     ):
         cells(points.assign(outcome="done"), "width", "label_noise", "test_accuracy")
     with pytest.raises(AnalysisError, match="without rows"):
@@ -154,7 +154,7 @@ def test_select_holds_settings_and_lists_the_valid_ones(sweep: Sweep) -> None:
     kept = select(points, {"label_noise": [0.1 + 0.2, 0.5], "model": "mlp"})
     assert levels(kept, "label_noise") == [0.3, 0.5]
     assert varying(kept) == ["label_noise"]
-    with pytest.raises(AnalysisError, match=r"label_noise: given 0.4.*valid are 0.1, 0.3, 0.5"):
+    with pytest.raises(AnalysisError, match=r"label_noise: given 0.4.*valid: 0.1, 0.3, 0.5"):
         select(points, {"label_noise": 0.4})
 
 
@@ -193,7 +193,7 @@ def test_over_epochs_cells_are_those_of_every_row(sweep: Sweep) -> None:
 
 def test_an_epoch_that_nobody_evaluated_is_an_error(sweep: Sweep) -> None:
     points, curves = sweep(label_noise=[0.4], width=[8, 16])
-    with pytest.raises(AnalysisError, match=r"epoch: given 4; valid are 1, 2, 3, 5, 7, 10, "):
+    with pytest.raises(AnalysisError, match=r"epoch: given 4; valid: 1, 2, 3, 5, 7, 10, "):
         cells(points, "width", "label_noise", "test_accuracy", epoch=4, curves=curves)
     with pytest.raises(AnalysisError, match="no training has been evaluated yet"):
         cells(points, "width", "label_noise", "test_accuracy", epoch=4, curves=curves[:0])

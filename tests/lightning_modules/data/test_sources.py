@@ -17,13 +17,13 @@ from lightning_modules.errors import DataError
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("mnist1", " (did you mean mnist1d?)"),
-        ("digit", " (did you mean digits?)"),
-        ("paquet:/tmp/x.parquet", " (did you mean parquet?)"),
-        ("zzz", ""),
-        ("my.module:", ""),
-        ("my module:make", ""),
-        ("", ""),
+        ("mnist1", "; did you mean mnist1d?"),
+        ("digit", "; did you mean digits?"),
+        ("paquet:/tmp/x.parquet", "; did you mean parquet?"),
+        ("zzz", ";"),
+        ("my.module:", ";"),
+        ("my module:make", ";"),
+        ("", ";"),
     ],
 )
 @pytest.mark.parametrize("ask", [load, facts, content_digest])
@@ -32,7 +32,7 @@ def test_an_unknown_name_is_refused_with_the_valid_forms(ask, name, hint):
         ask(name)
     assert caught.value.field == "data"
     assert str(caught.value) == (
-        f"given {name!r}, which is no data set{hint}; valid are mnist1d, mnist1d_16k, digits, clusters, parquet:PATH, "
+        f"given {name!r}{hint} valid: mnist1d, mnist1d_16k, digits, clusters, parquet:PATH, "
         "hub:NAME, package.module:function"
     )
 

@@ -19,7 +19,7 @@ FACTS = Facts(1000, 100, (1, 8, 8), 10)
 
 
 def test_what_planning_reads_is_had_without_torch():
-    code = "import sys; from lightning_modules.probes import registry; sys.exit('torch' in sys.modules)"
+    code = "import sys; from lightning_modules.measures import catalogue; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -45,7 +45,7 @@ def test_a_probe_reads_the_columns_that_are_announced(name, stack):
 
 
 def test_an_unknown_measure_is_told_the_valid_ones(stack):
-    with pytest.raises(InputError, match="did you mean 'forgetting'\\? valid: critical_sample_ratio, ") as caught:
+    with pytest.raises(InputError, match="did you mean forgetting\\? valid: critical_sample_ratio, ") as caught:
         check("forgeting", POINT, FACTS, 1)
     assert caught.value.field == "measure"
     with pytest.raises(InputError, match="valid: critical_sample_ratio"):

@@ -168,7 +168,7 @@ def test_what_is_not_said_is_the_default() -> None:
             (40,),
             {},
             "model",
-            "given 'mpl'; did you mean 'mlp'? valid: linear, mlp, residual_mlp, convnet, resnet, transformer or "
+            "given 'mpl'; did you mean mlp? valid: linear, mlp, residual_mlp, convnet, resnet, transformer, "
             "package.module:function",
         ),
         (
@@ -176,7 +176,7 @@ def test_what_is_not_said_is_the_default() -> None:
             (40,),
             {},
             "model",
-            "given 'gru'; valid: linear, mlp, residual_mlp, convnet, resnet, transformer or package.module:function",
+            "given 'gru'; valid: linear, mlp, residual_mlp, convnet, resnet, transformer, package.module:function",
         ),
         (
             "resnet",

@@ -138,7 +138,7 @@ def test_only_accepted_keywords_are_passed() -> None:
             "their_models:mak",
             {},
             "model",
-            "given 'their_models:mak'; module 'their_models' has no 'mak'; did you mean 'make'?",
+            "given 'their_models:mak'; module 'their_models' has no 'mak'; did you mean make?",
         ),
         ("their_models:zzz", {}, "model", "given 'their_models:zzz'; module 'their_models' has no 'zzz'"),
         ("their_models:number", {}, "model", "given 'their_models:number'; 'number' is not a function but int"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis.report.check import check_figures
-from sweeps.errors import MemsweepError
+from lightning_modules.errors import MemsweepError
 from sweeps.spec.sweep_file import parse_sweep
 
 
@@ -33,9 +33,9 @@ from sweeps.spec.sweep_file import parse_sweep
             "{kind: heatmap, x: seed, y: epochs, value: test_loss, annotate: all}",
             "figures[0].annotate: unknown name; given 'all'",
         ),
-        ("{kind: pie}", "figures[0].kind: given pie"),
+        ("{kind: pie}", "figures[0].kind: given 'pie'"),
         ("{kind: heatmap, x: seed}", "figures[0]: heatmap without y, value"),
-        ("{kind: curves, colour: seed}", "figures[0]: given colour"),
+        ("{kind: curves, colour: seed}", "figures[0]: given 'colour'"),
         ("{kind: curves, y: [train_acuracy]}", "figures[0].y: unknown name; given 'train_acuracy'"),
         ("{kind: regimes, x: seed, y: test_loss}", "figures[0].y: unknown name; given 'test_loss'"),
         ("{kind: regimes, x: seed, y: epochs, rule: doshi}", "figures[0].rule: unknown name; given 'doshi'"),

@@ -231,14 +231,14 @@ REFUSED_BY_THE_POINTS = {
     ),
     "unknown data": (
         "name: x\nfixed: {data: digit}",
-        "s.yaml: data: given 'digit', which is no data set (did you mean digits?); valid are mnist1d, mnist1d_16k, "
+        "s.yaml: data: given 'digit'; did you mean digits? valid: mnist1d, mnist1d_16k, "
         "digits, clusters, parquet:PATH, hub:NAME, package.module:function",
     ),
     "missing parquet": ("name: x\nfixed: {data: 'parquet:/nowhere.parquet'}", "s.yaml: data: "),
     "unknown model": (
         "name: x\nfixed: {model: mpl}",
-        "s.yaml: model: given 'mpl'; did you mean 'mlp'? valid: linear, mlp, residual_mlp, convnet, resnet, "
-        "transformer or package.module:function",
+        "s.yaml: model: given 'mpl'; did you mean mlp? valid: linear, mlp, residual_mlp, convnet, resnet, "
+        "transformer, package.module:function",
     ),
     "augmentation that the data cannot have": ("name: x\nfixed: {rotation: 10}", "s.yaml: rotation: given 10"),
     "a width that the model has not": (
