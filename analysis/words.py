@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
-import pandas as pd
+from typing import Literal, SupportsFloat
 
 Direction = Literal["higher", "lower"] | None
 
@@ -144,6 +141,9 @@ FIELDS: dict[str, Field] = {
     "seed": Field("seed"),
 }
 
+CAPACITY = ("parameters", "parameter_count", "width")
+"""The axes that say how large a network is."""
+
 AXES: dict[str, Field] = {
     **FIELDS,
     "parameters": Field("parameters", count=True, unset="not built", phrase="{} parameters"),
@@ -167,13 +167,18 @@ def _number(value: float, count: bool, digits: int) -> str:
 
 def _text(field: str, value: object, digits: int) -> str:
     axis = AXES[field]
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+    if is_unset(value):
         return axis.unset
-    if isinstance(value, int | float | np.number):
+    if isinstance(value, SupportsFloat):
         return _number(float(value), axis.count, digits)
     text = str(value)
     # Paths and hub names are told apart by their end.
     return text if len(text) <= 24 else "…" + text[-23:]
+
+
+def is_unset(value: object) -> bool:
+    """Whether a setting was left to its default: None, NaN or pandas' NA, which is not imported for it."""
+    return value is None or type(value).__name__ == "NAType" or value != value
 
 
 def value_labels(field: str, values: Sequence[object]) -> list[str]:
@@ -182,7 +187,7 @@ def value_labels(field: str, values: Sequence[object]) -> list[str]:
         labels = [_text(field, value, digits) for value in values]
         if len(set(labels)) == len(values):
             return labels
-    return [AXES[field].unset if pd.isna(value) else str(value) for value in values]
+    return [AXES[field].unset if is_unset(value) else str(value) for value in values]
 
 
 def setting(field: str, value: object) -> str:

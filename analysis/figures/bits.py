@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from scipy import stats
 
@@ -60,15 +61,20 @@ def fitted_slope(points: pd.DataFrame) -> Slope | None:
 
 
 def bits_plot(
-    points: pd.DataFrame, hue: str | None = None, *, chance: float | None = None, note: str = ""
-) -> style.Picture:
+    points: pd.DataFrame,
+    hue: str | None = None,
+    *,
+    chance: float | None = None,
+    note: str = "",
+    ax: Axes | None = None,
+) -> style.Picture | Axes:
     """Memorized information against the parameters a network really has, a line for each value of `hue`, with the
     fitted slope in bits a parameter (see `fitted_slope`).
 
     Points are means over seeds with 95 % t intervals; dashed: the fit, over the sizes that it is made of. chance: 1/C
     of C classes; dash-dotted is then the ceiling N log2 C of N training examples, where `dataset_size` is given and no
     example is held out or left out. After Morris et al. 2025 (arXiv 2505.24832), who find about 3.6 bits a parameter in
-    language models.
+    language models. ax: axes of the caller to draw into, in its style, instead of a picture of its own.
 
     Raises AnalysisError for an unknown field, more than 6 lines, and where a point would average over more than seeds.
     """
@@ -87,16 +93,15 @@ def bits_plot(
     if len(groups) > MOST_LINES:
         raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
     labels = value_labels(hue, levels(built, hue)) if hue else ["measured"]
-    with style.look():
-        made, axes = style.small_multiples(1, 1, (3.2, 2.2), (0.5, 0.3))
-        ax = axes[0, 0]
+    with style.panels(ax, 1, 1, (3.2, 2.2), (0.5, 0.3)) as (made, axes):
+        panel = axes[0, 0]
         handles: list[Any] = []
         told = []
         colours = line_colours([value for value, _ in groups])
         for label, (value, part), colour in zip(labels, groups, colours, strict=True):
             own = table if hue is None else table[table[hue] == value]
             own = own.dropna(subset=["mean"])
-            ax.errorbar(
+            panel.errorbar(
                 own["parameters"] / 1e3, own["mean"] / 1e3, (own["high"] - own["mean"]) / 1e3, color=colour, marker="o",
                 markersize=3, linewidth=0.4, elinewidth=0.9, label="measured",
             )  # fmt: skip
@@ -107,22 +112,22 @@ def bits_plot(
             told.append(words)
             if slope:
                 ends = np.array([slope.sizes[0], slope.sizes[-1]])
-                ax.plot(
+                panel.plot(
                     ends / 1e3, (slope.intercept + slope.bits * ends) / 1e3, color=style.TEXT, linestyle="--",
                     linewidth=1.1, label="fit",
                 )  # fmt: skip
             if ceiling := _ceiling(part, chance):
-                ax.axhline(ceiling / 1e3, color=colour, linestyle="-.", linewidth=0.8, label="ceiling")
+                panel.axhline(ceiling / 1e3, color=colour, linestyle="-.", linewidth=0.8, label="ceiling")
         fit = f"fit, under {100 * FULL:.0f} % accuracy"
         handles.append(Line2D([], [], color=style.TEXT, linestyle="--", label=fit))
-        if any(line.get_label() == "ceiling" for line in ax.lines):
+        if any(line.get_label() == "ceiling" for line in panel.lines):
             handles.append(Line2D([], [], color=style.FAINT, linestyle="-.", label="all there is: N log2 C"))
-        ax.set_xlabel("parameters (thousands)")
-        ax.set_ylabel("memorized information (kilobits)")
-        ax.set_xlim(0)
-        ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
-        ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-        ax.set_axisbelow(True)
+        panel.set_xlabel("parameters (thousands)")
+        panel.set_ylabel("memorized information (kilobits)")
+        panel.set_xlim(0)
+        panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
+        panel.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+        panel.set_axisbelow(True)
         caption = joined(
             note,
             averaged(table[table["n"] > 0], METRICS["bits_memorized"]),
@@ -131,7 +136,7 @@ def bits_plot(
             f"{100 * FULL:.0f} %, its interval a t interval over seeds",
         )
         heading = "memorized information against parameters"
-        return style.finish(made, heading, caption, _alt(told, hue), handles)
+        return style.complete(ax, made, heading, caption, _alt(told, hue), handles)
 
 
 def slope_words(slope: Slope) -> str:

@@ -16,7 +16,7 @@ from analysis.errors import AnalysisError
 from analysis.figures import style
 from analysis.figures.captions import joined, seeds
 from analysis.statistics.phases import RISE, Phase, memorization_phase
-from analysis.tables.cells import aggregate, check_axis, check_metric, levels
+from analysis.tables.cells import aggregate, check_axis, check_metric, levels, one_facet
 from analysis.words import AXES, METRICS, setting
 
 MOST_PANELS = 16
@@ -36,23 +36,31 @@ OTHERS: tuple[tuple[str, Dash], ...] = (("#CC79A7", "--"), ("#56B4E9", "-."), ("
 def curves_figure(
     curves: pd.DataFrame,
     hue: str | None = None,
-    facet: str | None = None,
+    facet: Sequence[str] | str | None = None,
     *,
     y: Sequence[str] | str | None = None,
     chance: float | None = None,
+    points: pd.DataFrame | None = None,
     note: str = "",
-) -> style.Picture:
+    ax: Axes | None = None,
+) -> style.Picture | Axes:
     """Training, clean test accuracy, memorized and recovered fraction against the epoch, on a logarithmic axis.
 
     y: other shares (metrics in %) to draw instead; a measure on demand has a mark wherever it was taken.
     A panel for each value of `hue`, and a row of them for each value of `facet`. Lines are means over the seeds that
     finished, bands the 95 % t interval of the mean; an epoch is drawn if every seed of its panel was evaluated then.
     The memorization phase (see `phases.memorization_phase`, of the mean curves) is shaded, unless `y` is given. A panel
-    without data is hatched. chance: accuracy of guessing (0..1), a dotted line.
+    without data is hatched. points: draw the trainings of these points only, and a gap for each that has no curve.
+    chance: accuracy of guessing (0..1), a dotted line. ax: axes of the caller to draw
+    into, in its style, instead of a picture of its own; for one panel only.
 
     Raises AnalysisError for an unknown field or metric, for one that is no share, for more than 16 panels, and where a
     panel would mix other fields.
     """
+    facet = one_facet(facet, "curves")
+    if points is not None:
+        own = curves[curves["trajectory_id"].isin(points["trajectory_id"])] if len(curves) else curves
+        curves = _with_missing(points, own)
     if curves.empty:
         raise AnalysisError("curves", "curves: given none, as no training has been evaluated; run the sweep first")
     keys = [check_axis(curves, key, name) for key, name in (("hue", hue), ("facet", facet)) if name]
@@ -66,30 +74,29 @@ def curves_figure(
     if len(keys) == 2:
         columns = len(levels(curves, keys[0]))
         rows = len(panels) // columns
-    with style.look():
-        room = (style.PAGE - 0.6) / columns
-        made, axes = style.small_multiples(columns, rows, (min(2.9 if columns == 1 else 1.9, room), 1.55), (0.6, 0.3))
+    size = (min(2.9 if columns == 1 else 1.9, (style.PAGE - 0.6) / columns), 1.55)
+    with style.panels(ax, columns, rows, size, (0.6, 0.3)) as (made, axes):
         phases: dict[str, Phase] = {}
-        for place, ax in enumerate(axes.flat):
+        for place, panel in enumerate(axes.flat):
             if place >= len(panels):
-                style.blank(ax)
+                style.blank(panel)
                 continue
             first = panels[place].iloc[0]
-            phase = _draw(ax, {name: table.loc[panels[place].index] for name, table in tables.items()}, looks)
+            phase = _draw(panel, {name: table.loc[panels[place].index] for name, table in tables.items()}, looks)
             phase = None if y else phase
             if phase is not None:
-                ax.axvspan(
+                panel.axvspan(
                     phase.start, phase.end, color=PHASE, alpha=0.1, linewidth=0, zorder=0, label="memorization phase"
                 )
             if phase is not None:
                 phases[", ".join(setting(key, first[key]) for key in keys)] = phase
             if keys and (len(keys) == 1 or place < columns):
-                ax.set_title(setting(keys[0], first[keys[0]]), pad=4)
+                panel.set_title(setting(keys[0], first[keys[0]]), pad=4)
             if place % columns == 0:
                 named = f"{setting(keys[1], first[keys[1]])}\n\n" if len(keys) == 2 else ""
-                ax.set_ylabel(f"{named}examples (%)")
+                panel.set_ylabel(f"{named}examples (%)")
             if chance is not None:
-                ax.axhline(100 * chance, color=style.FAINT, linestyle=":", linewidth=0.8)
+                panel.axhline(100 * chance, color=style.FAINT, linestyle=":", linewidth=0.8)
         _scale(axes, curves["epoch"], len(panels))
         table = leading
         lost = curves.loc[curves["outcome"] != "finished", "trajectory_id"].nunique()
@@ -103,7 +110,17 @@ def curves_figure(
             f"{lost} training{'s' if lost > 1 else ''} did not finish, left out" if lost else "",
         )  # fmt: skip
         heading = "learning curves" + (f" by {AXES[hue].words}" if hue else "")
-        return style.finish(made, heading, caption, _alt(tables, keys, phases), _handles(tables, looks, phases, chance))
+        handles = _handles(tables, looks, phases, chance)
+        return style.complete(ax, made, heading, caption, _alt(tables, keys, phases), handles)
+
+
+def _with_missing(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """The curves, and a row without data for every training that has none, so that its panel shows the gap."""
+    absent = points[~points["trajectory_id"].isin(curves["trajectory_id"])].drop_duplicates("trajectory_id")
+    if absent.empty or curves.empty:
+        return curves
+    rows = absent.reindex(columns=curves.columns).assign(epoch=int(curves["epoch"].min()))
+    return pd.concat([curves, rows], ignore_index=True)
 
 
 def _looks(curves: pd.DataFrame, y: Sequence[str] | str | None) -> dict[str, tuple[str, Dash]]:

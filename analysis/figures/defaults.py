@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.figures.kinds import FigureSpec
 from analysis.tables.cells import levels, metric_values, varying
 
-CAPACITY = ("parameter_count", "width")
+SIZES = ("parameter_count", "width")
 NOISE = ("label_noise", "input_noise")
 MAPPED = ("memorized_fraction", "test_accuracy", "train_accuracy")
 MOST_FACETS = 4
@@ -37,7 +37,7 @@ def default_figures(points: pd.DataFrame, curves: pd.DataFrame) -> list[FigureSp
         x, y = _oriented(numeric[0], numeric[1])
         facet, where = _others(points, [name for name in axes if name not in (x, y)], 2)
         figures += [FigureSpec("heatmap", x=x, y=y, value=m, facet=facet, where=where) for m in have]
-    capacity = next((name for name in CAPACITY if name in numeric), None)
+    capacity = next((name for name in SIZES if name in numeric), None)
     along = capacity if capacity and points[capacity].nunique() >= 3 else numeric[0] if len(numeric) == 1 else None
     if along:
         hue = next((name for name in [*NOISE, *numeric] if name in numeric and name != along), None)
@@ -60,13 +60,13 @@ def _unfinished(points: pd.DataFrame) -> bool:
 
 
 def _rank(name: str) -> int:
-    order = [*CAPACITY, *NOISE, "dataset_size"]
+    order = [*SIZES, *NOISE, "dataset_size"]
     return order.index(name) if name in order else len(order)
 
 
 def _oriented(one: str, other: str) -> tuple[str, str]:
     """(x, y): capacity across, then training length and data; noise upwards."""
-    across = [*CAPACITY, "epochs", "dataset_size", "", *reversed(NOISE)]
+    across = [*SIZES, "epochs", "dataset_size", "", *reversed(NOISE)]
     first, second = sorted((one, other), key=lambda name: across.index(name if name in across else ""))
     return first, second
 
@@ -82,7 +82,7 @@ def _others(points: pd.DataFrame, rest: Sequence[str], most: int) -> tuple[tuple
         else:
             # Unset sorts last and is no size.
             sized = [value for value in found if not pd.isna(value)] or found
-            where[name] = _plain(sized[-1] if name in ("epochs", *CAPACITY) else found[0])
+            where[name] = _plain(sized[-1] if name in ("epochs", *SIZES) else found[0])
     return tuple(facet), where
 
 

@@ -14,12 +14,12 @@ from analysis.errors import AnalysisError, unknown
 from analysis.figures import style
 from analysis.figures.captions import joined, seeds, unreached
 from analysis.figures.lines import MOST_TICKS, line_colours
+from analysis.figures.names import HUES
 from analysis.figures.spread import by_hue
-from analysis.statistics.emc import CAPACITY, EPSILON, SIZE, effective_model_complexity
+from analysis.statistics.emc import EPSILON, SIZE, effective_model_complexity
 from analysis.tables.cells import aggregate, check_axis, levels
-from analysis.words import AXES, FIELDS, setting, value_labels
+from analysis.words import AXES, CAPACITY, setting, value_labels
 
-HUES = tuple(field for field in FIELDS if field not in (SIZE, "seed", *CAPACITY))
 MOST_LINES = 6
 LOG_SPAN = 4
 """Capacities of which the largest is at least this many times the smallest are on a logarithmic axis."""
@@ -30,16 +30,23 @@ ENDS = {"value": "_", "at least": "^", "below": "v"}
 
 
 def emc_plot(
-    points: pd.DataFrame, x: str = "width", hue: str | None = None, *, epsilon: float = EPSILON, note: str = ""
-) -> style.Picture:
+    points: pd.DataFrame,
+    x: str = "width",
+    hue: str | None = None,
+    *,
+    epsilon: float = EPSILON,
+    note: str = "",
+    ax: Axes | None = None,
+) -> style.Picture | Axes:
     """EMC = max {n : mean training error on n examples <= epsilon} against the capacity `x`, a line for each value of
     `hue`; the error is over seeds that finished, on the labels as given (Nakkiran et al. 2019, arXiv 1912.02292).
 
-    x: one of `emc.CAPACITY`; hue: one of HUES; epsilon: in 0..1. A dot is the largest number of examples tried that is
+    x: one of CAPACITY; hue: one of HUES; epsilon: in 0..1. A dot is the largest number of examples tried that is
     fitted, and a bar reaches to the next one tried, which is not: EMC lies between. An arrow up: the largest is fitted,
     so EMC is at least that; an arrow down: not even the smallest is. A mark is open where epsilon is inside the 95 % t
     interval of the error at either end of the bar. Faint lines: the numbers of examples that have data; a cross at the
     foot: none has. Points whose `x` or `dataset_size` is unset have no place and are counted in the caption.
+    ax: axes of the caller to draw into, in its style, instead of a picture of its own.
 
     Raises AnalysisError for another x or hue, an `x` or `dataset_size` that no point has, an epsilon outside 0..1, more
     than 6 lines, and where an error would average over more than seeds.
@@ -57,24 +64,23 @@ def emc_plot(
     if len(groups) > MOST_LINES:
         raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
     sizes = sorted(errors.loc[errors["status"] == "value", SIZE].unique()) or levels(known, SIZE)
-    with style.look():
-        made, axes = style.small_multiples(1, 1, (3.2, 2.2), (0.5, 0.3))
-        ax = axes[0, 0]
-        reach = _scale(ax, levels(known, x), [float(size) for size in sizes], x)
+    with style.panels(ax, 1, 1, (3.2, 2.2), (0.5, 0.3)) as (made, axes):
+        panel = axes[0, 0]
+        reach = _scale(panel, levels(known, x), [float(size) for size in sizes], x)
         colours = line_colours([value for value, _ in groups])
         for place, ((_, part), colour) in enumerate(zip(groups, colours, strict=True)):
             aside = APART * (place - (len(groups) - 1) / 2)
-            _line(ax, part, x, reach, colour, ScaledTranslation(aside / 72, 0, made.dpi_scale_trans))
-        ax.set_xlabel(AXES[x].label)
-        ax.set_ylabel(style.fitted("effective model complexity (training examples)", 2.0))
+            _line(panel, part, x, reach, colour, ScaledTranslation(aside / 72, 0, panel.figure.dpi_scale_trans))
+        panel.set_xlabel(AXES[x].label)
+        panel.set_ylabel(style.fitted("effective model complexity (training examples)", 2.0))
         handles: list[Any] = [
             Line2D([], [], color=c, marker="o", markersize=3.5, label=setting(hue, value))
             for (value, _), c in zip(groups, colours, strict=True) if hue
         ]  # fmt: skip
         heading = f"effective model complexity against {AXES[x].words}"
-        return style.finish(
-            made, heading, joined(note, *_caption(points, errors, found, x, epsilon)),
-            _alt(groups, x, hue, heading), [*handles, *_handles(ax, single=hue is None)],
+        return style.complete(
+            ax, made, heading, joined(note, *_caption(points, errors, found, x, epsilon)),
+            _alt(groups, x, hue, heading), [*handles, *_handles(panel, single=hue is None)],
         )  # fmt: skip
 
 

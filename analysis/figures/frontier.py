@@ -30,14 +30,15 @@ def frontier_plot(
     x_where: Mapping[str, object] | None = None,
     y_where: Mapping[str, object] | None = None,
     note: str = "",
-) -> style.Picture:
+    ax: Axes | None = None,
+) -> style.Picture | Axes:
     """The metric `y` of the trainings at `y_where` against the metric `x` of those at `x_where`, a line for each of the
     fields `over`, a point for each of its values, written beside it.
 
     The line of a field holds the other fields of `over` at their lowest value; where all are at their lowest is the
     common start of the lines, a ring. Bars are 95 % t intervals of the means over seeds. After Arpit et al. 2017 (arXiv
     1706.05394), figure 10: x the final training accuracy on random labels, y the best validation accuracy on clean
-    ones, a line a regularizer.
+    ones, a line a regularizer. ax: axes of the caller to draw into, in its style, instead of a picture of its own.
 
     Raises AnalysisError for an unknown field or metric, for none or more than 6 of `over`, and where a point would
     average over more than seeds.
@@ -53,26 +54,25 @@ def frontier_plot(
         raise AnalysisError("y", f"y: given {y}, which is x at the same settings; valid is another metric or y_where")
     tables = {field: _line(sides[x], sides[y], field, over, x, y) for field in over}
     about = METRICS[x], METRICS[y]
-    with style.look():
-        made, axes = style.small_multiples(1, 1, (3.4, 2.6), (0.5, 0.3))
-        ax = axes[0, 0]
+    with style.panels(ax, 1, 1, (3.4, 2.6), (0.5, 0.3)) as (made, axes):
+        panel = axes[0, 0]
         colours = sns.color_palette("colorblind", len(over))
         handles: list[Any] = []
         for (field, table), colour, marker in zip(tables.items(), colours, MARKERS, strict=False):
-            _draw(ax, table, field, about, (colour, marker))
+            _draw(panel, table, field, about, (colour, marker))
             handles.append(Line2D([], [], color=colour, marker=marker, markersize=4, label=AXES[field].label))
         start = next(iter(tables.values())).iloc[0]
-        ax.plot(
+        panel.plot(
             about[0].scale * start["mean_x"], about[1].scale * start["mean_y"], "o", markersize=8, fillstyle="none",
             color=style.TEXT, zorder=3, label="none",
         )  # fmt: skip
         handles.append(Line2D([], [], color=style.TEXT, marker="o", markersize=7, fillstyle="none", linestyle="",
                               label="without any"))  # fmt: skip
-        ax.set_xlabel(style.fitted(_label(about[0], x_where), 3.0))
-        ax.set_ylabel(style.fitted(_label(about[1], y_where), 2.4))
-        ax.grid(color="#e6e6e6", linewidth=0.5)
-        ax.set_axisbelow(True)
-        ax.margins(0.07)
+        panel.set_xlabel(style.fitted(_label(about[0], x_where), 3.0))
+        panel.set_ylabel(style.fitted(_label(about[1], y_where), 2.4))
+        panel.grid(color="#e6e6e6", linewidth=0.5)
+        panel.set_axisbelow(True)
+        panel.margins(0.07)
         counts = pd.concat([table[[f"n_{axis}"]].set_axis(["n"], axis=1) for table in tables.values() for axis in "xy"])
         lost = joined(
             *(unreached(_side(table, axis), name) for table in tables.values() for axis, name in (("x", x), ("y", y)))
@@ -84,7 +84,7 @@ def frontier_plot(
             lost,
         )
         heading = f"{about[1].words} against {about[0].words}"
-        return style.finish(made, heading, caption, _alt(tables, about, heading), handles)
+        return style.complete(ax, made, heading, caption, _alt(tables, about, heading), handles)
 
 
 def _line(

@@ -18,11 +18,11 @@ from matplotlib.patches import Polygon, Rectangle
 from analysis.errors import unknown
 from analysis.figures import style
 from analysis.figures.captions import alt_map, averaged, joined, unreached
+from analysis.figures.names import ANNOTATIONS, Annotation
 from analysis.tables.cells import cells, check_metric, facet_names, levels
 from analysis.words import AXES, METRICS, Metric, setting, short, short_half, value_labels
 
-Annotate = Literal["auto", "mean", "n", "interval"] | None
-ANNOTATIONS = ("auto", "mean", "n", "interval")
+Annotate = Annotation | None
 SMALLEST_TEXT = 5.0
 MOST_TICKS = 16
 
@@ -40,7 +40,8 @@ def heatmap(
     chance: float | None = None,
     limits: tuple[float, float] | None = None,
     note: str = "",
-) -> style.Picture:
+    ax: Axes | None = None,
+) -> style.Picture | Axes:
     """The mean over seeds of `value` in every cell of x and y, y upwards; one panel a value of `facet` (two at most).
 
     Shares have colours fixed at 0..100 %, so that pictures compare; losses and bits share one scale over the panels,
@@ -49,7 +50,7 @@ def heatmap(
     limits: other ends of the colours, in the drawn unit, where little of the scale is used; what lies beyond has the
     colour of the end. chance: accuracy of guessing (0..1), marked on the colour bar where the metric has such a level.
     note: opens the caption. A cell with some seeds diverged or failed has its corner marked; one with none left is
-    hatched.
+    hatched. ax: axes of the caller to draw into, in its style, instead of a picture of its own; without facets only.
 
     Raises AnalysisError for an unknown field or metric, and where a cell would average over more than seeds.
     """
@@ -60,26 +61,26 @@ def heatmap(
     table = cells(points, x, y, value, facets, epoch=epoch, curves=curves)
     metric, shape = METRICS[value], (len(levels(table, y)), len(levels(table, x)))
     columns, rows, panels = facet_panels(table, facets)
-    with style.look():
-        made, axes = style.small_multiples(columns, rows, panel_size(shape, columns), (1.15, 0.5))
+    with style.panels(ax, columns, rows, panel_size(shape, columns), (1.15, 0.5)) as (made, axes):
+        width, height = style.inches(axes[0, 0])
         norm = Normalize(*limits) if limits else _norm(table, metric)
-        size = _text_size(made.get_size_inches()[0] / columns, shape, metric, annotate)
+        size = _text_size(width / columns, shape, metric, annotate)
         for place in range(columns * rows):
-            ax = axes.flat[place]
+            panel = axes.flat[place]
             if place < len(panels):
                 title, part = panels[place]
-                _draw(ax, part, (x, y), shape, (metric, norm), (annotate, size))
+                _draw(panel, part, (x, y), shape, (metric, norm), (annotate, size))
                 if title:
-                    ax.set_title(title, pad=4)
+                    panel.set_title(title, pad=4)
             else:
-                style.blank(ax)
+                style.blank(panel)
         label_axes(axes, table, x, y, len(panels))
         if len(facets) == 2:
-            for ax, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
-                ax.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{ax.get_ylabel()}")
+            for panel, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
+                panel.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{panel.get_ylabel()}")
         beyond = _beyond(table, metric, limits)
         bar = made.colorbar(ScalarMappable(norm, metric.colormap), ax=axes, pad=0.02, aspect=22, extend=beyond)
-        bar.set_label(style.fitted(metric.label, made.get_size_inches()[1] - 0.6))
+        bar.set_label(style.fitted(metric.label, height - 0.6))
         bar.outline.set_visible(False)
         if chance is not None and metric.chance and (limits is None or limits[0] <= 100 * chance <= limits[1]):
             level = chance * metric.scale
@@ -92,7 +93,7 @@ def heatmap(
         if marked:
             handles.append(Line2D([], [], marker="^", linestyle="", color=style.LOST, label="some seeds lost"))
         heading = f"{metric.words}: {AXES[y].words} against {AXES[x].words}"
-        return style.finish(made, heading, caption, alt_map(table, metric, x, y, facets), handles)
+        return style.complete(ax, made, heading, caption, alt_map(table, metric, x, y, facets), handles)
 
 
 def facet_panels(table: pd.DataFrame, facets: Sequence[str]) -> tuple[int, int, list[tuple[str, pd.DataFrame]]]:
@@ -210,7 +211,7 @@ def _numbers(part: pd.DataFrame, metric: Metric, annotate: Annotate) -> np.ndarr
 
 def label_axes(axes: np.ndarray, table: pd.DataFrame, x: str, y: str, panels: int) -> None:
     columns = axes.shape[1]
-    width, height = axes[0, 0].figure.get_size_inches() / (columns, axes.shape[0])
+    width, height = style.inches(axes[0, 0]) / (columns, axes.shape[0])
     for name, along in ((x, "x"), (y, "y")):
         labels = value_labels(name, levels(table, name))
         step = -(-len(labels) // MOST_TICKS)

@@ -16,6 +16,7 @@ from analysis.errors import AnalysisError, unknown
 from analysis.figures import style
 from analysis.figures.captions import joined
 from analysis.figures.lines import line_colours
+from analysis.figures.names import MEMORIZATION, SCORES, Score
 from analysis.figures.spread import by_hue, last_epoch, refuse_mixture
 from analysis.statistics.scores import MEMORIZED, Floats, correctness_matrix, memorization_scores, score_error_bound
 from analysis.tables.cells import CONFIDENCE, check_axis
@@ -24,25 +25,6 @@ from analysis.words import setting
 MOST_GROUPS = 6
 MOST_EVENTS = 12
 """Counts above this share the last bin."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """What can be drawn. measure: of the table of examples. words: of the horizontal axis. missing: of its nulls."""
-
-    measure: str
-    words: str
-    missing: str = ""
-
-
-MEMORIZATION = "memorization"
-SCORES: dict[str, Score] = {
-    MEMORIZATION: Score("correct", "memorization score: P[right | seen] - P[right | left out]"),
-    "forgetting_events": Score("forgetting_events", "forgetting events of a training example", "never learned"),
-    "cumulative_loss": Score("cumulative_loss", "loss of a training example, summed over epochs (nats)"),
-    "input_gradient_norm": Score("input_gradient_norm", "input gradient, L1 norm (nats per unit of input)"),
-    "loss_sensitivity": Score("loss_sensitivity", "loss sensitivity, L1 norm (nats per unit of input)"),
-}
 
 
 @dataclass(frozen=True)
@@ -62,14 +44,16 @@ def histogram(
     *,
     epoch: int | None = None,
     note: str = "",
-) -> style.Picture:
+    ax: Axes | None = None,
+) -> style.Picture | Axes:
     """How many training examples have which value, an outline for each value of `hue`.
 
     `memorization`: one score an example from all trainings together, which must leave part of the examples out
     (`subset_fraction`); marked is the score of 0.25 from which Feldman & Zhang 2020 (arXiv 2008.03703) call an example
     memorized. Other values are of one training each, after Toneva et al. 2019 (arXiv 1812.05159), figure 1: shares are
     means over seeds, bars the 95 % t interval of the mean; what is null (never learned) has a bin of its own. epoch:
-    when it was measured; the last at which it was, unless given.
+    when it was measured; the last at which it was, unless given. ax: axes of the caller to draw into, in its style,
+    instead of a picture of its own.
 
     Raises AnalysisError for an unknown value or field, without such a measure at that epoch, for more than 6 groups,
     where one would mix trainings that differ in more than their seed, and for memorization scores where no example was
@@ -93,27 +77,26 @@ def histogram(
         values = [_by_training(part, examples, score.measure, at) for _, part in groups]
         edges = _edges(values)
         shares = [_over_seeds(each, edges, score) for each in values]
-    with style.look():
-        made, axes = style.small_multiples(1, 1, (3.2, 2.0), (0.5, 0.3))
-        ax = axes[0, 0]
+    with style.panels(ax, 1, 1, (3.2, 2.0), (0.5, 0.3)) as (made, axes):
+        panel = axes[0, 0]
         colours = line_colours([level for level, _ in groups])
         for index, (each, colour) in enumerate(zip(shares, colours, strict=True)):
-            _draw(ax, each, edges, colour, (index + 1) / (len(shares) + 1))
+            _draw(panel, each, edges, colour, (index + 1) / (len(shares) + 1))
         handles: list[Any] = [
             Line2D([], [], color=colour, label=name) for colour, name in zip(colours, names, strict=True) if hue
         ]  # fmt: skip
         if value == MEMORIZATION:
             lowest = min(float(edges[:-1][each.shares > 0].min()) for each in shares)
-            ax.set_xlim(min(-0.25, lowest), 1.02)
-            ax.axvline(MEMORIZED, color=style.FAINT, linestyle=":", linewidth=0.9)
+            panel.set_xlim(min(-0.25, lowest), 1.02)
+            panel.axvline(MEMORIZED, color=style.FAINT, linestyle=":", linewidth=0.9)
             handles.append(Line2D([], [], color=style.FAINT, linestyle=":", label=f"memorized: at least {MEMORIZED}"))
-        _scale(ax, edges, score, [each.shares for each in shares])
+        _scale(panel, edges, score, [each.shares for each in shares])
         when = f"after {at} epoch{'s' if at != 1 else ''}"
         told = [f"{name}: {each.words}" if hue else each.words for name, each in zip(names, shares, strict=True)]
         told += [] if value == MEMORIZATION else [_averaged([len(each) for each in values])]
         caption = joined(note, when, *told)
         heading = f"{score.words.split(':')[0]}, distribution over examples"
-        return style.finish(made, heading, caption, joined(f"histogram of {score.words}, {when}", *told), handles)
+        return style.complete(ax, made, heading, caption, joined(f"histogram of {score.words}, {when}", *told), handles)
 
 
 def _memorization(part: pd.DataFrame, examples: pd.DataFrame, epoch: int, edges: Floats) -> _Shares:

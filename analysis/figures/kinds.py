@@ -1,69 +1,106 @@
-"""The figures of a study as its sweep file asks for them: their specs, and how each is drawn."""
+"""The kinds of figures that a sweep file can ask for, one entry each. Imports no plotting library.
+
+To add a kind, add an entry to the table, or call `register` from outside.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+import importlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from analysis.figures.names import ANNOTATIONS, HUES, SCORES
+from analysis.words import AXES, CAPACITY, METRICS
+from sweeps.spec.point import FIELDS
 
-from analysis.errors import AnalysisError, unknown
-from analysis.figures.bits import bits_plot
-from analysis.figures.captions import joined
-from analysis.figures.curves import curves_figure
-from analysis.figures.emc import emc_plot
-from analysis.figures.frontier import frontier_plot
-from analysis.figures.heatmaps import heatmap
-from analysis.figures.histograms import SCORES, histogram
-from analysis.figures.lines import line_plot
-from analysis.figures.regime_maps import regime_map
-from analysis.figures.spread import spread_plot
-from analysis.figures.style import Picture
-from analysis.tables.cells import facet_names, select
-from analysis.tables.frames import EVERYTHING, Needs
-from analysis.words import AXES, METRICS, settings
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-REQUIRED: dict[str, tuple[str, ...]] = {
-    "heatmap": ("x", "y", "value"),
-    "curves": (),
-    "lines": ("x", "y"),
-    "regimes": ("x", "y"),
-    "spread": (),
-    "scores": ("value",),
-    "frontier": ("x", "y", "over"),
-    "bits": (),
-    "emc": ("x",),
-}
-OPTIONAL: dict[str, tuple[str, ...]] = {
-    "heatmap": ("facet", "epoch", "annotate", "limits"),
-    "curves": ("y", "hue", "facet"),
-    "lines": ("hue", "facet", "epoch"),
-    "regimes": ("facet", "epoch", "rule"),
-    "spread": ("hue", "epoch"),
-    "scores": ("hue", "epoch"),
-    "frontier": ("x_where", "y_where"),
-    "bits": ("hue",),
-    "emc": ("hue",),
-}
-MAPS = ("heatmap", "regimes")
-"""Kinds whose y is a field and not a metric."""
+    from analysis.figures.style import Picture
+    from analysis.tables.frames import Needs
+
 COMMON = ("kind", "where", "title")
+"""The keys that every figure can have."""
 
-NO_EXAMPLES = pd.DataFrame(columns=["trajectory_id", "epoch", "measure", "split", "example_id", "value"])
+NAMES: Mapping[str, Collection[str]] = {
+    "x": AXES,
+    "y": METRICS,
+    "value": METRICS,
+    "facet": AXES,
+    "hue": AXES,
+    "over": FIELDS,
+    "where": AXES,
+    "x_where": AXES,
+    "y_where": AXES,
+}
+"""What the names under a key are names of, unless the kind says otherwise."""
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure.
+
+    draw: the function that draws it, or "module:function", imported when the first figure is drawn. It is called with
+        keywords alone: every key of `required` and `optional`, everything in `takes`, and `note`, which opens the
+        caption; it returns a `style.Picture`.
+    required, optional: its keys in a sweep file beside COMMON.
+    takes: what it is drawn from. `points`: one row per point, as `where` selects them; `reference`: all points;
+        `curves`: all curves; `examples`: measures of single examples, of which `measure` says which; `chance`: the
+        accuracy of guessing.
+    several: keys whose value may be a list of names.
+    names: per key, the valid names where they differ from NAMES, or "module:attribute".
+    measure: the measure of single examples that a figure needs.
+    needs: the part of a store that a figure is drawn from, if not everything.
+    """
+
+    name: str
+    draw: str | Callable[..., Picture | Axes]
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ("points",)
+    several: tuple[str, ...] = ("facet", "over")
+    names: Mapping[str, Collection[str] | str] = field(default_factory=dict)
+    measure: Callable[[FigureSpec], str | None] = lambda spec: None
+    needs: Callable[[FigureSpec], Needs] | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (*COMMON, *self.required, *self.optional)
+
+    @property
+    def over_fields(self) -> bool:
+        """Whether y is a field and not a metric."""
+        return self.names.get("y") is AXES
+
+    def valid(self, key: str) -> Collection[str] | None:
+        """The valid names under a key; None for a key whose value is no name."""
+        names = self.names.get(key, NAMES.get(key))
+        valid: Collection[str] | None = _load(names) if isinstance(names, str) else names
+        return valid
+
+    @property
+    def function(self) -> Callable[..., Picture | Axes]:
+        """The function that draws it."""
+        function: Callable[..., Picture | Axes] = _load(self.draw) if isinstance(self.draw, str) else self.draw
+        return function
 
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """One figure of a study.
+    """One figure of a study: a kind, and the values of its keys.
 
-    kind: `heatmap` (x, y, value; limits: ends of the colours), `curves` (a panel for each value of hue; y: metrics, if
-    not the usual four), `lines` (x, and y: a metric or several), `regimes` (x, y; rule: a name in `regimes.RULES`),
-    `spread` (hue: misclassification of single examples), `scores` (value: one of `histograms.SCORES`; hue), `frontier`
-    (metrics x and y, over: fields; x_where and y_where: which trainings each is of), `bits` (hue: bits memorized
-    against parameters) or `emc` (x: a capacity; hue: how many training examples can be fitted).
-    facet: a field, for a map up to two. epoch: draw the trainings as they were then. where: field -> the value, or the
-    list of values, at which to hold it. title: the heading on the page, if not the figure's own.
+    x, y: fields or metrics, as the kind has them; `curves` and `lines` take several metrics as y. value: a metric, or
+    a name in `names.SCORES`. facet: fields with a panel per value. hue: a field with a line per value. epoch: draw
+    the trainings as they were then. annotate: the number in a cell. limits: the ends of the colours. rule: a name in
+    `regimes.RULES`. over: fields with a line each. where: field -> the value, or the list of values, at which to hold
+    it; x_where, y_where: the trainings that x and y are of. title: the heading on the page, if not the figure's own.
+    options: the values of keys that only a registered kind has.
     """
 
     kind: str
@@ -81,178 +118,83 @@ class FigureSpec:
     x_where: Mapping[str, Any] = field(default_factory=dict)
     y_where: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def value_of(self, key: str) -> Any:
+        """The value of a key of its kind."""
+        return getattr(self, key) if key in self.__dataclass_fields__ else self.options.get(key)
 
     @property
     def stem(self) -> str:
-        """A file name: `heatmap_memorized_fraction_label_noise_by_parameter_count`."""
+        """A file name, such as `heatmap_memorized_fraction_label_noise_by_parameter_count`."""
         vertical = [self.y] if isinstance(self.y, str) else [*(self.y or ())]
-        axes = [self.y, "by", self.x] if self.kind in MAPS else ["by", self.x or self.hue]
-        named = [self.value] if self.value else vertical if self.kind not in MAPS else []
+        over_fields = KINDS[self.kind].over_fields
+        axes = [self.y, "by", self.x] if over_fields else ["by", self.x or self.hue]
+        named = [self.value] if self.value else [] if over_fields else vertical
         parts = [self.kind, *named, *(axes if axes[-1] else [])]
         return "_".join(str(part) for part in parts)
 
     @property
-    def needs(self) -> Needs:
-        """The part of a store that it is drawn from."""
-        if self.kind != "heatmap" or self.value not in METRICS:
-            return EVERYTHING
-        axes = [str(name) for name in (self.x, self.y, *self.facet)]
-        metrics = (self.value, *(name for name in axes if name == "parameters"))
-        return Needs(metrics, self.epoch is None and "epoch" in axes, self.epoch)
+    def measure(self) -> str | None:
+        """The measure of single examples that it needs."""
+        return KINDS[self.kind].measure(self)
 
     @property
-    def measure(self) -> str | None:
-        """What it needs of the table of examples."""
-        if self.kind == "spread":
-            return "correct"
-        return SCORES[self.value].measure if self.kind == "scores" and self.value in SCORES else None
+    def needs(self) -> Needs:
+        """The part of a store that it is drawn from."""
+        from analysis.tables.frames import EVERYTHING
+
+        needs = KINDS[self.kind].needs
+        return needs(self) if needs else EVERYTHING
 
 
-def parse_figures(given: object) -> list[FigureSpec]:
-    """The figures of a sweep file: a list of mappings. Needs no data, so a sweep can be refused before it is trained.
+def _needs_of_heatmap(spec: FigureSpec) -> Needs:
+    from analysis.tables.frames import EVERYTHING, Needs
 
-    Raises AnalysisError with the key `figures` for an unknown kind or key, or a missing one.
-    """
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        raise AnalysisError("figures", f"figures: given {type(given).__name__}; valid is a list of figures")
-    return [_parse(index, item) for index, item in enumerate(given)]
-
-
-def _parse(index: int, item: object) -> FigureSpec:
-    at = f"figures[{index}]"
-    if isinstance(item, FigureSpec):
-        return item
-    if not isinstance(item, Mapping):
-        raise AnalysisError(at, f"{at}: given {type(item).__name__}; valid is a mapping with kind and its keys")
-    kind = item.get("kind")
-    if not isinstance(kind, str) or kind not in REQUIRED:
-        raise unknown(f"{at}.kind", kind, REQUIRED)
-    required, valid = REQUIRED[kind], (*COMMON, *REQUIRED[kind], *OPTIONAL[kind])
-    for key in item:
-        if key not in valid:
-            raise unknown(at, key, valid)
-    missing = [key for key in required if item.get(key) is None]
-    if missing:
-        raise AnalysisError(at, f"{at}: {kind} without {', '.join(missing)}; needed are {', '.join(required)}")
-    where, x_where, y_where = (_held(at, item, key) for key in ("where", "x_where", "y_where"))
-    _check_words(at, item)
-    y, over = item.get("y"), item.get("over")
-    known = {f.name for f in fields(FigureSpec)} - {"facet", "y", "over", "limits", "where", "x_where", "y_where"}
-    return FigureSpec(
-        **{key: value for key, value in item.items() if key in known},
-        y=y if y is None or isinstance(y, str) else tuple(y),
-        over=() if over is None else (over,) if isinstance(over, str) else tuple(over),
-        facet=tuple(facet_names(item.get("facet"))),
-        limits=_limits(at, item.get("limits")),
-        where=where,
-        x_where=x_where,
-        y_where=y_where,
-    )
+    if spec.value not in METRICS:
+        return EVERYTHING
+    axes = [str(name) for name in (spec.x, spec.y, *spec.facet)]
+    metrics = (spec.value, *(name for name in axes if name == "parameters"))
+    return Needs(metrics, spec.epoch is None and "epoch" in axes, spec.epoch)
 
 
-def _limits(at: str, given: object) -> tuple[float, float] | None:
-    if given is None:
-        return None
-    numbers = [n for n in given if isinstance(n, int | float)] if isinstance(given, list | tuple) else []
-    if len(numbers) != 2 or given != [*numbers] or not numbers[0] < numbers[1]:
-        raise AnalysisError(f"{at}.limits", f"{at}.limits: given {given}; valid are two numbers, the lower first")
-    return float(numbers[0]), float(numbers[1])
+_KINDS = (
+    Kind(
+        "heatmap", "analysis.figures.heatmaps:heatmap", ("x", "y", "value"), ("facet", "epoch", "annotate", "limits"),
+        ("points", "curves", "chance"), names={"y": AXES, "annotate": ANNOTATIONS}, needs=_needs_of_heatmap,
+    ),
+    Kind(
+        "curves", "analysis.figures.curves:curves_figure", (), ("y", "hue", "facet"), ("curves", "points", "chance"),
+        several=("y", "facet"),
+    ),
+    Kind(
+        "lines", "analysis.figures.lines:line_plot", ("x", "y"), ("hue", "facet", "epoch"),
+        ("points", "curves", "chance"), several=("y", "facet"),
+    ),
+    Kind(
+        "regimes", "analysis.figures.regime_maps:regime_map", ("x", "y"), ("facet", "epoch", "rule"),
+        ("points", "curves", "chance", "reference"), names={"y": AXES, "rule": "analysis.statistics.regimes:RULES"},
+    ),
+    Kind(
+        "spread", "analysis.figures.spread:spread_plot", (), ("hue", "epoch"), ("points", "examples"),
+        measure=lambda spec: "correct",
+    ),
+    Kind(
+        "scores", "analysis.figures.histograms:histogram", ("value",), ("hue", "epoch"), ("points", "examples"),
+        names={"value": SCORES}, measure=lambda spec: SCORES[spec.value].measure if spec.value in SCORES else None,
+    ),
+    Kind(
+        "frontier", "analysis.figures.frontier:frontier_plot", ("x", "y", "over"), ("x_where", "y_where"),
+        names={"x": METRICS},
+    ),
+    Kind("bits", "analysis.figures.bits:bits_plot", (), ("hue",), ("points", "chance")),
+    Kind("emc", "analysis.figures.emc:emc_plot", ("x",), ("hue",), names={"x": CAPACITY, "hue": HUES}),
+)  # fmt: skip
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}
+"""Every kind by its name."""
 
 
-def _held(at: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
-    where = item.get(key) or {}
-    if not isinstance(where, Mapping):
-        raise AnalysisError(f"{at}.{key}", f"{at}.{key}: given {where}; valid is a mapping of fields to values")
-    return dict(where)
-
-
-def _check_words(at: str, item: Mapping[str, Any]) -> None:
-    for key in ("x", "value", "hue", "title", "annotate", "rule"):
-        if not isinstance(item.get(key), str | None):
-            raise AnalysisError(f"{at}.{key}", f"{at}.{key}: given {item[key]}; valid is one word or name")
-    for key in ("y", "facet", "over"):
-        given = item.get(key)
-        several = isinstance(given, list | tuple) and not (key == "y" and item["kind"] in (*MAPS, "frontier"))
-        if not (given is None or isinstance(given, str) or (several and all(isinstance(name, str) for name in given))):
-            raise AnalysisError(f"{at}.{key}", f"{at}.{key}: given {given}; valid is a name or a list of names")
-    epoch = item.get("epoch")
-    if epoch is not None and (isinstance(epoch, bool) or not isinstance(epoch, int)):
-        raise AnalysisError(f"{at}.epoch", f"{at}.epoch: given {epoch}; valid is a whole number of epochs")
-
-
-def draw(
-    spec: FigureSpec,
-    points: pd.DataFrame,
-    curves: pd.DataFrame | None,
-    chance: float | None = None,
-    examples: pd.DataFrame | None = None,
-) -> Picture:
-    """The figure; its caption opens with what was held. examples: the per-example table, as far as `spec.measure` asks.
-
-    Raises AnalysisError as the figure's own function does.
-    """
-    note = held(spec.where)
-    chosen = select(points, spec.where)
-    if spec.kind in ("spread", "scores"):
-        single = NO_EXAMPLES if examples is None else examples
-        if spec.kind == "spread":
-            return spread_plot(chosen, single, spec.hue, epoch=spec.epoch, note=note)
-        assert spec.value
-        return histogram(chosen, single, spec.value, spec.hue, epoch=spec.epoch, note=note)
-    if spec.kind == "bits":
-        return bits_plot(chosen, spec.hue, chance=chance, note=note)
-    if spec.kind == "emc":
-        assert spec.x
-        return emc_plot(chosen, spec.x, spec.hue, note=note)
-    if spec.kind == "frontier":
-        assert spec.x
-        assert isinstance(spec.y, str)
-        return frontier_plot(
-            chosen, spec.x, spec.y, spec.over, x_where=spec.x_where, y_where=spec.y_where, note=note
-        )  # fmt: skip
-    if spec.kind == "regimes":
-        assert spec.x
-        assert isinstance(spec.y, str)
-        return regime_map(
-            chosen, spec.x, spec.y, rule=spec.rule, facet=spec.facet, epoch=spec.epoch, curves=curves, chance=chance,
-            reference=points, note=note,
-        )  # fmt: skip
-    if spec.kind == "heatmap":
-        assert spec.x
-        assert isinstance(spec.y, str)
-        assert spec.value
-        return heatmap(
-            chosen, spec.x, spec.y, spec.value, facet=spec.facet, epoch=spec.epoch, curves=curves,
-            annotate=spec.annotate, chance=chance, limits=spec.limits, note=note,  # type: ignore[arg-type]
-        )  # fmt: skip
-    if len(spec.facet) > 1:
-        raise AnalysisError("facet", f"facet: given {', '.join(spec.facet)}; {spec.kind} take one, beside hue")
-    facet = spec.facet[0] if spec.facet else None
-    if spec.kind == "curves":
-        assert curves is not None
-        of_these = curves[curves["trajectory_id"].isin(chosen["trajectory_id"])] if len(curves) else curves
-        return curves_figure(with_missing(chosen, of_these), spec.hue, facet, y=spec.y, chance=chance, note=note)
-    assert spec.x
-    assert spec.y
-    return line_plot(
-        chosen, spec.x, spec.y, spec.hue, facet, epoch=spec.epoch, curves=curves, chance=chance, note=note
-    )  # fmt: skip
-
-
-def with_missing(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """The curves, and a row without data for every training that has none, so that its panel shows the gap."""
-    absent = points[~points["trajectory_id"].isin(curves["trajectory_id"])].drop_duplicates("trajectory_id")
-    if absent.empty or curves.empty:
-        return curves
-    rows = absent.reindex(columns=curves.columns).assign(epoch=int(curves["epoch"].min()))
-    return pd.concat([curves, rows], ignore_index=True)
-
-
-def held(where: Mapping[str, Any]) -> str:
-    """What was held, in the order given: "At dropout 0.2, weight decay 0."."""
-    parts = [
-        settings(name, value if isinstance(value, list | tuple) else [value])
-        for name, value in where.items()
-        if name in AXES
-    ]
-    return joined(f"at {', '.join(parts)}") if parts else ""
+def register(kind: Kind) -> None:
+    """Add a kind of figure. A kind of the same name is replaced."""
+    KINDS[kind.name] = kind

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from analysis.errors import AnalysisError
 from analysis.figures import style
 from analysis.figures.captions import averaged, joined, names, number, unreached
-from analysis.tables.cells import aggregate, check_axis, check_metric, facet_names, levels, metric_values, over_epochs
+from analysis.tables.cells import aggregate, check_axis, check_metric, levels, metric_values, one_facet, over_epochs
 from analysis.words import AXES, METRICS, setting, value_labels
 
 DASHES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
@@ -35,28 +35,31 @@ def line_plot(
     x: str,
     y: Sequence[str] | str,
     hue: str | None = None,
-    facet: str | None = None,
+    facet: Sequence[str] | str | None = None,
     *,
     epoch: int | None = None,
     curves: pd.DataFrame | None = None,
     chance: float | None = None,
     note: str = "",
-) -> style.Picture:
+    ax: Axes | None = None,
+) -> style.Picture | Axes:
     """Mean over seeds of the metrics `y` along `x`, with bands of the 95 % t interval.
 
     A colour for each value of `hue`, a dash and a marker for each metric; metrics of another unit have panels of their
     own below; one column a value of `facet`. A line breaks where a cell has no data, and a cross at the foot says so.
-    Points whose `x` is unset have no place and are counted in the caption. epoch, curves: see `heatmap`.
+    Points whose `x` is unset have no place and are counted in the caption. epoch, curves: see `heatmap`. ax: axes
+    of the caller to draw into, in its style, instead of a picture of its own; without facets, and for metrics of one
+    unit only.
 
     Raises AnalysisError for an unknown field or metric, an `x` that is not a number, more than 10 values of `hue` or 4
     metrics, and where a cell would average over more than seeds.
     """
-    metrics = [y] if isinstance(y, str) else list(y)
+    metrics, facet = [y] if isinstance(y, str) else list(y), one_facet(facet, "lines")
     if not 1 <= len(metrics) <= len(DASHES):
         raise AnalysisError("y", f"y: given {len(metrics)} metrics; valid are 1 to {len(DASHES)}")
     for metric in metrics:
         check_metric(points, "y", metric)
-    named = (("x", x), ("hue", hue), *(("facet", name) for name in facet_names(facet)))
+    named = (("x", x), ("hue", hue), ("facet", facet))
     keys = [check_axis(points, key, name) for key, name in named if name]
     if len(set(keys)) < len(keys):
         raise AnalysisError("hue", f"hue: given {', '.join(keys)} for x, hue and facet; each must be another field")
@@ -77,24 +80,23 @@ def line_plot(
         raise AnalysisError("hue", f"hue: given {len(hues)} values of {hue}; valid are at most {MOST_LINES}")
     facets = levels(points, facet) if facet else [None]
     units = list(dict.fromkeys(METRICS[metric].unit for metric in metrics))
-    with style.look():
+    margin = 1.3 if hue else 0.6
+    size = (min(2.9, (style.PAGE - margin) / len(facets)), 2.0)
+    with style.panels(ax, len(facets), len(units), size, (margin, 0.3), by_row=True) as (made, axes):
         colours = line_colours(hues)
-        margin = 1.3 if hue else 0.6
-        width = (style.PAGE - margin) / len(facets)
-        made, axes = style.small_multiples(len(facets), len(units), (min(2.9, width), 2.0), (margin, 0.3), by_row=True)
         for column, level in enumerate(facets):
             for row, unit in enumerate(units):
-                ax = axes[row, column]
+                panel = axes[row, column]
                 of_unit = [metric for metric in metrics if METRICS[metric].unit == unit]
                 for metric in of_unit:
                     part = _at(tables[metric], facet, level)
                     dash, marker = DASHES[metrics.index(metric)], MARKERS[metrics.index(metric)]
                     for value, colour, thick in zip(hues, colours, _widths(hues), strict=True):
-                        _line(ax, _at(part, hue, value), x, metric, (colour, dash, marker, thick))
-                _scale(ax, levels(points, x), of_unit, chance)
+                        _line(panel, _at(part, hue, value), x, metric, (colour, dash, marker, thick))
+                _scale(panel, levels(points, x), of_unit, chance)
                 if column == 0:
                     label = METRICS[of_unit[0]].label if len(of_unit) == 1 else _shared_label(unit)
-                    ax.set_ylabel(style.fitted(label, 1.7))
+                    panel.set_ylabel(style.fitted(label, 1.7))
             if facet:
                 axes[0, column].set_title(setting(facet, level), pad=4)
             axes[-1, column].set_xlabel(AXES[x].label)
@@ -106,18 +108,17 @@ def line_plot(
             f"{unplaced} point{'s' if unplaced > 1 else ''} without {AXES[x].words} not drawn" if unplaced else "",
         )
         holes = any((part["status"] != "value").any() for part in tables.values())
-        if hue:
-            labels = value_labels(hue, hues)
-            swatches = [Line2D([], [], color=c, label=text) for c, text in zip(colours, labels, strict=True)]
-            made.legend(
-                handles=swatches,
-                title=AXES[hue].label.replace(" (", "\n("),
-                title_fontsize=7,
-                loc="outside right upper",
-            )
         handles = _handles(metrics, holes, _is_marked(axes))
+        if hue:
+            labels = value_labels(hue, hues) if ax is None else [setting(hue, value) for value in hues]
+            swatches = [Line2D([], [], color=c, label=text) for c, text in zip(colours, labels, strict=True)]
+            if ax is None:
+                title = AXES[hue].label.replace(" (", "\n(")
+                made.legend(handles=swatches, title=title, title_fontsize=7, loc="outside right upper")
+            else:
+                handles = [*swatches, *handles]
         heading = f"{names(metrics)} against {AXES[x].words}"
-        return style.finish(made, heading, caption, _alt(tables, x, heading, hue), handles)
+        return style.complete(ax, made, heading, caption, _alt(tables, x, heading, hue), handles)
 
 
 def _shared_label(unit: str) -> str:

@@ -65,7 +65,8 @@ def regime_map(
     full_size: int | None = None,
     annotate: bool = True,
     note: str = "",
-) -> style.Picture:
+    ax: Axes | None = None,
+) -> style.Picture | Axes:
     """The regime of most seeds in every cell of x and y, y upwards; one panel a value of `facet` (two at most).
 
     Each cell has the colour and the letter of its regime, and beside it how many of its seeds agree ("2/3"); it is
@@ -76,7 +77,7 @@ def regime_map(
     rule: a name in `regimes.RULES`, or a rule with thresholds of your own. chance, reference, full_size: see
     `regime_rules.Evidence`; the best clean test accuracy of the rule `relative` is over `points`, whatever `epoch` is
     drawn, and `reference`. epoch, curves: as in `heatmap`; x or y may be `epoch`. annotate: write letters and
-    agreement, or letters alone, wherever they are legible.
+    agreement, or letters alone, wherever they are legible. ax: as in `heatmap`.
 
     Raises AnalysisError for an unknown field or rule, for evidence that the rule lacks, and where a cell would hold
     more than seeds.
@@ -91,25 +92,24 @@ def regime_map(
     table = regime_cells(rows, named, [x, y, *facets])
     shape = (len(levels(table, y)), len(levels(table, x)))
     columns, down, panels = facet_panels(table, facets)
-    with style.look():
-        made, axes = style.small_multiples(columns, down, panel_size(shape, columns), (0.6, 0.5))
-        width = made.get_size_inches()[0] / columns
+    with style.panels(ax, columns, down, panel_size(shape, columns), (0.6, 0.5)) as (made, axes):
+        width = style.inches(axes[0, 0])[0] / columns
         many = bool((table["n"] > 1).any()) and _text_size(width, shape, True) > 0
         size = _text_size(width, shape, many) if annotate else 0.0
         swatches = _swatches(chosen)
         for place in range(columns * down):
-            ax = axes.flat[place]
+            panel = axes.flat[place]
             if place < len(panels):
                 title, part = panels[place]
-                _draw(ax, part, (x, y), shape, swatches, (size, many))
+                _draw(panel, part, (x, y), shape, swatches, (size, many))
                 if title:
-                    ax.set_title(title, pad=4)
+                    panel.set_title(title, pad=4)
             else:
-                style.blank(ax)
+                style.blank(panel)
         label_axes(axes, table, x, y, len(panels))
         if len(facets) == 2:
-            for ax, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
-                ax.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{ax.get_ylabel()}")
+            for panel, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
+                panel.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{panel.get_ylabel()}")
         handles: list[Artist] = [
             Patch(facecolor=swatch.colour, label=f"{swatch.letter}  {regime}")
             for regime, swatch in swatches.items()
@@ -124,7 +124,7 @@ def regime_map(
             chosen.stated(rows, Evidence(chance, best, curves, full_size)),
         )
         heading = f"regimes: {AXES[y].words} against {AXES[x].words}"
-        return style.finish(made, heading, caption, _alt(table, x, y, facets), handles)
+        return style.complete(ax, made, heading, caption, _alt(table, x, y, facets), handles)
 
 
 def regime_cells(rows: pd.DataFrame, named: pd.Series, keys: Sequence[str]) -> pd.DataFrame:

@@ -23,8 +23,14 @@ MOST_LINES = 6
 
 
 def spread_plot(
-    points: pd.DataFrame, examples: pd.DataFrame, hue: str | None = None, *, epoch: int | None = None, note: str = ""
-) -> style.Picture:
+    points: pd.DataFrame,
+    examples: pd.DataFrame,
+    hue: str | None = None,
+    *,
+    epoch: int | None = None,
+    note: str = "",
+    ax: Axes | None = None,
+) -> style.Picture | Axes:
     """The part of the trainings that misclassify each training example, examples in ascending order, a line for each
     value of `hue`.
 
@@ -32,6 +38,7 @@ def spread_plot(
     with the mean misclassification p. The legend has the overdispersion of each line, with its 95 % bootstrap interval
     over examples (see `scores.overdispersion`; Arpit et al. 2017, arXiv 1706.05394, figure 1). epoch: when the
     predictions were taken; the first at which any were, unless given. Left-out training examples count too.
+    ax: axes of the caller to draw into, in its style, instead of a picture of its own.
 
     Raises AnalysisError without predictions of single examples at that epoch, for more than 6 lines, and where one line
     would mix trainings that differ in more than their seed.
@@ -43,9 +50,8 @@ def spread_plot(
     if len(groups) > MOST_LINES:
         raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
     refuse_mixture(groups)
-    with style.look():
-        made, axes = style.small_multiples(1, 1, (3.2, 2.1), (0.5, 0.3))
-        ax = axes[0, 0]
+    with style.panels(ax, 1, 1, (3.2, 2.1), (0.5, 0.3)) as (made, axes):
+        panel = axes[0, 0]
         found: list[Overdispersion] = []
         handles: list[Any] = []
         labels = value_labels(hue, [value for value, _ in groups]) if hue else ["all trainings"]
@@ -55,15 +61,15 @@ def spread_plot(
             known = correct[~np.isnan(correct).any(axis=1)]
             one = overdispersion(1 - known)
             found.append(one)
-            _draw(ax, 1 - known.mean(axis=0), one, colour)
+            _draw(panel, 1 - known.mean(axis=0), one, colour)
             interval = f"{one.value:.2g} [{one.low:.2g}, {one.high:.2g}]"
             handles.append(Line2D([], [], color=colour, label=f"{label}: overdispersion {interval}"))
         handles.append(Line2D([], [], color=style.FAINT, linestyle=":", label="if all were equally hard: binomial"))
-        ax.set_xlim(0, 100)
-        ax.set_ylim(-2, 102)
-        ax.set_xlabel("training examples, easiest first (%)")
-        ax.set_ylabel("trainings that misclassify it (%)")
-        ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
+        panel.set_xlim(0, 100)
+        panel.set_ylim(-2, 102)
+        panel.set_xlabel("training examples, easiest first (%)")
+        panel.set_ylabel("trainings that misclassify it (%)")
+        panel.grid(axis="y", color="#e6e6e6", linewidth=0.5)
         runs = sorted({one.runs for one in found})
         sizes = sorted({one.examples for one in found})
         caption = joined(
@@ -73,7 +79,7 @@ def spread_plot(
             "examples; 1: examples differ by luck alone",
         )
         heading = "misclassification of single examples" + (f" by {AXES[hue].words}" if hue else "")
-        return style.finish(made, heading, caption, _alt(labels, found), handles)
+        return style.complete(ax, made, heading, caption, _alt(labels, found), handles)
 
 
 def by_hue(points: pd.DataFrame, hue: str | None) -> list[tuple[Any, pd.DataFrame]]:

@@ -16,10 +16,10 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Patch
 
-from analysis.errors import unknown
+from analysis.errors import AnalysisError, unknown
 
 COLUMN = 3.5
 """Inches of a column of a two-column paper."""
@@ -113,6 +113,37 @@ def small_multiples(
     return made, made.subplots(rows, columns, sharex=True, sharey="row" if by_row else True, squeeze=False)
 
 
+@contextmanager
+def panels(
+    ax: Axes | None,
+    columns: int,
+    rows: int,
+    panel: tuple[float, float],
+    margin: tuple[float, float],
+    *,
+    by_row: bool = False,
+) -> Iterator[tuple[FigureBase, np.ndarray]]:
+    """Axes to draw panels into: new ones in the house style (see `small_multiples`), or the caller's in its own style.
+
+    Raises AnalysisError for axes of the caller and more than one panel.
+    """
+    if ax is None:
+        with look():
+            yield small_multiples(columns, rows, panel, margin, by_row=by_row)
+    elif columns * rows == 1:
+        yield ax.figure, np.array([[ax]])
+    else:
+        raise AnalysisError("ax", f"ax: given for {columns * rows} panels; valid is a figure of one panel, or no ax")
+
+
+def inches(ax: Axes) -> np.ndarray:
+    """Width and height of the picture that the axes are in, or of axes elsewhere with room for their labels."""
+    if isinstance(ax.figure, Picture):
+        return ax.figure.get_size_inches()
+    extent = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
+    return np.array([extent.width, extent.height]) + 0.5
+
+
 def wrapped(count: int, most: int = 4) -> tuple[int, int]:
     """Columns and rows for this many panels, rows of nearly equal length."""
     rows = -(-count // most)
@@ -149,6 +180,18 @@ def finish(made: Picture, heading: str, caption: str, alt: str, handles: Sequenc
     made.draw_without_rendering()
     made.set_layout_engine("none")
     return made
+
+
+def complete(
+    ax: Axes | None, made: FigureBase, heading: str, caption: str, alt: str, handles: Sequence[Artist] = ()
+) -> Picture | Axes:
+    """The finished picture (see `finish`), or the caller's axes with a legend of these handles."""
+    if ax is None:
+        assert isinstance(made, Picture)
+        return finish(made, heading, caption, alt, handles)
+    if handles:
+        ax.legend(handles=list(handles))
+    return ax
 
 
 def fitted(label: str, inches: float) -> str:

@@ -63,7 +63,7 @@ def write_page(decisions: Sequence[Decision], out: Path) -> list[Path]:
 
     Raises ExportError where it cannot be written.
     """
-    from analysis.report import write_claims
+    from analysis.report.page import write_claims
 
     try:
         return write_claims(decisions, {}, out)

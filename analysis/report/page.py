@@ -17,7 +17,8 @@ from analysis.claims import Decision
 from analysis.errors import AnalysisError
 from analysis.figures.captions import sentence
 from analysis.figures.defaults import default_figures
-from analysis.figures.kinds import FigureSpec, draw, parse_figures
+from analysis.figures.drawing import draw
+from analysis.figures.kinds import FigureSpec
 from analysis.figures.style import SUFFIXES, Picture, save_figure
 from analysis.report.verdicts import claim_rows
 from analysis.tables.cells import OUTCOMES
@@ -29,7 +30,7 @@ def write_report(
     points: pd.DataFrame,
     curves: pd.DataFrame,
     description: Mapping[str, Any],
-    figures_spec: Sequence[Mapping[str, Any] | FigureSpec] | None,
+    figures: Sequence[FigureSpec],
     out: Path,
     claims: Sequence[Decision] = (),
     examples: pd.DataFrame | None = None,
@@ -37,16 +38,15 @@ def write_report(
     """Writes `out/index.html` and `out/figures/*.{png,svg,pdf}`; the paths written, the page first.
 
     description: `name`; and as far as known `question`, `definition` (YAML), `fixed` (field -> value), `axes` (fields,
-    or field -> values), `provenance` (words -> value), `chance` (accuracy of guessing, 0..1). figures_spec: as in
-    `studies.parse_figures`; None or empty: `defaults.default_figures`. claims: those that rest on this study, a
-    table with a small picture (PNG and SVG) a row. examples: the per-example table, as far as the figures need it
-    (`FigureSpec.measure`).
+    or field -> values), `provenance` (words -> value), `chance` (accuracy of guessing, 0..1). figures: those of
+    `defaults.default_figures` if there are none. claims: those that rest on this study, a table with a small picture
+    (PNG and SVG) per row. examples: the table of single examples, with at least the measures that the figures need.
 
     Every figure is drawn before anything is written, and each file is moved into place whole, the page last. Raises
     AnalysisError for a figure that cannot be drawn and OSError where `out` cannot be written.
     """
     out = Path(out)
-    specs = parse_figures(figures_spec) if figures_spec else default_figures(points, curves)
+    specs = figures or default_figures(points, curves)
     chance = description.get("chance")
     drawn = [(spec, _drawn(index, spec, points, curves, chance, examples)) for index, spec in enumerate(specs)]
     files: dict[str, bytes] = {}

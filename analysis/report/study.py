@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from analysis.claims import Decision
 from analysis.errors import AnalysisError
-from analysis.figures.kinds import FigureSpec, draw, parse_figures
+from analysis.figures.drawing import draw
+from analysis.figures.kinds import FigureSpec
 from analysis.figures.style import check_suffix, save_figure
 from analysis.report.page import write_report
 from analysis.tables.cells import select
@@ -48,14 +49,32 @@ def draw_heatmap(plan: Plan, contents: Contents, out: Path, spec: FigureSpec) ->
 
 
 def draw_report(
-    sweep: Sweep, plan: Plan, contents: Contents, out: Path, claims: Sequence[Decision] = (), store: Store | None = None
+    sweep: Sweep,
+    plan: Plan,
+    contents: Contents,
+    out: Path,
+    figures: Sequence[FigureSpec] = (),
+    claims: Sequence[Decision] = (),
+    store: Store | None = None,
 ) -> tuple[list[Path], list[str]]:
-    """The study's figures and page: the paths written, the page first, and why a figure was left out.
+    """Write the figures and the page of a study.
 
-    claims: those that rest on the study. store: where measures of single examples are, for the figures that need them.
+    Args:
+        sweep: the study.
+        plan: of the sweep.
+        contents: of the store.
+        out: a folder.
+        figures: those that the sweep asks for (`parsing.figures_of`); `defaults.default_figures` if it asks for none.
+        claims: those that rest on the study.
+        store: where measures of single examples are, for the figures that need them.
 
-    A figure is left out where it holds a field at a value that the grid, as it was changed by --set, does not have.
-    Raises as `draw_heatmap` does.
+    Returns:
+        The paths written, the page first, and why a figure was left out: it holds a field at a value that the grid, as
+        --set changed it, does not have.
+
+    Raises:
+        AnalysisError: a figure cannot be drawn.
+        ExportError: a file cannot be written.
     """
     description: dict[str, Any] = {
         "name": sweep.name,
@@ -67,19 +86,19 @@ def draw_report(
         "chance": chance(plan),
     }
     points, curves = everything(plan, contents)
-    figures, left_out = [], []
-    for index, figure in enumerate(sweep.figures):
+    kept, left_out = [], []
+    for index, spec in enumerate(figures):
         try:
-            held = select(points, figure.get("where") or {})
-            for key in ("x_where", "y_where"):
-                select(held, figure.get(key) or {})
-            figures.append(figure)
+            chosen = select(points, spec.where)
+            for where in (spec.x_where, spec.y_where):
+                select(chosen, where)
+            kept.append(spec)
         except AnalysisError as error:
             left_out.append(f"figures[{index}] is left out: where: {error}")
-    measures = {spec.measure for spec in parse_figures(figures) if spec.measure}
+    measures = {spec.measure for spec in kept if spec.measure}
     examples = examples_frame(points, store, measures) if store else None
     try:
-        return write_report(points, curves, description, figures, out, claims, examples), left_out
+        return write_report(points, curves, description, kept, out, claims, examples), left_out
     except OSError as error:
         raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 

@@ -12,13 +12,12 @@ import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.tables.cells import aggregate, check_axis, varying
+from analysis.words import CAPACITY
 
 EPSILON = 0.1
 """The training error below which Nakkiran et al. count a training set as fitted."""
 
 SIZE = "dataset_size"
-
-CAPACITY = ("parameters", "parameter_count", "width")
 
 
 def effective_model_complexity(

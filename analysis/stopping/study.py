@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.figures.regime_maps import SWATCHES
 from analysis.figures.style import Picture
-from analysis.report import write_study_page
+from analysis.report.page import write_study_page
 from analysis.stopping.bars import memorized_figure, whom_figure
 from analysis.stopping.descent import SIDES
 from analysis.stopping.findings import Findings, findings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.report import PageTable
+from analysis.report.page import PageTable
 from analysis.stopping.averages import sampled
 from analysis.stopping.descent import MARGIN, ROUGHNESS
 from analysis.stopping.looks import shortened, signal_words

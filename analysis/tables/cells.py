@@ -219,6 +219,14 @@ def facet_names(facet: Sequence[str] | str | None) -> list[str]:
     return names
 
 
+def one_facet(facet: Sequence[str] | str | None, kind: str) -> str | None:
+    """The facet of a kind of figure that has one at most."""
+    names = facet_names(facet)
+    if len(names) > 1:
+        raise AnalysisError("facet", f"facet: given {', '.join(names)}; {kind} take one, beside hue")
+    return names[0] if names else None
+
+
 def over_epochs(points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | None = None) -> pd.DataFrame:
     """One row for every training and every epoch evaluated in any of them, measures taken from the curves.
 

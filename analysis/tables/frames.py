@@ -66,6 +66,8 @@ class Needs:
 
 EVERYTHING = Needs()
 
+NO_EXAMPLES = pd.DataFrame(columns=["trajectory_id", "epoch", "measure", "split", "example_id", "value"])
+
 
 def frames(plan: Plan, contents: Contents, needs: Needs = EVERYTHING) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """The points of a sweep and its curves.
@@ -113,7 +115,7 @@ def examples_frame(points: pd.DataFrame, store: Store, measures: Collection[str]
     """
     ids = points.loc[points["outcome"] == "finished", "trajectory_id"] if measures else ()
     if not len(ids):
-        return pd.DataFrame(columns=["trajectory_id", "epoch", "measure", "split", "example_id", "value"])
+        return NO_EXAMPLES
     table: pd.DataFrame = store.read_examples(set(ids), measures).table.to_pandas()
     return table
 

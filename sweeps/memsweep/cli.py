@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from analysis.report.check import check_figures
+from analysis.figures.parsing import figures_of
 from lightning_modules.errors import MemsweepError
 from sweeps.execution.on_ray.executor import RETRIES
 from sweeps.execution.places import places_here
@@ -185,7 +185,7 @@ def run(
         Inline(device, checkpoint_every) if inline else RayTune(address, device, verbose, checkpoint_every, retries)
     )
     study = load_sweep(sweep, settings or [])
-    check_figures(study)
+    figures_of(study)
     done, speeds = _known(place, study)
     said = Console(stderr=True, highlight=False) if as_json else console
 
@@ -297,11 +297,12 @@ def write_report(
 
     place = Store(store)
     study = load_sweep(sweep, settings or [])
-    check_figures(study)
+    figures = figures_of(study)
     planned, contents = Plan.of(study), place.read()
     _warn_of_damage(contents.damaged)
     decisions = settle([(sweep, study)], place, contents, shlex.join(_options(store, settings)))
-    paths, left_out = draw_report(study, planned, contents, out or Path("report") / study.name, decisions, place)
+    folder = out or Path("report") / study.name
+    paths, left_out = draw_report(study, planned, contents, folder, figures, decisions, place)
     for why in left_out:
         errors.print(f"warning: {why}", markup=False, soft_wrap=True)
     shown = "\n".join(str(path) for path in paths if path.suffix in (".png", ".html"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +9,13 @@ import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.figures.kinds import FigureSpec, draw, held, parse_figures
+from analysis.figures import kinds, parsing, style
+from analysis.figures.drawing import draw, held
+from analysis.figures.kinds import FigureSpec
+from analysis.figures.parsing import parse_figures
+from analysis.figures.style import Picture
+from sweeps.errors import SweepError
+from sweeps.spec.sweep_file import parse_sweep
 
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
@@ -79,6 +87,36 @@ def test_single_examples_that_are_not_there_are_asked_for(sweep: Sweep) -> None:
     points, curves = sweep(seed=[0, 1])
     with pytest.raises(AnalysisError, match="no correct of single examples is there; run the sweep first"):
         draw(FigureSpec("spread"), points, curves)
+
+
+def cloud(points: pd.DataFrame, x: str, size: int, note: str) -> Picture:
+    """A kind of figure that somebody else wrote."""
+    with style.look():
+        drawn, axes = style.small_multiples(1, 1, (2, 2), (0.5, 0.3))
+        axes[0, 0].plot(points[x], points["test_accuracy"], ".", markersize=size)
+        return style.finish(drawn, f"cloud over {x}", note, "a cloud")
+
+
+def test_a_kind_of_ones_own_is_one_entry(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kinds.KINDS, "cloud", kinds.KINDS["bits"])  # and takes it away again
+    kinds.register(kinds.Kind("cloud", cloud, ("x",), ("size",), names={"x": ("width", "dropout")}))
+    text = "name: x\nfigures: [{{kind: cloud, x: {}, size: 3, where: {{label_noise: 0.5}}}}]"
+    (spec,) = parsing.figures_of(parse_sweep(text.format("dropout"), "s.yaml"))
+    assert (spec.stem, spec.options) == ("cloud_by_dropout", {"size": 3})
+    points, curves = sweep(dropout=[0.0, 0.2], label_noise=[0.0, 0.5])
+    picture = draw(spec, points, curves)
+    assert (picture.heading, picture.caption) == ("cloud over dropout", "At label noise 0.5.")
+    with pytest.raises(SweepError, match=r"figures\[0\].x: unknown name; given 'depth'; did you mean width"):
+        parsing.figures_of(parse_sweep(text.format("depth"), "s.yaml"))
+
+
+def test_figures_are_checked_without_a_plotting_library() -> None:
+    code = (
+        "import sys\nfrom analysis.figures.parsing import figures_of\nfrom sweeps.spec.sweep_file import load_sweep\n"
+        "for name in ('quickstart', 'nakkiran2019-width-samples'): assert figures_of(load_sweep(name))\n"
+        "sys.exit(bool({'matplotlib', 'seaborn', 'pandas', 'scipy'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

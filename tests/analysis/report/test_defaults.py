@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures.defaults import default_figures
-from analysis.figures.kinds import draw
+from analysis.figures.drawing import draw
 
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import pytest
 from matplotlib.image import imread
 
 from analysis.errors import AnalysisError
-from analysis.report import write_report
-from analysis.report.page import status
+from analysis.figures.kinds import FigureSpec
+from analysis.report.page import status, write_report
 
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
@@ -58,9 +59,9 @@ class Page(HTMLParser):
             self.texts.append((self.open[-1], data.strip()))
 
 
-LINES = {"kind": "lines", "x": "parameter_count", "y": "test_error", "where": {"label_noise": 0.6}}
-HEAT = {"kind": "heatmap", "x": "parameter_count", "y": "label_noise", "value": "train_loss"}
-CURVES = {"kind": "curves", "hue": "label_noise", "where": {"parameter_count": 5000}}
+LINES = FigureSpec("lines", x="parameter_count", y="test_error", where={"label_noise": 0.6})
+HEAT = FigureSpec("heatmap", x="parameter_count", y="label_noise", value="train_loss")
+CURVES = FigureSpec("curves", hue="label_noise", where={"parameter_count": 5000})
 
 
 def study(sweep: Sweep) -> tuple[Any, Any]:
@@ -114,8 +115,8 @@ def test_the_page_shows_the_study_and_every_link_resolves(sweep: Sweep, tmp_path
 
 def test_the_sweep_file_chooses_the_figures(sweep: Sweep, tmp_path: Path) -> None:
     points, curves = study(sweep)
-    titled = {**HEAT, "title": "Loss & all"}
-    written = write_report(points, curves, {"name": "n"}, [titled, {**titled, "epoch": 10}], tmp_path)
+    titled = replace(HEAT, title="Loss & all")
+    written = write_report(points, curves, {"name": "n"}, [titled, replace(titled, epoch=10)], tmp_path)
     stem = "heatmap_train_loss_label_noise_by_parameter_count"
     assert sorted(path.name for path in written if path.suffix == ".png") == [f"{stem}-2.png", f"{stem}.png"]
     assert [text for tag, text in Page(written[0]).texts if tag == "h3"] == ["Loss & all"] * 2
@@ -130,8 +131,8 @@ def test_the_same_study_gives_the_same_bytes(sweep: Sweep, tmp_path: Path) -> No
 
 def test_a_figure_that_cannot_be_drawn_leaves_nothing_behind(sweep: Sweep, tmp_path: Path) -> None:
     points, curves = study(sweep)
-    with pytest.raises(AnalysisError, match=r"figures\[1\] \(heatmap\): y: given label_nose") as caught:
-        write_report(points, curves, DESCRIPTION, [LINES, {**HEAT, "y": "label_nose"}], tmp_path / "out")
+    with pytest.raises(AnalysisError, match=r"figures\[1\] \(heatmap\): y: given 'label_nose'") as caught:
+        write_report(points, curves, DESCRIPTION, [LINES, replace(HEAT, y="label_nose")], tmp_path / "out")
     assert caught.value.key == "figures[1].y"
     assert not (tmp_path / "out").exists()
 
@@ -162,7 +163,7 @@ def test_a_place_that_is_a_file_is_an_os_error(sweep: Sweep, tmp_path: Path) -> 
 
 def test_a_study_without_anything_says_so(sweep: Sweep, tmp_path: Path) -> None:
     points, curves = sweep({(): "missing"})
-    page = Page(write_report(points, curves, {"name": "empty"}, None, tmp_path)[0])
+    page = Page(write_report(points, curves, {"name": "empty"}, [], tmp_path)[0])
     assert page.images == []
     assert any(text.startswith("No figure") for _, text in page.texts)
     assert status(points) == {"points": 1, "finished": 0, "diverged": 0, "stopped": 0, "failed": 0, "missing": 1}

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.image import imread
 
 from analysis.claims import CLAIMS, Decision, Finding
-from analysis.report import write_claims, write_report
+from analysis.figures.kinds import FigureSpec
+from analysis.report.page import write_claims, write_report
 
 CLAIM = {claim.key: claim for claim in CLAIMS}
 
@@ -59,7 +60,7 @@ def test_the_same_claims_are_the_same_bytes(decisions, tmp_path):
 
 def test_a_studys_report_shows_its_claims_and_without_any_no_word_of_them(decisions, sweep, tmp_path):
     points, curves = sweep(parameter_count=[300, 3000], label_noise=[0.2, 0.6], seed=[0, 1])
-    heat = {"kind": "heatmap", "x": "parameter_count", "y": "label_noise", "value": "train_loss"}
+    heat = FigureSpec("heatmap", x="parameter_count", y="label_noise", value="train_loss")
     with_, without = (
         write_report(points, curves, {"name": "n"}, [heat], tmp_path / str(len(claims)), claims)
         for claims in (decisions, [])

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.report import page, parse_figures
-from analysis.report.check import check_figures
+from analysis.figures.parsing import figures_of
+from analysis.report import page
 from analysis.report.study import draw_report
 from lightning_modules.measures.reading import PerExample
 from sweeps.planning.cost import Rate
@@ -73,16 +73,16 @@ def test_a_preset_says_its_question_fits_two_cores_and_draws_all_its_figures(
     # The figures are made; to write each in three formats takes longer, and the report has a test of its own.
     monkeypatch.setattr(page, "_rendered", lambda picture, suffix: picture.heading.encode())
     sweep = load_sweep(name)
-    check_figures(sweep)
+    figures = figures_of(sweep)
     assert sweep.name == name
     assert sweep.question.endswith("?")
     assert summary(Plan.of(sweep, Packing(workers=2)), RATE)["seconds"] < 15 * 60
     small = shrunk(sweep)
     plan, store = Plan.of(small, Packing(workers=2)), Store(tmp_path / "store")
-    store.append(invented(plan, {spec.measure for spec in parse_figures(sweep.figures)}))
-    paths, left_out = draw_report(small, plan, store.read(), tmp_path / "report", store=store)
+    store.append(invented(plan, {spec.measure for spec in figures}))
+    paths, left_out = draw_report(small, plan, store.read(), tmp_path / "report", figures, store=store)
     assert left_out == []
-    assert len([path for path in paths if path.suffix == ".png"]) == len(sweep.figures) > 0
+    assert len([path for path in paths if path.suffix == ".png"]) == len(figures) > 0
 
 
 @pytest.mark.parametrize("name", [name for name in preset_names() if load_sweep(name).full])
@@ -95,7 +95,7 @@ def test_a_full_variant_is_the_same_study_at_another_size(name: str) -> None:
     assert summary(plan, RATE)["seconds"] > summary(Plan.of(small, Packing(workers=2)), RATE)["seconds"]
     # Whatever a figure holds has a value there too.
     values = {axis: {value for grid in full.grids for value in grid.get(axis, ())} for axis in full.axes}
-    for spec in parse_figures(full.figures):
+    for spec in figures_of(full):
         for where in (spec.where, spec.x_where, spec.y_where):
             for field, wanted in where.items():
                 if field in small.axes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.report.check import check_figures
+from analysis.figures.parsing import figures_of
 from lightning_modules.errors import MemsweepError
 from sweeps.spec.sweep_file import parse_sweep
 
@@ -58,12 +58,12 @@ from sweeps.spec.sweep_file import parse_sweep
 def test_what_no_data_could_draw_is_refused(figure, message):
     sweep = parse_sweep(f"name: x\nfigures: [{figure}]", "s.yaml")
     with pytest.raises(MemsweepError) as caught:
-        check_figures(sweep)
+        figures_of(sweep)
     assert str(caught.value).startswith(f"s.yaml: {message}")
 
 
 def test_every_kind_is_accepted():
-    check_figures(parse_sweep(
+    figures_of(parse_sweep(
         "name: x\nfigures:\n"
         "- {kind: heatmap, x: epoch, y: parameters, value: test_error, facet: [model, data], annotate: n}\n"
         "- {kind: lines, x: width, y: [test_error, train_error], hue: label_noise, where: {epochs: 3}}\n"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.report.check import check_figures
+from analysis.figures.parsing import figures_of
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.spec.evaluation import Evaluation
@@ -66,7 +66,7 @@ class TestLoad:
         plan = Plan.of(sweep)
         assert 0 < len(plan.cells) <= sweep.size()
         assert plan.cohorts
-        check_figures(sweep)
+        figures_of(sweep)
 
     def test_every_file_in_presets_is_a_preset(self):
         assert {path.stem for path in PRESETS.iterdir() if path.suffix == ".yaml"} == set(preset_names())
