@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims.rows import Evidence, Where, chosen, drawn
-from analysis.statistics.intervals import Effects
+from analysis.statistics.estimates import Effects
 from analysis.tables.cells import over_epochs
 from analysis.words import value_labels
 

@@ -23,7 +23,7 @@ from analysis.claims.effects import Effect
 from analysis.claims.rows import Evidence, drawn
 from analysis.claims.rule import Claimed, Verdict, together
 from analysis.errors import AnalysisError
-from analysis.statistics.intervals import FEWEST, MOST, Effects, Estimate, mean_over_seeds, seeds_needed
+from analysis.statistics.estimates import FEWEST, MOST, Effects, Estimate, mean_over_seeds, seeds_needed
 
 WAITING = ("missing", "failed")
 MOST_LISTED = 20

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.claims.rows import Evidence, Where, chosen, drawn
 from analysis.errors import AnalysisError
-from analysis.statistics.intervals import Effects, Estimate
+from analysis.statistics.estimates import Effects, Estimate
 from analysis.statistics.scores import correctness_matrix, overdispersion
 from analysis.tables.cells import UNSEEDED
 from analysis.tables.derived import first_epochs

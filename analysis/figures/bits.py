@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from scipy import stats
 
 from analysis.errors import AnalysisError
 from analysis.figures import style
 from analysis.figures.captions import averaged, joined, unreached
 from analysis.figures.lines import line_colours
 from analysis.figures.spread import by_hue
-from analysis.tables.cells import CONFIDENCE, aggregate, check_axis, levels, metric_values
+from analysis.intervals import t_interval
+from analysis.tables.cells import aggregate, check_axis, levels, metric_values
 from analysis.words import AXES, METRICS, setting, value_labels
 
 FULL = 0.9
@@ -53,11 +53,7 @@ def fitted_slope(points: pd.DataFrame) -> Slope | None:
         return None
     at = kept.index.to_numpy(dtype=float)
     fits = np.array([np.polyfit(at, kept[seed].to_numpy(), 1) for seed in kept])
-    mean, n = fits.mean(axis=0), len(fits)
-    half = float("nan")
-    if n > 1:
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * fits[:, 0].std(ddof=1) / np.sqrt(n))
-    return Slope(float(mean[0]), mean[0] - half, mean[0] + half, float(mean[1]), tuple(at), len(free), n)
+    return Slope(*t_interval(fits[:, 0]), float(fits[:, 1].mean()), tuple(at), len(free), len(fits))
 
 
 def bits_plot(

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from scipy import stats
 
 from analysis.errors import AnalysisError, unknown
 from analysis.figures import style
@@ -18,8 +17,9 @@ from analysis.figures.captions import joined
 from analysis.figures.lines import line_colours
 from analysis.figures.names import MEMORIZATION, SCORES, Score
 from analysis.figures.spread import by_hue, last_epoch, refuse_mixture
+from analysis.intervals import t_half, wilson
 from analysis.statistics.scores import MEMORIZED, Floats, correctness_matrix, memorization_scores, score_error_bound
-from analysis.tables.cells import CONFIDENCE, check_axis
+from analysis.tables.cells import check_axis
 from analysis.words import setting
 
 MOST_GROUPS = 6
@@ -112,11 +112,11 @@ def _memorization(part: pd.DataFrame, examples: pd.DataFrame, epoch: int, edges:
     trainings = int(known.sum())
     left_out = 1 - float(found.included[known].mean())
     many = int((scores >= MEMORIZED).sum())
-    interval = stats.binomtest(many, scores.size).proportion_ci(CONFIDENCE, "wilson")
+    low, high = wilson(many, scores.size)
     bound = score_error_bound(trainings, left_out)
     words = (
         f"{100 * many / scores.size:.1f} % of {scores.size:,} examples memorized, 95 % Wilson interval "
-        f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %; n = {trainings:,} trainings, so a score is known to "
+        f"{100 * low:.1f} to {100 * high:.1f} %; n = {trainings:,} trainings, so a score is known to "
         f"a standard error of at most {bound:.2f}"
     )
     counts = np.histogram(scores, edges)[0]
@@ -157,7 +157,7 @@ def _over_seeds(values: Sequence[Floats], edges: Floats, score: Score) -> _Share
     n = len(table)
     half: Floats = np.full(table.shape[1], np.nan)
     if n > 1:
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * table.std(axis=0, ddof=1) / np.sqrt(n)
+        half = t_half(table.std(axis=0, ddof=1), n)
     medians = np.array([np.nanmedian(one) if not np.isnan(one).all() else np.nan for one in values])
     lost = f", {100 * table[:, -1].mean():.1f} % {score.missing}" if score.missing else ""
     words = f"median {medians.mean():.3g}{lost}, of {len(values[0]):,} examples"

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from analysis.errors import AnalysisError, unknown
-from analysis.tables.cells import CONFIDENCE
+from analysis.intervals import CONFIDENCE
 
 Floats = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.intervals import FEWEST, Effects, mean_over_seeds
+from analysis.statistics.estimates import FEWEST, Effects, mean_over_seeds
 
 SHARE = (0.0, 1.0)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.statistics.intervals import FEWEST, Effects, mean_over_seeds
+from analysis.intervals import percentiles
+from analysis.statistics.estimates import FEWEST, Effects, mean_over_seeds
 from analysis.stopping.outcomes import CLEAN
 from analysis.stopping.recorded import Recorded, sign
-from analysis.tables.cells import CONFIDENCE
 
 FEWEST_MEMBERS = 4
 RESAMPLES = 200
@@ -77,5 +77,4 @@ def _bootstrap(pieces: Sequence[tuple[np.ndarray, np.ndarray]], seed: int) -> tu
     known = drawn[~np.isnan(drawn).any(axis=1)].mean(axis=1)
     if len(known) < RESAMPLES / 2:
         return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    return percentiles(known)

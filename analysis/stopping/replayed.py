@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from rich.table import Table
-from scipy import stats
 
+from analysis.intervals import t_interval, wilson
 from sweeps.errors import ReplayError, SweepError
 from sweeps.planning.plan import Plan
 from sweeps.replay.curves import Curves, better, metrics_of
@@ -20,7 +19,6 @@ from sweeps.spec.stopping_file import check_times, of_scheduler
 from sweeps.store.store import Store
 
 DEFAULT_METRIC = "validation_accuracy"
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -115,19 +113,13 @@ def lines(curves: Curves, found: Sequence[Replay], settings: EarlyStopping) -> l
 
 def mean(values: Sequence[float]) -> Estimate:
     """With Student's interval for the mean over the orders."""
-    centre = float(np.mean(values))
-    if len(values) < 2:
-        return Estimate(centre, None, None)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    return Estimate(centre, centre - half, centre + half)
+    centre, low, high = t_interval(values)
+    return Estimate(centre, None, None) if len(values) < 2 else Estimate(centre, low, high)
 
 
 def share(count: int, total: int) -> Estimate:
     """With Wilson's interval."""
-    if total < 2:
-        return Estimate(count / total, None, None)
-    interval = stats.binomtest(count, total).proportion_ci(LEVEL, "wilson")
-    return Estimate(count / total, float(interval.low), float(interval.high))
+    return Estimate(count / total, *(wilson(count, total) if total > 1 else (None, None)))
 
 
 def for_machines(found: Sequence[Line]) -> list[dict[str, Any]]:

@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.errors import AnalysisError, unknown
+from analysis.intervals import t_half
 from analysis.words import AXES, FIELDS, METRICS, value_labels
 
 OUTCOMES = ("finished", "diverged", "stopped", "failed", "missing")
 LOST = ("diverged", "stopped", "failed")
 """Outcomes of trainings that say nothing at this epoch, although they were trained."""
-CONFIDENCE = 0.95
 LOSSES = ("train_loss", "test_loss")
 UNSEEDED = tuple(field for field in FIELDS if field != "seed")
 
@@ -137,7 +136,7 @@ def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int)
     table["n_lost"] = sum(table[f"n_{outcome}"] for outcome in LOST)
     table["n"] = table["n"].fillna(0).astype(int)
     many = table["n"].where(table["n"] > 1)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, many - 1) * table["sd"] / np.sqrt(many)
+    half = t_half(table["sd"], many)
     table["low"], table["high"] = table["mean"] - half, table["mean"] + half
     table["status"] = np.select(
         [table["n"] > 0, *(table[f"n_{outcome}"] > 0 for outcome in LOST), table["n_undefined"] > 0],

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from analysis.claims.effects import Difference, FirstAt, Level, PeakOf, Slope, Sooner, Spread
 from analysis.claims.rows import ABOVE_ZERO, HIGHEST, LOWEST
 from analysis.errors import AnalysisError
-from analysis.statistics.intervals import mean_over_seeds
+from analysis.statistics.estimates import mean_over_seeds
 
 SLOW_FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
 DROPOUT = Difference("memorized_fraction", {"dropout": 0}, {"dropout": HIGHEST}, {"label_noise": ABOVE_ZERO})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.statistics.intervals import FEWEST, Effects, mean_over_seeds, seeds_needed
+from analysis.statistics.estimates import FEWEST, Effects, mean_over_seeds, seeds_needed
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=3, max_size=12)
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from analysis.tables.cells import CONFIDENCE
+from analysis.intervals import t_half
 
 FEWEST = 3
 """Seeds below which there is no verdict: two agree by accident too easily where epochs are counted."""
@@ -65,7 +64,7 @@ def mean_over_seeds(effects: Effects) -> Estimate:
     n = len(known)
     mean = float(known.mean()) if n else np.nan
     sd = float(known.std(ddof=1)) if n > 1 else np.nan
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * sd / np.sqrt(n) if n >= FEWEST else np.nan
+    half = t_half(sd, n) if n >= FEWEST else np.nan
     back = np.exp if effects.ratio else float
     return Estimate(
         value=float(back(mean)), low=float(back(mean - half)), high=float(back(mean + half)), n=n,
@@ -80,5 +79,5 @@ def seeds_needed(sd: float, distance: float) -> int | None:
     if not (sd >= 0 and distance > 0):
         return None
     n = np.arange(FEWEST, MOST + 1)
-    enough = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * sd / np.sqrt(n) < distance
+    enough = t_half(sd, n) < distance
     return int(n[enough.argmax()]) if enough.any() else None
