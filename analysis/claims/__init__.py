@@ -1,10 +1,32 @@
-"""Claims that the data decide: see `claim` for the rule of a verdict, `digest` and `papers` for the claims."""
+"""Claims that the data decide.
+
+`claim` has the rule of a verdict; `digest` and `papers` have the claims, one entry each.
+"""
 
 from analysis.claims.claim import Claim, Contrast, Decision, Finding, Source, decide
 from analysis.claims.digest import DIGEST
 from analysis.claims.papers import PAPERS
 from analysis.claims.rows import Evidence
 
-CLAIMS: tuple[Claim, ...] = (*DIGEST, *PAPERS)
+CLAIMS: list[Claim] = [*DIGEST, *PAPERS]
+"""Every claim, in the order in which they are shown."""
 
-__all__ = ["CLAIMS", "DIGEST", "PAPERS", "Claim", "Contrast", "Decision", "Evidence", "Finding", "Source", "decide"]
+
+def register_claim(claim: Claim) -> None:
+    """Add a claim. A claim with the same key is replaced."""
+    CLAIMS[:] = [other for other in CLAIMS if other.key != claim.key] + [claim]
+
+
+__all__ = [
+    "CLAIMS",
+    "DIGEST",
+    "PAPERS",
+    "Claim",
+    "Contrast",
+    "Decision",
+    "Evidence",
+    "Finding",
+    "Source",
+    "decide",
+    "register_claim",
+]

@@ -1,7 +1,7 @@
-"""From stores to verdicts: the tables of each sweep, the claims that rest on it, and the table that is printed.
+"""From stores to verdicts: the tables of each sweep, and the claims that rest on it.
 
-A claim rests on a preset. It is decided from the preset's grid, from that of its full variant (`PRESET-full`), or from
-a file whose `name` is the preset's: from the points that the grid asks for, and nothing else in the store.
+A claim rests on a preset, or on a sweep file of that name. It is decided from the points that the grid of the preset,
+of its full variant (`PRESET-full`) or of the file asks for, and from nothing else in the store.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lightning_modules.errors import choices
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep import Sweep
-from sweeps.spec.sweep_file import load_sweep
+from sweeps.spec.sweep_file import load_sweep, preset_names
 from sweeps.store.store import Contents, Store
 
 FULL = "-full"
@@ -32,32 +32,48 @@ def claimed_presets() -> tuple[str, ...]:
 
 
 def sweeps_of_claims(names: Sequence[str], settings: Sequence[str] = ()) -> list[tuple[str, Sweep]]:
-    """The sweeps of these names, each with what it was called; all that claims rest on for no name.
+    """Load sweeps that claims rest on.
 
-    Raises SweepError for a sweep that no claim rests on.
+    Args:
+        names: presets or files; every preset that a claim rests on if there are none.
+        settings: as `--set` has them.
+
+    Returns:
+        (the name, the sweep), in the order of the names.
+
+    Raises:
+        SweepError: a sweep cannot be loaded, or no claim rests on it.
     """
-    found = [(name, load_sweep(name, settings)) for name in dict.fromkeys(names or claimed_presets())]
-    for name, sweep in found:
+    presets = [name for name in claimed_presets() if name in preset_names()]
+    sweeps = [(name, load_sweep(name, settings)) for name in dict.fromkeys(names or presets)]
+    for name, sweep in sweeps:
         if not claims_of(sweep):
             problem = f"no claim rests on it; {choices(sweep.name, claimed_presets())}"
             raise SweepError(name, "", problem)
-    return found
+    return sweeps
 
 
 def evidence(plan: Plan, store: Store, contents: Contents, claims: Collection[Claim]) -> Evidence:
-    """The tables of a sweep. Measures of single examples are read only for claims about them."""
+    """The tables that decide the claims of a sweep. Single examples are read only for claims about them."""
     points, curves = everything(plan, contents)
     single = any(isinstance(contrast.effect, Spread) for claim in claims for contrast in claim.contrasts)
     return Evidence(points, curves, examples_frame(points, store, ["correct"] if single else []))
 
 
-def settle(found: Sequence[tuple[str, Sweep]], store: Store, contents: Contents, options: str = "") -> list[Decision]:
-    """Every claim that rests on these sweeps, in the order of the claims.
+def settle(sweeps: Sequence[tuple[str, Sweep]], store: Store, contents: Contents, options: str = "") -> list[Decision]:
+    """Decide every claim that rests on these sweeps.
 
-    options: what the commands that train what is missing need beside the sweep's name, such as `--store results`.
+    Args:
+        sweeps: (the name by which a command finds it, the sweep).
+        store: where measures of single examples are.
+        contents: of the store.
+        options: what a command that trains the missing points needs beside the name, such as `--store results`.
+
+    Returns:
+        The decisions, in the order of the claims.
     """
     decided: list[tuple[int, Decision]] = []
-    for name, sweep in found:
+    for name, sweep in sweeps:
         claims = claims_of(sweep)
         if not claims:
             continue

@@ -267,7 +267,7 @@ def _agreed(table: pd.DataFrame, when: str) -> str:
 def _alt(table: pd.DataFrame, x: str, y: str, facets: Sequence[str]) -> str:
     panels = f", a panel for each {' and '.join(AXES[name].words for name in facets)}" if facets else ""
     text = f"map of regimes over {AXES[x].words} (across) and {AXES[y].words} (upwards){panels}"
-    counts = table["regime"].value_counts()
+    counts = table["regime"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
     holes = int(table["regime"].isna().sum())
     found = ", ".join(f"{count} {regime}" for regime, count in counts.items())
     return joined(

@@ -199,7 +199,7 @@ OF_EXAMPLES = {claim.key: claim for claim in CLAIMS if isinstance(claim.contrast
 def test_every_claim_is_tried_here():
     assert {*TABLES, *OF_EXAMPLES} == set(CLAIM)
     assert len(CLAIM) == len(CLAIMS)
-    assert (len(DIGEST), CLAIMS) == (10, (*DIGEST, *PAPERS))
+    assert (len(DIGEST), CLAIMS) == (10, [*DIGEST, *PAPERS])
     assert all(claim.digest for claim in DIGEST)
     assert not any(claim.digest for claim in PAPERS)
 

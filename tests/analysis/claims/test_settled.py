@@ -15,7 +15,10 @@ import pytest
 from memsweep import cli
 from rich.console import Console
 
-from analysis.claims import CLAIMS, Decision, Evidence, Finding, decide
+from analysis.claims import CLAIMS, Claim, Contrast, Decision, Evidence, Finding, Source, decide, register_claim
+from analysis.claims.effects import Difference
+from analysis.claims.rows import HIGHEST, LOWEST
+from analysis.claims.rule import above
 from analysis.claims.settled import claimed_presets, claims_of, settle, sweeps_of_claims
 from analysis.report.claims_page import commands, summary, verdict_table, write_page
 from analysis.tables.points import points_table
@@ -159,6 +162,23 @@ measure: [example_correctness]
     alike, apart = decisions["random-inputs-alike"], decisions["real-easy-and-hard"]
     assert (alike.n, alike.of) == (200, "examples")
     assert alike.effect < 1.6 < apart.effect
+
+
+def test_a_claim_of_ones_own_is_one_entry(store, make_record):
+    contrast = Contrast(
+        "no dropout minus the strongest", "corrupted labels memorized, difference", "points", above(0),
+        Difference("memorized_fraction", {"dropout": LOWEST}, {"dropout": HIGHEST}, {"weight_decay": 0}), "less",
+    )  # fmt: skip
+    before = [*CLAIMS]
+    try:
+        register_claim(Claim("mine", "It holds.", Source("N. N. 2026", "", "2601.00001"), "my-map", (contrast,)))
+        sweep = parse_sweep(MAP.replace("regularization-map", "my-map"), "map.yaml")
+        train(store, make_record, Plan.of(sweep), memorized)
+        (decision,) = settle([("map.yaml", sweep)], store, store.read())
+        assert (decision.claim.key, decision.verdict) == ("mine", "supported")
+        assert "my-map" not in [name for name, _ in sweeps_of_claims([])]
+    finally:
+        CLAIMS[:] = before
 
 
 def test_a_sweep_that_no_claim_rests_on_is_refused(tmp_path):
