@@ -23,7 +23,7 @@ def t_half(sd: Any, n: Any) -> Any:
     return stats.t.ppf(ENDS[1], n - 1) * sd / np.sqrt(n)
 
 
-def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
+def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """The mean of these numbers and the ends of its interval, which are NaN for fewer than two."""
     mean = float(np.mean(values))
     half = float(t_half(np.std(values, ddof=1), len(values))) if len(values) > 1 else np.nan
