@@ -7,18 +7,25 @@ RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 PRESETS := $(basename $(notdir $(wildcard sweeps/spec/presets/*.yaml)))
 
-.PHONY: quickstart test test-slow test-browser bench reproduce lint docs clean
+.PHONY: quickstart test test-slow test-soak test-browser coverage bench reproduce lint docs clean
 
 quickstart: $(RUN)  ## set up, train the preset `quickstart`, write its report
 	$(BIN)/memsweep run quickstart
 	$(BIN)/memsweep report quickstart
 	@echo "pictures: report/quickstart/figures/   page: report/quickstart/index.html"
 
-test: $(DEV)  ## set up and pass the tests, under 6 minutes on 2 cores
+test: $(DEV)  ## set up and pass the fast tests, under 3 minutes on 2 cores
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test-slow: $(DEV)  ## what takes longer: kill tests at many moments, published figures
-	$(BIN)/python -m pytest -m slow
+test-slow: $(DEV)  ## what takes longer, and every property of the fast tests on more examples: about 15 minutes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m '(slow or hypothesis) and not soak and not browser' \
+		--timeout 600 --hypothesis-profile thorough
+
+test-soak: $(DEV)  ## fifty kills each of drivers, workers and nodes, and what else takes half an hour
+	$(BIN)/python -m pytest -m soak --timeout 3600
+
+coverage: $(DEV)  ## which lines the fast tests execute: a figure to read, not a gate
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report term --timeout 360
 
 test-browser: $(DEV)  ## the report's page in a headless Chromium; apt-get installs one where there is none
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \

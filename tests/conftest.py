@@ -24,8 +24,9 @@ from sweeps.store.store import Store
 MakeRecord = Callable[..., Record]
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
 
-settings.register_profile("memsweep", deadline=None, derandomize=True)
-settings.load_profile("memsweep")
+settings.register_profile("fast", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("thorough", deadline=None, derandomize=True)
+settings.load_profile("fast")  # `make test-slow` runs every property with --hypothesis-profile thorough
 
 
 @pytest.fixture(scope="session")

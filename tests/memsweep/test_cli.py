@@ -394,7 +394,7 @@ PROGRAM = """
 import json, sys
 sys.argv = ["memsweep", *{args}]
 try:
-    from sweeps.cli import main
+    from memsweep.cli import main
     main()
 except SystemExit as exit:
     assert not exit.code

@@ -28,10 +28,10 @@ ON_LOGICAL_GPUS = """
 import json, sys
 from sweeps.execution import places
 from sweeps.execution.places import Places
-from sweeps.execution.ray_tune import RayTune
-from sweeps.plan import Plan
-from sweeps.store import Store
-from sweeps.sweep_file import load_sweep
+from sweeps.execution.on_ray.executor import RayTune
+from sweeps.planning.plan import Plan
+from sweeps.store.store import Store
+from sweeps.spec.sweep_file import load_sweep
 
 sys.path.append(".")
 places.GPU_OVERHEAD = 0  # CUDA's, which a logical GPU has not

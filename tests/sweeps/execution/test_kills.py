@@ -55,7 +55,7 @@ def kill_drivers(study: Any, moments: int, chance: random.Random, longest: float
         return killed
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_drivers_at_random_moments(studies):
     chance = random.Random(1)
     begin = time.monotonic()
@@ -101,7 +101,7 @@ def kill_workers(study: Any, processes: Any, moments: int, chance: random.Random
     return killed
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_workers_at_random_moments(studies, processes):
     chance, killed = random.Random(2), 0
     while killed < MOMENTS:
@@ -133,7 +133,7 @@ def kill_raylets(study: Any, nodes: Any, processes: Any, moments: int, chance: r
     return killed
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_raylets_at_random_moments(studies, nodes, processes):
     chance, killed = random.Random(4), 0
     while killed < MOMENTS:
@@ -182,7 +182,7 @@ def test_a_cohort_that_loses_its_worker_half_way_repeats_at_most_one_epoch(make_
 DYING_MODEL = """
 import math, os
 from torch import nn
-from sweeps.store import Store
+from sweeps.store.store import Store
 
 append = Store.append
 

@@ -89,12 +89,12 @@ def test_a_member_that_does_not_fit_alone_is_failed_with_the_numbers(kind, limit
 REAL = """
 import json, resource, sys
 import psutil, torch
-from lightning_modules import training
+from lightning_modules.training import train as training
 from sweeps.execution.inline import Inline
-from sweeps.export import points_table
-from sweeps.plan import Packing, Plan
-from sweeps.store import Store
-from sweeps.sweep_file import parse_sweep
+from analysis.tables.points import points_table
+from sweeps.planning.plan import Packing, Plan
+from sweeps.store.store import Store
+from sweeps.spec.sweep_file import parse_sweep
 
 def plan(width):
     text = f"name: wide\\nfixed: {{data: digits, dataset_size: 20, width: {width}, depth: 2, precision: float64, "

@@ -326,9 +326,9 @@ def test_every_field_of_a_resolved_point_but_its_size_is_the_points_own():
 
 HUNDRED_THOUSAND = """
 import json, sys
-from sweeps.plan import Packing, Plan
-from sweeps.store import Done
-from sweeps.sweep_file import parse_sweep
+from sweeps.planning.plan import Packing, Plan
+from sweeps.store.done import Done
+from sweeps.spec.sweep_file import parse_sweep
 
 plan = Plan.of(parse_sweep('''
 name: large

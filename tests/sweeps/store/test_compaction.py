@@ -407,10 +407,10 @@ def test_whatever_is_appended_compacted_or_broken_off_the_rows_are_those_appende
 CHURN = """
 import random, sys
 from pathlib import Path
-from sweeps.compaction import compact
-from sweeps.records import Record, Row
-from sweeps.spec import Point
-from sweeps.store import Store
+from sweeps.store.compaction import compact
+from sweeps.store.records import Record, Row
+from sweeps.spec.point import Point
+from sweeps.store.store import Store
 
 store, task, seed = Store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 draws = random.Random(seed)

@@ -60,8 +60,8 @@ def test_it_is_given_back_and_after_days_nothing_is_left(place, tmp_path):
 
 HOLDER = """
 import sys
-from sweeps.leases import Lease, Run
-from sweeps.place import Place
+from sweeps.store.leases import Lease, Run
+from sweeps.store.location import Place
 place = Place(sys.argv[1])
 with Lease(place, Run.begin(place), ["a"]):
     print("held", flush=True)

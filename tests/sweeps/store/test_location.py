@@ -258,9 +258,9 @@ def test_a_full_disk_is_said_leaves_no_half_part_and_the_next_run_completes(tmp_
 WRITER = """
 import sys, time
 from pathlib import Path
-from sweeps.records import Record, Row
-from sweeps.spec import Point
-from sweeps.store import Store
+from sweeps.store.records import Record, Row
+from sweeps.spec.point import Point
+from sweeps.store.store import Store
 
 folder, number = Path(sys.argv[1]), sys.argv[2]
 records = [Record(i, Point(), tuple(Row(e, "finished", {"test_loss": e / 3}) for e in range(50)), {}) for i in "abc"]
