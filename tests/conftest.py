@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import os
 import urllib.request
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -17,12 +14,10 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import pytest
 from hypothesis import settings
 
-from sweeps.spec.point import Point
-from sweeps.store.records import MEASURES, Record, Row
+from sweeps.store.records import Record
 from sweeps.store.store import Store
 
-MakeRecord = Callable[..., Record]
-WHEN = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
+pytest.register_assert_rewrite("memsweep.testing")
 
 settings.register_profile("fast", deadline=None, derandomize=True, max_examples=40)
 settings.register_profile("thorough", deadline=None, derandomize=True)
@@ -65,30 +60,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture(scope="session")
-def make_record() -> MakeRecord:
-    """A record as a training leaves it, whose measures are a function of its id and the epoch.
+def make_record() -> Callable[..., Record]:
+    from memsweep.testing import make_record
 
-    finished: the epochs with measures. diverged, stopped, failed: the epoch of a row without. Other keywords are fields
-    of the point, or provenance.
-    """
-
-    def make(
-        trajectory_id: str, finished: tuple[int, ...] = (), diverged: int | None = None, failed: int | None = None,
-        stopped: int | None = None, **more: Any,
-    ) -> Record:  # fmt: skip
-        fields = {name: more.pop(name) for name in list(more) if name in Point.model_fields}
-        rows = [Row(epoch, "finished", measures_at(trajectory_id, epoch)) for epoch in finished]
-        if diverged is not None:
-            rows.append(Row(diverged, "diverged", dict.fromkeys(MEASURES), f"diverged in {diverged}"))
-        if stopped is not None:
-            rows.append(Row(stopped, "stopped", dict.fromkeys(MEASURES), f"stopped before {stopped}"))
-            more = {"stopped_by": "settings", **more}
-        if failed is not None:
-            rows.append(Row(failed, "failed", dict.fromkeys(MEASURES), f"RuntimeError: broke\n\nbefore {failed}"))
-        return Record(trajectory_id, Point(**fields), tuple(rows), {"parameters": 99, "finished_at": WHEN, **more})
-
-    return make
-
-
-def measures_at(trajectory_id: str, epoch: int) -> dict[str, float]:
-    return {name: zlib.crc32(f"{trajectory_id} {epoch} {name}".encode()) / 2**32 for name in MEASURES}
+    return make_record

@@ -22,7 +22,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from sweeps.store import location as place
-from sweeps.store.store import Store
 
 FAULTS = ("500", "503", "slow", "dropped", "dropped after", "truncated", "truncated as whole")
 
@@ -47,20 +46,13 @@ def faulty(s3: str) -> Iterator[FaultyProxy]:
 
 
 @pytest.fixture(params=["folder", "s3", "gs"])
-def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "deep" / "store")
     if request.param == "gs":
         where = request.getfixturevalue("gcs")
         return f"gs://anonymous@bucket/{uuid.uuid4().hex}/store?endpoint_override={where}&scheme=http"
     return s3_uri(request.getfixturevalue("s3"))
-
-
-@pytest.fixture
-def store(uri: str) -> Store:
-    store = Store(uri)
-    store.prepare()
-    return store
 
 
 def s3_uri(where: str) -> str:

@@ -1,6 +1,7 @@
 """A record is a function of its point alone: the same numbers alone, in any cohort, in any order, under any executor.
 
-Bit for bit, in float64 and in float32. The README states it; this measures it.
+Bit for bit, in float64 and in float32. The README states it; this measures it. (The fast tests do so on smaller
+networks: `test_no_bit_depends_on_the_executor_or_the_packing` of the executor suite.)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 MIXED = """
 name: mixed
@@ -92,7 +93,7 @@ def measured(executor: Executor, precision: str, max_cohort: int, place: Path) -
     return points_table(plan, store.read()), store.read_examples({cell.trajectory_id for cell in plan.cells}).table
 
 
-@pytest.mark.parametrize("precision", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_packing_and_executor_change_no_bit_of_a_measure_on_demand(precision, ray_on_two_cores, tmp_path):
     points, examples = measured(Inline(), precision, 1, tmp_path / "alone")
     assert set(points["outcome"].to_pylist()) == {"finished"}

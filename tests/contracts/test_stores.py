@@ -1,321 +1,36 @@
-"""What every store keeps to, in a folder, on S3 and on Google Cloud Storage."""
+"""What every store keeps to, in a folder, on S3 and on Google Cloud Storage; the suite is `memsweep.testing`'s."""
 
 from __future__ import annotations
 
-import pickle
-import threading
 from itertools import permutations
+from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from pyarrow import fs
+from memsweep.testing.stores import StoreSuite, outcomes
 
 from sweeps.errors import StoreError
-from sweeps.store.compaction import compact
-from sweeps.store.records import MEASURES, SCHEMA_VERSION, schema
 from sweeps.store.store import Store
 
-DAY = 1_700_000_000_000_000
+
+class TestStore(StoreSuite):
+    @pytest.fixture
+    def uri(self, address: str) -> str:
+        return address
 
 
-def files(store: Store) -> list[str]:
-    """Names under parts/, read behind the store's back."""
-    filesystem, root = place(store)
-    return sorted(
-        info.base_name for info in filesystem.get_file_info(fs.FileSelector(f"{root}/parts", allow_not_found=True))
-    )
-
-
-def place(store: Store) -> tuple[fs.FileSystem, str]:
-    if "://" not in store.uri:
-        return fs.LocalFileSystem(), store.uri
-    return fs.FileSystem.from_uri(store.uri)
-
-
-def content_of(store: Store, name: str) -> bytes:
-    filesystem, root = place(store)
-    with filesystem.open_input_stream(f"{root}/parts/{name}") as file:
-        return file.read()
-
-
-def put(store: Store, name: str, content: bytes) -> None:
-    filesystem, root = place(store)
-    with filesystem.open_output_stream(f"{root}/parts/{name}") as file:
-        file.write(content)
-
-
-def hashed(content: bytes) -> str:
-    from hashlib import blake2b
-
-    return f"{blake2b(content, digest_size=10).hexdigest()}.parquet"
-
-
-def outcomes(store: Store) -> list[tuple[str, int, str]]:
-    columns = store.read([]).table.to_pydict()
-    return list(zip(columns["trajectory_id"], columns["epoch"], columns["outcome"], strict=True))
-
-
-def test_a_store_that_is_not_there_is_empty(uri):
-    store = Store(uri)
-    assert store.read().table.equals(schema().empty_table())
-    assert store.read().damaged == {}
-    assert store.done().rows == frozenset()
-
-
-def test_preparing_leaves_nothing_behind_and_may_be_repeated(store):
-    store.prepare()
-    assert files(store) == []
-
-
-def test_what_is_appended_is_read_as_it_was(store, make_record):
-    records = [
-        make_record("b", (1, 2, 30), seed=3, label_noise=0.1, data="digits", wall_seconds=1.5, commit="abc", flops=1e9),
-        make_record("a", (1,), diverged=2, width=7, finished_at=DAY),
-    ]
-    name = store.append(records)
-    assert files(store) == [name]
-    contents = store.read()
-    assert contents.damaged == {}
-    assert contents.table.schema.equals(schema())
-    read = contents.table.to_pylist()
-    assert [(row["trajectory_id"], row["epoch"]) for row in read] == [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("b", 30)]
-    by_key = {(row["trajectory_id"], row["epoch"]): row for row in read}
-    for record in records:
-        for row in record.rows:
-            found = by_key[record.trajectory_id, row.epoch]
-            assert {name: found[name] for name in MEASURES} == row.measures
-            assert {name: found[name] for name in vars(record.point)} == vars(record.point)
-            assert (found["outcome"], found["reason"]) == (row.outcome, row.reason)
-            assert found["parameters"] == 99
-    assert by_key["b", 1]["wall_seconds"] == 1.5
-    assert by_key["b", 1]["commit"] == "abc"
-    assert by_key["a", 1]["finished_at"].timestamp() == DAY / 1e6
-    assert by_key["a", 1]["device"] is None
-
-
-def test_what_is_done_is_what_was_appended(store, make_record):
-    store.append([make_record("a", (1, 2)), make_record("b", (1,), diverged=3), make_record("c", failed=8)])
-    done = store.done()
-    assert done.rows == {("a", 1), ("a", 2), ("b", 1)}
-    assert (done.diverged, done.failed) == ({"b": 3}, {"c": 8})
-
-
-def test_chosen_columns_come_with_their_keys(store, make_record):
-    store.append([make_record("a", (1,), seed=4)])
-    table = store.read(["seed", "test_loss", "seed", "epoch"]).table
-    assert table.column_names == ["trajectory_id", "epoch", "outcome", "seed", "test_loss"]
-    assert table["seed"].to_pylist() == [4]
-
-
-def test_appending_again_changes_nothing(store, make_record):
-    records = [make_record("a", (1, 2)), make_record("b", (1,))]
-    before = store.append(records), store.read().table
-    assert store.append(records) == before[0]
-    assert files(store) == [before[0]]
-    assert store.read().table.equals(before[1])
-
-
-def test_the_same_training_from_two_runs_is_one_result(store, make_record):
-    store.append([make_record("a", (1, 2), wall_seconds=1.0), make_record("b", (1,), wall_seconds=1.0)])
-    store.append([make_record("a", (1, 2), wall_seconds=2.0)])
-    table = store.read().table
-    assert outcomes(store) == [("a", 1, "finished"), ("a", 2, "finished"), ("b", 1, "finished")]
-    assert len(set(table.filter(pa.compute.equal(table["trajectory_id"], "a"))["wall_seconds"].to_pylist())) == 1
-
-
-def test_racing_writers_leave_one_result(store, make_record):
-    records = [make_record("a", (1, 2)), make_record("b", (5,))]
-    start, names = threading.Barrier(4), []
-
-    def write(extra: int) -> None:
-        copy = pickle.loads(pickle.dumps(store))
-        start.wait()
-        names.append(copy.append(records))
-        copy.append([*records, make_record(f"own {extra}", (1,))])
-
-    threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(names)) == 1
-    assert len(files(store)) == 5
-    assert store.read().damaged == {}
-    assert outcomes(store) == [
-        ("a", 1, "finished"), ("a", 2, "finished"), ("b", 5, "finished"),
-        *((f"own {i}", 1, "finished") for i in range(4)),
-    ]  # fmt: skip
-
-
-def test_finished_wins_over_diverged_over_stopped_over_failed_in_any_order(uri, make_record):
+def test_finished_wins_over_diverged_over_stopped_over_failed_in_any_order(tmp_path: Path, make_record):
+    """In a folder: what reads the parts does not know where they lie."""
     kinds = {"finished": {"finished": (4,)}, **{kind: {kind: 4} for kind in ("diverged", "stopped", "failed")}}
     for i, order in enumerate(permutations(kinds)):
-        each = Store(uri.replace("store", f"store{i}"))
-        each.prepare()
+        store = Store(tmp_path / str(i))
+        store.prepare()
         for known in range(1, 5):
-            each.append([make_record("a", **kinds[order[known - 1]])])
+            store.append([make_record("a", **kinds[order[known - 1]])])
             best = next(kind for kind in kinds if kind in order[:known])
-            assert outcomes(each) == [("a", 4, best)]
-
-
-def test_a_truncated_part_is_reported_by_name_and_not_counted(store, make_record):
-    whole, other = store.append([make_record("a", (1, 2))]), store.append([make_record("b", (1,))])
-    content = content_of(store, whole)
-    for length in (0, 1, 4, 100, len(content) // 2, len(content) - 1):
-        put(store, whole, content[:length])
-        contents = store.read()
-        assert [path.rpartition("/")[2] for path in contents.damaged] == [whole]
-        assert contents.damaged.popitem()[1] == "damaged: its bytes do not hash to its name"
-        assert outcomes(store) == [("b", 1, "finished")]
-        assert store.done().rows == {("b", 1)}
-    put(store, whole, content)
-    assert store.read().damaged == {}
-    assert whole != other
-
-
-def test_foreign_files_are_reported_by_name_and_not_counted(store, make_record):
-    part = store.append([make_record("a", (1,))])
-    own = content_of(store, part)
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"trajectory_id": ["z"], "epoch": [1], "outcome": ["finished"]}), sink)
-    foreign = sink.getvalue().to_pybytes()
-    text = b"trajectory_id,epoch\nz,1\n"
-    strange = {
-        "notes.txt": (text, "not a part of memsweep"),
-        "table.parquet": (foreign, "not a part of memsweep"),
-        "copy.parquet": (own, "not a part of memsweep"),
-        hashed(foreign): (foreign, "a Parquet file, but not one of memsweep's"),
-        hashed(text): (text, "damaged: "),
-        f"{'0' * 20}.parquet": (own, "damaged: its bytes do not hash to its name"),
-    }
-    for name, (content, _) in strange.items():
-        put(store, name, content)
-    contents = store.read()
-    assert {path.rpartition("/")[2] for path in contents.damaged} == set(strange)
-    for path, why in contents.damaged.items():
-        assert why.startswith(strange[path.rpartition("/")[2]][1])
-    assert outcomes(store) == [("a", 1, "finished")]
-
-
-def test_a_part_of_a_newer_schema_is_reported_and_not_counted(store, make_record):
-    part = store.append([make_record("a", (1,))])
-    table = pq.read_table(pa.BufferReader(content_of(store, part)))
-    for version in (SCHEMA_VERSION + 1, "new"):
-        content = _rewritten(table.replace_schema_metadata({"memsweep_schema": str(version)}))
-        put(store, hashed(content), content)
-    why = sorted(store.read().damaged.values())
-    assert why == [
-        "damaged: invalid literal for int() with base 10: b'new'",
-        f"written by a newer memsweep (schema {SCHEMA_VERSION + 1}; this one reads up to {SCHEMA_VERSION})",
-    ]
-    assert outcomes(store) == [("a", 1, "finished")]
-
-
-def test_a_part_from_before_a_field_was_added_has_it_at_its_default(store, make_record):
-    part = store.append([make_record("a", (1, 2), learning_rate=0.5, momentum=0.1, optimizer="adamw", depth=2)])
-    table = pq.read_table(pa.BufferReader(content_of(store, part)))
-    content = _rewritten(table.drop_columns(["momentum", "optimizer", "depth", "test_loss", "commit"]))
-    older = Store(store.uri.replace("store", "older"))
-    older.prepare()
-    put(older, hashed(content), content)
-    contents = older.read()
-    assert contents.damaged == {}
-    assert contents.table.schema.equals(schema())
-    (first, second) = contents.table.to_pylist()
-    assert {name: first[name] for name in ("momentum", "optimizer", "depth", "learning_rate")} == {
-        "momentum": 0.9, "optimizer": "sgd", "depth": None, "learning_rate": 0.5,
-    }  # fmt: skip
-    assert (second["test_loss"], second["commit"]) == (None, None)
-    assert older.read(["optimizer"]).table["optimizer"].to_pylist() == ["sgd", "sgd"]
-
-
-def _rewritten(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    return sink.getvalue().to_pybytes()
-
-
-def test_what_a_killed_writer_left_is_passed_over(store, make_record):
-    store.append([make_record("a", (1,))])
-    put(store, ".0123.tmp", b"half a par")
-    put(store, ".probe-0123", b"memsweep")
-    assert store.read().damaged == {}
-    assert outcomes(store) == [("a", 1, "finished")]
-
-
-def test_a_pickled_store_is_the_same_store(store, make_record):
-    store.append([make_record("a", (1,))])
-    copy = pickle.loads(pickle.dumps(store))
-    assert outcomes(copy) == [("a", 1, "finished")]
-    copy.append([make_record("b", (1,))])
-    assert outcomes(store) == [("a", 1, "finished"), ("b", 1, "finished")]
-
-
-def test_many_parts_are_read_as_one_table(store, make_record):
-    for i in range(20):
-        store.append([make_record(f"{19 - i:02}", (1, 2), data="digits" if i % 2 else "clusters")])
-    table = store.read(["data"]).table
-    assert table["trajectory_id"].to_pylist() == [f"{i:02}" for i in range(20) for _ in (1, 2)]
-    assert table["data"].to_pylist() == [name for i in range(20) for name in [["digits", "clusters"][i % 2]] * 2]
+            assert outcomes(store) == [("a", 4, best)]
 
 
 def test_a_bucket_that_is_not_there_cannot_be_written(s3):
     uri = f"s3://nowhere/store?endpoint_override={s3}&scheme=http&region=us-east-1&allow_bucket_creation=false"
     with pytest.raises(StoreError, match="cannot be written: "):
         Store(uri).prepare()
-
-
-def test_objects_are_written_whole_read_listed_and_deleted(store, monkeypatch):
-    monkeypatch.setattr("sweeps.store.location.CHUNK", 1000)
-    objects = store.place
-    assert objects.read("checkpoints/a.pt") is None
-    assert objects.list("checkpoints") == []
-    for content in (b"first", b"", bytes(range(256)) * 13):
-        objects.write("checkpoints/a.pt", content)
-        assert objects.read("checkpoints/a.pt") == content
-    objects.write("checkpoints/b.pt", b"b")
-    assert [(info.base_name, info.size) for info in objects.list("checkpoints")] == [("a.pt", 3328), ("b.pt", 1)]
-    for _ in range(2):
-        objects.delete("checkpoints/a.pt")
-        assert objects.read("checkpoints/a.pt") is None
-    assert [info.base_name for info in objects.list("checkpoints")] == ["b.pt"]
-
-
-def test_compaction_leaves_what_is_read_as_it_was(store, make_record):
-    for i in range(6):
-        store.append(
-            [make_record(f"{i}", (1, 2), wall_seconds=float(i)), make_record("again", (1,), wall_seconds=i / 7)]
-        )
-    put(store, "notes.txt", b"not mine")
-    before = store.read()
-    done = compact(store)
-    assert (done.parts_before, done.parts_after) == (6, 1)
-    assert [path.rpartition("/")[2] for path in done.left_alone] == ["notes.txt"]
-    assert len(files(store)) == 2
-    assert store.read() == before
-    store.append([make_record("later", (1,))])
-    assert compact(store).parts_after == 1
-    assert store.read().table.filter(pa.compute.field("trajectory_id") != "later").equals(before.table)
-    assert content_of(store, "notes.txt") == b"not mine"
-
-
-def test_two_compactions_and_a_writer_at_once(store, make_record):
-    for i in range(8):
-        store.append([make_record(f"{i}", (1,))])
-
-    def write() -> None:
-        for i in range(8, 14):
-            pickle.loads(pickle.dumps(store)).append([make_record(f"{i:x}", (1,))])
-
-    threads = [
-        threading.Thread(target=run) for run in (write, lambda: compact(store), lambda: compact(Store(store.uri)))
-    ]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        assert {i for i, _, _ in outcomes(store)} >= set("01234567")
-    for thread in threads:
-        thread.join()
-    assert store.read().damaged == {}
-    assert outcomes(store) == [(f"{i:x}", 1, "finished") for i in range(14)]

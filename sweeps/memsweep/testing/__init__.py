@@ -1,0 +1,25 @@
+"""Fakes for tests of code that uses memsweep, and suites for executors and stores that are not memsweep's own.
+
+- `Scripted`: an executor that computes measures with a function of the point and the epoch, without torch or Ray.
+- `scripted_measures`: the function that it uses by default; values differ between points, epochs and measures.
+- `make_record`: a record as a training leaves it, to fill a store with.
+- `memsweep.testing.executors.ExecutorSuite`: pytest tests of the contract in `sweeps.execution.protocol.Executor`.
+- `memsweep.testing.stores.StoreSuite`: pytest tests of what runs rely on in a store, for any store location.
+
+A suite runs when a test module subclasses it and overrides one fixture::
+
+    from memsweep.testing.executors import ExecutorSuite
+
+    class TestMyExecutor(ExecutorSuite):
+        @pytest.fixture(scope="class")
+        @classmethod
+        def executor(cls):
+            return MyExecutor()
+
+Assertions of a suite explain themselves where `conftest.py` says `pytest.register_assert_rewrite("memsweep.testing")`.
+"""
+
+from memsweep.testing.records import make_record
+from memsweep.testing.scripted import Scripted, scripted_measures
+
+__all__ = ["Scripted", "make_record", "scripted_measures"]

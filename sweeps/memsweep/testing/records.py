@@ -1,0 +1,46 @@
+"""Records of trainings that never took place."""
+
+from __future__ import annotations
+
+import datetime
+import zlib
+from typing import Any
+
+from sweeps.spec.point import Point
+from sweeps.store.records import MEASURES, Record, Row
+
+WHEN = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
+"""When every such training finished: equal records leave equal bytes."""
+
+
+def measure_at(training_id: str, epoch: int, name: str) -> float:
+    """Return a value between 0 and 1 that differs between trainings, epochs and measures; the same in every process."""
+    return zlib.crc32(f"{training_id} {epoch} {name}".encode()) / 2**32
+
+
+def make_record(
+    trajectory_id: str, finished: tuple[int, ...] = (), diverged: int | None = None, failed: int | None = None,
+    stopped: int | None = None, **more: Any,
+) -> Record:  # fmt: skip
+    """Make a record as a training leaves it, whose measures are a function of its id and the epoch.
+
+    Args:
+        trajectory_id: The id of the training.
+        finished: The epochs that have measures.
+        diverged: The epoch of a row that says so and has no measures; likewise `stopped` and `failed`.
+        more: Fields of the point, or provenance.
+    """
+    fields = {name: more.pop(name) for name in list(more) if name in Point.model_fields}
+    rows = [
+        Row(epoch, "finished", {name: measure_at(trajectory_id, epoch, name) for name in MEASURES})
+        for epoch in finished
+    ]
+    nothing = dict.fromkeys(MEASURES)
+    if diverged is not None:
+        rows.append(Row(diverged, "diverged", nothing, f"diverged in {diverged}"))
+    if stopped is not None:
+        rows.append(Row(stopped, "stopped", nothing, f"stopped before {stopped}"))
+        more = {"stopped_by": "settings", **more}
+    if failed is not None:
+        rows.append(Row(failed, "failed", nothing, f"RuntimeError: broke\n\nbefore {failed}"))
+    return Record(trajectory_id, Point(**fields), tuple(rows), {"parameters": 99, "finished_at": WHEN, **more})

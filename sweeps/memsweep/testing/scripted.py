@@ -1,0 +1,80 @@
+"""An executor that trains nothing: measures are a function of the point and the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from memsweep.testing.records import WHEN, measure_at
+
+from lightning_modules.measures.catalogue import PROBES
+from sweeps.execution.places import Places, places_here
+from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
+from sweeps.planning.plan import Cohort, Plan, Trajectory
+from sweeps.spec.point import Point
+from sweeps.store.records import MEASURES, ON_DEMAND, Record, Row
+from sweeps.store.store import Store
+
+Measures = Mapping[str, float | None]
+Script = Callable[[Point, int], Measures | None]
+
+
+def scripted_measures(point: Point, epoch: int) -> Measures:
+    """Return a value between 0 and 1 for every measure, the same in every process."""
+    return {name: measure_at(point.id, epoch, name) for name in (*MEASURES, *ON_DEMAND)}
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """An executor whose trainings take no time. See `sweeps.execution.protocol.Executor` for its methods.
+
+    Args:
+        script: Returns the measures of a point after an epoch, or None where the training diverged. A training whose
+            script raises is recorded as failed, with the error as the reason. The point is that of the training, so
+            its `epochs` is the horizon. Of the measures on demand, only those that the sweep asks for at the epoch
+            are recorded; measures per example are not.
+        provenance: Further columns of every row.
+    """
+
+    script: Script = scripted_measures
+    provenance: Mapping[str, Any] = field(default_factory=lambda: {"parameters": 99, "wall_seconds": 1.0})
+
+    @contextmanager
+    def places(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Places]:
+        yield places_here(1)
+
+    def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
+        store.prepare()
+        for index, cohort in enumerate(plan.cohorts):
+            records = [self._record(member, cohort) for member in cohort.members]
+            for epoch in range(1, cohort.epochs + 1):
+                listen(Progress(index, epoch))
+            store.append(records)
+            failures = (
+                Failure(record.trajectory_id, row.outcome, row.reason or "")
+                for record in records
+                for row in record.rows
+                if row.outcome != "finished"
+            )
+            listen(CohortStored(index, tuple(failures)))
+
+    def _record(self, member: Trajectory, cohort: Cohort) -> Record:
+        provenance = {"finished_at": WHEN, "cohort_size": len(cohort.members), **self.provenance}
+        return Record(member.id, member.point, tuple(self._rows(member)), provenance)
+
+    def _rows(self, member: Trajectory) -> list[Row]:
+        nothing = dict.fromkeys(MEASURES)
+        rows: list[Row] = []
+        for epoch in member.evaluated:
+            try:
+                measures = self.script(member.point, epoch)
+            except Exception as error:
+                return [Row(member.point.epochs, "failed", nothing, f"{type(error).__name__}: {error}")]
+            if measures is None:
+                return [*rows, Row(epoch, "diverged", nothing, f"diverged in epoch {epoch}")]
+            asked = {column for probe in member.measured.get(epoch, ()) for column in PROBES[probe].columns}
+            kept = {name: measures.get(name) for name in (*MEASURES, *asked)}
+            rows.append(Row(epoch, "finished", kept))
+        return rows
