@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import urllib.request
@@ -64,3 +65,8 @@ def make_record() -> Callable[..., Record]:
     from memsweep.testing import make_record
 
     return make_record
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what imports have made from garbage collection: each full pass over it takes a quarter of a second."""
+    gc.freeze()

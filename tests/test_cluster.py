@@ -200,6 +200,7 @@ def simulated_aws() -> Iterator[None]:
     simulation.stop(remove_data=False)
 
 
+@pytest.mark.slow
 def test_ray_starts_these_machines_in_a_simulated_aws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated_aws: None
 ):

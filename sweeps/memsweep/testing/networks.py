@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 REASON = "the network's own words"
 UNLUCKY = 0.55
 """The share of seeds with which `unlucky` cannot be built."""
 
 
-class _Failing(nn.Linear):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type == "meta":  # the plan measures its size there
-            return super().forward(x.flatten(1))
-        raise RuntimeError(REASON)
-
-
 def failing(shape: tuple[int, ...], classes: int) -> nn.Module:
     """A network for 8x8 images whose forward pass raises, whatever its seed."""
-    return _Failing(64, classes)
+    from torch import nn
+
+    class Failing(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.device.type == "meta":  # the plan measures its size there
+                return super().forward(x.flatten(1))
+            raise RuntimeError(REASON)
+
+    return Failing(64, classes)
 
 
 def unlucky(shape: tuple[int, ...], classes: int) -> nn.Module:
     """A network for 8x8 images that cannot be built where the first number of its generator is below `UNLUCKY`."""
+    import torch
+    from torch import nn
+
     if torch.get_default_device().type != "meta" and torch.rand(()) < UNLUCKY:
         raise RuntimeError("not with these numbers")
     return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))

@@ -116,7 +116,13 @@ def test_several_processes_say_the_same(recorded_sweep, monkeypatch):
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_the_command_writes_a_page_and_prints_the_tables(memsweep, recorded_sweep, tmp_path):
+@pytest.mark.slow
+def test_the_command_draws_its_figures(memsweep, recorded_sweep, tmp_path):
+    assert memsweep("small.yaml", "--seeds", "2", "--workers", "3", "--scheduler", "asha").code == 0
+    assert (tmp_path / "stopping" / "small" / "figures" / "front.png").exists()
+
+
+def test_the_command_writes_a_page_and_prints_the_tables(memsweep, recorded_sweep, undrawn, tmp_path):
     said = memsweep("small.yaml", "--seeds", "2", "--workers", "3", "--scheduler", "asha")
     assert (said.code, said.err) == (0, "")
     assert said.out.endswith("page: stopping/small/index.html\n")
@@ -125,7 +131,6 @@ def test_the_command_writes_a_page_and_prints_the_tables(memsweep, recorded_swee
     names = {path.name for path in (tmp_path / "stopping" / "small").iterdir()}
     assert {
         "index.html",
-        "figures",
         "summary.csv",
         "outcomes.parquet",
         "stops.parquet",
@@ -156,7 +161,7 @@ def test_for_machines(memsweep, recorded_sweep, undrawn):
         (["--by", "colour"], "error: by: given 'colour'; valid: data, "),
         (["--set", "epochs=11"], f"error: 48 of the 48 trainings of small {TRAIN} --set epochs=11"),
         (["--set", "validation_fraction=0", "--metric", "validation_accuracy"], "error: "),
-        (["--out", "small.yaml"], "error: --out small.yaml: cannot be written: "),
+        (["--out", "small.yaml", "--metric", "test_loss"], "error: --out small.yaml: cannot be written: "),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_message_with_code_2(memsweep, recorded_sweep, undrawn, args, message):

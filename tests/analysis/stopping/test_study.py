@@ -11,6 +11,7 @@ from analysis.stopping.study import write_study
 from analysis.stopping.tables import interval
 
 
+@pytest.mark.slow  # draws nine figures, each of which has tests of its own
 def test_everything_is_written(study, tmp_path, monkeypatch):
     # The figures are made; to write each in three formats takes longer, and the report has a test of its own.
     monkeypatch.setattr(page, "_rendered", lambda picture, suffix: picture.heading.encode())

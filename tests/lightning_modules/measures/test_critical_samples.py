@@ -117,7 +117,7 @@ def test_without_noise_it_is_the_formula_applied_to_one_example_after_the_other(
     """Whatever number of examples is searched at once, and within one box or several in turn."""
     monkeypatch.setattr(critical_samples, "BETA", 0.0)
     monkeypatch.setattr(critical_samples, "SLOTS", slots)
-    data = normal(14)
+    data = normal(7)
     point = POINT.with_(model="mlp", width=9, depth=2)
     probe = CriticalSamples(*stack([point.with_(seed=1), point], data))
     for member, found in zip(

@@ -35,8 +35,14 @@ def assert_same(found: MemberResult, expected: MemberResult) -> None:
             assert np.array_equal(mine, its, equal_nan=isinstance(mine, np.ndarray))
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    [
+        *((family, "float32") for family in FAMILIES),
+        ("mlp", "float64"),
+        *(pytest.param(family, "float64", marks=pytest.mark.slow) for family in FAMILIES if family != "mlp"),
+    ],
+)
 def test_every_measure_has_the_same_bits_alone_and_in_a_stack(family, precision, digits, monkeypatch):
     """With fewer places than examples, so that a member's searches go on at a pace of its own."""
     monkeypatch.setattr(critical_samples, "SLOTS", 3)
@@ -64,7 +70,8 @@ def test_every_measure_has_the_same_bits_alone_and_in_a_stack(family, precision,
         assert_same(found, expected)
 
 
-def test_measuring_changes_nothing_of_the_training(digits):
+def test_measuring_changes_nothing_of_the_training(digits, monkeypatch):
+    monkeypatch.setattr(critical_samples, "EXAMPLES", 20)
     point = Point(data="digits", dataset_size=50, batch_size=16, epochs=2, width=7, depth=1)
     with_probes = train_cohort([point], digits, [[1, 2]], [{1: tuple(PROBES), 2: tuple(PROBES)}]).members[0]
     without = train_cohort([point], digits, [[1, 2]]).members[0]

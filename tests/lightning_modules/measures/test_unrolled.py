@@ -143,7 +143,7 @@ def test_a_lone_member_with_a_frozen_parameter_is_measured_as_in_a_stack(monkeyp
             super().__init__(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
             self[0].requires_grad_(False)
 
-    monkeypatch.setattr("lightning_modules.training.cohort.build", lambda *arguments: Features())
+    monkeypatch.setattr("lightning_modules.models.seeded.build", lambda *arguments: Features())
     (alone,) = LossSensitivity(*stack([POINT], small())).read(3)
     beside = LossSensitivity(*stack([POINT.with_(seed=1), POINT], small())).read(3)[1]
     assert np.array_equal(alone.examples[0].values, beside.examples[0].values)

@@ -74,8 +74,20 @@ def assert_same(found: MemberResult, expected: MemberResult) -> None:
             assert np.array_equal(mine, its, equal_nan=isinstance(mine, np.ndarray))
 
 
-@pytest.mark.parametrize("precision", ["float64", "float32"])
-@pytest.mark.parametrize("stack", STACKS)
+RESNET = "resnet, BatchNorm, augmented"
+
+
+@pytest.mark.parametrize(
+    ("stack", "precision"),
+    [
+        ("mlp, AdamW, dropout", "float64"),
+        ("mlp, momentum, cosine", "float32"),
+        pytest.param("mlp, AdamW, dropout", "float32", marks=pytest.mark.slow),
+        pytest.param("mlp, momentum, cosine", "float64", marks=pytest.mark.slow),
+        pytest.param(RESNET, "float32", marks=pytest.mark.slow),
+        pytest.param(RESNET, "float64", marks=pytest.mark.slow),
+    ],
+)
 def test_it_goes_on_to_the_same_bits_in_any_stack(stack, precision, digits):
     points = members(stack, precision)
     whole = trained(points, digits, stack).members
@@ -86,6 +98,21 @@ def test_it_goes_on_to_the_same_bits_in_any_stack(stack, precision, digits):
     assert epochs == [3, 4, 5]
     for found, expected in zip((*again, alone), (*whole, whole[1]), strict=True):
         assert_same(found, expected)
+
+
+def test_a_network_with_batch_norm_and_augmentation_goes_on_to_the_same_bits(digits):
+    """Without the measures on demand, which take most of the time; the slow tests take them here, too."""
+    points = members(RESNET, "float32", count=2)
+    evaluated = [[0, 1, 3, EPOCHS]] * 2
+    kept: list[list[Checkpoint]] = []
+    keeper = Keeper(kept.append, seconds=0)
+    whole = train_cohort(points, digits, evaluated, keeper=keeper).members
+    again = [decode(encode(state)) for state in kept[STOP - 1]]
+    assert [state.epoch for state in again] == [STOP, STOP]
+    found = train_cohort(points[::-1], digits, evaluated, checkpoints=again[::-1]).members[::-1]
+    (alone,) = train_cohort(points[1:], digits, evaluated[1:], checkpoints=again[1:]).members
+    for result, expected in zip((*found, alone), (*whole, whole[1]), strict=True):
+        assert_same(result, expected)
 
 
 def test_one_that_trained_alone_goes_on_in_a_stack(digits):

@@ -11,6 +11,7 @@ from torch.nn import functional
 from lightning_modules.data import corruption, sources
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.errors import ModelError
+from lightning_modules.measures import critical_samples
 from lightning_modules.measures.catalogue import PROBES
 from lightning_modules.models.seeded import build_member
 from lightning_modules.streams import numpy_generator, torch_generator
@@ -117,7 +118,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("model", FAMILIES)
-@pytest.mark.parametrize(("size", "batch", "held_out"), [(41, 20, 0.0), (12, 1, 0.0), (40, 20, 0.025), (64, 20, 0.0)])
+@pytest.mark.parametrize(("size", "batch", "held_out"), [(41, 20, 0.0), (6, 1, 0.0), (40, 20, 0.025), (64, 20, 0.0)])
 def test_a_member_alone_has_the_bits_that_it_has_in_a_stack(model, precision, size, batch, held_out):
     """Batches of one example, in training and in evaluation, are where a lone member meets other kernels."""
     fields = {"width": 7, "depth": 2, **FAMILIES[model], "model": model, "precision": precision, "dropout": 0.2}
@@ -176,7 +177,7 @@ def test_frozen_parameters_stay_and_are_not_counted(monkeypatch):
             parameter.requires_grad_(False)
         return network
 
-    monkeypatch.setattr("lightning_modules.training.cohort.build", frozen)
+    monkeypatch.setattr("lightning_modules.models.seeded.build", frozen)
     data = CohortData([BASE], DIGITS, torch.device("cpu"), torch.float64)
     module = CohortModule([BASE], data, [[1]])
     assert module.parameters_per_member == 650
@@ -193,14 +194,14 @@ def test_a_class_defined_inside_the_users_function_is_stacked(monkeypatch):
 
         return Local(64, 10)
 
-    monkeypatch.setattr("lightning_modules.training.cohort.build", make)
+    monkeypatch.setattr("lightning_modules.models.seeded.build", make)
     members = [BASE, BASE.with_(seed=1)]
     assert train_cohort(members, DIGITS, [[3]] * 2).members[1] == train_cohort(members[1:], DIGITS, [[3]]).members[0]
 
 
 def test_networks_of_different_shapes_at_equal_settings_are_refused(monkeypatch):
     sizes = iter([3, 4])
-    monkeypatch.setattr("lightning_modules.training.cohort.build", lambda *arguments: nn.Linear(64, next(sizes)))
+    monkeypatch.setattr("lightning_modules.models.seeded.build", lambda *arguments: nn.Linear(64, next(sizes)))
     with pytest.raises(ModelError, match="different parameters"):
         train_cohort([BASE, BASE.with_(seed=1)], DIGITS, [[1]] * 2)
 
@@ -215,7 +216,7 @@ def test_a_network_whose_layers_share_a_parameter_trains(monkeypatch):
         def forward(self, x):
             return self.last(torch.relu(self.second(torch.relu(self.first(x.flatten(1))))))
 
-    monkeypatch.setattr("lightning_modules.training.cohort.build", lambda *arguments: Tied())
+    monkeypatch.setattr("lightning_modules.models.seeded.build", lambda *arguments: Tied())
     result = train_cohort([BASE, BASE.with_(seed=1)], DIGITS, [[0, 3]] * 2)
     assert result.parameters == 64 * 64 + 2 * 64 + 650
     before, after = (row["train_loss"] for _, row in result.members[0].rows)
@@ -227,7 +228,7 @@ def test_a_network_with_its_own_randomness_is_refused(monkeypatch):
         def forward(self, x):
             return super().forward(functional.dropout(x.flatten(1)))
 
-    monkeypatch.setattr("lightning_modules.training.cohort.build", lambda *arguments: Noisy(64, 10))
+    monkeypatch.setattr("lightning_modules.models.seeded.build", lambda *arguments: Noisy(64, 10))
     with pytest.raises(RuntimeError, match="random"):
         train_cohort([BASE], DIGITS, [[1]])
 
@@ -237,8 +238,11 @@ MEASURES = ("critical_sample_ratio", "cumulative_loss", "example_correctness", "
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("model", ["mlp", "convnet", "resnet"])
-def test_measures_on_demand_change_no_number_of_the_training(model, precision):
-    point = BASE.with_(model=model, width=3, depth=1, dropout=0.2, label_noise=0.3, precision=precision)
+def test_measures_on_demand_change_no_number_of_the_training(model, precision, monkeypatch):
+    monkeypatch.setattr(critical_samples, "EXAMPLES", 20)
+    point = BASE.with_(
+        model=model, width=3, depth=1, dropout=0.2, label_noise=0.3, precision=precision, dataset_size=60
+    )
     members = [point.with_(seed=seed) for seed in range(2)]
     (plain, _), (measured, neighbour) = (
         train_cohort(members, DIGITS, [[1, 3]] * 2, wanted).members

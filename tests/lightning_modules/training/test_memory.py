@@ -60,8 +60,8 @@ def test_the_estimate_is_within_its_factor(stack):
 
 @pytest.fixture
 def wide() -> list[Point]:
-    """Twelve members, each of which takes some 40 MiB."""
-    point = resolved(Point(data="mnist1d", dataset_size=100, epochs=1, width=1000, depth=2))
+    """Twelve members, each of which takes some 10 MiB."""
+    point = resolved(Point(data="mnist1d", dataset_size=100, epochs=1, width=500, depth=2))
     return [point.with_(seed=seed) for seed in range(12)]
 
 

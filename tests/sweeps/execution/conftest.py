@@ -162,7 +162,10 @@ def make_study(
 ) -> Callable[..., Study]:
     """MODEL in the text becomes a model of the user's own that logs each update of a stack, and then sleeps."""
 
-    def make(text: str = SWEEP, max_cohort: int = 2, name: str = "study", sleep: float = 0.0) -> Study:
+    def make(
+        text: str = SWEEP, max_cohort: int = 2, name: str = "study", sleep: float = 0.0, shorten: int = 1
+    ) -> Study:
+        text = text.replace("dataset_size: 400", f"dataset_size: {400 // shorten}")
         folder = tmp_path / name
         folder.mkdir()
         model = f"logging_model_{uuid4().hex}"

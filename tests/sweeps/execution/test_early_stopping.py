@@ -235,8 +235,9 @@ def test_a_training_of_no_epochs_is_over_before_it_begins(tmp_path):
     assert plan.minus(store.done()).missing == ()
 
 
+@pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("executor", [Inline(), RayTune()])
-def test_a_scheduler_that_pauses_is_refused_where_nothing_can_be_kept(executor, tmp_path):
+def test_a_scheduler_that_pauses_is_refused_where_nothing_can_be_kept(executor, ray_on_two_cores, tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "checkpoints").write_text("in the way")
     with pytest.raises(ExecutionError, match=r"hyperband pauses trainings.*cannot keep.*valid with this store: asha"):
@@ -244,7 +245,8 @@ def test_a_scheduler_that_pauses_is_refused_where_nothing_can_be_kept(executor, 
     assert Store(tmp_path / "store").read().table.num_rows == 0
 
 
-def test_on_ray_the_lanes_ask_one_judge(tmp_path, whole):
+@pytest.mark.xdist_group("ray")
+def test_on_ray_the_lanes_ask_one_judge(ray_on_two_cores, tmp_path, whole):
     plan, store = planned("hyperband", 3, workers=2), Store(tmp_path / "ray")
     RayTune().execute(plan, store, mute)
     last = check(plan, store, whole)

@@ -9,21 +9,20 @@ import pytest
 COHORTS, POINTS = 8, 32
 
 
-def test_killed_in_one_process_and_run_again(study, processes):
-    for stored in (1, 5):
-        process = study.started("--inline")
-        study.wait_for_parts(process, stored)
-        processes.kill_all(process)
-    before = study.parts()
-    assert 0 < before < COHORTS, "the moments do not test an interruption"
-    assert f"{POINTS} points, {4 * before} done, {POINTS - 4 * before} to train" in study.run()
-    assert study.parts() == COHORTS
-    assert study.is_whole()
-    assert "nothing to train" in study.run()
-    assert study.parts() == COHORTS
+@pytest.fixture
+def study(make_study):
+    """Long enough to be disturbed: half the examples of the study that is killed at random moments."""
+    return make_study(shorten=2)
 
 
-def test_ctrl_c_leaves_a_valid_store_and_says_how_to_go_on(study):
+@pytest.fixture
+def brief(make_study):
+    """The study with a tenth of the examples, for tests that disturb nothing."""
+    return make_study(shorten=10)
+
+
+def test_interrupted_and_killed_in_one_process_and_run_again(study, processes):
+    """Ctrl-C leaves a valid store and says how to go on; a kill says nothing, and loses no more."""
     process = study.started("--inline")
     study.wait_for_parts(process, 2)
     process.send_signal(signal.SIGINT)
@@ -31,15 +30,28 @@ def test_ctrl_c_leaves_a_valid_store_and_says_how_to_go_on(study):
     assert process.returncode == 130, output
     assert "interrupted" in output
     assert "Traceback" not in output
-    assert 2 <= study.parts() < COHORTS
-    study.run()
+    interrupted = study.parts()
+    assert 2 <= interrupted < COHORTS - 1, "the moment does not test an interruption"
+    process = study.started("--inline")
+    study.wait_for_parts(process, interrupted + 1)
+    processes.kill_all(process)
+    before = study.parts()
+    assert interrupted < before < COHORTS, "the moment does not test a kill"
+    assert f"{POINTS} points, {4 * before} done, {POINTS - 4 * before} to train" in study.run()
+    assert study.parts() == COHORTS
     assert study.is_whole()
+    assert "nothing to train" in study.run()
+    assert study.parts() == COHORTS
 
 
 def test_two_runs_at_once_share_the_work(study, processes):
-    both = [study.started("--inline") for _ in range(2)]
-    outputs = [processes.ended(process) for process in both]
-    assert all(f"({POINTS} points)" in output for output in outputs), "each saw all of its plan done"
+    """One in a process of its own, and one in this process, which begins when the other has stored a part."""
+    other = study.started("--inline")
+    study.wait_for_parts(other, 1)
+    before = study.parts()
+    outputs = [study.run(), processes.ended(other)]
+    assert before < COHORTS - 1, "they did not run at once"
+    assert f"({POINTS} points)" in outputs[1], "it saw all of its plan done"
     assert study.is_whole()
     assert study.parts() == COHORTS
 
@@ -54,18 +66,18 @@ def test_two_runs_at_once_share_the_work_on_ray_too(study, processes):
     assert study.parts() == COHORTS
 
 
-def test_a_longer_axis_trains_only_what_is_new(study):
-    study.run()
-    assert "48 points, 32 done, 16 to train" in study.run("--set", "seed=[0, 1, 2]")
+def test_a_longer_axis_trains_only_what_is_new(brief):
+    brief.run()
+    assert "48 points, 32 done, 16 to train" in brief.run("--set", "seed=[0, 1, 2]")
 
 
-def test_more_epochs_than_were_trained_are_still_to_train(study):
-    study.run()
-    assert "12 points, 8 done, 4 to train" in study.run("--set", "epochs=[4, 12, 16]", "--set", "width=6")
+def test_more_epochs_than_were_trained_are_still_to_train(brief):
+    brief.run()
+    assert "12 points, 8 done, 4 to train" in brief.run("--set", "epochs=[4, 12, 16]", "--set", "width=6")
 
 
-def test_sweeps_that_share_points_train_them_once(study):
-    study.run()
-    text = (study.folder / "sweep.yaml").read_text()
-    (study.folder / "other.yaml").write_text(text.replace("disturbed", "other").replace("[6, 8, 10, 12]", "[12, 14]"))
-    assert "16 points, 8 done, 8 to train" in study.run(sweep="other.yaml")
+def test_sweeps_that_share_points_train_them_once(brief):
+    brief.run()
+    text = (brief.folder / "sweep.yaml").read_text()
+    (brief.folder / "other.yaml").write_text(text.replace("disturbed", "other").replace("[6, 8, 10, 12]", "[12, 14]"))
+    assert "16 points, 8 done, 8 to train" in brief.run(sweep="other.yaml")

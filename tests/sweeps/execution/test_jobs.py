@@ -87,6 +87,7 @@ def test_a_job_that_failed_is_1(monkeypatch):
     assert CliRunner().invoke(app, given).exit_code == 1
 
 
+@pytest.mark.slow
 def test_where_nothing_listens_it_is_one_sentence_and_2(tmp_path):
     command = [sys.executable, "-m", "memsweep", "run", "quickstart", "--store", "s3://bucket/x?region=us-east-1"]
     process = subprocess.run(

@@ -200,6 +200,7 @@ def make(shape, classes):
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_when_it_has_stored_its_part_leaves_one(ray_on_two_cores, tmp_path, monkeypatch):
     text = DYING_MODEL.format(died=str(tmp_path / "died"), driver=os.getpid())
     (tmp_path / "dying_model.py").write_text(text)

@@ -123,6 +123,7 @@ print(json.dumps([tried, rows["outcome"].to_pylist()]))
 """
 
 
+@pytest.mark.slow
 def test_a_real_allocation_that_is_refused(tmp_path: Path):
     """Eight networks of which one takes some 130 MiB, in an address space for about three."""
     command = [sys.executable, "-c", REAL, str(tmp_path / "store")]
@@ -158,6 +159,7 @@ def make(shape, classes):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_a_cohort_that_takes_its_worker_with_it_is_cut_and_tried_again(ray_on_two_cores, tmp_path, monkeypatch):
     (tmp_path / "crowded_model.py").write_text(CROWDED_MODEL)

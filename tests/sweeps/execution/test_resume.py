@@ -78,6 +78,7 @@ def test_the_next_run_does_not_repeat_the_epochs_that_were_kept(lost, whole, max
     assert Checkpoints(lost.place).ids() == set()
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_another_executor_goes_on_too(lost, whole, ray_on_two_cores):
     plan = planned()

@@ -244,15 +244,15 @@ SCHEDULERS = (
 )
 
 
-@pytest.mark.parametrize("settings", SCHEDULERS, ids=lambda settings: settings.scheduler)
-def test_the_replay_of_a_live_run_gives_its_verdicts(live, settings):
-    case = Case(settings, np.random.default_rng(1).random((10, 9)))
-    live([case])
-    assert_replay_equals(case)
-    assert "STOP" in {verdict for _, epoch, verdict in case.verdicts if epoch < 9}
-    if settings.pauses:
-        assert case.removed
-        assert "PAUSE" in {verdict for _, _, verdict in case.verdicts}
+def test_the_replay_of_a_live_run_gives_its_verdicts(live):
+    cases = [Case(settings, np.random.default_rng(1).random((10, 9))) for settings in SCHEDULERS]
+    live(cases)
+    for case in cases:
+        assert_replay_equals(case)
+        assert "STOP" in {verdict for _, epoch, verdict in case.verdicts if epoch < 9}
+        if case.settings.pauses:
+            assert case.removed
+            assert "PAUSE" in {verdict for _, _, verdict in case.verdicts}
 
 
 @pytest.mark.slow

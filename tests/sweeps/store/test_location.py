@@ -223,6 +223,7 @@ def full_disk(folder: Path) -> Iterator[tuple[Callable[[], None], Callable[[], N
         subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_leaves_no_half_part_and_the_next_run_completes(tmp_path):
     (tmp_path / "sweep.yaml").write_text(SWEEP)
     folder = tmp_path / "disk"
