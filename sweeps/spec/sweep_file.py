@@ -35,8 +35,8 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def load_sweep(name: str, settings: Sequence[str] = ()) -> Sweep:
-    """The preset of this name or the YAML file at this path, with `FIELD=VALUE` settings laid over it.
+def load_sweep(name: str, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
+    """The preset of this name or the YAML file at this path, with settings laid over it (see `override`).
 
     `NAME-full` is the full variant of either: the sweep with what its key `full` gives in place of the small one's.
 
@@ -63,6 +63,11 @@ def parse_sweep(text: str, source: str) -> Sweep:
         content = parse_yaml(text)
     except yaml.YAMLError as error:
         raise SweepError(source, "", f"not valid YAML: {' '.join(str(error).split())}") from None
+    return sweep_of(content, source)
+
+
+def sweep_of(content: object, source: str) -> Sweep:
+    """The sweep of a sweep file's content, as `parse_sweep` has it of the text."""
     if not isinstance(content, dict):
         raise SweepError(source, "", f"must be a mapping with the keys {', '.join(TOP_LEVEL)}")
     for key in content:
@@ -135,17 +140,16 @@ def _parsed(content: Mapping[str, Any], source: str) -> Sweep:
     )
 
 
-def override(sweep: Sweep, settings: Sequence[str]) -> Sweep:
-    """Lay `FIELD=VALUE` over a sweep: a value is fixed everywhere, a list becomes an axis everywhere."""
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        source = f"--set {setting}"
-        if not equals:
-            raise SweepError(source, "", "must have the form FIELD=VALUE")
-        try:
-            value = parse_yaml(text)
-        except yaml.YAMLError:
-            raise SweepError(source, name, f"given {text!r}, which is not a YAML value") from None
+def override(sweep: Sweep, settings: Mapping[str, Any] | Sequence[str]) -> Sweep:
+    """Lay settings over a sweep: a value is fixed everywhere, a list becomes an axis everywhere.
+
+    settings: values by field, or texts `FIELD=VALUE` as `--set` has them.
+    """
+    if isinstance(settings, Mapping):
+        named = [("settings", name, value) for name, value in settings.items()]
+    else:
+        named = [(f"--set {text}", *_named_value(text)) for text in settings]
+    for source, name, value in named:
         value = _run(source, name, value)
         if isinstance(value, list):
             axis = _axes(source, "", {name: value})
@@ -156,6 +160,17 @@ def override(sweep: Sweep, settings: Sequence[str]) -> Sweep:
             grids = tuple({key: old for key, old in grid.items() if key != name} for grid in sweep.grids)
         sweep = replace(sweep, fixed=fixed, grids=grids)
     return sweep
+
+
+def _named_value(setting: str) -> tuple[str, Any]:
+    """The field and the value of `FIELD=VALUE`."""
+    name, equals, text = setting.partition("=")
+    if not equals:
+        raise SweepError(f"--set {setting}", "", "must have the form FIELD=VALUE")
+    try:
+        return name, parse_yaml(text)
+    except yaml.YAMLError:
+        raise SweepError(f"--set {setting}", name, f"given {text!r}, which is not a YAML value") from None
 
 
 def _mapping(source: str, key: str, value: Any) -> dict[str, Any]:
