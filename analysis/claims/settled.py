@@ -6,7 +6,7 @@ of its full variant (`PRESET-full`) or of the file asks for, and from nothing el
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from analysis.claims import CLAIMS, Claim, Decision, Evidence, decide
 from analysis.claims.effects import Spread
@@ -15,7 +15,6 @@ from lightning_modules.errors import choices
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep import Sweep
-from sweeps.spec.sweep_file import load_sweep, preset_names
 from sweeps.store.store import Contents, Store
 
 FULL = "-full"
@@ -31,26 +30,12 @@ def claimed_presets() -> tuple[str, ...]:
     return tuple(dict.fromkeys(claim.preset for claim in CLAIMS))
 
 
-def sweeps_of_claims(names: Sequence[str], settings: Sequence[str] = ()) -> list[tuple[str, Sweep]]:
-    """Load sweeps that claims rest on.
-
-    Args:
-        names: presets or files; every preset that a claim rests on if there are none.
-        settings: as `--set` has them.
-
-    Returns:
-        (the name, the sweep), in the order of the names.
-
-    Raises:
-        SweepError: a sweep cannot be loaded, or no claim rests on it.
-    """
-    presets = [name for name in claimed_presets() if name in preset_names()]
-    sweeps = [(name, load_sweep(name, settings)) for name in dict.fromkeys(names or presets)]
-    for name, sweep in sweeps:
+def check_claimed(sweeps: Iterable[Sweep]) -> None:
+    """Raise SweepError for a sweep that no claim rests on."""
+    for sweep in sweeps:
         if not claims_of(sweep):
             problem = f"no claim rests on it; {choices(sweep.name, claimed_presets())}"
-            raise SweepError(name, "", problem)
-    return sweeps
+            raise SweepError(sweep.source, "", problem)
 
 
 def evidence(plan: Plan, store: Store, contents: Contents, claims: Collection[Claim]) -> Evidence:

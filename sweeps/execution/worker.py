@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 REASON_LENGTH = 4000
 CHECKPOINT_SECONDS = 120.0
+RETRIES = 1
+"""Tries of a cohort that was lost with its worker or node, before it is cut in halves."""
 
 WAIT_SECONDS = (0.5, 3.0)
 """Between two looks at what other runs are training."""

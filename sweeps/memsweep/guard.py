@@ -28,14 +28,22 @@ def foreign_packages() -> list[str]:
     return problems
 
 
-def main() -> None:
+def check_packages() -> None:
+    """Raise ImportError, in one sentence, if Python would take a package from elsewhere."""
     problems = foreign_packages()
     if problems:
-        print(
-            f"error: {'; '.join(problems)}. Uninstall what shadows it, or take its folder off PYTHONPATH "
-            f"(now: {os.environ.get('PYTHONPATH', '')}); valid: memsweep in an environment of its own",
-            file=sys.stderr,
+        raise ImportError(
+            f"{'; '.join(problems)}. Uninstall what shadows it, or take its folder off PYTHONPATH "
+            f"(now: {os.environ.get('PYTHONPATH', '')}); valid: memsweep in an environment of its own"
         )
+
+
+def main() -> None:
+    """Run the command line, or say in one sentence why it cannot be run."""
+    try:
+        check_packages()
+    except ImportError as error:
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     for name in PACKAGES:
         import_module(name)  # now, before the command line adds the user's folder to the places to import from

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,16 +18,35 @@ from sweeps.execution.protocol import Progress as EpochsDone
 from sweeps.planning.plan import Plan
 
 LINE_SECONDS = 15.0
-"""Where there is no terminal to draw a bar on, a line this often."""
+"""Where there is neither a terminal nor a notebook to draw a bar on, a line this often."""
+
+FRAME_SECONDS = 0.2
+"""The bar of a notebook is drawn again at most this often: each drawing is a message to the browser."""
+
+NOTEBOOK_COLUMNS = 90
 
 MOST_TOLD = 20
 """Failures printed while training; `memsweep status` has them all."""
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return hasattr(shell, "kernel")
+
+
+def console_here(quiet: bool = False) -> Console:
+    """A console on standard output. In a notebook too it prints plain text, which a saved notebook keeps small."""
+    return Console(highlight=False, force_jupyter=False, quiet=quiet)
+
+
 class Display:
     """A context manager around a run; `listen` is the executor's listener.
 
-    The bar counts member-epochs, so it moves while the first cohorts train.
+    The bar counts member-epochs, so it moves while the first cohorts train. A terminal has a live one, a notebook one
+    under the cell, and anything else a line now and then. A last sentence says what was trained; in a notebook only
+    after an interruption, since there the result of the call says it.
     """
 
     def __init__(self, plan: Plan, console: Console) -> None:
@@ -56,6 +77,7 @@ class Display:
             "", total=sum(self._work(i) for i in range(len(plan.cohorts))) or 1, trainings=0,
             all_trainings=len(plan.trajectories), rate=0.0,
         )  # fmt: skip
+        self._cell = _Cell() if plan.missing and not console.quiet and in_notebook() else None
 
     def __enter__(self) -> Display:
         self._bar.start()
@@ -63,8 +85,10 @@ class Display:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
-        if self._plan.missing:
-            self._console.print(self._sentence(), markup=False, soft_wrap=True)
+        if self._cell:
+            self._cell.draw(self._bar)
+        if self._plan.missing and (error or not self._cell):
+            self._console.print(self.sentence(), markup=False, soft_wrap=True)
 
     def listen(self, event: EpochsDone | CohortStored) -> None:
         cohort = self._plan.cohorts[event.cohort]
@@ -80,10 +104,14 @@ class Display:
         self._trained += (epochs - self._epochs[event.cohort]) * len(cohort.members)
         self._epochs[event.cohort] = epochs
         self._bar.update(self._task, completed=self._trained, trainings=self._trainings, rate=self._rate)
-        if self._bar.disable and time.monotonic() - self._said >= LINE_SECONDS:
-            self._said = time.monotonic()
+        if not self._bar.disable or time.monotonic() - self._said < (FRAME_SECONDS if self._cell else LINE_SECONDS):
+            return
+        self._said = time.monotonic()
+        if self._cell:
+            self._cell.draw(self._bar)
+        else:
             percent = self._bar.tasks[0].percentage
-            self._console.print(f"{percent:3.0f} %  {self._sentence()}", markup=False, soft_wrap=True)
+            self._console.print(f"{percent:3.0f} %  {self.sentence()}", markup=False, soft_wrap=True)
 
     def summary(self) -> dict[str, Any]:
         """For machines."""
@@ -110,7 +138,8 @@ class Display:
         if len(self.failed) + len(self.diverged) <= MOST_TOLD:
             self._console.print(f"{failure.outcome} {failure.trajectory_id}: {reason}", markup=False, soft_wrap=True)
 
-    def _sentence(self) -> str:
+    def sentence(self) -> str:
+        """What was trained so far, for a reader."""
         parts = [
             f"trained {self._trainings:,} of {len(self._plan.trajectories):,} trainings "
             f"({self._points:,} points) in {self._seconds:.1f} s, {self._rate:.3g} points/s"
@@ -126,6 +155,21 @@ class Display:
     @property
     def _rate(self) -> float:
         return self._points / self._seconds if self._seconds else 0.0
+
+
+class _Cell:
+    """The place under a notebook's cell where the bar is drawn, always at the same one."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def draw(self, bar: Progress) -> None:
+        paper = Console(file=io.StringIO(), width=NOTEBOOK_COLUMNS, force_jupyter=False, force_terminal=False)
+        with paper.capture() as text:
+            paper.print(bar.get_renderable())
+        self._handle.update({"text/plain": text.get().rstrip()}, raw=True)
 
 
 @contextmanager

@@ -199,7 +199,7 @@ class TestBadInput:
         def broken(*args: object) -> None:
             raise ValueError("a bug")
 
-        monkeypatch.setattr(cli, "load_sweep", broken)
+        monkeypatch.setattr("memsweep.cli.running.load_sweep", broken)
         with pytest.raises(ValueError, match="a bug"):
             memsweep("plan", "small.yaml")
 

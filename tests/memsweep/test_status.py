@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from memsweep.status import describe, report
+from memsweep.completion import describe, report
 
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep

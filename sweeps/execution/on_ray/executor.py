@@ -27,12 +27,11 @@ from sweeps.execution.on_ray.places import places_of_cluster
 from sweeps.execution.on_ray.trials import Experiments, Piece, local_elsewhere
 from sweeps.execution.places import Device, Places, places_here
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
-from sweeps.execution.worker import CHECKPOINT_SECONDS, Trained, Worker, halves, store_failure, wait_for_others
+from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES, Trained, Worker, halves, store_failure, wait_for_others
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.store.leases import Run
 from sweeps.store.store import Store
 
-RETRIES = 1
 KNOCK_SECONDS = 20.0
 
 LONE_ROUNDS = 2

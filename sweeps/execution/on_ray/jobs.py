@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -22,26 +23,39 @@ def is_job_address(address: str | None) -> TypeGuard[str]:
 
 def hand_over(
     address: str,
-    sweep: str,
+    words: Sequence[str],
     store: str,
-    settings: Sequence[str],
     options: Mapping[str, str | float | None],
+    more: Sequence[str],
     say: Callable[[str], None],
 ) -> bool:
-    """`memsweep run` on the cluster's head node: see `submit`. Whether it succeeded.
+    """Run `memsweep run` on the cluster's head node: see `submit`.
 
-    settings: of --set. options: further ones by name; True for a flag, None or False where it is not given. The folder
-    goes along where the run needs a file of it: the sweep's, or a model or data of the user's own. Raises
-    ExecutionError, and so for a store that the cluster does not see.
+    The working folder goes along where the run needs a file of it: the sweep's, or a model or data set of the user's
+    own.
+
+    Args:
+        address: where the cluster takes jobs.
+        words: how the command line names the sweep: a preset or a file, then its --set options.
+        store: the URI of the store.
+        options: further options by name; True is a flag, None and False are left out.
+        more: options as they are.
+        say: called with what the job prints.
+
+    Returns:
+        Whether the job succeeded.
+
+    Raises:
+        ExecutionError: as `submit` does, and for a store that the cluster does not see.
     """
     if Store(store).is_local:
         raise ExecutionError(f"--store {store}: a folder of this machine; valid on a cluster: s3://BUCKET/PATH")
-    command = ["memsweep", "run", sweep, *(word for setting in settings for word in ("--set", setting))]
-    command += ["--store", store, "--address", "auto"]
+    command = ["memsweep", "run", *words, "--store", store, "--address", "auto"]
     for name, value in options.items():
         if value is not None and value is not False:
             command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    own = Path(sweep).is_file() or any(setting.startswith(("model=", "data=")) for setting in settings)
+    command += more
+    own = Path(words[0]).is_file() or any(word.startswith(("model=", "data=")) for word in words)
     return submit(address, command, os.getcwd() if own else None, say)
 
 
@@ -71,12 +85,34 @@ def submit(address: str, command: Sequence[str], folder: str | None, say: Callab
         ) from None
     say(f"job {job}: {shlex.join(command)}")
     try:
-        asyncio.run(_follow(client, job, say))
+        _run(_follow(client, job, say))
     except KeyboardInterrupt:
         options = f"--address {address} {job}"
         say(f"job {job} goes on; `ray job logs -f {options}` follows it, `ray job stop {options}` stops it")
         raise
     return bool(client.get_job_status(job) == JobStatus.SUCCEEDED)
+
+
+def _run(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end, also where an event loop runs in this thread already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(coroutine)
+        return
+    errors: list[Exception] = []
+
+    def target() -> None:
+        try:
+            asyncio.run(coroutine)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=target, daemon=True)  # an interruption leaves it behind, which ends with the job
+    thread.start()
+    thread.join()
+    for error in errors:
+        raise error
 
 
 async def _follow(client: Any, job: str, say: Callable[[str], None]) -> None:

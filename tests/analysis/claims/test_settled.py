@@ -19,7 +19,7 @@ from analysis.claims import CLAIMS, Claim, Contrast, Decision, Evidence, Finding
 from analysis.claims.effects import Difference
 from analysis.claims.rows import HIGHEST, LOWEST
 from analysis.claims.rule import above
-from analysis.claims.settled import claimed_presets, claims_of, settle, sweeps_of_claims
+from analysis.claims.settled import check_claimed, claimed_presets, claims_of, settle
 from analysis.report.claims_page import commands, summary, verdict_table, write_page
 from analysis.tables.points import points_table
 from analysis.words import METRICS
@@ -104,7 +104,7 @@ def test_every_claim_has_a_number_from_its_whole_preset_and_the_full_variant(var
     store = Store(tmp_path / "none")
     contents = store.read()
     seen = set()
-    for name, sweep in sweeps_of_claims(variants):
+    for name, sweep in ((name, load_sweep(name)) for name in variants):
         tables = as_if_trained(Plan.of(sweep), store, contents)
         for claim in claims_of(sweep):
             for finding in decide(claim, tables).findings:
@@ -183,7 +183,7 @@ def test_a_claim_of_ones_own_is_one_entry(store, make_record):
 
 def test_a_sweep_that_no_claim_rests_on_is_refused(tmp_path):
     with pytest.raises(SweepError, match=r"^quickstart: no claim rests on it; .*valid: architectures, "):
-        sweeps_of_claims(["quickstart"])
+        check_claimed([load_sweep("quickstart")])
 
 
 def decided() -> list[Decision]:

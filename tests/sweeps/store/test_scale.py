@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memsweep.completion import report
 from memsweep.progress import Display
-from memsweep.status import report
 
 from analysis.figures.kinds import FigureSpec
 from analysis.tables.cells import cells

@@ -1,0 +1,196 @@
+"""What to train: a sweep written in Python or loaded by name, and the store that its results lie in."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sweeps.errors import SweepError
+from sweeps.spec import sweep as parsed
+from sweeps.spec import sweep_file
+from sweeps.store.store import Store
+
+DEFAULT_STORE = "results"
+
+StoreLike = Store | str | Path
+SweepLike = parsed.Sweep | str | Path
+"""A sweep, or what `load_sweep` takes: the name of a preset or the path of a sweep file."""
+
+
+class Sweep(parsed.Sweep):
+    """A named grid of trainings, written in Python.
+
+    The arguments are the keys of a sweep file, with the same meaning and the same checks. Lists may be tuples, ranges
+    or NumPy arrays. A model or a data set of one's own may be given as the function itself, if it can be imported by
+    name: it stands for its import path, "module:function".
+
+    Args:
+        name: letters, digits, ".", "_" and "-".
+        fixed: one value per field.
+        grid: a list of values per field; a list of such mappings is the union of their grids.
+        question: what the sweep is to answer, in one sentence.
+        exclude: the points to leave out, as a list of mappings from a field to a value or values.
+        evaluate: at which epochs a training is evaluated: "log" (1, 2, 3, 4, 6, 8, 11, 16, ...), "every", or a number
+            n for every n epochs. The epochs of the grid are always evaluated.
+        measure: the measures on demand, as a list of names or of {name: epochs}.
+        early_stopping: the scheduler and its settings, such as {"scheduler": "asha", "metric": "test_accuracy"}.
+        stop_when: rules by which a training stops, such as {"interpolated": 0.99}.
+        figures: what `report` draws, as a list of mappings; by default it chooses from the axes.
+        full: the keys of a larger variant.
+
+    Raises:
+        SweepError: for an unknown key, field or value; it says what was given and what is valid. Fields that contradict
+            each other are found when the points are made, by `plan` or `run`.
+
+    Example:
+        >>> import memsweep as ms
+        >>> sweep = ms.Sweep("widths", fixed={"data": "digits", "epochs": 5}, grid={"width": [4, 8], "seed": range(3)})
+        >>> len(sweep.points())
+        6
+    """
+
+    words: tuple[str, ...]
+    """How the command line names this sweep: the preset or file, and its --set options. Empty if it has no name for
+    it."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        fixed: Mapping[str, Any] | None = None,
+        grid: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        question: str | None = None,
+        exclude: Sequence[Mapping[str, Any]] | None = None,
+        evaluate: str | int | None = None,
+        measure: Sequence[str | Mapping[str, Sequence[int]]] | None = None,
+        early_stopping: Mapping[str, Any] | None = None,
+        stop_when: Mapping[str, Any] | None = None,
+        figures: Sequence[Mapping[str, Any]] | None = None,
+        full: Mapping[str, Any] | None = None,
+    ) -> None:
+        source = f"Sweep({name})"
+        given = {"name": name, "question": question, "fixed": fixed, "grid": grid, "exclude": exclude,
+                 "evaluate": evaluate, "measure": measure, "early_stopping": early_stopping, "stop_when": stop_when,
+                 "figures": figures, "full": full}  # fmt: skip
+        content = {key: plain(value, source, key) for key, value in given.items() if value is not None}
+        self._take(sweep_file.sweep_of(content, source), ())
+
+    @classmethod
+    def of(cls, sweep: parsed.Sweep, words: tuple[str, ...]) -> Sweep:
+        """A parsed sweep with the words that the command line has for it."""
+        made = cls.__new__(cls)
+        made._take(sweep, words)
+        return made
+
+    def _take(self, sweep: parsed.Sweep, words: tuple[str, ...]) -> None:
+        vars(self).update({field.name: getattr(sweep, field.name) for field in fields(sweep)}, words=words)
+
+    def __repr__(self) -> str:
+        return f"<Sweep {self.name}: {self.size():,} cells over {', '.join(self.axes) or 'no axis'}>"
+
+    def __str__(self) -> str:
+        return self.definition()
+
+
+def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
+    """Load a preset or a sweep file.
+
+    Args:
+        name: the name of a preset (see `presets`) or the path of a YAML file; with "-full" appended, the larger variant
+            that it has under the key `full`.
+        settings: values to lay over it, such as {"seed": [0, 1], "epochs": 5}: a list makes an axis of the field, any
+            other value fixes it. Texts such as "seed=[0, 1]" are read as the command line reads them.
+
+    Raises:
+        SweepError: if there is no such sweep, or for what is wrong in it or in the settings.
+
+    Example:
+        >>> ms.load_sweep("quickstart", settings={"seed": [0, 1]}).axes
+        ('parameter_count', 'label_noise', 'epochs', 'seed')
+    """
+    if isinstance(settings, Mapping):
+        values: dict[str, Any] = plain(settings, "settings", "")
+        settings, texts = values, [f"{field}={json.dumps(value)}" for field, value in values.items()]
+    else:
+        texts = [*settings]
+    words = (str(name), *(word for text in texts for word in ("--set", text)))
+    return Sweep.of(sweep_file.load_sweep(str(name), settings), words)
+
+
+def presets() -> list[Sweep]:
+    """Load every sweep that comes with memsweep.
+
+    Example:
+        >>> [preset.name for preset in ms.presets()][:2]
+        ['capacity', 'depth']
+    """
+    return [load_sweep(name) for name in sweep_file.preset_names()]
+
+
+def as_sweep(sweep: SweepLike, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
+    """The sweep, or the one that this name stands for, with the settings laid over it."""
+    if isinstance(sweep, str | Path):
+        return load_sweep(sweep, settings)
+    return sweep if isinstance(sweep, Sweep) else Sweep.of(sweep, ())
+
+
+def as_store(store: StoreLike) -> Store:
+    """The store, or the one at this folder or URI."""
+    return store if isinstance(store, Store) else Store(store)
+
+
+def run_command(sweep: Sweep, store: Store) -> str:
+    """What trains the rest of this sweep in this store: a command, or a call for a sweep that has no file."""
+    if not sweep.words:
+        return "ms.run(sweep, store)"
+    return shlex.join(["memsweep", "run", *sweep.words, *store_option(store)])
+
+
+def store_option(store: Store) -> list[str]:
+    """What a command needs to find this store."""
+    return ["--store", store.uri] if store.uri != DEFAULT_STORE else []
+
+
+def plain(value: Any, source: str, key: str) -> Any:
+    """The value as a YAML file would hold it: lists, mappings, numbers and text.
+
+    Raises SweepError for a function that is not found by its name.
+    """
+    if isinstance(value, Mapping):
+        return {name: plain(inner, source, f"{key}.{name}".strip(".")) for name, inner in value.items()}
+    if isinstance(value, list | tuple | range | np.ndarray):
+        return [plain(inner, source, key) for inner in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return import_path(value, source, key) if callable(value) else value
+
+
+def import_path(function: Callable[..., Any], source: str, key: str) -> str:
+    """`module:function` for a function or class that other processes can import by this name.
+
+    Raises SweepError for a lambda, a function inside another, and one of the main program or of a notebook.
+    """
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    given = f"given {name or function!r}" if not module else f"given {module}.{name or type(function).__name__}"
+    valid = (
+        "valid: a function at the top level of a module that can be imported, or its import path such as "
+        "'my_models:make'"
+    )
+    if not name:
+        problem = "which is an object and not a function"
+    elif "<lambda>" in name or "<locals>" in name:
+        problem = "which other processes cannot import, since it has no name in its module"
+    elif module == "__main__":
+        problem = "which other processes cannot import, since it is defined in a notebook or in the main program"
+    elif "." in name or getattr(sys.modules.get(module or ""), name, None) is not function:
+        problem = "which other processes would not find under this name"
+    else:
+        return f"{module}:{name}"
+    raise SweepError(source, key, f"{given}, {problem}; {valid}")

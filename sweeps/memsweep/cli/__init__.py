@@ -1,0 +1,8 @@
+"""The command line: parses, calls the functions of the API, prints."""
+
+# A module registers its commands when it is imported, and --help lists them in this order.
+# isort: off
+from memsweep.cli import running, tables, claims, stopping, upkeep  # noqa: F401
+from memsweep.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,77 @@
+"""The program: its commands are registered on `app`, and `main` turns errors into a message and an exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import warnings
+from typing import Any
+
+import typer
+from memsweep.told import MemsweepWarning
+from rich.console import Console
+
+from lightning_modules.errors import MemsweepError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Train whole grids of networks on partly random labels, and map where they memorize and where they "
+    "generalize.",
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """Run the program. Bad input is one message on standard error and exit code 2."""
+    sys.path.append(os.getcwd())  # where a data set or model of the user's own lies; last, so that it shadows nothing
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × is no reason to end
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", MemsweepWarning)
+            _show_on_one_line()
+            app(standalone_mode=True)  # which makes an exit of 130 of a KeyboardInterrupt
+    except MemsweepError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _show_on_one_line() -> None:
+    """Print memsweep's own warnings as `warning: ...` on standard error, and others as Python does."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
+        if issubclass(category, MemsweepWarning):
+            errors.print(f"warning: {message}", markup=False, soft_wrap=True)
+        else:
+            others(message, category, *more, **named)
+
+    warnings.showwarning = show
+
+
+def _fail(message: str) -> None:
+    errors.print(f"error: {message}", markup=False, soft_wrap=True)
+    sys.exit(2)
+
+
+def say(text: object) -> None:
+    """Print lines of any length on standard output."""
+    console.print(str(text), markup=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON for machines."""
+    typer.echo(json.dumps(value, indent=2, default=list))
+
+
+def wide(columns: int) -> Console:
+    """Standard output with room for a table of so many columns, which only a terminal can lack."""
+    return console if console.is_terminal else Console(width=max(console.width, columns), highlight=False)

@@ -1,0 +1,122 @@
+"""`list`, `plan`, `run` and `status`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+from memsweep import running
+from memsweep.asking import load_sweep, presets
+from memsweep.cli.app import app, console, errors, print_json, say
+from memsweep.cli.options import Json, MaxCohort, Settings, StoreUri, SweepName, Workers
+from rich.console import Console
+from rich.table import Table
+
+from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES
+from sweeps.planning.plan import Packing
+
+Device = Literal["cpu", "cuda", "auto"]
+
+
+@app.command("list")
+def list_presets(as_json: Json = False) -> None:
+    """The presets, one line each."""
+    if as_json:
+        print_json(
+            [
+                {"name": p.name, "question": p.question, "axes": p.axes, "cells": p.size(),
+                 "full": p.full and p.full.size()}
+                for p in presets()
+            ]
+        )  # fmt: skip
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading, justify in (("preset", "left"), ("cells", "right"), ("-full", "right"), ("question", "left")):
+        table.add_column(heading, justify=justify, no_wrap=heading != "question")  # type: ignore[arg-type]
+    for preset in presets():
+        full = f"{preset.full.size():,}" if preset.full else ""
+        table.add_row(preset.name, f"{preset.size():,}", full, preset.question)
+    console.print(table)
+
+
+@app.command()
+def plan(
+    sweep: SweepName,
+    store: StoreUri = "results",
+    settings: Settings = None,
+    max_cohort: MaxCohort = Packing.max_cohort,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """What is done, what would be trained, what folding and packing save, and how long it takes. Trains nothing."""
+    planned = running.plan(load_sweep(sweep, settings or []), store, max_cohort=max_cohort, workers=workers)
+    print_json(planned) if as_json else say(planned)
+
+
+@app.command()
+def run(
+    sweep: SweepName,
+    store: StoreUri = "results",
+    settings: Settings = None,
+    max_cohort: MaxCohort = Packing.max_cohort,
+    workers: Workers = None,
+    inline: Annotated[bool, typer.Option("--inline", help="train in this process, without Ray")] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            help="a Ray cluster's address, or auto on one of its nodes; http://HOST:8265 hands the run to the cluster "
+            "as a job, and follows it",
+        ),
+    ] = None,
+    device: Annotated[
+        Device,
+        typer.Option("--device", help="cuda: cohorts share GPUs by their memory; auto: GPUs, and nodes without one"),
+    ] = "cpu",
+    checkpoint_every: Annotated[
+        float,
+        typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="between two checkpoints of a cohort"),
+    ] = CHECKPOINT_SECONDS,
+    retries: Annotated[
+        int,
+        typer.Option(
+            "--retries",
+            min=0,
+            metavar="N",
+            help="tries of a cohort that was lost with its worker or node, before it is cut in halves",
+        ),
+    ] = RETRIES,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="train again what is recorded as failed")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="show what Ray and Tune say")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train what is missing and store it. Interrupt it at any time; the same command goes on."""
+    shown = Console(stderr=True, highlight=False) if as_json else console
+    try:
+        done = running.run(
+            load_sweep(sweep, settings or []), store, max_cohort=max_cohort, workers=workers, inline=inline,
+            address=address, device=device, checkpoint_every=checkpoint_every, retries=retries,
+            retry_failed=retry_failed, verbose=verbose, progress=shown, job_options=["--json"] if as_json else [],
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        message = "interrupted; what was trained is in the store, and the same command goes on from there"
+        errors.print(message, markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    if "succeeded" in done:
+        raise typer.Exit(int(not done["succeeded"]))
+    if as_json:
+        print_json(done)
+    if done["failed"]:
+        hint = f"see `memsweep status {sweep}` for what failed, `--retry-failed` to train it again"
+        shown.print(hint, markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(sweep: SweepName, store: StoreUri = "results", settings: Settings = None, as_json: Json = False) -> None:
+    """How much of the grid is there, and what failed and why."""
+    found = running.status(load_sweep(sweep, settings or []), store)
+    print_json(found) if as_json else say(found)

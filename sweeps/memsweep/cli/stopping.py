@@ -1,0 +1,105 @@
+"""`replay` and `stopping-study`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from memsweep import judging
+from memsweep.asking import load_sweep
+from memsweep.cli.app import app, errors, print_json, say, wide
+from memsweep.cli.options import AtOnce, Json, Orders, Settings, StoreUri, SweepName
+
+
+@app.command()
+def replay(
+    sweep: SweepName,
+    scheduler: Annotated[
+        Literal["asha", "hyperband", "median"], typer.Option("--scheduler", help="one of Ray Tune's own")
+    ],
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric", metavar="MEASURE", help="what it sees; default: validation_accuracy where there is one"
+        ),
+    ] = None,
+    mode: Annotated[
+        Literal["max", "min"] | None,
+        typer.Option("--mode", help="which way is better; default: accuracies max, losses min"),
+    ] = None,
+    grace_period: Annotated[
+        int | None,
+        typer.Option("--grace-period", metavar="E", help="epochs before it judges (asha, median); default: 1"),
+    ] = None,
+    reduction_factor: Annotated[
+        float | None,
+        typer.Option("--reduction-factor", metavar="F", help="one in F goes on (asha, hyperband); default: 3"),
+    ] = None,
+    brackets: Annotated[int | None, typer.Option("--brackets", metavar="N", help="of asha; default: 1")] = None,
+    min_samples: Annotated[
+        int | None,
+        typer.Option("--min-samples", metavar="N", help="others that must have got as far (median); default: 3"),
+    ] = None,
+    workers: AtOnce = 8,
+    seeds: Orders = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="where each training stopped: a .parquet or .csv file"),
+    ] = None,
+    store: StoreUri = "results",
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """What an early-stopping scheduler would have done on the recorded curves, beside what it has to beat."""
+    replayed = judging.replay(
+        load_sweep(sweep, settings or []), store, scheduler=scheduler, metric=metric, mode=mode,
+        grace_period=grace_period, reduction_factor=reduction_factor, brackets=brackets, min_samples=min_samples,
+        workers=workers, seeds=seeds, progress=errors,
+    )  # fmt: skip
+    if out:
+        replayed.write(out)
+    print_json(replayed.figures()) if as_json else wide(150).print(replayed.table())
+
+
+@app.command("stopping-study")
+def stopping_study(
+    sweep: SweepName,
+    scheduler: Annotated[
+        list[str] | None,
+        typer.Option("--scheduler", metavar="NAME", help="asha, hyperband or median; repeatable; default: all"),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="MEASURE",
+            help="what they see; repeatable; default: validation_accuracy where there is one, and test_accuracy",
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by",
+            metavar="FIELD",
+            help="a search for each value of this field; repeatable; default: the fields of the data, and seed",
+        ),
+    ] = None,
+    workers: AtOnce = 8,
+    seeds: Orders = 20,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="default: stopping/SWEEP")] = None,
+    store: StoreUri = "results",
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """What Tune's schedulers save at many settings, what it costs, and whom they stop: tables, figures and a page."""
+    study = judging.stopping_study(
+        load_sweep(sweep, settings or []), store, schedulers=scheduler or [], metrics=metric or [], by=by or [],
+        workers=workers, seeds=seeds, out=out, progress=errors,
+    )  # fmt: skip
+    if as_json:
+        print_json(study.figures())
+        return
+    for table in study.tables():
+        wide(150).print(table)
+    say(f"page: {study.page}")

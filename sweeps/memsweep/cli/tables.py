@@ -1,0 +1,72 @@
+"""`export`, `heatmap` and `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from memsweep import judging
+from memsweep.asking import load_sweep
+from memsweep.cli.app import app, say
+from memsweep.cli.options import Settings, StoreUri, SweepName
+from memsweep.tables import Rows
+from memsweep.tables import export as write_rows
+
+
+@app.command()
+def export(
+    sweep: SweepName,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="a .parquet or .csv file")],
+    store: StoreUri = "results",
+    settings: Settings = None,
+    table: Annotated[
+        Rows,
+        typer.Option(
+            "--table",
+            help="points; curves: a row an evaluated epoch; examples: what `measure` took of single examples; scores: "
+            "memorization and influence of each training example, over all seeds",
+        ),
+    ] = "points",
+) -> None:
+    """One tidy row a point, in the order of the sweep, or another table."""
+    count = write_rows(load_sweep(sweep, settings or []), store, out, table)
+    say(f"{out}: {count:,} rows")
+
+
+@app.command()
+def heatmap(
+    sweep: SweepName,
+    x: Annotated[str, typer.Option("--x", metavar="FIELD", help="the horizontal axis")],
+    y: Annotated[str, typer.Option("--y", metavar="FIELD", help="the vertical axis")],
+    value: Annotated[str, typer.Option("--value", metavar="MEASURE", help="what the colour shows")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="a .png, .svg or .pdf file")],
+    facet: Annotated[
+        list[str] | None, typer.Option("--facet", metavar="FIELD", help="a panel for each value; at most two")
+    ] = None,
+    epoch: Annotated[
+        int | None,
+        typer.Option("--epoch", min=0, metavar="E", help="draw at this evaluated epoch, not at each point's last"),
+    ] = None,
+    annotate: Annotated[
+        str, typer.Option("--annotate", metavar="WHAT", help="number in a cell: auto, mean, n, interval or none")
+    ] = "auto",
+    store: StoreUri = "results",
+    settings: Settings = None,
+) -> None:
+    """One figure: a measure over two fields, seeds averaged, missing cells hatched."""
+    shown = None if annotate == "none" else annotate
+    judging.write_heatmap(load_sweep(sweep, settings or []), store, out, x, y, value, facet or (), epoch, shown)
+    say(out)
+
+
+@app.command("report")
+def write_report(
+    sweep: SweepName,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="default: report/SWEEP")] = None,
+    store: StoreUri = "results",
+    settings: Settings = None,
+) -> None:
+    """Every figure of the study (PNG, SVG and PDF), and a page that shows them."""
+    paths = judging.report(load_sweep(sweep, settings or []), store, out)
+    say("\n".join(str(path) for path in paths if path.suffix in (".png", ".html")))

@@ -1,0 +1,279 @@
+"""Plan a sweep, train it, and say how much of it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from memsweep import completion
+from memsweep.asking import DEFAULT_STORE, StoreLike, Sweep, SweepLike, as_store, as_sweep, plain, run_command
+from memsweep.progress import Display, console_here
+from memsweep.told import Summary, warn_of_damage
+from rich.console import Console
+
+from analysis.figures.parsing import figures_of
+from sweeps.errors import ExecutionError
+from sweeps.execution.places import Device, places_here
+from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES
+from sweeps.planning.cost import RATED, Rate, Speeds
+from sweeps.planning.explain import explain, summary
+from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.point import DEFAULTS, Point
+from sweeps.spec.sweep_file import SETTABLE
+from sweeps.store.compaction import compact as merge_parts
+from sweeps.store.compaction import compact_if_many
+from sweeps.store.done import MARKS, STOPPED_BY, Done
+from sweeps.store.store import Contents, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def plan_of(sweep: Sweep, max_cohort: int = Packing.max_cohort, workers: int | None = None) -> Plan:
+    """The plan of a whole sweep for this machine, whatever a store holds."""
+    return Plan.of(sweep, places_here(workers).packing(workers, max_cohort))
+
+
+def plan(
+    sweep: SweepLike,
+    store: StoreLike = DEFAULT_STORE,
+    *,
+    max_cohort: int = Packing.max_cohort,
+    workers: int | None = None,
+) -> Summary:
+    """Say what is done, what would be trained, what folding and packing save, and how long it takes. Trains nothing.
+
+    Args:
+        sweep: a `Sweep`, or the name of a preset or file.
+        store: where results lie; it need not exist.
+        max_cohort: the largest number of trainings in one stack.
+        workers: how many cohorts train at once; by default one per core.
+
+    Returns:
+        The figures, which print as `memsweep plan` does; its keys are those of `memsweep plan --json`, such as points,
+        missing, trajectories, cohorts, flops and seconds.
+
+    Raises:
+        SweepError: for a sweep that cannot be trained as asked.
+        StoreError: for a store that cannot be read.
+
+    Example:
+        >>> ms.plan("quickstart", "results")
+        quickstart: 270 points, 0 done, 270 to train
+        ...
+    """
+    study = as_sweep(sweep)
+    done, speeds = _known(as_store(store), study)
+    planned = plan_of(study, max_cohort, workers).minus(done)
+    rate = _rate(planned, speeds)
+    return Summary(summary(planned, rate), explain(planned, rate))
+
+
+def run(
+    sweep: SweepLike,
+    store: StoreLike = DEFAULT_STORE,
+    *,
+    max_cohort: int = Packing.max_cohort,
+    workers: int | None = None,
+    inline: bool = False,
+    address: str | None = None,
+    device: Device = "cpu",
+    checkpoint_every: float = CHECKPOINT_SECONDS,
+    retries: int = RETRIES,
+    retry_failed: bool = False,
+    verbose: bool = False,
+    progress: bool | Console = True,
+    job_options: Sequence[str] = (),
+) -> Summary:
+    """Train what is missing and store it.
+
+    It may be interrupted at any time, and called again to go on. A Ray that this process is connected to already is
+    used and left running; one that is started here is shut down, also after an interruption.
+
+    Args:
+        sweep: a `Sweep`, or the name of a preset or file.
+        store: a `Store`, a folder, or a URI such as "s3://BUCKET/PATH".
+        max_cohort: the largest number of trainings in one stack.
+        workers: how many cohorts train at once; by default one per core.
+        inline: train in this process, one cohort after another, without Ray.
+        address: a Ray cluster's address, "auto" on one of its nodes, or "http://HOST:8265" to hand the run to the
+            cluster as a job and follow it.
+        device: "cpu", "cuda" (cohorts share GPUs by their memory) or "auto" (GPUs, and nodes without one).
+        checkpoint_every: the seconds between two checkpoints of a cohort.
+        retries: how often a cohort that was lost with its worker or node is tried again before it is cut in halves.
+        retry_failed: train again what is recorded as failed.
+        verbose: show what Ray and Tune say.
+        progress: whether to show the plan and a progress bar, or the console to show them on.
+        job_options: further options of the command that a job runs, such as "--json".
+
+    Returns:
+        The figures of `memsweep run --json` (sweep, trained, points, cohorts, failed, diverged, stopped and seconds),
+        which print as one sentence; `failed`, `diverged` and `stopped` list one mapping per training, with its reason.
+        A job has only `succeeded`.
+
+    Raises:
+        SweepError: for a sweep that cannot be trained as asked, before anything is trained.
+        StoreError: for a store that cannot be read or written.
+        ExecutionError: for workers, GPUs or a cluster that are not there.
+
+    Example:
+        >>> sweep = ms.Sweep("widths", fixed={"data": "digits", "epochs": 5}, grid={"width": [4, 8]})
+        >>> ms.run(sweep, "results", inline=True, progress=False)
+        trained 2 of 2 trainings (2 points) in 1.2 s, 1.67 points/s
+    """
+    study, place = as_sweep(sweep), as_store(store)
+    console = progress if isinstance(progress, Console) else console_here(quiet=not progress)
+
+    def say(message: str) -> None:
+        console.print(message, markup=False, soft_wrap=True)
+
+    # Ray takes a second to import, and what only plans does without it.
+    from sweeps.execution.inline import Inline
+    from sweeps.execution.on_ray.executor import RayTune
+    from sweeps.execution.on_ray.jobs import hand_over, is_job_address
+
+    if is_job_address(address):
+        options = {"max-cohort": max_cohort, "workers": workers, "device": device,
+                   "checkpoint-every": checkpoint_every, "retries": retries, "retry-failed": retry_failed,
+                   "verbose": verbose}  # fmt: skip
+        if not study.words:
+            problem = "a sweep written in Python cannot be handed over; valid: a preset or a sweep file"
+            raise ExecutionError(f"--address {address}: {problem}, such as one with the text sweep.definition()")
+        succeeded = hand_over(address, study.words, place.uri, options, job_options, say)
+        return Summary({"succeeded": succeeded}, f"the job {'succeeded' if succeeded else 'failed'}")
+    executor = (
+        Inline(device, checkpoint_every) if inline else RayTune(address, device, verbose, checkpoint_every, retries)
+    )
+    figures_of(study)  # a figure that cannot be drawn is refused before the training, not after
+    done, speeds = _known(place, study)
+    with executor.places(workers, say) as places:
+        everything = Plan.of(study, places.packing(workers, max_cohort))
+        todo = everything.minus(done.without_failed() if retry_failed else done)
+        say(explain(todo, _rate(todo, speeds)))
+        with Display(todo, console) as display:
+            if todo.missing:
+                executor.execute(todo, place, display.listen)
+        merged = compact_if_many(place) if todo.missing else None
+        if merged:
+            say(f"store merged: {merged.words()}")
+    return Summary(display.summary(), display.sentence() if todo.missing else "nothing to train")
+
+
+def status(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> Summary:
+    """Say how much of a sweep is there, and what failed and why.
+
+    Returns:
+        The figures of `memsweep status --json` (points by outcome, failures, damaged files), which print as the command
+        does.
+
+    Example:
+        >>> ms.status("quickstart", "results")["missing"]
+        270
+    """
+    study, place = as_sweep(sweep), as_store(store)
+    planned = plan_of(study)
+    contents = place.read(["reason", *planned.outcome_columns], {cell.epoch for cell in planned.cells})
+    found = completion.report(planned, contents)
+    return Summary(found, completion.describe(found, run_command(study, place)))
+
+
+def compact(store: StoreLike = DEFAULT_STORE) -> Summary:
+    """Merge the store's small parts into large ones. Others may read, train and compact meanwhile.
+
+    Returns:
+        How many parts, rows and bytes there were and are, which prints as one sentence.
+
+    Raises:
+        StoreError: for a store that cannot be read or written.
+
+    Example:
+        >>> ms.compact("results")
+        results: nothing to merge
+    """
+    place = as_store(store)
+    merged = merge_parts(place)
+    warn_of_damage(merged.left_alone)
+    return Summary(asdict(merged), f"{place.uri}: {merged.words()}")
+
+
+def train(
+    points: Point | Mapping[str, Any] | Sequence[Point | Mapping[str, Any]],
+    *,
+    evaluate: str | int = "log",
+    measure: Sequence[str | Mapping[str, Sequence[int]]] = (),
+    device: str = "cpu",
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+) -> pd.DataFrame:
+    """Train one cohort here and now, without a store, and return its learning curves.
+
+    What the training raises is raised, which makes this the function to debug a model or data set with.
+
+    Args:
+        points: one training or several, each as a mapping from a field to its value, or as a `Point` of
+            `Sweep.points()`. Several train as one stack, so that they must have tensors of the same shapes.
+        evaluate: at which epochs, as in `Sweep`.
+        measure: the measures on demand, as in `Sweep`.
+        device: torch's name of the device, "cpu" or "cuda".
+        on_epoch: called with the number of every finished epoch.
+
+    Returns:
+        One row per training and evaluated epoch, with the columns of `curves`. A training that diverges has no rows
+        from then on.
+
+    Raises:
+        SweepError: for a field or value that is not valid, and for trainings that do not fit into one stack.
+
+    Example:
+        >>> curves = ms.train({"data": "digits", "width": 8, "epochs": 4, "label_noise": 0.4})
+        >>> curves["epoch"].tolist()
+        [1, 2, 3, 4]
+    """
+    from analysis.tables.points import curves_table
+    from lightning_modules.data import sources
+    from lightning_modules.training.train import train_cohort
+    from sweeps.execution.worker import provenance, record_of
+    from sweeps.store.records import table_of
+
+    given = [points] if isinstance(points, Point | Mapping) else [*points]
+    grid = [{name: [value] for name, value in _fields(point).items()} for point in given]
+    planned = Plan.of(Sweep("train", grid=grid, evaluate=evaluate, measure=measure), Packing(1, len(grid), 2**63))
+    if len(planned.cohorts) > 1:
+        raise ExecutionError(
+            f"train: the trainings make {len(planned.cohorts)} stacks of different shapes; valid: one stack, or `run` "
+            "for a grid of them"
+        )
+    (cohort,) = planned.cohorts
+    first = cohort.members[0].point
+    result = train_cohort(
+        [member.point for member in cohort.members],
+        sources.load(first.data, first.complexity),
+        [member.evaluated for member in cohort.members],
+        [member.measured for member in cohort.members],
+        device=device,
+        on_epoch=on_epoch,
+    )
+    shared = provenance(result.parameters, len(cohort.members), result.device)
+    records = [
+        record_of(member, trained, shared) for member, trained in zip(cohort.members, result.members, strict=True)
+    ]
+    return curves_table(planned, Contents(table_of(records), {})).to_pandas()
+
+
+def _fields(point: Point | Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a training that are not as by default."""
+    if isinstance(point, Point):
+        point = {name: value for name in SETTABLE if (value := getattr(point, name)) != DEFAULTS[name]}
+    return plain(point, "train", "") or {"seed": DEFAULTS["seed"]}
+
+
+def _known(store: Store, study: Sweep) -> tuple[Done, Speeds]:
+    """What the store says is done, with the measures that this sweep asks for, and how fast that was."""
+    stopped = [STOPPED_BY] if study.early_stopping else []
+    contents = store.read([*(MARKS[measure] for measure in study.measurement.epochs), *stopped, *RATED], study.asked)
+    warn_of_damage(contents.damaged)
+    return Done.of(contents.table), Speeds.of(contents.table)
+
+
+def _rate(planned: Plan, speeds: Speeds) -> Rate:
+    return speeds.rate({cell.point.model for cell in planned.cells})

@@ -1,0 +1,127 @@
+"""The tables of a sweep: as pandas DataFrames, and as Arrow tables for files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from memsweep.asking import DEFAULT_STORE, StoreLike, SweepLike, as_store, as_sweep
+from memsweep.running import plan_of
+from memsweep.told import warn_of_damage
+
+from analysis.report.export import exported, write_table
+from sweeps.store.records import plain_type
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Rows = Literal["points", "curves", "examples", "scores"]
+
+
+def arrow_table(rows: Rows, sweep: SweepLike, store: StoreLike) -> pa.Table:
+    """A table of `memsweep export`, with the types of the store's columns."""
+    study = as_sweep(sweep)
+    table, damaged = exported(rows, study, plan_of(study), as_store(store))
+    warn_of_damage(damaged)
+    return table
+
+
+def export(sweep: SweepLike, store: StoreLike, out: Path, rows: Rows = "points") -> int:
+    """Write a table as Parquet or CSV, by the suffix; the number of its rows. Raises ExportError."""
+    table = arrow_table(rows, sweep, store)
+    write_table(table, out)
+    return int(table.num_rows)
+
+
+def points(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
+    """Read the points of a sweep: one row per point, in the order of the sweep.
+
+    Returns:
+        The columns point_id, trajectory_id, the fields, parameters, epoch, the measures, the derived measures such as
+        generalization_gap, and outcome: finished, diverged, stopped, failed or missing. Measures are NaN unless the
+        outcome is "finished". Accuracies and fractions are in 0..1.
+
+    Raises:
+        SweepError: for a sweep that cannot be trained as asked.
+        StoreError: for a store that cannot be read. A damaged file of it is a MemsweepWarning.
+
+    Example:
+        >>> points = ms.points("quickstart", "results")
+        >>> points.groupby("label_noise")["test_accuracy"].mean()
+    """
+    return arrow_table("points", sweep, store).to_pandas()
+
+
+def curves(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
+    """Read the learning curves of a sweep: one row per training and evaluated epoch that finished.
+
+    Returns:
+        The columns of `points` without the derived measures, up to the last epoch that the sweep asks of a training.
+
+    Raises:
+        SweepError, StoreError: as `points` does.
+
+    Example:
+        >>> curves = ms.curves("quickstart", "results")
+        >>> curves.pivot_table("memorized_fraction", index="epoch", columns="label_noise").plot(logx=True)
+    """
+    return arrow_table("curves", sweep, store).to_pandas()
+
+
+def examples(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
+    """Read what `measure` took of single examples: one row per training, epoch, measure and example.
+
+    Returns:
+        The columns trajectory_id, epoch, measure, split (train, left_out or test), example_id and value, and the axes
+        of the sweep and the seed. Empty for a sweep that measures no single examples.
+
+    Raises:
+        SweepError, StoreError: as `points` does.
+
+    Example:
+        >>> examples = ms.examples("my_sweep.yaml", "results")
+        >>> examples[examples["measure"] == "forgetting_events"].groupby("example_id")["value"].mean()
+    """
+    return arrow_table("examples", sweep, store).to_pandas()
+
+
+def example_scores(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
+    """Estimate memorization and influence of each training example, over all seeds of a sweep.
+
+    The sweep needs `subset_fraction` below 1 and the measure example_correctness (Feldman and Zhang 2020).
+
+    Raises:
+        AnalysisError: for a sweep whose trainings left no examples out.
+
+    Example:
+        >>> ms.example_scores("my_sweep.yaml", "results").nlargest(10, "memorization")
+    """
+    return arrow_table("scores", sweep, store).to_pandas()
+
+
+def read(store: StoreLike = DEFAULT_STORE, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read all that a store holds, whatever sweep it came from: one row per training and evaluated epoch.
+
+    Args:
+        store: a `Store`, a folder or a URI.
+        columns: the columns to read beside trajectory_id, epoch and outcome; by default all, with provenance.
+
+    Raises:
+        StoreError: for a store that cannot be read. A damaged file of it is a MemsweepWarning.
+
+    Example:
+        >>> ms.read("results", ["test_accuracy", "label_noise"]).groupby("label_noise")["test_accuracy"].max()
+    """
+    contents = as_store(store).read(columns)
+    warn_of_damage(contents.damaged)
+    return plain_columns(contents.table).to_pandas()
+
+
+def plain_columns(table: pa.Table) -> pa.Table:
+    """The table with texts in the place of dictionaries, which pandas would make categories of."""
+    import pyarrow as pa
+
+    fields: list[Any] = [(field.name, plain_type(field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields))

@@ -1,0 +1,35 @@
+"""What functions of the API return and warn of, in the words of the command line."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class Summary(dict[str, Any]):
+    """The figures of `--json` as a dictionary, which prints as the command does."""
+
+    def __init__(self, figures: Mapping[str, Any], text: str) -> None:
+        super().__init__(figures)
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any], str]]:
+        return Summary, ({**self}, self.text)
+
+
+class MemsweepWarning(UserWarning):
+    """Part of a result is left out: a file of the store that cannot be read, or a figure that cannot be drawn."""
+
+
+def warn_of_damage(damaged: Mapping[str, str]) -> None:
+    """Warn of each file of a store that was skipped, with the reason."""
+    warn(f"{path}: {reason}; skipped" for path, reason in damaged.items())
+
+
+def warn(messages: Iterable[str]) -> None:
+    for message in messages:
+        warnings.warn(message, MemsweepWarning, stacklevel=4)
