@@ -15,6 +15,7 @@ from lightning_modules.errors import choices
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep import Sweep
+from sweeps.spec.sweep_file import preset_names
 from sweeps.store.store import Contents, Store
 
 FULL = "-full"
@@ -28,6 +29,11 @@ def claims_of(sweep: Sweep) -> tuple[Claim, ...]:
 def claimed_presets() -> tuple[str, ...]:
     """The presets that some claim rests on, in the order of the claims."""
     return tuple(dict.fromkeys(claim.preset for claim in CLAIMS))
+
+
+def default_sweeps() -> list[str]:
+    """The presets that claims rest on. A claim that was registered from outside may rest on a sweep that is none."""
+    return [name for name in claimed_presets() if name in preset_names()]
 
 
 def check_claimed(sweeps: Iterable[Sweep]) -> None:

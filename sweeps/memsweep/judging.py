@@ -25,7 +25,6 @@ from memsweep.told import warn, warn_of_damage
 from rich.console import Console
 
 from sweeps.planning.plan import Plan
-from sweeps.spec.sweep_file import preset_names
 from sweeps.store.store import Contents, Store
 
 if TYPE_CHECKING:
@@ -130,10 +129,9 @@ def decide_claims(
     Example:
         >>> ms.decide_claims("memorization", "results").frame()[["contrast", "effect", "low", "high", "verdict"]]
     """
-    from analysis.claims.settled import check_claimed, claimed_presets
+    from analysis.claims.settled import check_claimed, default_sweeps
 
-    presets = [name for name in claimed_presets() if name in preset_names()]
-    asked = presets if sweeps is None else [sweeps] if isinstance(sweeps, SweepLike) else sweeps
+    asked = default_sweeps() if sweeps is None else [sweeps] if isinstance(sweeps, SweepLike) else sweeps
     studies, place = [as_sweep(sweep, settings) for sweep in dict.fromkeys(asked)], as_store(store)
     check_claimed(studies)
     contents = place.read()

@@ -19,7 +19,7 @@ from analysis.claims import CLAIMS, Claim, Contrast, Decision, Evidence, Finding
 from analysis.claims.effects import Difference
 from analysis.claims.rows import HIGHEST, LOWEST
 from analysis.claims.rule import above
-from analysis.claims.settled import check_claimed, claimed_presets, claims_of, settle
+from analysis.claims.settled import check_claimed, claimed_presets, claims_of, default_sweeps, settle
 from analysis.report.claims_page import commands, summary, verdict_table, write_page
 from analysis.tables.points import points_table
 from analysis.words import METRICS
@@ -176,7 +176,7 @@ def test_a_claim_of_ones_own_is_one_entry(store, make_record):
         train(store, make_record, Plan.of(sweep), memorized)
         (decision,) = settle([("map.yaml", sweep)], store, store.read())
         assert (decision.claim.key, decision.verdict) == ("mine", "supported")
-        assert "my-map" not in [name for name, _ in sweeps_of_claims([])]
+        assert "my-map" not in default_sweeps()
     finally:
         CLAIMS[:] = before
 
