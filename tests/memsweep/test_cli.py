@@ -142,7 +142,7 @@ class TestBadInput:
             (["heatmap", "small.yaml", "--x", "sed", "--y", "epochs", "--value", "test_loss", "--out", "a.png"],
              "error: x: given 'sed'; did you mean seed? valid: "),
             (["heatmap", "small.yaml", "--x", "seed", "--y", "epochs", "--value", "loss", "--out", "a.png"],
-             "error: value: given loss"),
+             "error: value: given 'loss'; did you mean test_loss? valid: "),
             (["heatmap", "small.yaml", "--x", "label_noise", "--y", "epochs", "--value", "test_loss", "--out", "a.bmp"],
              "error: "),
             (["report", "figure.yaml"], "error: figure.yaml: figures[0].value: unknown name; given 'test_acuracy'"),
