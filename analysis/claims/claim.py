@@ -1,14 +1,14 @@
-"""A claim, the contrasts that test it, and what the data say of it.
+"""A claim, the contrasts that test it, and the findings of the data.
 
-The verdict of a contrast, whatever the claim:
+The verdict of a contrast follows the same rule for every claim:
 
-1. Every point that it reads must be trained and measured. Until then it is undecided: a verdict from the part that
-   happens to be there could be picked by stopping at the right moment. A training that diverged is done; its seed has
+1. Every point that it reads must be trained and measured. Until then it is undecided: a verdict from the points that
+   happen to be there could be picked by stopping at the right moment. A training that diverged is done; its seed has
    no number and is left out, and the finding says so.
-2. Each seed gives one number (`effects`, `choices`), and the seeds their mean with a 95 % t interval (`estimates`); at
-   least three seeds.
-3. Supported if the interval lies wholly where the claim says, contradicted if wholly elsewhere, else undecided
-   (`rule`).
+2. Each seed gives one number (`effects`, `choices`). The effect is their mean, with a 95 % t interval (`estimates`), of
+   at least three seeds.
+3. The contrast is supported if the interval lies wholly where the claim says, contradicted if it lies wholly elsewhere,
+   and undecided otherwise (`rule`).
 """
 
 from __future__ import annotations
@@ -45,8 +45,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Contrast:
-    """words: what is compared with what. measured: the axis of its picture. claimed, unit: where the effect lies if the
-    claim holds. published: what the paper found, in its words or numbers."""
+    """One comparison that tests a claim.
+
+    words: the two sides that are compared. measured: the axis of its picture. claimed, unit: where the effect lies if
+    the claim holds. published: the paper's finding, in its words or numbers.
+    """
 
     words: str
     measured: str
@@ -57,7 +60,7 @@ class Contrast:
 
     @property
     def rule(self) -> str:
-        """When it is supported, in a sentence."""
+        """The condition under which it is supported, in a sentence."""
         return f"supported if the whole 95 % interval of the effect is {self.side}"
 
     @property
@@ -68,8 +71,10 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence that a preset's data decide, by every one of its contrasts. digest: one of the ten that the project
-    starts from."""
+    """One sentence that a preset's data decide, by each of its contrasts.
+
+    digest: whether it is one of the ten claims that the project starts from.
+    """
 
     key: str
     statement: str
@@ -81,11 +86,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the data say of one contrast, in the contrast's unit.
+    """The verdict of the data on one contrast, with numbers in the contrast's unit.
 
-    effect, low, high: with its 95 % interval (NaN: none). n, of: averaged over so many of what. each: the number of
-    each seed. detail: what else to know. missing: what a verdict lacks, and command: what trains
-    it, as far as there is such a command; empty where there is a verdict.
+    effect, low, high: the effect and its 95 % interval, NaN if there is none. n, of: the number of units averaged, and
+    what they are. each: seed -> its number. detail: remarks. missing: what a verdict lacks; command: the command that
+    trains it, if there is one. Both are empty if there is a verdict.
     """
 
     contrast: Contrast
@@ -104,7 +109,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Decision:
-    """A claim and its findings, in the order of its contrasts. sweep: whose data they are."""
+    """A claim and its findings, in the order of its contrasts. sweep: the name of the sweep with the data."""
 
     claim: Claim
     sweep: str
@@ -116,16 +121,20 @@ class Decision:
 
 
 def decide(claim: Claim, evidence: Evidence, sweep: str = "", run: str = "") -> Decision:
-    """What the evidence says of a claim: a pure function.
+    """Decide a claim. A pure function.
 
-    sweep: whose evidence it is, if not the preset's own. run: the command that trains what is missing.
+    Args:
+        claim: the claim.
+        evidence: the tables of a sweep.
+        sweep: the name of the sweep, if it is not the claim's preset.
+        run: the command that trains what is missing.
     """
     command = run or f"memsweep run {sweep or claim.preset}"
     return Decision(claim, sweep or claim.preset, tuple(find(each, evidence, command) for each in claim.contrasts))
 
 
 def find(contrast: Contrast, evidence: Evidence, run: str) -> Finding:
-    """The finding of one contrast: the rule at the head of this module."""
+    """The finding of one contrast, by the rule at the head of this module."""
     rows = contrast.effect.rows(evidence.points)
     rows = rows[~rows.index.duplicated()]
     if rows.empty:
@@ -152,10 +161,10 @@ def find(contrast: Contrast, evidence: Evidence, run: str) -> Finding:
 
 
 def _waiting(rows: pd.DataFrame, needs: Sequence[str]) -> int:
-    """Trainings that were not run, failed, or lack a metric that they should have."""
+    """The number of trainings that were not run, failed, or lack a metric that they should have."""
     finished = rows["outcome"] == "finished"
     waits = rows["outcome"].isin(WAITING)
-    # A row that several readings share may lack what only one of them asks for: it waits only if it lacks them all.
+    # A row that several readings share may lack the metric of one of them. It waits only if it lacks them all.
     known = [drawn(rows, name).notna() if name in rows or name.endswith("_error") else None for name in needs]
     if known:
         has = pd.concat([k if k is not None else pd.Series(False, rows.index) for k in known], axis=1).any(axis=1)
@@ -169,7 +178,7 @@ def _diverged(rows: pd.DataFrame) -> str:
 
 
 def _lacking(claimed: Claimed, estimate: Estimate, asked: Sequence[int], run: str) -> tuple[str, str]:
-    """What would make a verdict more likely, and the command."""
+    """What would make a verdict more likely, and the command that trains it."""
     if estimate.of != "seeds":
         return f"a narrower interval: more {estimate.of} or trainings", ""
     if estimate.n < FEWEST:

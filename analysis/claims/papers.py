@@ -1,4 +1,4 @@
-"""What the papers found, as claims on the presets that repeat their experiments. Written before the data."""
+"""Findings of the papers, as claims on the presets that repeat their experiments. They were written before the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GREYDANUS = Source("Greydanus & Kobak 2020", "", "2011.14439")
 NAKKIRAN = Source("Nakkiran et al. 2019", "figure 4", "1912.02292")
 NOISY = {"label_noise": 0.15}
 FITS = Threshold("train_error", 10)
-"""Where the mean training error is at most 10 %: Nakkiran's effective model complexity reaches the data there."""
+"""Where the mean training error is at most 10 %. There Nakkiran's effective model complexity reaches the data."""
 PRICE = {
     "fit": Reading("train_accuracy", {"label_noise": 1, "weight_decay": 0, "augment_noise": 0}),
     "best": Reading("best_validation_accuracy", {"label_noise": 0, "weight_decay": 0, "augment_noise": 0}),
@@ -22,7 +22,7 @@ STRENGTH = Cheapest("fit", "best", 3)
 
 
 def _descent(noise: float) -> tuple[Contrast, ...]:
-    """Where the error of a sweep over widths peaks, and that it falls on either side of there."""
+    """The error of a sweep over widths peaks where networks just fit, and falls on either side."""
     where = {"label_noise": noise, "epochs": HIGHEST}
     readings = {"value": Reading("test_error", where), "train_error": Reading("train_error", where)}
     words = f"{100 * noise:g} % noise"

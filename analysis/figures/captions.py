@@ -1,4 +1,4 @@
-"""The words of a picture: how many seeds, which interval, what is missing, and what there is to see."""
+"""The words of a picture: its caption, and the alternative text for readers that cannot see it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def seeds(table: pd.DataFrame) -> str:
 
 
 def averaged(table: pd.DataFrame, metric: Metric, when: str = "") -> str:
-    """How the drawn numbers came about, with the 95 % intervals of the means."""
+    """How the drawn means were computed, with the width of their 95 % intervals."""
     n = table["n"].max()
     if n == 0:
         return f"no data yet{', ' + when if when else ''}"
@@ -44,11 +44,11 @@ def averaged(table: pd.DataFrame, metric: Metric, when: str = "") -> str:
 
 
 LOST_WORDS = {"diverged": "diverged", "stopped": "were stopped early", "failed": "failed"}
-"""By outcome, what befell a training that says nothing."""
+"""Outcome of a training without a result -> a verb for it."""
 
 
 def unreached(table: pd.DataFrame, value: str) -> str:
-    """The cells without a value, by reason, and the seeds lost in the others."""
+    """The number of cells without a value, by reason, and of seeds lost in the other cells."""
     status = table["status"].value_counts()
     reasons = [
         f"{count} {words}"
@@ -80,7 +80,7 @@ def number(value: float, metric: Metric) -> str:
 
 
 def alt_map(table: pd.DataFrame, metric: Metric, x: str, y: str, facets: Sequence[str]) -> str:
-    """A map in a few sentences: its axes, its extremes and where they are, and its holes."""
+    """A map in a few sentences: its axes, its extremes and where they are, and the cells without a value."""
     panels = f", a panel for each {' and '.join(AXES[name].words for name in facets)}" if facets else ""
     text = f"heatmap of {metric.words} over {AXES[x].words} (across) and {AXES[y].words} (upwards){panels}"
     have = table[table["status"] == "value"]

@@ -1,4 +1,4 @@
-"""The figures of a study that asks for none: chosen from the axes of its grid."""
+"""The figures of a study that asks for none, chosen from the axes of its grid."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MOST_FACETS = 4
 
 
 def default_figures(points: pd.DataFrame, curves: pd.DataFrame) -> list[FigureSpec]:
-    """Heatmaps of what was memorized, tested and trained over the two longest numeric axes, capacity across; the errors
-    along the capacity; learning curves by the noise.
+    """Heatmaps of memorized fraction, test and training accuracy over the two longest numeric axes, capacity across;
+    lines of the errors along the capacity; learning curves by the noise.
 
-    Further axes become facets (two at most, four values each); those beyond are held: `epochs` and capacity at their
-    largest value, others at their first. With one numeric axis, lines take the place of heatmaps.
+    Further axes become facets (at most two, of four values each). The remaining axes are held: `epochs` and capacity
+    at their largest value, others at their first. With one numeric axis, lines take the place of heatmaps.
     """
     if points.empty:
         return []
@@ -72,25 +72,25 @@ def _oriented(one: str, other: str) -> tuple[str, str]:
 
 
 def _others(points: pd.DataFrame, rest: Sequence[str], most: int) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """What to do with the axes that a figure does not draw: facets, and the settings at which the others are held."""
+    """Facets for the axes that a figure does not draw, and the settings at which the remaining axes are held."""
     facet = [name for name in rest if name != "epochs"][:most]
     where: dict[str, Any] = {}
     for name in rest:
-        found = levels(points, name)
+        values = levels(points, name)
         if name in facet:
             where |= _thinned(points, name, MOST_FACETS)
         else:
             # Unset sorts last and is no size.
-            sized = [value for value in found if not pd.isna(value)] or found
-            where[name] = _plain(sized[-1] if name in ("epochs", *SIZES) else found[0])
+            known = [value for value in values if not pd.isna(value)] or values
+            where[name] = _plain(known[-1] if name in ("epochs", *SIZES) else values[0])
     return tuple(facet), where
 
 
 def _thinned(points: pd.DataFrame, name: str | None, most: int) -> dict[str, Any]:
-    """Evenly spread values of a field that has too many to draw; nothing if it has not."""
-    if name is None or len(found := levels(points, name)) <= most:
+    """Evenly spread values of a field that has too many to draw; empty if it has at most `most`."""
+    if name is None or len(values := levels(points, name)) <= most:
         return {}
-    return {name: [_plain(found[i]) for i in np.linspace(0, len(found) - 1, most).round().astype(int)]}
+    return {name: [_plain(values[i]) for i in np.linspace(0, len(values) - 1, most).round().astype(int)]}
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
-"""What every picture shares: its type, its look, the caption under it, and how it is saved.
+"""The type, the look and the layout that all pictures share, and how they are saved.
 
-Pictures are made through matplotlib's object interface, so nothing touches pyplot's figures or the caller's rcParams.
+Pictures are made through matplotlib's object interface, so that pyplot's figures and the caller's rcParams stay as they
+are.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from matplotlib.patches import Patch
 from analysis.errors import AnalysisError, unknown
 
 COLUMN = 3.5
-"""Inches of a column of a two-column paper."""
+"""Width of a column of a two-column paper, in inches."""
 PAGE = 7.2
 DPI = 200
 SUFFIXES = ("png", "svg", "pdf")
@@ -71,17 +72,20 @@ HOLES = {
     "failed": ("#ffffff", "#444444", ".....", "failed"),
     "undefined": ("#d9d9d9", "#d9d9d9", "", "not defined"),
 }
-"""Status of a cell without a value: its face, its edge, its hatch, its words."""
+"""Status of a cell without a value -> (face, edge, hatch, words)."""
 
 
 def hole(status: str) -> Patch:
-    """The swatch of a cell without a value; status: a key of HOLES."""
+    """The swatch of a cell without a value. status: a key of HOLES."""
     face, edge, hatch, words = HOLES[status]
     return Patch(facecolor=face, edgecolor=edge, hatch=hatch, linewidth=0, label=words)
 
 
 class Picture(Figure):
-    """A figure that carries its words. caption: printed under it too. alt: what it shows, for who cannot see it."""
+    """A figure with its words.
+
+    caption: printed under the figure too. alt: what it shows, for readers that cannot see it.
+    """
 
     heading: str = ""
     caption: str = ""
@@ -90,7 +94,7 @@ class Picture(Figure):
 
 @contextmanager
 def look() -> Iterator[None]:
-    """The house style, whatever the caller's rcParams are; they are as before afterwards."""
+    """Draw in the style of memsweep, whatever the caller's rcParams are. They are restored afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)  # type: ignore[arg-type]
@@ -98,19 +102,30 @@ def look() -> Iterator[None]:
 
 
 def picture(width: float, height: float) -> Picture:
-    made = Picture(figsize=(width, height), layout="constrained", dpi=DPI)
+    figure = Picture(figsize=(width, height), layout="constrained", dpi=DPI)
     # seaborn draws to measure its labels; without a real canvas it would open a pyplot figure.
-    FigureCanvasAgg(made)
-    return made
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def small_multiples(
     columns: int, rows: int, panel: tuple[float, float], margin: tuple[float, float], *, by_row: bool = False
 ) -> tuple[Picture, np.ndarray]:
-    """Panels of this many inches and an array of axes (rows, columns) that share x, and y at least within a row."""
+    """A picture with a grid of panels.
+
+    Args:
+        columns: panels per row.
+        rows: rows of panels.
+        panel: width and height of a panel, in inches.
+        margin: inches to add to the width and the height of all panels.
+        by_row: share y within a row only, not among all panels.
+
+    Returns:
+        The picture, and its axes [rows, columns], which share x.
+    """
     width = float(np.clip(columns * panel[0] + margin[0], COLUMN, PAGE))
-    made = picture(width, rows * panel[1] + margin[1])
-    return made, made.subplots(rows, columns, sharex=True, sharey="row" if by_row else True, squeeze=False)
+    figure = picture(width, rows * panel[1] + margin[1])
+    return figure, figure.subplots(rows, columns, sharex=True, sharey="row" if by_row else True, squeeze=False)
 
 
 @contextmanager
@@ -123,9 +138,13 @@ def panels(
     *,
     by_row: bool = False,
 ) -> Iterator[tuple[FigureBase, np.ndarray]]:
-    """Axes to draw panels into: new ones in the house style (see `small_multiples`), or the caller's in its own style.
+    """The figure and the axes to draw panels into.
 
-    Raises AnalysisError for axes of the caller and more than one panel.
+    Without `ax` these are a new picture in the style of memsweep; for the other arguments see `small_multiples`. With
+    `ax` they are the axes of the caller, in the style that the caller set.
+
+    Raises:
+        AnalysisError: `ax` is given, and there is more than one panel.
     """
     if ax is None:
         with look():
@@ -145,27 +164,27 @@ def inches(ax: Axes) -> np.ndarray:
 
 
 def wrapped(count: int, most: int = 4) -> tuple[int, int]:
-    """Columns and rows for this many panels, rows of nearly equal length."""
+    """Columns and rows for this many panels, with rows of nearly equal length."""
     rows = -(-count // most)
     return -(-count // rows), rows
 
 
-def finish(made: Picture, heading: str, caption: str, alt: str, handles: Sequence[Artist] = ()) -> Picture:
-    """Adds the legend and the caption in a strip of their own below the panels."""
-    made.heading, made.caption, made.alt = heading, caption, alt
-    width, height = made.get_size_inches()
+def finish(figure: Picture, heading: str, caption: str, alt: str, handles: Sequence[Artist] = ()) -> Picture:
+    """Add the legend and the caption, in a strip below the panels."""
+    figure.heading, figure.caption, figure.alt = heading, caption, alt
+    width, height = figure.get_size_inches()
     lines = textwrap.wrap(caption, int(width * 21.5))
-    # An entry takes its swatch and about 0.052 inches a letter.
+    # An entry takes its swatch and about 0.052 inches per letter.
     entry = max((0.48 + 0.052 * len(str(handle.get_label())) for handle in handles), default=1.0)
     per_row = max(1, min(len(handles), int(width / entry)))
     legend_rows = -(-len(handles) // per_row)
     legend_height = 0.16 * legend_rows + (0.06 if legend_rows else 0.0)
     strip = 0.12 * len(lines) + legend_height + 0.1
-    made.set_size_inches(width, height + strip)
+    figure.set_size_inches(width, height + strip)
     share = strip / (height + strip)
-    made.get_layout_engine().set(rect=(0, share, 1, 1 - share))  # type: ignore[union-attr, call-arg]
+    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))  # type: ignore[union-attr, call-arg]
     if handles:
-        made.legend(
+        figure.legend(
             handles=list(handles),
             loc="upper center",
             bbox_to_anchor=(0.5, share),
@@ -175,27 +194,27 @@ def finish(made: Picture, heading: str, caption: str, alt: str, handles: Sequenc
             columnspacing=1.3,
         )
     top = share - legend_height / (height + strip)
-    made.text(0.02, top, "\n".join(lines), va="top", ha="left", fontsize=6.3, color="#555555", linespacing=1.3)
-    # The layout is solved once: solved anew at every save, it would creep, and the same picture have other bytes.
-    made.draw_without_rendering()
-    made.set_layout_engine("none")
-    return made
+    figure.text(0.02, top, "\n".join(lines), va="top", ha="left", fontsize=6.3, color="#555555", linespacing=1.3)
+    # The layout is solved once. Solved anew at every save it would creep, and the same picture would have other bytes.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
 
 
 def complete(
-    ax: Axes | None, made: FigureBase, heading: str, caption: str, alt: str, handles: Sequence[Artist] = ()
+    ax: Axes | None, figure: FigureBase, heading: str, caption: str, alt: str, handles: Sequence[Artist] = ()
 ) -> Picture | Axes:
-    """The finished picture (see `finish`), or the caller's axes with a legend of these handles."""
+    """The finished picture (see `finish`), or the caller's axes, with a legend of these handles."""
     if ax is None:
-        assert isinstance(made, Picture)
-        return finish(made, heading, caption, alt, handles)
+        assert isinstance(figure, Picture)
+        return finish(figure, heading, caption, alt, handles)
     if handles:
         ax.legend(handles=list(handles))
     return ax
 
 
 def fitted(label: str, inches: float) -> str:
-    """The label in lines of at most this length, at the size of axis labels."""
+    """The label, broken into lines of at most this length at the size of axis labels."""
     return textwrap.fill(label, max(12, int(inches / 0.066)))
 
 
@@ -204,7 +223,11 @@ def blank(axes: Axes) -> None:
 
 
 def check_suffix(path: Path | str) -> str:
-    """`png`, `svg` or `pdf`, or AnalysisError: to ask before there is a figure to save."""
+    """The suffix of the path, `png`, `svg` or `pdf`. Can be called before there is a figure to save.
+
+    Raises:
+        AnalysisError: the suffix is another one.
+    """
     suffix = Path(path).suffix.lower().removeprefix(".")
     if suffix not in SUFFIXES:
         raise unknown("out", Path(path).suffix or Path(path).name, [f".{known}" for known in SUFFIXES])
@@ -212,9 +235,16 @@ def check_suffix(path: Path | str) -> str:
 
 
 def save_figure(figure: Figure, path: Path | str | BinaryIO, suffix: str | None = None) -> None:
-    """Writes PNG (200 dpi), SVG or PDF, the same bytes for the same figure. suffix: of the path, unless given.
+    """Write PNG (200 dpi), SVG or PDF. The same figure gives the same bytes.
 
-    Raises AnalysisError for another suffix, before anything is written, and OSError for a path that cannot be written.
+    Args:
+        figure: the figure.
+        path: a path, or a binary file.
+        suffix: `png`, `svg` or `pdf`; that of the path by default.
+
+    Raises:
+        AnalysisError: the suffix is another one. Nothing is written.
+        OSError: the path cannot be written.
     """
     suffix = check_suffix(path if isinstance(path, Path | str) and suffix is None else f"out.{suffix}")
     undated = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[suffix]

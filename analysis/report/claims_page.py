@@ -1,4 +1,4 @@
-"""Verdicts of claims: the table that is printed, and the page."""
+"""Verdicts of claims: the printed table, and the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STYLES: dict[Verdict, str] = {"supported": "green", "contradicted": "bold red", 
 
 
 def verdict_table(decisions: Sequence[Decision]) -> Table:
-    """A row a contrast: experiment, what the paper says, what was measured with its interval and n, verdict."""
+    """One row per contrast: experiment, statement of the paper, measured effect with its interval and n, verdict."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("experiment", no_wrap=True)
     for heading in ("the paper says", "compared, and claimed", "measured"):
@@ -46,22 +46,26 @@ def verdict_table(decisions: Sequence[Decision]) -> Table:
 
 
 def commands(decisions: Sequence[Decision]) -> list[str]:
-    """What trains what the undecided lack, each once."""
-    found = [finding.command for decision in decisions for finding in decision.findings if finding.command]
-    return list(dict.fromkeys(found))
+    """The commands that train the points which undecided claims lack, each once."""
+    needed = [finding.command for decision in decisions for finding in decision.findings if finding.command]
+    return list(dict.fromkeys(needed))
 
 
 def summary(decisions: Sequence[Decision]) -> str:
-    """`22 claims: 15 supported, 1 contradicted, 6 undecided`."""
+    """The counts in words, such as `22 claims: 15 supported, 1 contradicted, 6 undecided`."""
     counts = Counter(decision.verdict for decision in decisions)
     words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES)
     return f"{len(decisions)} claim{'s' if len(decisions) != 1 else ''}: {words}"
 
 
 def write_page(decisions: Sequence[Decision], out: Path) -> list[Path]:
-    """The page of the claims and its pictures; the paths, the page first.
+    """Write the page of the claims and its pictures.
 
-    Raises ExportError where it cannot be written.
+    Returns:
+        The paths written, the page first.
+
+    Raises:
+        ExportError: a file cannot be written.
     """
     from analysis.report.page import write_claims
 

@@ -1,4 +1,4 @@
-"""The tables that are exported, and how they are written."""
+"""The tables of `memsweep export`, and how a table is written."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ from sweeps.store.store import Store
 
 
 def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Table, dict[str, str]]:
-    """The rows of `memsweep export`, and the parts of the store that could not be read.
+    """Read a table of a sweep from a store.
 
-    table: points (with derived columns), curves, examples, or scores. Raises analysis.errors.AnalysisError for scores
-    of a sweep that left no examples out.
+    Args:
+        table: points (with derived columns), curves, examples or scores.
+        sweep: the sweep.
+        plan: of the sweep.
+        store: the store.
+
+    Returns:
+        The rows, and the parts of the store that could not be read, with the reason.
+
+    Raises:
+        AnalysisError: scores are asked for, and the sweep left no examples out.
     """
     if table == "curves":
         contents = store.read(READ)
@@ -41,7 +50,11 @@ def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Tab
 
 
 def write_table(table: pa.Table, out: Path) -> None:
-    """Parquet or CSV, by the suffix. Raises ExportError for another suffix or a place that cannot be written."""
+    """Write Parquet or CSV, by the suffix.
+
+    Raises:
+        ExportError: the suffix is another one, or the file cannot be written.
+    """
     if out.suffix not in (".parquet", ".csv"):
         raise ExportError(f"--out {out}: given {out.suffix!r}; valid suffixes: .parquet, .csv")
     try:

@@ -1,4 +1,4 @@
-"""The page of a study: its question, how much of it is there, its figures and where the numbers come from."""
+"""Pages: HTML with tables and figures, each figure as PNG, SVG and PDF."""
 
 from __future__ import annotations
 
@@ -35,15 +35,26 @@ def write_report(
     claims: Sequence[Decision] = (),
     examples: pd.DataFrame | None = None,
 ) -> list[Path]:
-    """Writes `out/index.html` and `out/figures/*.{png,svg,pdf}`; the paths written, the page first.
+    """Write the page of a study, `out/index.html`, and its figures, `out/figures/*.{png,svg,pdf}`.
 
-    description: `name`; and as far as known `question`, `definition` (YAML), `fixed` (field -> value), `axes` (fields,
-    or field -> values), `provenance` (words -> value), `chance` (accuracy of guessing, 0..1). figures: those of
-    `defaults.default_figures` if there are none. claims: those that rest on this study, a table with a small picture
-    (PNG and SVG) per row. examples: the table of single examples, with at least the measures that the figures need.
+    Every figure is drawn before anything is written, and each file is moved into place whole, the page last.
 
-    Every figure is drawn before anything is written, and each file is moved into place whole, the page last. Raises
-    AnalysisError for a figure that cannot be drawn and OSError where `out` cannot be written.
+    Args:
+        points: one row per point.
+        curves: one row per training and evaluated epoch.
+        description: `name`; and if known `question`, `definition` (YAML), `fixed` (field -> value), `axes` (fields, or
+            field -> values), `provenance` (words -> value) and `chance` (the accuracy of guessing, 0..1).
+        figures: those to draw; `defaults.default_figures` if there are none.
+        out: a folder.
+        claims: those that rest on the study. Each contrast is a row of a table, with a small picture (PNG and SVG).
+        examples: the table of single examples, with at least the measures that the figures need.
+
+    Returns:
+        The paths written, the page first.
+
+    Raises:
+        AnalysisError: a figure cannot be drawn.
+        OSError: `out` cannot be written.
     """
     out = Path(out)
     specs = figures or default_figures(points, curves)
@@ -52,8 +63,8 @@ def write_report(
     files: dict[str, bytes] = {}
     shown: list[dict[str, Any]] = []
     for stem, (spec, picture) in zip(_stems(specs), drawn, strict=True):
-        about, made = _shown(stem, picture, spec.title)
-        files |= made
+        about, rendered = _shown(stem, picture, spec.title)
+        files |= rendered
         shown.append(about)
     rows, small = claim_rows(claims)
     files |= {link: _rendered(picture, link.rpartition(".")[2]) for link, picture in small.items()}
@@ -71,9 +82,13 @@ def write_report(
 
 
 def write_claims(decisions: Sequence[Decision], provenance: Mapping[str, str], out: Path) -> list[Path]:
-    """Writes `out/index.html`, a table of the claims, and `out/figures/*.{png,svg}`; the paths written, the page first.
+    """Write a page with a table of claims, `out/index.html`, and its pictures, `out/figures/*.{png,svg}`.
 
-    Raises OSError where `out` cannot be written.
+    Returns:
+        The paths written, the page first.
+
+    Raises:
+        OSError: `out` cannot be written.
     """
     rows, small = claim_rows(decisions)
     files = {link: _rendered(picture, link.rpartition(".")[2]) for link, picture in small.items()}
@@ -92,7 +107,10 @@ def write_claims(decisions: Sequence[Decision], provenance: Mapping[str, str], o
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table of a page. rows: cells as they are printed. note: printed under it."""
+    """A table of a page.
+
+    rows: the cells, as they are printed. note: the text under the table.
+    """
 
     heading: str
     columns: Sequence[str]
@@ -107,16 +125,26 @@ def write_study_page(
     files: Mapping[str, bytes],
     out: Path,
 ) -> list[Path]:
-    """Writes `out/index.html` with these tables and pictures (file name -> picture), `out/figures/*.{png,svg,pdf}`, and
-    the other files (path below `out` -> content); the paths written, the page first.
+    """Write a page of tables and pictures, `out/index.html`, and the pictures, `out/figures/*.{png,svg,pdf}`.
 
-    description: as of `write_report`. Raises OSError where `out` cannot be written.
+    Args:
+        description: as for `write_report`.
+        tables: in the order of the page.
+        pictures: file name without a suffix -> picture.
+        files: path below `out` -> content of a file to write beside the page.
+        out: a folder.
+
+    Returns:
+        The paths written, the page first.
+
+    Raises:
+        OSError: `out` cannot be written.
     """
-    made = dict(files)
+    contents = dict(files)
     shown = []
     for stem, picture in pictures.items():
         about, rendered = _shown(stem, picture)
-        made |= rendered
+        contents |= rendered
         shown.append(about)
     page = _template().render(
         name=description.get("name", "study"),
@@ -129,11 +157,11 @@ def write_study_page(
         claims=None,
         tables=tables,
     )
-    return _written(Path(out), page, made)
+    return _written(Path(out), page, contents)
 
 
 def status(points: pd.DataFrame) -> dict[str, int]:
-    """How many points there are, and how many of each outcome."""
+    """The number of points, and the number of points per outcome."""
     counts = points["outcome"].value_counts() if len(points) else pd.Series(dtype=int)
     return {"points": len(points), **{outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES}}
 
@@ -153,7 +181,7 @@ def _drawn(
 
 
 def _shown(stem: str, picture: Picture, title: str = "") -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What the page says of a picture, and its files."""
+    """The picture as the template shows it, and its files."""
     links = {suffix: f"{FIGURES}/{stem}.{suffix}" for suffix in SUFFIXES}
     width, height = (round(float(inches) * 96) for inches in picture.get_size_inches())
     about = {
@@ -164,7 +192,7 @@ def _shown(stem: str, picture: Picture, title: str = "") -> tuple[dict[str, Any]
 
 
 def _stems(specs: Sequence[FigureSpec]) -> list[str]:
-    """A file name for each figure, numbered where two would share one."""
+    """One file name per figure; figures that would share a name are numbered."""
     names: list[str] = []
     for spec in specs:
         same = sum(name == spec.stem or name.startswith(f"{spec.stem}-") for name in names)
@@ -197,7 +225,7 @@ def _template() -> jinja2.Template:
 
 
 def _written(out: Path, page: str, files: Mapping[str, bytes]) -> list[Path]:
-    """The page last, so that it never shows what is not there."""
+    """Write the page last, so that it never refers to a file that is missing."""
     written = [_write(out / link, content) for link, content in files.items()]
     return [_write(out / "index.html", page.encode()), *written]
 

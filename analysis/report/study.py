@@ -1,4 +1,4 @@
-"""From a store to the pictures of `analysis`: which rows, which words, which files."""
+"""From a store to the files of `memsweep heatmap` and `memsweep report`."""
 
 from __future__ import annotations
 
@@ -108,12 +108,13 @@ def _order(value: Any) -> tuple[bool, Any]:
 
 
 def provenance(plan: Plan, contents: Contents) -> dict[str, str]:
+    """Where the numbers of a sweep come from, as label -> text: versions, devices, hosts, dates and compute."""
     wanted = pa.array(sorted({cell.trajectory_id for cell in plan.cells}), pa.string())
     table = contents.table.filter(pc.is_in(contents.table["trajectory_id"], wanted))
     if not table.num_rows:
         return {}
-    each = table.group_by("trajectory_id").aggregate([("wall_seconds", "max")])
-    words = {
+    seconds = table.group_by("trajectory_id").aggregate([("wall_seconds", "max")])["wall_seconds_max"]
+    columns = {
         "memsweep": "memsweep_version",
         "commit": "commit",
         "torch": "torch_version",
@@ -121,10 +122,12 @@ def provenance(plan: Plan, contents: Contents) -> dict[str, str]:
         "device": "device",
         "host": "host",
     }
-    found = {word: ", ".join(sorted(filter(None, table[name].unique().to_pylist()))) for word, name in words.items()}
+    values = {
+        label: ", ".join(sorted(filter(None, table[name].unique().to_pylist()))) for label, name in columns.items()
+    }
     dates = table["finished_at"]
     return {
-        **found,
+        **values,
         "trained": f"{pc.min(dates).as_py():%Y-%m-%d %H:%M} to {pc.max(dates).as_py():%Y-%m-%d %H:%M} UTC",
-        "compute": f"{pc.sum(each['wall_seconds_max']).as_py() or 0:.1f} worker-seconds, {each.num_rows:,} trainings",
+        "compute": f"{pc.sum(seconds).as_py() or 0:.1f} worker-seconds, {len(seconds):,} trainings",
     }

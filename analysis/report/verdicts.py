@@ -1,4 +1,4 @@
-"""Claims as rows of the page's table, each with its small picture."""
+"""Claims as rows of a page's table, with a small picture each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from analysis.figures.style import Picture
 
 SUFFIXES = ("png", "svg")
 INCH = 82
-"""Pixels of an inch on the page."""
+"""Pixels per inch on the page."""
 
 
 def claim_rows(decisions: Sequence[Decision]) -> tuple[list[dict[str, Any]], dict[str, Picture]]:
-    """What the template shows of each claim, and the pictures by their links; a finding without a number has none."""
+    """The claims as the template shows them, and link -> picture. A finding without a number has no picture."""
     claims: list[dict[str, Any]] = []
     pictures: dict[str, Picture] = {}
     for decision in decisions:

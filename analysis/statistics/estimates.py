@@ -1,4 +1,4 @@
-"""From one number a seed to an effect with its interval. The only statistics of the claims.
+"""From one number per seed to an effect with its interval. The only statistics of the claims.
 
 Points that differ in one field share the seed, and with it initialisation, order of examples and nested noise. So a
 contrast is taken inside a seed first, and the seeds are the sample: what seeds have in common cancels, and several

@@ -1,7 +1,7 @@
 """From rows to cells: what may be averaged, what is missing, and the interval of a mean.
 
-Every frame here is tidy: a row is one point (or one point at one epoch), a column a field or a measure. Accuracies and
-fractions are in 0..1. A row whose `outcome` is not `finished` carries no data, whatever its columns hold.
+Every frame here is tidy: a row is one point (or one point at one epoch), and a column is a field or a measure.
+Accuracies and fractions are in 0..1. A row whose `outcome` is not `finished` carries no data, whatever its columns hold.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from analysis.words import AXES, FIELDS, METRICS, value_labels
 
 OUTCOMES = ("finished", "diverged", "stopped", "failed", "missing")
 LOST = ("diverged", "stopped", "failed")
-"""Outcomes of trainings that say nothing at this epoch, although they were trained."""
+"""Outcomes of trainings without a result at this epoch, although they were trained."""
 LOSSES = ("train_loss", "test_loss")
 UNSEEDED = tuple(field for field in FIELDS if field != "seed")
 
 
 def check_axis(frame: pd.DataFrame, key: str, name: str) -> str:
-    """The name, if it is an axis that this frame has; else AnalysisError."""
+    """The name, if it is an axis that the frame has. Raises AnalysisError otherwise."""
     valid = [axis for axis in AXES if axis in frame.columns]
     if name not in valid:
         raise unknown(key, name, valid)
@@ -33,7 +33,7 @@ def check_axis(frame: pd.DataFrame, key: str, name: str) -> str:
 
 
 def check_metric(frame: pd.DataFrame, key: str, name: str) -> str:
-    """The name, if it is a metric that this frame has or from which it can be computed; else AnalysisError."""
+    """The name, if it is a metric that the frame has, or that it allows to compute. Raises AnalysisError otherwise."""
     valid = [metric for metric, about in METRICS.items() if (about.complement or metric) in frame.columns]
     if name not in valid:
         raise unknown(key, name, valid)
@@ -46,12 +46,12 @@ def levels(frame: pd.DataFrame, field: str) -> list[Any]:
 
 
 def varying(frame: pd.DataFrame) -> list[str]:
-    """The fields with more than one value, seed left out."""
+    """The fields with more than one value, except for the seed."""
     return [field for field in UNSEEDED if field in frame and frame[field].nunique(dropna=False) > 1]
 
 
 def metric_values(frame: pd.DataFrame, value: str) -> pd.Series:
-    """The metric in its stored unit; NaN where the row did not finish."""
+    """The metric in its stored unit, NaN for rows that did not finish."""
     about = METRICS[value]
     column = pd.to_numeric(frame[about.complement or value]).astype(float)
     finished = (1 - column if about.complement else column).where(frame["outcome"] == "finished")
@@ -59,9 +59,10 @@ def metric_values(frame: pd.DataFrame, value: str) -> pd.Series:
 
 
 def select(frame: pd.DataFrame, where: Mapping[str, object]) -> pd.DataFrame:
-    """The rows at these settings: a value a field, or a list of them. None is the unset value.
+    """The rows at these settings: per field a value, or a list of values. None is the unset value.
 
-    Raises AnalysisError for a field or a value that the frame does not have.
+    Raises:
+        AnalysisError: the frame lacks a field or a value.
     """
     for field, wanted in where.items():
         check_axis(frame, field, field)
@@ -86,7 +87,7 @@ def _find(field: str, value: object, present: Sequence[Any]) -> int:
 
 
 def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
-    """One row for every combination of the keys' values, present in the frame or not.
+    """One row per combination of the keys' values, whether or not the frame has it.
 
     Columns: the keys; `mean`, `sd` (n - 1), `low` and `high` (95 % t interval of the mean; NaN below two seeds), in the
     stored unit; `n`, the seeds averaged; `n_diverged`, `n_stopped` (early), `n_failed`, and `n_lost`, these three
@@ -94,14 +95,15 @@ def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
     without noise); `status`: `value`, or why there is none: `diverged`, `stopped`, `failed`, `undefined`, `missing`. A
     mean is NaN, never zero, without data.
 
-    Raises AnalysisError if a cell would average over anything but seeds.
+    Raises:
+        AnalysisError: a cell would average over anything but seeds.
     """
     return _aggregate(frame, keys, value, 1)
 
 
 def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int) -> pd.DataFrame:
-    """block: rows come in blocks of so many epochs, the same ones in each, of one training, which has the same settings
-    at all of them: one row of each says which."""
+    """As `aggregate`. block: rows come in blocks of this many epochs, the same epochs in each block. A block is of one
+    training, whose settings are the same at all of them, so that its first row says which they are."""
     if frame.empty:
         raise AnalysisError("points", "points: given a table without rows; at least one point is needed")
     for name in ("outcome", "seed"):
@@ -123,7 +125,7 @@ def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int)
         )
         codes[key] = np.tile(code, len(trainings)) if within else np.repeat(code, block), found
     sizes = [len(found) for _, found in codes.values()]
-    # One number a cell: what groups by several columns takes many times as long.
+    # One number per cell: grouping by several columns takes many times as long.
     cell = np.ravel_multi_index([code for code, _ in codes.values()], sizes)
     _refuse_hidden_factors(trainings, cell[::block], keys)
 
@@ -151,11 +153,11 @@ def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int)
 
 
 def _refuse_hidden_factors(frame: pd.DataFrame, cell: np.ndarray, keys: Sequence[str]) -> None:
-    """A mean over another field would look like noise and be an effect: name the field instead."""
+    """Refuse a cell with several values of another field: a mean over them would hide an effect."""
 
     def differs(field: str) -> bool:
         code = pd.factorize(frame[field], use_na_sentinel=False)[0]
-        one = np.empty(cell.max() + 1, code.dtype)  # of each cell, any of its values
+        one = np.empty(cell.max() + 1, code.dtype)  # any value per cell
         one[cell] = code
         return bool((one[cell] != code).any())
 
@@ -183,7 +185,7 @@ def cells(
     epoch: int | None = None,
     curves: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """The cells of a map over x and y, and of each facet: see `aggregate`, and with an epoch `over_epochs`."""
+    """The cells of a map over x and y, per facet; see `aggregate`, and for an epoch `over_epochs`."""
     facets = facet_names(facet)
     keys = [x, y, *facets]
     if len(set(keys)) < len(keys):
@@ -193,7 +195,7 @@ def cells(
     for name in facets:
         check_axis(points, "facet", name)
     if epoch is not None or "epoch" in keys:
-        # Of the fields, those that tell cells or trainings apart: each is repeated for every epoch.
+        # Only the fields that tell cells or trainings apart are kept: each is repeated for every epoch.
         told = {"seed", *keys, *varying(points)}
         known = [name for name in points.columns if name in {"trajectory_id", "outcome", "epochs", *told}]
         if curves is not None and not curves.empty:
@@ -205,7 +207,7 @@ def cells(
 
 
 def _metric_columns(curves: pd.DataFrame, value: str) -> list[str]:
-    """What `over_epochs` needs of the curves for this metric; all metrics for one that is not known."""
+    """The columns of the curves that `over_epochs` needs for a metric; all metrics for an unknown one."""
     own = METRICS[value].complement or value if value in METRICS else ""
     wanted = {own, *LOSSES} if own in curves else {*METRICS}
     return [name for name in curves.columns if name in wanted]
@@ -227,10 +229,17 @@ def one_facet(facet: Sequence[str] | str | None, kind: str) -> str | None:
 
 
 def over_epochs(points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | None = None) -> pd.DataFrame:
-    """One row for every training and every epoch evaluated in any of them, measures taken from the curves.
+    """One row per training and epoch at which any of them was evaluated, with the measures of the curves.
 
-    A training without a measurement at an epoch keeps its outcome there, or becomes missing if it finished. With
-    `epoch`, that one only; AnalysisError if no training was evaluated then.
+    A training without a measurement at an epoch keeps its outcome there, or becomes missing if it finished.
+
+    Args:
+        points: one row per point.
+        curves: one row per training and evaluated epoch.
+        epoch: the only epoch to return.
+
+    Raises:
+        AnalysisError: no training was evaluated, or none at `epoch`.
     """
     return _over_epochs(points, curves, epoch)[0]
 
@@ -242,8 +251,11 @@ def _over_epochs(
     kept: Sequence[str] | None = None,
     measure: str | None = None,
 ) -> tuple[pd.DataFrame, int]:
-    """`over_epochs`, a block of rows a training, and how many these are. kept: of the points' columns these only, not
-    all that are settings. measure: of the curves' this one alone, if they have it."""
+    """As `over_epochs`, with a block of rows per training; and the length of a block.
+
+    kept: the columns of the points to keep, if not all settings. measure: the only measure of the curves to keep, if
+    they have it.
+    """
     if curves is None or curves.empty:
         raise AnalysisError("epoch", "epoch: given, but no training has been evaluated yet; leave epoch out")
     evaluated = np.sort(curves["epoch"].unique())
@@ -269,16 +281,16 @@ def _over_epochs(
     for name in [measure] if measure in measures else measures:
         columns[name] = curves[name].array.take(place, allow_fill=True)
     columns["outcome"] = pd.Categorical.from_codes(outcome, ["finished", *names])
-    # Not copied: they are nobody else's, and millions of rows long.
+    # Not copied: the columns are new, and millions of rows long.
     return pd.DataFrame(columns, copy=False), len(evaluated)
 
 
 def _places(trainings: pd.Series, epochs: np.ndarray, curves: pd.DataFrame) -> np.ndarray:
-    """For every training and, of each, for every one of these ascending epochs: the row of the curves, or -1."""
+    """Per training, and within it per epoch (ascending): the row of the curves, or -1."""
     ids = pd.Index(trainings.unique())
     named = curves["trajectory_id"].astype("category").cat
     known, names = named.codes.to_numpy(), named.categories
     own = ids.get_indexer(names.astype(ids.dtype))[known]
-    row_of = np.full((len(ids) + 1, len(epochs)), -1)  # the last: of trainings that are none of the points'
+    row_of = np.full((len(ids) + 1, len(epochs)), -1)  # the last: trainings that no point has
     row_of[own, np.searchsorted(epochs, curves["epoch"])] = np.arange(len(curves))
     return row_of[ids.get_indexer(trainings)].ravel()

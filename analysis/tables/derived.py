@@ -1,4 +1,4 @@
-"""Measures that follow from stored ones: the generalization gap, the best of a training, and when it reached a level.
+"""Measures computed from stored ones: the generalization gap, the best of a training, and when it reached a level.
 
 A training is known only at its evaluated epochs. "The first evaluated epoch at a level" is therefore interval-censored:
 the level was first reached after the evaluated epoch before it and by that one; `first_epochs` gives both ends.
@@ -36,24 +36,26 @@ DERIVED: dict[str, str] = {
 
 
 def with_derived(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """The points, and after them the columns of `DERIVED`, each NaN where undefined.
+    """The points, followed by the columns of `DERIVED`, each NaN where it is not defined.
 
-    points: one row a point, with trajectory_id, epochs, outcome, train_accuracy and test_accuracy. curves: one row a
-    training and evaluated epoch, with trajectory_id, epoch and the accuracies; only epochs up to a point's `epochs`
-    count, so that points which share a training differ.
+    The gap and the bests are NaN for a point that did not finish: the best over fewer epochs than asked for is another
+    number. An epoch at which a level was reached stands, whether or not the training broke later.
 
-    The gap and the bests are NaN for a point that did not finish: a best over fewer epochs than asked for would be no
-    best. An epoch at which a level was reached stands, whether or not the training broke later.
+    Args:
+        points: one row per point, with trajectory_id, epochs, outcome, train_accuracy and test_accuracy.
+        curves: one row per training and evaluated epoch, with trajectory_id, epoch and the accuracies. Only epochs up
+            to a point's `epochs` count, so that points which share a training differ.
 
-    Raises AnalysisError for a column that is not there.
+    Raises:
+        AnalysisError: a column is missing.
     """
-    made = with_gap(points)
+    derived = with_gap(points)
     for name, level in REACHED.items():
-        made[name] = first_epochs(points, curves, "train_accuracy", level)["by"]
+        derived[name] = first_epochs(points, curves, "train_accuracy", level)["by"]
     finished = points["outcome"] == "finished"
     for name, column in BEST.items():
-        made[name] = _best(points, curves, column).where(finished)
-    return made[[*points.columns.difference([*DERIVED], sort=False), *DERIVED]]
+        derived[name] = _best(points, curves, column).where(finished)
+    return derived[[*points.columns.difference([*DERIVED], sort=False), *DERIVED]]
 
 
 def with_gap(rows: pd.DataFrame) -> pd.DataFrame:
@@ -64,11 +66,13 @@ def with_gap(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_epochs(points: pd.DataFrame, curves: pd.DataFrame, column: str, level: float) -> pd.DataFrame:
-    """When `column` was first at `level` or above, for each point: columns `after` and `by`, on the points' index.
+    """When `column` first reached `level`, per point.
 
-    by: the first evaluated epoch at which it was, up to the point's `epochs`; NaN if it never was. after: the last
-    evaluated epoch before `by`, or 0 if there is none; the true first epoch lies in (after, by], or is 0 where an
-    evaluation before training (epoch 0) was at the level already.
+    Returns:
+        A frame on the index of the points. `by`: the first evaluated epoch at which the column was at the level or
+        above, up to the point's `epochs`; NaN if it never was. `after`: the last evaluated epoch before `by`, or 0 if
+        there is none. The true first epoch lies in (after, by], or is 0 if an evaluation before training (epoch 0) was
+        at the level already.
     """
     known = _evaluated(points, curves, column)
     first = np.flatnonzero(known.values >= level)
@@ -76,10 +80,10 @@ def first_epochs(points: pd.DataFrame, curves: pd.DataFrame, column: str, level:
     first = first[places]
     begins = np.append(True, known.trainings[1:] != known.trainings[:-1])[: len(known.trainings)]
     before = np.where(begins, 0.0, np.roll(known.epochs, 1))
-    found = pd.DataFrame(np.nan, index=range(len(known.ids) + 1), columns=["after", "by"])  # the last: of no training
-    found.loc[trainings, "after"], found.loc[trainings, "by"] = before[first], known.epochs[first]
-    found = found.iloc[known.ids.get_indexer(_names(points))].set_index(points.index)
-    return found.where(found["by"] <= _horizon(points))
+    reached = pd.DataFrame(np.nan, index=range(len(known.ids) + 1), columns=["after", "by"])  # the last: no training
+    reached.loc[trainings, "after"], reached.loc[trainings, "by"] = before[first], known.epochs[first]
+    reached = reached.iloc[known.ids.get_indexer(_names(points))].set_index(points.index)
+    return reached.where(reached["by"] <= _horizon(points))
 
 
 def _best(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.Series:
@@ -88,7 +92,7 @@ def _best(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.Series:
     known = _evaluated(points, curves, column)
     running = pd.Series(known.values).groupby(known.trainings).cummax().to_numpy()
     trainings, horizon = known.ids.get_indexer(_names(points)), _horizon(points).to_numpy()
-    # One number in the order of trainings and, of each, of epochs.
+    # One number in the order of trainings, and of epochs within each.
     room = 1 + max(known.epochs.max(initial=0.0), np.nanmax(horizon, initial=0.0))
     place = np.searchsorted(known.trainings * room + known.epochs, trainings * room + horizon, side="right") - 1
     there = (place >= 0) & (trainings >= 0) & ~np.isnan(horizon)
@@ -100,7 +104,7 @@ def _best(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """A column where it was measured on a sound network, in the order of trainings and, of each, of epochs."""
+    """A column where it was measured on a sound network, in the order of trainings, and of epochs within each."""
 
     ids: pd.Index
     trainings: np.ndarray
@@ -129,7 +133,7 @@ def _names(rows: pd.DataFrame) -> pd.Series:
 
 
 def _horizon(points: pd.DataFrame) -> pd.Series:
-    """The epoch up to which a row may look: the one it shows, where it was drawn from the curves, else `epochs`."""
+    """The epoch up to which a row counts: the epoch that it shows, if it was drawn from the curves, else `epochs`."""
     if "epoch" not in points:
         return _numbers(points, "epochs")
     return _numbers(points, "epoch").fillna(_numbers(points, "epochs"))

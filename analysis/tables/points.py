@@ -1,4 +1,4 @@
-"""Tidy tables: what a store says about the points of a sweep."""
+"""Tidy Arrow tables of the points, the curves and the single examples of a sweep, from the contents of a store."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from sweeps.store.rows import KEY
 from sweeps.store.store import Contents
 
 READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES, *ON_DEMAND)
-"""What these tables need of a store's columns."""
+"""The columns of a store that these tables need."""
 
 EPOCH_BITS = 31
-"""Of an epoch, beside a trajectory's number in one integer."""
+"""The bits of an epoch, beside the number of a training in one integer."""
 
 COLUMNS = ("point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *MEASURES, *ON_DEMAND, "outcome")
 
 
 def outcomes(plan: Plan, contents: Contents) -> list[str]:
-    """How each point of the sweep ended: finished, diverged (in this or an earlier epoch), stopped (by the sweep's own
-    early stopping, on the way to it), failed, or missing."""
+    """The outcome of each point of the sweep: finished, diverged (in this or an earlier epoch), stopped (by the sweep's
+    own early stopping, before this epoch), failed, or missing."""
     table, trainings = _own(plan, contents, ("outcome", *plan.outcome_columns))
     return _outcomes(plan, table, _finished_rows(plan, table, trainings))
 
 
 def _outcomes(plan: Plan, table: pa.Table, finished: pa.Array) -> list[str]:
-    """finished: as `_finished_rows` has it."""
+    """As `outcomes`. finished: from `_finished_rows`."""
     lost = np.flatnonzero(finished.is_null().to_numpy(zero_copy_only=False)).tolist()
     found = ["finished"] * len(plan.cells)
     if lost:
@@ -46,7 +46,7 @@ def _outcomes(plan: Plan, table: pa.Table, finished: pa.Array) -> list[str]:
 
 
 def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Array:
-    """For each point the row of the table, which is `_own`, that holds its measures, or null."""
+    """Per point, the row of the table (from `_own`) that holds its measures, or null."""
     place = _places(plan)
     asked = np.array([place[cell.trajectory_id] for cell in plan.cells], np.int64) << EPOCH_BITS | plan.epochs
     held = table["epoch"].to_numpy()
@@ -56,10 +56,10 @@ def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Arr
 
 
 def points_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMNS) -> pa.Table:
-    """One row a point of the sweep, in its order. Measures are null unless `outcome` is "finished", and where the
-    contents do not have their column.
+    """One row per point of the sweep, in its order.
 
-    `outcome` is finished, diverged (in this or an earlier epoch), stopped (on the way to it), failed, or missing.
+    Measures are null unless `outcome` is "finished", and if the contents lack their column. `outcome` is finished,
+    diverged (in this or an earlier epoch), stopped (before this epoch), failed, or missing.
     """
     table, trainings = _own(plan, contents, [*READ, *plan.outcome_columns])
     finished = _finished_rows(plan, table, trainings)
@@ -75,7 +75,7 @@ def points_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMN
 
 
 def with_derived(points: pa.Table, curves: pa.Table) -> pa.Table:
-    """The points with the columns of `analysis.tables.derived.DERIVED` before their outcome."""
+    """The points, with the columns of `analysis.tables.derived.DERIVED` before `outcome`."""
     from analysis.tables import derived
 
     needed = points.select(["trajectory_id", "epoch", "epochs", "outcome", "train_accuracy", "test_accuracy"])
@@ -89,7 +89,7 @@ def with_derived(points: pa.Table, curves: pa.Table) -> pa.Table:
 
 
 def examples_table(sweep: Sweep, plan: Plan, contents: Contents) -> pa.Table:
-    """Measures of single examples, as `Store.read_examples` has them, beside the sweep's axes and the seed."""
+    """Measures of single examples, as `Store.read_examples` returns them, with the sweep's axes and the seed."""
     names = [*dict.fromkeys([*(axis for axis in sweep.axes if axis != "epochs"), "seed"])]
     ids = pa.array(_places(plan), pa.string())
     trainings = pa.table({"trajectory_id": ids, **_settings(_firsts(plan), names, plan.varied)})
@@ -99,9 +99,9 @@ def examples_table(sweep: Sweep, plan: Plan, contents: Contents) -> pa.Table:
 
 
 def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMNS) -> pa.Table:
-    """One row a trajectory and evaluated epoch up to the last that the sweep asks for; finished rows only.
+    """One row per training and evaluated epoch up to the last that the sweep asks for; finished rows only.
 
-    Fields are those of the trajectory's first point. (A store may know of later epochs from another sweep.)
+    Fields are those of the training's first point. (A store may have later epochs, from another sweep.)
     """
     table, trainings = _own(plan, contents, [name for name in READ if name in columns] + ["outcome"])
     last = np.array([*plan.horizons.values()])
@@ -114,9 +114,9 @@ def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMN
 
 
 def failures(plan: Plan, contents: Contents) -> list[dict[str, Any]]:
-    """What failed or diverged among the sweep's trajectories: id, epoch, outcome, reason.
+    """The trainings of the sweep that failed or diverged: id, epoch, outcome, reason.
 
-    Not a divergence after the last epoch that the sweep asks for.
+    A divergence after the last epoch that the sweep asks for does not count.
     """
     table, _ = _own(plan, contents, ("outcome", "reason"))
     return [
@@ -127,12 +127,12 @@ def failures(plan: Plan, contents: Contents) -> list[dict[str, Any]]:
 
 
 def _places(plan: Plan) -> dict[str, int]:
-    """The sweep's trajectories, numbered in its order."""
+    """Id of each training -> its number in the order of the sweep."""
     return {trajectory_id: place for place, trajectory_id in enumerate(plan.horizons)}
 
 
 def _firsts(plan: Plan) -> list[Cell]:
-    """Of each trajectory its first cell, in the order of `_places`."""
+    """The first point of each training, in the order of `_places`."""
     cells: dict[str, Cell] = {}
     for cell in plan.cells:
         cells.setdefault(cell.trajectory_id, cell)
@@ -140,8 +140,10 @@ def _firsts(plan: Plan) -> list[Cell]:
 
 
 def _own(plan: Plan, contents: Contents, columns: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
-    """These columns of the rows of the sweep's trajectories, as far as the contents have them, beside id and epoch; and
-    for each row its trajectory's number in `_places`."""
+    """The rows of the sweep's trainings, with id, epoch and those of the columns that the contents have.
+
+    Also, per row, the number of its training in `_places`.
+    """
     names = [name for name in dict.fromkeys((*KEY, *columns)) if name in contents.table.column_names]
     table, ids = contents.table.select(names), contents.trajectories
     numbers = pc.index_in(ids.dictionary, pa.array(plan.horizons, pa.string())).take(ids.indices)
@@ -155,8 +157,8 @@ def _is_finished(table: pa.Table) -> np.ndarray:
 
 
 def _settings(cells: Sequence[Cell], names: Sequence[str], varied: Sequence[str]) -> dict[str, pa.Array]:
-    """Of these names those that are fields, and point_id: of each cell's point. Only the varied ones are looked at in
-    more than one point."""
+    """The fields among these names, and `point_id`, of each cell's point. Only fields that vary are read from more than
+    one point."""
     kinds = {field.name: plain_type(field.type) for field in schema()}
     fields = [name for name in FIELDS if name in names]
     found = {"point_id": pa.array([cell.point.id for cell in cells], pa.string())} if "point_id" in names else {}
@@ -175,8 +177,8 @@ def _settings(cells: Sequence[Cell], names: Sequence[str], varied: Sequence[str]
 
 
 def _table(columns: Mapping[str, Any], names: Sequence[str]) -> pa.Table:
-    """Of these columns; null where there is none. Plain strings instead of dictionaries: for readers that know nothing
-    of memsweep."""
+    """A table of these columns, null where one is not given. Strings are plain, not dictionaries, for readers that know
+    nothing of memsweep."""
     kinds = {field.name: plain_type(field.type) for field in schema()} | {"point_id": pa.string()}
     length = len(next(iter(columns.values())))
     return pa.table({name: columns.get(name, pa.nulls(length, kinds[name])) for name in names},

@@ -1,4 +1,4 @@
-"""What of a training's data was replaced by chance, as one axis: the settings of Zhang et al. 2017, figure 1."""
+"""Which part of a training's data is random, as one axis: the settings of Zhang et al. 2017, figure 1."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ NEEDED = ("label_noise", "input_noise", "input_noise_kind")
 
 
 def with_randomization(rows: pd.DataFrame) -> pd.DataFrame:
-    """The points or curves with a column `randomization`, categorical, from the least replaced to the most.
+    """The points or curves with a column `randomization`, categorical, from the least random to the most.
 
     "real data"; "random labels" and "40 % random labels" (`label_noise`); "Gaussian inputs", "shuffled pixels" and
     "random pixels" (`input_noise` of each kind, with the percentage below 100 %); both, joined by a comma. The names of
     Zhang et al. 2017 (arXiv 1611.03530); Arpit et al. 2017 (arXiv 1706.05394) call two of them randX and randY.
 
-    Raises AnalysisError where one of the three fields is not there.
+    Raises:
+        AnalysisError: one of the three fields is missing.
     """
     absent = [name for name in NEEDED if name not in rows.columns]
     if absent:
         raise AnalysisError(
             absent[0], f"{absent[0]}: the table has no such column; it has {', '.join(map(str, rows.columns))}"
         )
-    # Words are made for each setting, not for each row.
+    # Words are made per setting, not per row.
     code, settings = pd.factorize(pd.MultiIndex.from_frame(rows[[*NEEDED]]), use_na_sentinel=False)
-    # Labels first, then inputs: the order in which a legend is read.
+    # Labels come first, then inputs: the order in which a legend is read.
     order = dict.fromkeys(_words(*s) for s in sorted(settings, key=lambda s: (s[1], str(s[2]) if s[1] else "", s[0])))
     place = {words: index for index, words in enumerate(order)}
     named = np.array([place[_words(*setting)] for setting in settings], dtype=int)[code]
