@@ -1,7 +1,7 @@
 """From rows to cells: what may be averaged, what is missing, and the interval of a mean.
 
 Every frame here is tidy: a row is one point (or one point at one epoch), and a column is a field or a measure.
-Accuracies and fractions are in 0..1. A row whose `outcome` is not `finished` carries no data, whatever its columns hold.
+Accuracies and fractions are in 0..1. A row whose `outcome` is not `finished` carries no data, whatever its columns say.
 """
 
 from __future__ import annotations
