@@ -120,11 +120,11 @@ def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int)
     codes = {}
     for key in keys:
         within = key == "epoch" and block > 1
-        code, found = pd.factorize(
+        code, levels_of = pd.factorize(
             frame[key].iloc[:block] if within else trainings[key], sort=True, use_na_sentinel=False
         )
-        codes[key] = np.tile(code, len(trainings)) if within else np.repeat(code, block), found
-    sizes = [len(found) for _, found in codes.values()]
+        codes[key] = np.tile(code, len(trainings)) if within else np.repeat(code, block), levels_of
+    sizes = [len(levels_of) for _, levels_of in codes.values()]
     # One number per cell: grouping by several columns takes many times as long.
     cell = np.ravel_multi_index([code for code, _ in codes.values()], sizes)
     _refuse_hidden_factors(trainings, cell[::block], keys)
@@ -145,8 +145,8 @@ def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int)
         ["value", *LOST, "undefined"],
         default="missing",
     )
-    for (key, (_, found)), place in zip(codes.items(), np.unravel_index(np.arange(len(table)), sizes), strict=True):
-        taken = pd.Series(found).take(place)
+    for (key, (_, levels_of)), place in zip(codes.items(), np.unravel_index(np.arange(len(table)), sizes), strict=True):
+        taken = pd.Series(levels_of).take(place)
         # An order of its own, such as that of randomizations, outlives the table.
         table[key] = taken.array if isinstance(taken.dtype, pd.CategoricalDtype) else taken.to_numpy()
     return table[[*keys, "mean", "low", "high", "sd", "n", *marked, "n_lost", "status"]]

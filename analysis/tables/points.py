@@ -37,22 +37,22 @@ def outcomes(plan: Plan, contents: Contents) -> list[str]:
 def _outcomes(plan: Plan, table: pa.Table, finished: pa.Array) -> list[str]:
     """As `outcomes`. finished: from `_finished_rows`."""
     lost = np.flatnonzero(finished.is_null().to_numpy(zero_copy_only=False)).tolist()
-    found = ["finished"] * len(plan.cells)
+    ends = ["finished"] * len(plan.cells)
     if lost:
         done = Done.of(table.filter(pc.not_equal(table["outcome"], "finished")))
         for place in lost:
-            found[place] = done.outcome(plan.cells[place].trajectory_id, plan.cells[place].epoch, plan.stopped_by)
-    return found
+            ends[place] = done.outcome(plan.cells[place].trajectory_id, plan.cells[place].epoch, plan.stopped_by)
+    return ends
 
 
 def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Array:
     """Per point, the row of the table (from `_own`) that holds its measures, or null."""
     place = _places(plan)
     asked = np.array([place[cell.trajectory_id] for cell in plan.cells], np.int64) << EPOCH_BITS | plan.epochs
-    held = table["epoch"].to_numpy()
-    rows = np.flatnonzero(np.isin(held, np.unique(plan.epochs)) & _is_finished(table))
-    found = pc.index_in(pa.array(asked), pa.array(trainings[rows].astype(np.int64) << EPOCH_BITS | held[rows]))
-    return pa.array(rows).take(found)
+    epochs = table["epoch"].to_numpy()
+    rows = np.flatnonzero(np.isin(epochs, np.unique(plan.epochs)) & _is_finished(table))
+    positions = pc.index_in(pa.array(asked), pa.array(trainings[rows].astype(np.int64) << EPOCH_BITS | epochs[rows]))
+    return pa.array(rows).take(positions)
 
 
 def points_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMNS) -> pa.Table:
@@ -64,14 +64,14 @@ def points_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMN
     table, trainings = _own(plan, contents, [*READ, *plan.outcome_columns])
     finished = _finished_rows(plan, table, trainings)
     there = table.take(finished)
-    made = {
+    values = {
         **{name: there[name] for name in there.column_names if name in columns},
         **_settings(plan.cells, columns, plan.varied),
         "trajectory_id": [cell.trajectory_id for cell in plan.cells],
         "epoch": pa.array(plan.epochs, pa.int32()),
         "outcome": _outcomes(plan, table, finished),
     }
-    return _table(made, columns)
+    return _table(values, columns)
 
 
 def with_derived(points: pa.Table, curves: pa.Table) -> pa.Table:
@@ -81,9 +81,9 @@ def with_derived(points: pa.Table, curves: pa.Table) -> pa.Table:
     needed = points.select(["trajectory_id", "epoch", "epochs", "outcome", "train_accuracy", "test_accuracy"])
     place = curves.column_names.index("trajectory_id")
     curves = curves.set_column(place, "trajectory_id", curves["trajectory_id"].dictionary_encode())
-    made = derived.with_derived(needed.to_pandas(), curves.to_pandas())
+    frame = derived.with_derived(needed.to_pandas(), curves.to_pandas())
     for name in derived.DERIVED:
-        column = pa.array(made[name], pa.float64(), from_pandas=True)
+        column = pa.array(frame[name], pa.float64(), from_pandas=True)
         points = points.add_column(points.num_columns - 1, name, column)
     return points
 
@@ -161,19 +161,19 @@ def _settings(cells: Sequence[Cell], names: Sequence[str], varied: Sequence[str]
     one point."""
     kinds = {field.name: plain_type(field.type) for field in schema()}
     fields = [name for name in FIELDS if name in names]
-    found = {"point_id": pa.array([cell.point.id for cell in cells], pa.string())} if "point_id" in names else {}
+    values = {"point_id": pa.array([cell.point.id for cell in cells], pa.string())} if "point_id" in names else {}
     if not fields:
-        return found
-    # One pass over the points, which wait for memory; seed again, so that there are always several names.
+        return values
+    # One pass over the points, which wait for memory; seed twice more, so that itemgetter always has several names.
     looked_at = [name for name in fields if name in varied]
-    every = zip(*map(itemgetter(*looked_at, "seed", "seed"), (vars(cell.point) for cell in cells)), strict=True)
-    several = dict(zip(looked_at, every, strict=False))
+    rows = zip(*map(itemgetter(*looked_at, "seed", "seed"), (vars(cell.point) for cell in cells)), strict=True)
+    varying = dict(zip(looked_at, rows, strict=False))
     for name in fields:
-        if name in several:
-            found[name] = pa.array(several[name], kinds[name])
+        if name in varying:
+            values[name] = pa.array(varying[name], kinds[name])
         else:
-            found[name] = pa.repeat(pa.scalar(getattr(cells[0].point, name), kinds[name]), len(cells))
-    return found
+            values[name] = pa.repeat(pa.scalar(getattr(cells[0].point, name), kinds[name]), len(cells))
+    return values
 
 
 def _table(columns: Mapping[str, Any], names: Sequence[str]) -> pa.Table:
