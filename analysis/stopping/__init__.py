@@ -1,1 +1,1 @@
-"""What a scheduler that stops trainings early saves, what it costs, and whom it stops."""
+"""What a scheduler that stops trainings early saves, what it costs, and which trainings it stops."""

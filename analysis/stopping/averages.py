@@ -1,4 +1,4 @@
-"""Means over seeds and orders, with their intervals: one way for every figure of a study."""
+"""Means over seeds and orders of arrival, with their intervals, computed the same way for every figure of a study."""
 
 from __future__ import annotations
 
@@ -15,33 +15,41 @@ SHARE = (0.0, 1.0)
 def averages(
     rows: pd.DataFrame, keys: Sequence[str], value: str, limits: tuple[float, float] | None = None
 ) -> pd.DataFrame:
-    """A row for each combination of the keys that occurs: `mean`, `low`, `high`, `n`, `over`, `orders`, `undefined`.
+    """Average a value over orders and seeds, for each combination of the keys that occurs.
 
-    rows: a row a search and order, with `seed`, `order` and the value; NaN is a value that does not exist there, is
-    counted in `undefined` and never taken as 0. The value is averaged over orders (and problems) inside each seed, and
-    the seeds are the sample: `low` and `high` are the 95 % t interval of their mean, `n` their number, `over` "seeds".
-    An interval without width says that all seeds agree. Below three seeds, those of the orders of arrival instead
-    (`over`: "orders"), which say nothing about other seeds; none where the order makes no difference. limits: of the
-    value, at which intervals are cut.
+    The value is first averaged over orders (and problems) within each seed; the seeds are the sample. With fewer than
+    three seeds, the orders of arrival are the sample instead; their interval says nothing about other seeds, and there
+    is none where the order makes no difference. An interval of zero width means that all seeds agree.
+
+    Args:
+        rows: One row per search and order, with `seed`, `order` and the value. NaN means that the value does not exist
+            there; it is counted in `undefined` and never taken as 0.
+        keys: The columns to group by.
+        value: The column to average.
+        limits: The range of the value, to which intervals are clipped.
+
+    Returns:
+        One row per combination of the keys, with the columns `mean`; `low` and `high`, the 95 % t interval of the mean;
+        `n`, the size of the sample; `over`, "seeds" or "orders"; `orders`, the number of orders; `undefined`.
     """
-    made = []
+    averaged = []
     for key, part in rows.groupby(list(keys), sort=False, observed=True, dropna=False):
         known = part.dropna(subset=[value])
         over = "seeds" if known["seed"].nunique() >= FEWEST else "orders"
-        found = mean_over_seeds(Effects(known.groupby(over[:-1])[value].mean()))
-        low, high = (found.low, found.high) if limits is None else np.clip([found.low, found.high], *limits)
-        if over == "orders" and np.isclose(found.sd, 0, atol=1e-12):
+        estimate = mean_over_seeds(Effects(known.groupby(over[:-1])[value].mean()))
+        low, high = (estimate.low, estimate.high) if limits is None else np.clip([estimate.low, estimate.high], *limits)
+        if over == "orders" and np.isclose(estimate.sd, 0, atol=1e-12):
             low = high = np.nan
-        made.append({
-            **dict(zip(keys, key, strict=True)), "mean": found.value, "low": low, "high": high, "n": found.n,
+        averaged.append({
+            **dict(zip(keys, key, strict=True)), "mean": estimate.value, "low": low, "high": high, "n": estimate.n,
             "over": over, "orders": known["order"].nunique(), "undefined": len(part) - len(known),
         })  # fmt: skip
     columns = [*keys, "mean", "low", "high", "n", "over", "orders", "undefined"]
-    return pd.DataFrame(made, columns=columns)
+    return pd.DataFrame(averaged, columns=columns)
 
 
 def sampled(table: pd.DataFrame) -> str:
-    """What the intervals of a table of averages are over, in words."""
+    """Describe what the means and intervals of a table of averages are taken over."""
     have = table[table["n"] > 0]
     if have.empty:
         return "no data"
@@ -58,11 +66,11 @@ def sampled(table: pd.DataFrame) -> str:
 
 
 def many(count: int, word: str) -> str:
-    """`1 seed`, `3 seeds`."""
+    """Format a count with its noun: `1 seed`, `3 seeds`."""
     return f"{count} {word}{'s' if count != 1 else ''}"
 
 
 def span(values: pd.Series) -> str:
-    """`3`, or `2 to 5`."""
+    """Format the range of the values: `3`, or `2 to 5`."""
     low, high = int(values.min()), int(values.max())
     return f"{low}" if low == high else f"{low} to {high}"

@@ -1,4 +1,4 @@
-"""Shares with their intervals, a line of dots for each group: whom schedulers stop, and what had been memorized."""
+"""Dot plots of shares with intervals, one line per group: what schedulers stop, and what it had memorized by then."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from analysis.stopping.looks import handle, in_order, look, named, of_settings, 
 FILLS: dict[str, Literal["none", "full"]] = {"at stop": "none", "at the end": "full"}
 
 
-def whom_figure(
+def stopped_figure(
     shares: pd.DataFrame, chosen: pd.DataFrame, groups: Sequence[str], what: str, *, note: str = ""
 ) -> style.Picture:
-    """The share of the runs of each group that was stopped, a dot a scheduler, a panel for each signal.
+    """Draw the share of each group's trainings that was stopped: one dot per scheduler, one panel per signal.
 
-    shares: of `whom.stopped_by`. chosen: which setting of each scheduler, of every signal. groups: in the order to draw
-    them, from the top; those that nobody is in are left out. what: the groups in words ("regime at the horizon").
+    Args:
+        shares: The table of `stopped.stopped_by`.
+        chosen: The setting that stands for each scheduler, for every signal.
+        groups: The groups from top to bottom. Groups without members are left out.
+        what: What the groups are, in words ("regime at the horizon").
+        note: A sentence to begin the caption with.
     """
     rows = of_settings(shares, chosen)
     drawn = [name for name in groups if (rows["group"] == name).any()]
@@ -32,7 +36,7 @@ def whom_figure(
     signals = list(dict.fromkeys(chosen["signal"]))
     schedulers = in_order(chosen["scheduler"])
     with style.look():
-        made, axes = style.small_multiples(len(signals), 1, (3.0, 0.32 + 0.42 * len(drawn)), (0.6, 0.45))
+        figure, axes = style.small_multiples(len(signals), 1, (3.0, 0.32 + 0.42 * len(drawn)), (0.6, 0.45))
         for ax, signal in zip(axes[0], signals, strict=True):
             _dots(ax, rows[rows["signal"] == signal], drawn, schedulers)
             ax.set_title(style.fitted(signal_words(signal), 3.0), pad=4)
@@ -47,20 +51,24 @@ def whom_figure(
             shares_of = part.set_index("group")["mean"]
             words = [f"{name} {100 * shares_of[name]:.0f} %" for name in drawn if name in shares_of]
             told.append(f"{setting} {signal_words(str(signal))}: {', '.join(words)}")
-        return style.finish(made, heading, caption, joined(heading, *told), [handle(name) for name in schedulers])
+        return style.finish(figure, heading, caption, joined(heading, *told), [handle(name) for name in schedulers])
 
 
 def memorized_figure(table: pd.DataFrame, chosen: pd.DataFrame, *, note: str = "") -> style.Picture:
-    """What the stopped runs had memorized where they were stopped, and what they would have by the end.
+    """Draw what the stopped trainings had memorized when they were stopped, and what they would have by the end.
 
-    table: of `whom.memorized_at_stop`. A line a scheduler, from the open mark (at stop) to the filled one (at the end),
-    a panel for each signal.
+    Each scheduler has one line, from the open marker (at stop) to the filled one (at the end); each signal has a panel.
+
+    Args:
+        table: The table of `stopped.memorized_at_stop`.
+        chosen: The setting that stands for each scheduler, for every signal.
+        note: A sentence to begin the caption with.
     """
     rows = of_settings(table, chosen)
     signals = list(dict.fromkeys(chosen["signal"]))
     schedulers = [name for name in in_order(chosen["scheduler"]) if (rows["scheduler"] == name).any()]
     with style.look():
-        made, axes = style.small_multiples(len(signals), 1, (3.0, 0.32 + 0.3 * len(schedulers)), (0.6, 0.45))
+        figure, axes = style.small_multiples(len(signals), 1, (3.0, 0.32 + 0.3 * len(schedulers)), (0.6, 0.45))
         for ax, signal in zip(axes[0], signals, strict=True):
             part = rows[rows["signal"] == signal]
             for place, name in enumerate(schedulers):
@@ -87,7 +95,7 @@ def memorized_figure(table: pd.DataFrame, chosen: pd.DataFrame, *, note: str = "
             Line2D([], [], color=style.TEXT, marker="o", fillstyle=fill, linestyle="", markersize=5, label=when)
             for when, fill in FILLS.items()
         ]
-        return style.finish(made, heading, caption, joined(heading, *told), handles)
+        return style.finish(figure, heading, caption, joined(heading, *told), handles)
 
 
 def _dots(ax: Axes, rows: pd.DataFrame, groups: Sequence[str], schedulers: Sequence[str]) -> None:

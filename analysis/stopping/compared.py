@@ -1,4 +1,4 @@
-"""What a study of early stopping compares: schedulers at their settings, the metrics they see, and i-epoch rules."""
+"""What a study of early stopping compares: schedulers with their settings, the metrics they see, and i-epoch rules."""
 
 from __future__ import annotations
 
@@ -17,17 +17,24 @@ SCHEDULERS: tuple[Scheduler, ...] = ("asha", "hyperband", "median")
 CLEAN = "test_accuracy"
 NOISY = "validation_accuracy"
 GRACES = (1, 3, 9, 27)
-"""Grace periods, in epochs; those are taken that leave two thirds of the horizon."""
+"""Grace periods, in epochs. Only those of at most one third of the horizon are used."""
 FACTORS = (2, 3, 4)
 BRACKETS = 3
 KEPT = (None, 9, 3)
-"""Of the i-epoch rules: the best alone, one in nine, one in three."""
+"""How many trainings the i-epoch rules keep: only the best, one in nine, one in three."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is compared. schedulers: of `SCHEDULERS`. metrics: what they see. orders: of arrival. workers: trainings
-    that run at once. by: the fields that separate searches; None: those of the data that vary, and the seed."""
+    """What a study compares.
+
+    Attributes:
+        schedulers: Names from `SCHEDULERS`.
+        metrics: The metrics that the schedulers see.
+        orders: The number of orders of arrival.
+        workers: The number of trainings that run at once.
+        by: The fields that separate searches. None: the fields of the data that vary, and the seed.
+    """
 
     schedulers: tuple[str, ...]
     metrics: tuple[str, ...]
@@ -39,9 +46,13 @@ class Question:
 def question(
     plan: Plan, schedulers: Sequence[str], metrics: Sequence[str], orders: int, workers: int, by: Sequence[str]
 ) -> Question:
-    """As a command line asks it: nothing named is everything, and `validation_accuracy` beside `test_accuracy`.
+    """Build a question from command-line options.
 
-    Raises SweepError that names the option.
+    Without schedulers, all of them are compared. Without metrics, `test_accuracy` is seen, preceded by
+    `validation_accuracy` where every point holds validation data out.
+
+    Raises:
+        SweepError: An option is invalid; the error names it.
     """
     for name in schedulers:
         if name not in SCHEDULERS:
@@ -54,8 +65,11 @@ def question(
 
 
 def settings_of(asked: Question, horizon: int) -> dict[str, list[EarlyStopping]]:
-    """By metric: every scheduler at its settings. Raises SweepError for an unknown metric, and for one without a better
-    end."""
+    """Return, for each metric, every scheduler with each of its settings.
+
+    Raises:
+        SweepError: A metric is unknown, or has no better end.
+    """
     graces = _graces(horizon)
     judged: list[dict[str, int]] = [{"grace_period": grace} for grace in graces]
     others = [{"reduction_factor": factor} for factor in FACTORS if factor != 3]
@@ -64,31 +78,31 @@ def settings_of(asked: Question, horizon: int) -> dict[str, list[EarlyStopping]]
         "hyperband": [{"reduction_factor": factor} for factor in FACTORS],
         "median": judged,
     }
-    found: dict[str, list[EarlyStopping]] = {}
+    settings: dict[str, list[EarlyStopping]] = {}
     for metric in asked.metrics:
         given = {"metric": metric, **({} if sense(metric) else {"mode": _better(metric)})}
-        made = [
-            of_scheduler("", {"scheduler": scheduler, **given, **each}, within="--")
+        candidates = [
+            of_scheduler("", {"scheduler": scheduler, **given, **options}, within="--")
             for scheduler in asked.schedulers
-            for each in grid[scheduler]
+            for options in grid[scheduler]
         ]
-        found[metric] = [each for each in made if each.brackets <= rungs(each, horizon)]
-        for each in found[metric]:
-            check_times(each, horizon, within="--")
-    return found
+        settings[metric] = [stopping for stopping in candidates if stopping.brackets <= rungs(stopping, horizon)]
+        for stopping in settings[metric]:
+            check_times(stopping, horizon, within="--")
+    return settings
 
 
 def i_epochs(metric: str, horizon: int, members: int) -> dict[str, IEpoch]:
-    """Under their names in words: the rules that train all for i epochs, then the best k of them."""
+    """Return the rules that train all members for i epochs and then only the best k, keyed by their names in words."""
     mode = sense(metric) or _better(metric)
-    made = {}
+    rules = {}
     for epochs in _graces(horizon):
         spent = f"{epochs} epoch{'s' if epochs > 1 else ''}"
         for part in KEPT:
             keep = max(1, round(members / part)) if part else 1
             words = f"top 1 in {part}" if part else "top 1"
-            made[f"i-epoch({metric} {mode}, {spent}, {words})"] = IEpoch(metric, mode, epochs, keep)
-    return made
+            rules[f"i-epoch({metric} {mode}, {spent}, {words})"] = IEpoch(metric, mode, epochs, keep)
+    return rules
 
 
 def _graces(horizon: int) -> list[int]:

@@ -1,7 +1,7 @@
 """Double descent of a single curve: an error that falls, rises, and falls again.
 
-After Nakkiran et al. 2019 (arXiv 1912.02292): epoch-wise, along the training of one network, and model-wise, along the
-capacity at the end of training. One rule for both.
+Nakkiran et al. 2019 (arXiv 1912.02292) distinguish epoch-wise double descent, along the training of one network, from
+model-wise double descent, along the capacity at the end of training. The same rule detects both.
 """
 
 from __future__ import annotations
@@ -20,19 +20,25 @@ MARGIN = 0.02
 """How far the error must fall, rise and fall again: 2 points of accuracy, about 1.3 standard errors of an accuracy that
 is measured on 1,000 examples (less between two epochs of one training, whose errors are shared)."""
 ROUGHNESS = 4.0
-"""How far in standard deviations of its own evaluations: at a constant rate a narrow network's curve goes up and down
-for ever, and no deeper than this."""
+"""The same distance in standard deviations of the curve's own evaluations. At a constant learning rate, the curve of a
+narrow network goes up and down forever, but no deeper than this."""
 WINDOW = 5
-"""Evaluated epochs of the running median that is taken of a training's curve first."""
+"""Evaluated epochs in the running median that smooths a training's curve."""
 CAPACITY = ("width", "parameter_count", "depth")
 SIDES = ("left of the peak", "peak", "right of the peak")
 
 
 @dataclass(frozen=True)
 class Descent:
-    """Places on the axis of the curve. first: of the minimum before the peak. reached: where the second descent is
-    done, the first place after the peak with an error within half the margin of the lowest there. depth: what the
-    error rises to the peak, or falls after it, whichever is less. below: whether the last minimum is below the first.
+    """The double descent of one curve, with positions on the curve's axis.
+
+    Attributes:
+        first: The position of the minimum before the peak.
+        peak: The position of the peak.
+        reached: Where the second descent is complete: the first position after the peak whose error is within half the
+            margin of the lowest error there.
+        depth: The rise of the error to the peak or its fall after it, whichever is smaller.
+        below: Whether the last minimum is below the first.
     """
 
     first: float
@@ -43,22 +49,32 @@ class Descent:
 
 
 def double_descent(
-    places: Sequence[float],
+    positions: Sequence[float],
     error: Sequence[float],
     margin: float = MARGIN,
     window: int = WINDOW,
     roughness: float = ROUGHNESS,
 ) -> Descent | None:
-    """The double descent of one curve, or None.
+    """Find the double descent of one curve.
 
-    places ascending; error of at least as many, NaN where unknown (left out). The error is smoothed by a running median
-    of `window` values (odd; shorter at the ends). The peak is the place p that maximises min(rise, fall): rise =
-    e(p) - min e before p, fall = e(p) - min e after p. There is a double descent if both are at least `margin` and at
-    least `roughness` standard deviations of a single evaluation, and if the error had also fallen by as much before its
-    first minimum: what starts at its lowest has one descent only. The deviation is that of the differences between
-    neighbouring values divided by sqrt(2), from their median absolute deviation, so that a trend does not count.
+    The error is smoothed by a running median. The peak is the position p that maximises min(rise, fall), where rise =
+    e(p) - min e before p and fall = e(p) - min e after p. There is a double descent if both are at least `margin` and
+    at least `roughness` standard deviations of a single evaluation, and if the error had also fallen by as much before
+    its first minimum: a curve that starts at its lowest point has only one descent. The standard deviation is that of
+    the differences between neighbouring values, estimated from their median absolute deviation and divided by sqrt(2),
+    so that a trend does not count.
+
+    Args:
+        positions: Positions on the axis, ascending.
+        error: The error at each position; NaN where unknown (left out).
+        margin: The smallest rise and fall, in the unit of the error.
+        window: The number of values in the running median (odd; fewer are used at the ends).
+        roughness: The smallest rise and fall, in standard deviations of a single evaluation.
+
+    Returns:
+        The descent, or None.
     """
-    at, values = np.asarray(places, dtype=float), np.asarray(error, dtype=float)
+    at, values = np.asarray(positions, dtype=float), np.asarray(error, dtype=float)
     known = ~np.isnan(values)
     at, values = at[known], values[known]
     if len(values) < 4:
@@ -70,7 +86,7 @@ def double_descent(
     depths = np.minimum(smooth - before, smooth - after)
     peak = int(np.argmax(depths))
     first = int(np.argmin(smooth[: peak + 1]))
-    # Rounding apart: 0.55 - 0.53 is not 0.02.
+    # The tolerance absorbs rounding: 0.55 - 0.53 is not 0.02.
     enough = max(margin, roughness * _deviation(values)) - 1e-9
     if depths[peak] < enough or values[: first + 1].max() - smooth[first] < enough:
         return None
@@ -85,31 +101,38 @@ def _deviation(values: np.ndarray) -> float:
 
 
 def epoch_wise(
-    found: Recorded, metric: str, margin: float = MARGIN, window: int = WINDOW, roughness: float = ROUGHNESS
+    recorded: Recorded, metric: str, margin: float = MARGIN, window: int = WINDOW, roughness: float = ROUGHNESS
 ) -> pd.DataFrame:
-    """The members whose metric shows a double descent along the epochs: `first`, `peak`, `reached`, `depth`, `below`.
+    """Find the members whose metric shows a double descent along the epochs.
 
-    The error is the metric where less of it is better, and its negative where more is. Index: trajectory_id.
+    The error is the metric itself where lower is better, and its negative where higher is better.
+
+    Returns:
+        One row per member with a double descent (index: `trajectory_id`), with the fields of `Descent` as columns:
+        `first`, `peak`, `reached`, `depth`, `below`.
     """
-    errors = -sign(metric) * found.values(metric)
+    errors = -sign(metric) * recorded.values(metric)
     rows = {name: double_descent(errors.columns, row, margin, window, roughness) for name, row in errors.iterrows()}
-    made = {name: vars(descent) for name, descent in rows.items() if descent is not None}
+    descents = {name: vars(descent) for name, descent in rows.items() if descent is not None}
     columns = ["first", "peak", "reached", "depth", "below"]
-    return pd.DataFrame.from_dict(made, orient="index", columns=columns).rename_axis("trajectory_id")
+    return pd.DataFrame.from_dict(descents, orient="index", columns=columns).rename_axis("trajectory_id")
 
 
-def model_wise(found: Recorded, metric: str, margin: float = MARGIN) -> tuple[str, pd.Series] | None:
-    """The capacity field, and for each member of a group with a peak the side it is on, one of `SIDES`; None: no peak.
+def model_wise(recorded: Recorded, metric: str, margin: float = MARGIN) -> tuple[str, pd.Series] | None:
+    """Find the side of the model-wise double-descent peak on which each member lies.
 
-    A group is what agrees in every field but the capacity and the seed; its curve is the mean final error over seeds
-    against the capacity (at least four of them), without smoothing. Members of a group
-    without a double descent along the capacity have no side (NaN).
+    The members of a group agree in every field except the capacity and the seed. A group's curve is its mean final
+    error over seeds against the capacity (at least four values), without smoothing.
+
+    Returns:
+        The capacity field, and the side of each member: one of `SIDES`, or NaN in a group without a double descent
+        along the capacity. None if no group has a peak.
     """
-    members = found.members
+    members = recorded.members
     capacity = next((name for name in CAPACITY if members[name].nunique() >= 4), None)
     if capacity is None:
         return None
-    error = -sign(metric) * found.final(metric)
+    error = -sign(metric) * recorded.final(metric)
     searched = [name for name in members if name not in ("seed", "search", "problem", "regime", "parameters", capacity)]
     others = [name for name in searched if name not in GIVEN and len(levels(members, name)) > 1]
     sides = pd.Series(np.nan, members.index, dtype=object)
@@ -117,6 +140,6 @@ def model_wise(found: Recorded, metric: str, margin: float = MARGIN) -> tuple[st
         curve = error[group.index].groupby(group[capacity]).mean()
         descent = double_descent(curve.index, curve, margin, window=1, roughness=0)
         if descent is not None:
-            place = np.sign(group[capacity].astype(float) - descent.peak).astype(int) + 1
-            sides[group.index] = np.array(SIDES, dtype=object)[place]
+            side = np.sign(group[capacity].astype(float) - descent.peak).astype(int) + 1
+            sides[group.index] = np.array(SIDES, dtype=object)[side]
     return (capacity, sides) if sides.notna().any() else None

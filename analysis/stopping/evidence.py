@@ -1,6 +1,6 @@
-"""The study: Tune's schedulers at several settings, replayed on every search of a recorded sweep, and what it shows.
+"""Run a study of early stopping: replay Tune's schedulers at several settings on every search of a recorded sweep.
 
-sweep -> searches (a problem and a seed each) -> replays -> stops -> `analysis.stopping`
+The data flow: sweep -> searches (one problem and one seed each) -> replays -> stops -> `analysis.stopping`.
 """
 
 from __future__ import annotations
@@ -35,30 +35,39 @@ if TYPE_CHECKING:
 
 
 PRINTED = 7
-"""Columns in a terminal: the setting, and what it saves and costs."""
+"""The number of columns printed in a terminal: the setting, and what it saves and costs."""
 
 
 def replayed(
     asked: Question, curves: Curves, searches: Sequence[np.ndarray], listen: Listener = lambda done, total: None
 ) -> pd.DataFrame:
-    """Where each training would have stopped: the columns of `analysis.stopping.recorded.STOPS`.
+    """Replay every setting on every search, and return where each training would have stopped.
 
-    searches: numbers of the trainings that are compared with each other. Beside the schedulers stand random stopping
-    with the budget of each, the rules of `i_epochs`, no stopping and the oracle, for each metric.
+    Besides the schedulers, the replay includes for each metric: random stopping with the budget of each scheduler, the
+    rules of `i_epochs`, no stopping, and the oracle.
+
+    Args:
+        asked: What to compare.
+        curves: The recorded curves.
+        searches: For each search, the indices of its trainings in `curves`.
+        listen: Called with the number of jobs done and the total.
+
+    Returns:
+        The columns of `analysis.stopping.recorded.STOPS`.
     """
     import pandas as pd
 
     settings = settings_of(asked, int(curves.horizons.max()))
     jobs = [
-        _Job(_part(curves, places), metric, tuple(each), asked.orders, asked.workers)
-        for places in searches
-        for metric, each in settings.items()
+        _Job(_part(curves, indices), metric, tuple(schedulers), asked.orders, asked.workers)
+        for indices in searches
+        for metric, schedulers in settings.items()
     ]
-    made = []
-    for one in _computed(jobs):
-        made.append(one)
-        listen(len(made), len(jobs))
-    return pd.concat(made, ignore_index=True)
+    tables = []
+    for table in _computed(jobs):
+        tables.append(table)
+        listen(len(tables), len(jobs))
+    return pd.concat(tables, ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -75,42 +84,43 @@ class _Job:
 
 
 def _computed(jobs: Sequence[_Job]) -> Iterator[pd.DataFrame]:
-    """In the order of the jobs, in several processes where that pays."""
+    """Yield the stops of each job, in order, using several processes where that is faster."""
     cores = min(len(os.sched_getaffinity(0)), len(jobs))
     if cores <= 1 or sum(job.epochs for job in jobs) <= ALONE:
-        yield from map(_one, jobs)
+        yield from map(_stops, jobs)
         return
     with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_one, jobs)
+        yield from pool.map(_stops, jobs)
 
 
-def _one(job: _Job) -> pd.DataFrame:
-    found = [
-        each
-        for each in replay_all(job.curves, job.settings, job.orders, job.workers, processes=1)
-        if each.scheduler != "i-epoch"  # of those each has a budget of its own
+def _stops(job: _Job) -> pd.DataFrame:
+    replays = [
+        replay
+        for replay in replay_all(job.curves, job.settings, job.orders, job.workers, processes=1)
+        if replay.scheduler != "i-epoch"  # replaced below by rules at several budgets of their own
     ]
     rules = i_epochs(job.metric, int(job.curves.horizons.max()), len(job.curves.ids))
-    found += [Replay(words, "i-epoch", 0, rule.stops(job.curves)) for words, rule in rules.items()]
-    made = frame(job.curves, found)
-    return made.assign(signal=job.metric, setting=made["setting"].astype(str), scheduler=made["scheduler"].astype(str))
+    replays += [Replay(words, "i-epoch", 0, rule.stops(job.curves)) for words, rule in rules.items()]
+    table = frame(job.curves, replays)
+    names = {column: table[column].astype(str) for column in ("setting", "scheduler")}
+    return table.assign(signal=job.metric, **names)
 
 
-def _part(curves: Curves, places: np.ndarray) -> Curves:
+def _part(curves: Curves, indices: np.ndarray) -> Curves:
     return replace(
         curves,
-        ids=tuple(curves.ids[place] for place in places),
-        horizons=curves.horizons[places],
-        measures={name: values[places] for name, values in curves.measures.items()},
-        broke=curves.broke[places],
-        seconds=curves.seconds[places],
-        evaluated=curves.evaluated[places],
+        ids=tuple(curves.ids[index] for index in indices),
+        horizons=curves.horizons[indices],
+        measures={name: values[indices] for name, values in curves.measures.items()},
+        broke=curves.broke[indices],
+        seconds=curves.seconds[indices],
+        evaluated=curves.evaluated[indices],
     )
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a store has of a sweep: as the schedulers would see it, and as the study asks it."""
+    """What a store holds of a sweep: the curves as the schedulers see them, and the tables that the study reads."""
 
     curves: Curves
     recorded: Recorded
@@ -119,10 +129,17 @@ class Evidence:
 
 
 def evidence(plan: Plan, store: Store, asked: Question, run: str) -> Evidence:
-    """From the store. run: the command that trains what is missing.
+    """Read the evidence of a study from the store.
 
-    Raises ReplayError for what cannot be replayed (see `Curves.read`) and analysis.errors.AnalysisError for an unknown
-    field in `by`.
+    Args:
+        plan: The plan of the recorded sweep.
+        store: The store to read.
+        asked: What to compare.
+        run: The command that trains what is missing, for error messages.
+
+    Raises:
+        ReplayError: The sweep cannot be replayed (see `Curves.read`).
+        analysis.errors.AnalysisError: A field in `by` is unknown.
     """
     from analysis.stopping.recorded import recorded
     from analysis.tables.frames import chance
@@ -131,7 +148,7 @@ def evidence(plan: Plan, store: Store, asked: Question, run: str) -> Evidence:
     contents = store.read()
     found = recorded(curves_table(plan, contents).to_pandas(), asked.by, chance=chance(plan))
     number = found.members["search"].reindex(list(curves.ids)).to_numpy()
-    # One that broke before its first evaluation has no curve, and is in no search.
+    # A training that broke before its first evaluation has no curve and belongs to no search.
     return Evidence(
         curves, found, contents, [np.flatnonzero(number == one) for one in sorted(set(number[number >= 0]))]
     )
@@ -140,7 +157,14 @@ def evidence(plan: Plan, store: Store, asked: Question, run: str) -> Evidence:
 def write(
     study: Sweep, plan: Plan, found: Evidence, stops: pd.DataFrame, asked: Question, out: Path
 ) -> tuple[Findings, list[Path]]:
-    """The page, its figures and tables into `out`. Raises ExportError where it cannot be written."""
+    """Write the page, its figures and its tables into `out`.
+
+    Returns:
+        The findings, and the paths written, the page first.
+
+    Raises:
+        ExportError: `out` cannot be written.
+    """
     from analysis.report.study import provenance
     from analysis.stopping.study import write_study
 
@@ -161,27 +185,29 @@ def write(
         raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 
 
-def for_machines(made: Findings) -> list[dict[str, Any]]:
-    """The summary, a record a signal and setting; null where there is no number."""
-    rows: list[dict[str, Any]] = made.summary.astype(object).where(made.summary.notna(), None).to_dict("records")
+def for_machines(findings: Findings) -> list[dict[str, Any]]:
+    """Return the summary as one record per signal and setting, with null where there is no number."""
+    summary = findings.summary.astype(object)
+    rows: list[dict[str, Any]] = summary.where(summary.notna(), None).to_dict("records")
     return rows
 
 
-def printed(made: Findings) -> list[Table]:
-    """For a reader: of each metric a table of what every setting saves and costs.
+def printed(findings: Findings) -> list[Table]:
+    """Render, for each metric, a table of what every setting saves and costs.
 
-    The columns that fit into a terminal, and not the rows of random stopping, which a column speaks of.
+    The tables have only the columns that fit into a terminal. They omit the rows of random stopping, which one of the
+    columns compares with.
     """
     from analysis.stopping.tables import heads, note, rows_of
 
     tables = []
-    for metric in dict.fromkeys(made.summary["signal"]):
-        one = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"scheduler sees {metric}", title_justify="left")
-        for place, head in enumerate(heads(metric)[:PRINTED]):
-            width = 15 if place > 1 else None
-            one.add_column(head, justify="right" if place else "left", no_wrap=not place, min_width=width)
-        for row in rows_of(made.summary[made.summary["scheduler"] != "random"], metric):
-            one.add_row(*row[:PRINTED])
-        one.caption, one.caption_justify = note(made.summary), "left"
-        tables.append(one)
+    for metric in dict.fromkeys(findings.summary["signal"]):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"scheduler sees {metric}", title_justify="left")
+        for index, head in enumerate(heads(metric)[:PRINTED]):
+            width = 15 if index > 1 else None
+            table.add_column(head, justify="right" if index else "left", no_wrap=not index, min_width=width)
+        for row in rows_of(findings.summary[findings.summary["scheduler"] != "random"], metric):
+            table.add_row(*row[:PRINTED])
+        table.caption, table.caption_justify = note(findings.summary), "left"
+        tables.append(table)
     return tables

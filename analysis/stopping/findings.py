@@ -1,4 +1,4 @@
-"""What a study of early stopping found."""
+"""Everything that a study of early stopping measures, computed from its two tables."""
 
 from __future__ import annotations
 
@@ -11,15 +11,26 @@ from analysis.stopping.looks import representatives
 from analysis.stopping.outcomes import CLEAN, outcomes, summary, wide
 from analysis.stopping.ranks import rank_correlations
 from analysis.stopping.recorded import Recorded
-from analysis.stopping.whom import memorized_at_stop, never_saw, stopped_by
+from analysis.stopping.stopped import memorized_at_stop, stopped_before_descent, stopped_by
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything measured. outcomes: a row a search and order. summary, by_problem: a row a setting, see
-    `outcomes.wide`. regimes, sides: of `whom.stopped_by`; sides None without a peak along `capacity`. unseen,
-    memorized: of `whom`, None where no run descends twice, or no label is corrupted. ranks: of `ranks`. chosen: the
-    setting that stands for each scheduler."""
+    """The results of a study.
+
+    Attributes:
+        outcomes: One row per search and order (see `outcomes.outcomes`).
+        summary: One row per setting (see `outcomes.wide`).
+        by_problem: One row per setting and problem.
+        regimes: The share stopped per regime (see `stopped.stopped_by`).
+        unseen: The share stopped before the second descent (see `stopped.stopped_before_descent`). None if no training
+            descends twice.
+        sides: The share stopped per side of the double-descent peak. None if there is no peak along `capacity`.
+        capacity: The capacity field of `sides`; empty without it.
+        memorized: See `stopped.memorized_at_stop`. None if no label is corrupted.
+        ranks: See `ranks.rank_correlations`.
+        chosen: The setting that stands for each scheduler (see `looks.representatives`).
+    """
 
     outcomes: pd.DataFrame
     summary: pd.DataFrame
@@ -33,21 +44,25 @@ class Findings:
     chosen: pd.DataFrame
 
 
-def findings(found: Recorded, stops: pd.DataFrame) -> Findings:
-    """All measures of the study. Double descent is that of clean test accuracy. Raises AnalysisError as they do."""
-    table = outcomes(found, stops)
-    unseen = never_saw(found, stops, epoch_wise(found, CLEAN))
-    sides = model_wise(found, CLEAN)
-    corrupted = "memorized_fraction" in found.curves and found.curves["memorized_fraction"].notna().any()
+def measure_findings(recorded: Recorded, stops: pd.DataFrame) -> Findings:
+    """Compute all results of a study. Double descent is looked for in clean test accuracy.
+
+    Raises:
+        AnalysisError: One of the computations refuses its input.
+    """
+    table = outcomes(recorded, stops)
+    unseen = stopped_before_descent(recorded, stops, epoch_wise(recorded, CLEAN))
+    sides = model_wise(recorded, CLEAN)
+    corrupted = "memorized_fraction" in recorded.curves and recorded.curves["memorized_fraction"].notna().any()
     return Findings(
         outcomes=table,
         summary=wide(summary(table)),
         by_problem=wide(summary(table, by_problem=True)),
-        regimes=stopped_by(found, stops, found.members["regime"]),
+        regimes=stopped_by(recorded, stops, recorded.members["regime"]),
         unseen=unseen if len(unseen) else None,
-        sides=stopped_by(found, stops, sides[1]) if sides else None,
+        sides=stopped_by(recorded, stops, sides[1]) if sides else None,
         capacity=sides[0] if sides else "",
-        memorized=memorized_at_stop(found, stops) if corrupted else None,
-        ranks=rank_correlations(found),
+        memorized=memorized_at_stop(recorded, stops) if corrupted else None,
+        ranks=rank_correlations(recorded),
         chosen=representatives(table),
     )

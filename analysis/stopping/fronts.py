@@ -1,4 +1,4 @@
-"""Budget against regret: what each setting of each scheduler saves, and what it costs."""
+"""Figure of regret against budget: what each setting of each scheduler saves, and what it costs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ TICKS = (0.1, 0.3, 1, 3, 10, 30, 100)
 
 
 def front_figure(table: pd.DataFrame, note: str = "") -> style.Picture:
-    """The regret of what is handed over against the epochs spent, a point a setting, a panel for each kind of regret.
+    """Draw the regret of the selected training against the epochs trained, with one marker per setting.
 
-    table: of `outcomes`. Panels across: what the scheduler saw and in what the regret is counted (in the signal, and in
-    clean test accuracy); a row a problem, all problems together for more than four. The grey line is the Pareto front:
-    settings that no other beats in both, the oracle left out. Bars: 95 % intervals over seeds.
+    There is one column of panels per signal and unit of regret (the signal itself, and clean test accuracy), and one
+    row per problem; with more than four problems, a single row shows them together. The grey line is the Pareto front:
+    the settings that no other setting beats in both, excluding the oracle. Bars are 95 % intervals over seeds.
+
+    Args:
+        table: The table of `outcomes.outcomes`.
+        note: A sentence to begin the caption with.
     """
     kinds = [(signal, target) for signal in dict.fromkeys(table["signal"]) for target in dict.fromkeys((signal, CLEAN))]
     problems = list(dict.fromkeys(table.sort_values("search")["problem"]))
     rows: list[str | None] = [*problems] if len(problems) <= MOST_ROWS else [None]
     with style.look():
         room = (style.PAGE - 0.6) / len(kinds)
-        made, axes = style.small_multiples(len(kinds), len(rows), (min(2.6, room), 1.75), (0.6, 0.45), by_row=False)
+        figure, axes = style.small_multiples(len(kinds), len(rows), (min(2.6, room), 1.75), (0.6, 0.45), by_row=False)
         told, used = [], []
         for down, problem in enumerate(rows):
             part = table if problem is None else table[table["problem"] == problem]
@@ -55,7 +59,7 @@ def front_figure(table: pd.DataFrame, note: str = "") -> style.Picture:
             ax.set_xticks([tick for tick in TICKS if tick >= min(0.8 * least, 10)])
             ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             ax.xaxis.set_minor_formatter(lambda value, _: "")
-            if most > 0:  # bars of few seeds may be longer than what there is to see
+            if most > 0:  # with few seeds, bars may be much longer than the range of the means
                 ax.set_ylim(-0.05 * most, 1.2 * most)
         undecided = int(every["undefined"].sum())
         caption = joined(
@@ -68,26 +72,34 @@ def front_figure(table: pd.DataFrame, note: str = "") -> style.Picture:
         )
         handles = [handle(name) for name in in_order(every["scheduler"])]
         handles.append(Line2D([], [], color=style.FAINT, linewidth=0.9, label="Pareto front"))
-        return style.finish(made, "regret against epochs trained", caption, joined(*told), handles)
+        return style.finish(figure, "regret against epochs trained", caption, joined(*told), handles)
 
 
 def front_points(rows: pd.DataFrame, signal: str, target: str) -> pd.DataFrame:
-    """A row a setting: scheduler, `x` (budget, %) and `y` (regret in the drawn unit), each with `_low` and `_high`;
-    `n`, `over`, `orders`, `undefined`; `front`: on the Pareto front of those that are no oracle."""
+    """Return one row per setting of a panel.
+
+    Returns:
+        The columns `scheduler`, `setting`; `x` (budget, %) and `y` (regret in the drawn unit), each with `_low` and
+        `_high`; `n`, `over`, `orders`, `undefined` (see `averages`); `front`, whether the setting is on the Pareto
+        front of all settings but the oracle.
+    """
     keys = ["scheduler", "setting"]
     scale = METRICS[target].scale
     across = averages(rows, keys, "budget", SHARE).set_index(keys)
     up = averages(rows, keys, "regret" if target == signal else "clean_regret").set_index(keys)
-    made = up[["n", "over", "orders", "undefined"]].assign(
+    points = up[["n", "over", "orders", "undefined"]].assign(
         x=100 * across["mean"], x_low=100 * across["low"], x_high=100 * across["high"],
         y=scale * up["mean"], y_low=scale * up["low"].clip(lower=0), y_high=scale * up["high"],
     ).reset_index()  # fmt: skip
-    known = made["y"].notna() & (made["scheduler"] != "oracle")
-    return made.assign(front=known & on_front(made["x"].where(known), made["y"].where(known)))
+    known = points["y"].notna() & (points["scheduler"] != "oracle")
+    return points.assign(front=known & on_front(points["x"].where(known), points["y"].where(known)))
 
 
 def on_front(cost: Sequence[float] | pd.Series, regret: Sequence[float] | pd.Series) -> np.ndarray:
-    """Whether no other point is at most as high in both and lower in one. NaN is on no front and beats nobody."""
+    """Return whether each point is on the Pareto front: no other point is at most as high in both and lower in one.
+
+    A point with NaN is not on the front and beats no other point.
+    """
     x, y = np.asarray(cost, dtype=float), np.asarray(regret, dtype=float)
     with np.errstate(invalid="ignore"):
         beats = (x[:, None] <= x) & (y[:, None] <= y) & ((x[:, None] < x) | (y[:, None] < y))

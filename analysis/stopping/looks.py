@@ -1,4 +1,4 @@
-"""How schedulers look in every figure of a study, and which of their settings stand for them."""
+"""How schedulers look in every figure of a study, and which of its settings stands for each of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis.words import METRICS
 
 @dataclass(frozen=True)
 class Look:
-    """A scheduler's name in a legend, its colour (Okabe and Ito) and its marker, which tells it apart in grey."""
+    """A scheduler's name in a legend, its colour (Okabe and Ito) and its marker, which identifies it in greyscale."""
 
     words: str
     colour: str
@@ -35,7 +35,7 @@ LOOKS: dict[str, Look] = {
 COMPARED = 0.25
 """The budget near which settings of different schedulers are compared."""
 BOUNDS = ("none", "oracle")
-"""What is no choice: everything trained, and everything known."""
+"""Schedulers that bound the others and cannot be chosen: one trains everything, the other knows everything."""
 
 
 def look(scheduler: str) -> Look:
@@ -43,12 +43,12 @@ def look(scheduler: str) -> Look:
 
 
 def in_order(schedulers: Sequence[str]) -> list[str]:
-    """Each once, in the order of a legend; what is not known last."""
+    """Return the distinct schedulers in legend order, unknown ones last."""
     return sorted(dict.fromkeys(schedulers), key=lambda name: [*LOOKS, name].index(name))
 
 
 def shortened(setting: str) -> str:
-    """The setting without the metric, which is that of its table or panel: "asha(grace 1, factor 3, 1 bracket)"."""
+    """Remove the metric from a setting, since its table or panel states it: "asha(grace 1, factor 3, 1 bracket)"."""
     return re.sub(r"\(\w+ (?:max|min)(?:, |(?=\)))", "(", setting).replace("()", "")
 
 
@@ -58,35 +58,39 @@ def handle(scheduler: str) -> Line2D:
 
 
 def signal_words(signal: str) -> str:
-    """What a scheduler saw: "sees validation accuracy, labels as noisy as training"."""
+    """Say what a scheduler saw: "sees validation accuracy, labels as noisy as training"."""
     return f"sees {METRICS[signal].words}"
 
 
 def representatives(table: pd.DataFrame, bounds: bool = False) -> pd.DataFrame:
-    """Of every signal and scheduler the setting whose mean budget is nearest to `COMPARED`, by their ratio.
+    """Choose, for every signal and scheduler, the setting whose mean budget is nearest to `COMPARED` by ratio.
 
-    table: of `outcomes`. Columns signal, scheduler, setting, budget; in the order of a legend. bounds: no stopping and
-    the oracle too.
+    Args:
+        table: The table of `outcomes.outcomes`.
+        bounds: Whether to include no stopping and the oracle.
+
+    Returns:
+        The columns `signal`, `scheduler`, `setting`, `budget`, in legend order.
     """
-    found = averages(table, ["signal", "scheduler", "setting"], "budget").rename(columns={"mean": "budget"})
+    means = averages(table, ["signal", "scheduler", "setting"], "budget").rename(columns={"mean": "budget"})
     if not bounds:
-        found = found[~found["scheduler"].isin(BOUNDS)]
-    distance = np.abs(np.log(found["budget"].clip(lower=1e-6) / COMPARED))
-    nearest = found.loc[distance.groupby([found["signal"], found["scheduler"]], sort=False).idxmin()]
-    order = {name: place for place, name in enumerate(in_order(nearest["scheduler"]))}
-    signals = {name: place for place, name in enumerate(dict.fromkeys(table["signal"]))}
+        means = means[~means["scheduler"].isin(BOUNDS)]
+    distance = np.abs(np.log(means["budget"].clip(lower=1e-6) / COMPARED))
+    nearest = means.loc[distance.groupby([means["signal"], means["scheduler"]], sort=False).idxmin()]
+    order = {name: index for index, name in enumerate(in_order(nearest["scheduler"]))}
+    signals = {name: index for index, name in enumerate(dict.fromkeys(table["signal"]))}
     nearest = nearest.assign(_s=nearest["signal"].map(signals), _o=nearest["scheduler"].map(order))
     return nearest.sort_values(["_s", "_o"], ignore_index=True)[["signal", "scheduler", "setting", "budget"]]
 
 
 def of_settings(rows: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """The rows of these signals and settings."""
+    """Select the rows whose signal and setting are among the chosen ones."""
     keys = ["signal", "setting"]
     return rows[pd.MultiIndex.from_frame(rows[keys]).isin(pd.MultiIndex.from_frame(chosen[keys]))]
 
 
 def named(chosen: pd.DataFrame) -> str:
-    """The settings with their budgets, in words, each once."""
+    """List the distinct chosen settings with their budgets, in words."""
     parts = [
         f"{setting} {' and '.join(f'{100 * b:.0f} %' for b in part['budget'])}"
         for setting, part in chosen.groupby(chosen["setting"].map(shortened), sort=False)

@@ -1,4 +1,4 @@
-"""Over the grid: how long each cell was trained, and how often it survived."""
+"""Maps over the grid of a sweep: how long the trainings of each cell ran, and how many reached their horizon."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ LABELS = {"stop_epoch": "mean epoch at which training stopped", "finished": "tra
 MOST_ROWS = 3
 
 
-def grid_axes(found: Recorded) -> tuple[str, str]:
-    """The two fields with the most values, of those searched over first: capacity across where it is one of them.
+def grid_axes(recorded: Recorded) -> tuple[str, str]:
+    """Choose the x and y fields of the maps: the two fields with the most values, preferring those searched over.
 
-    Raises AnalysisError for a sweep in which fewer than two fields vary.
+    A capacity field, if it is one of the two, becomes x.
+
+    Raises:
+        AnalysisError: Fewer than two fields vary in the sweep.
     """
-    members = found.members
+    members = recorded.members
     counts = {name: len(levels(members, name)) for name in AXES if name in members and name not in ("epochs", "seed")}
     several = {name: count for name, count in counts.items() if count > 1 and name != "parameters"}
     ranked = sorted(several, key=lambda name: (name in GIVEN, -several[name]))
@@ -45,7 +48,7 @@ def grid_axes(found: Recorded) -> tuple[str, str]:
 
 
 def stopping_map(
-    found: Recorded,
+    recorded: Recorded,
     stops: pd.DataFrame,
     chosen: pd.DataFrame,
     x: str,
@@ -54,32 +57,41 @@ def stopping_map(
     *,
     note: str = "",
 ) -> style.Picture:
-    """The mean stop epoch, or the share that reached the horizon, in every cell of x and y: a panel a scheduler.
+    """Draw the mean stop epoch, or the share that reached the horizon, in every cell of x and y.
 
-    chosen: which setting of each (`looks.representatives`, of one signal). A row of panels for each problem, all
-    together beyond three. Means are over orders of arrival, seeds and whatever else varies inside a cell, which the
-    caption names. Cells in which nothing was recorded are hatched.
+    There is one column of panels per scheduler and one row per problem; with more than three problems, a single row
+    shows them together. Means are taken over orders of arrival, seeds and whatever else varies inside a cell, which
+    the caption names. Cells in which nothing was recorded are hatched.
+
+    Args:
+        recorded: The unstopped curves.
+        stops: The stops of the replays (see `recorded.STOPS`).
+        chosen: The setting that stands for each scheduler (see `looks.representatives`), for one signal.
+        x: The field on the x axis.
+        y: The field on the y axis.
+        value: What to show.
+        note: A sentence to begin the caption with.
     """
-    rows = check_stops(of_settings(stops, chosen), found)
-    rows = rows.join(found.members[[name for name in (x, y) if name not in rows]], on="trajectory_id")
-    problems = found.problems
+    rows = check_stops(of_settings(stops, chosen), recorded)
+    rows = rows.join(recorded.members[[name for name in (x, y) if name not in rows]], on="trajectory_id")
+    problems = recorded.problems
     down: list[str | None] = [*problems] if len(problems) <= MOST_ROWS and not {x, y} & {*GIVEN} else [None]
-    shape = (len(levels(found.members, y)), len(levels(found.members, x)))
+    shape = (len(levels(recorded.members, y)), len(levels(recorded.members, x)))
     top = float(rows["horizon"].max())
     logarithmic = value == "stop_epoch" and top > 20
     least = 1.0 if logarithmic else 0.0
     norm = LogNorm(1, top) if logarithmic else Normalize(0, top if value == "stop_epoch" else 100)
     scale = 100 if value == "finished" else 1
     with style.look():
-        made, axes = style.small_multiples(len(chosen), len(down), panel_size(shape, len(chosen)), (1.15, 0.5))
-        room = (made.get_size_inches()[0] - 1.15) / len(chosen)
+        figure, axes = style.small_multiples(len(chosen), len(down), panel_size(shape, len(chosen)), (1.15, 0.5))
+        room = (figure.get_size_inches()[0] - 1.15) / len(chosen)
         size = min(6.5, (room - 0.1) * 72 / shape[1] / 2.2)
         for i, problem in enumerate(down):
             for j, one in enumerate(chosen.itertuples()):
                 ax = axes[i, j]
                 part = rows[(rows["setting"] == one.setting)]
                 part = part if problem is None else part[part["problem"] == problem]
-                means = scale * cell_means(found, part, x, y, value)
+                means = scale * cell_means(recorded, part, x, y, value)
                 texts = np.array([[_short(number) for number in line] for line in means], dtype=object)
                 sns.heatmap(
                     np.maximum(means, least), mask=np.isnan(means), norm=norm, vmin=norm.vmin, vmax=norm.vmax,
@@ -92,26 +104,26 @@ def stopping_map(
                     mark_hole(ax, int(column), int(line), "missing")
                 if i == 0:
                     ax.set_title(look(one.scheduler).words, pad=4)
-        label_axes(axes, found.members.reset_index(drop=True), x, y, axes.size)
+        label_axes(axes, recorded.members.reset_index(drop=True), x, y, axes.size)
         for ax, problem in zip(axes[:, 0], down, strict=True):
             if problem and len(down) > 1:
                 ax.set_ylabel(f"{problem}\n\n{ax.get_ylabel()}")
-        bar = made.colorbar(ScalarMappable(norm, "viridis"), ax=axes, pad=0.02, aspect=22)
-        bar.set_label(style.fitted(LABELS[value], made.get_size_inches()[1] - 0.6))
+        bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=axes, pad=0.02, aspect=22)
+        bar.set_label(style.fitted(LABELS[value], figure.get_size_inches()[1] - 0.6))
         bar.outline.set_visible(False)
         if logarithmic:
             bar.ax.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
-        caption = joined(note, _averaged(found, rows, x, y, down), named(chosen))
+        caption = joined(note, _averaged(recorded, rows, x, y, down), named(chosen))
         heading = f"{LABELS[value].removesuffix(' (%)')}: {AXES[y].words} against {AXES[x].words}"
         seen = signal_words(str(chosen["signal"].iloc[0]))
-        return style.finish(made, f"{heading}; scheduler {seen}", caption, _alt(rows, chosen, heading, value))
+        return style.finish(figure, f"{heading}; scheduler {seen}", caption, _alt(rows, chosen, heading, value))
 
 
-def cell_means(found: Recorded, rows: pd.DataFrame, x: str, y: str, value: Shown) -> np.ndarray:
-    """A row a value of y and a column a value of x, ascending; NaN where no training is."""
-    shape = (len(levels(found.members, y)), len(levels(found.members, x)))
-    ids = found.members.index.get_indexer(rows["trajectory_id"])
-    places = [pd.factorize(found.members[name], sort=True, use_na_sentinel=False)[0][ids] for name in (y, x)]
+def cell_means(recorded: Recorded, rows: pd.DataFrame, x: str, y: str, value: Shown) -> np.ndarray:
+    """Average a value per cell: one row per value of y, one column per value of x, ascending; NaN in empty cells."""
+    shape = (len(levels(recorded.members, y)), len(levels(recorded.members, x)))
+    ids = recorded.members.index.get_indexer(rows["trajectory_id"])
+    places = [pd.factorize(recorded.members[name], sort=True, use_na_sentinel=False)[0][ids] for name in (y, x)]
     flat = np.ravel_multi_index(places, shape)
     counts = np.bincount(flat, minlength=shape[0] * shape[1])
     sums = np.bincount(flat, rows[value].to_numpy(float), minlength=shape[0] * shape[1])
@@ -124,14 +136,14 @@ def _short(number: float) -> str:
     return "" if np.isnan(number) else f"{number:.0f}" if whole or number >= 9.95 else f"{number:.1f}"
 
 
-def _averaged(found: Recorded, rows: pd.DataFrame, x: str, y: str, down: Sequence[str | None]) -> str:
+def _averaged(recorded: Recorded, rows: pd.DataFrame, x: str, y: str, down: Sequence[str | None]) -> str:
     told = {x, y, "seed", "epochs", "parameters", "horizon", "search", "problem", "regime"}
-    inside = [name for name in found.members if name in AXES and name not in told]
-    inside = [name for name in inside if len(levels(found.members, name)) > 1]
+    inside = [name for name in recorded.members if name in AXES and name not in told]
+    inside = [name for name in inside if len(levels(recorded.members, name)) > 1]
     if len(down) > 1:
         inside = [name for name in inside if name not in GIVEN]
-    over = [settings(name, levels(found.members, name)) for name in inside]
-    n, orders = many(found.members["seed"].nunique(), "seed"), many(rows["order"].nunique(), "order")
+    over = [settings(name, levels(recorded.members, name)) for name in inside]
+    n, orders = many(recorded.members["seed"].nunique(), "seed"), many(rows["order"].nunique(), "order")
     return f"mean over n = {n} and {orders} of arrival" + (f", and over {'; '.join(over)}" if over else "")
 
 

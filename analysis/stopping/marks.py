@@ -1,4 +1,4 @@
-"""Learning curves of one search, and where a scheduler stopped each of them."""
+"""Figure of the learning curves of one search, with a mark where a scheduler stopped each of them."""
 
 from __future__ import annotations
 
@@ -20,31 +20,37 @@ UNNAMED = "#999999"
 
 
 def marks_figure(
-    found: Recorded, stops: pd.DataFrame, chosen: pd.DataFrame, search: int | None = None, *, note: str = ""
+    recorded: Recorded, stops: pd.DataFrame, chosen: pd.DataFrame, search: int | None = None, *, note: str = ""
 ) -> style.Picture:
-    """Each curve of one search as far as it was trained, a mark where it was stopped, and pale what nobody saw.
+    """Draw the curves of one search up to where they were stopped, and in pale what was not trained.
 
-    chosen: which setting of each scheduler, of one signal. A column a scheduler; a row for what it saw, and one for
-    clean test accuracy. Colours: the regime at the horizon. Black: the training that was handed over. search: the last
-    one (of the noisiest problem), unless given; the first order of arrival. Of more than 60 curves every so manieth is
-    drawn, the one handed over always.
+    There is one column per scheduler, a row for the signal it saw, and a row for clean test accuracy. Colours show the
+    regime at the horizon; the selected training is black. The first order of arrival is shown. Above 60 curves, only
+    every k-th is drawn; the selected one always is.
+
+    Args:
+        recorded: The unstopped curves.
+        stops: The stops of the replays (see `recorded.STOPS`).
+        chosen: The setting that stands for each scheduler, for one signal.
+        search: The number of the search; the last one (of the noisiest problem) by default.
+        note: A sentence to begin the caption with.
     """
     signal = str(chosen["signal"].iloc[0])
-    number = int(found.members["search"].max()) if search is None else search
-    members = found.members[found.members["search"] == number]
-    rows = check_stops(of_settings(stops, chosen), found)
+    number = int(recorded.members["search"].max()) if search is None else search
+    members = recorded.members[recorded.members["search"] == number]
+    rows = check_stops(of_settings(stops, chosen), recorded)
     rows = rows[(rows["search"] == number) & (rows["order"] == rows["order"].min())]
     shown = list(dict.fromkeys((signal, CLEAN)))
     step = -(-len(members) // MOST_CURVES)
     with style.look():
         room = (style.PAGE - 0.6) / len(chosen)
-        made, axes = style.small_multiples(len(chosen), len(shown), (min(2.6, room), 1.6), (0.6, 0.3), by_row=True)
+        figure, axes = style.small_multiples(len(chosen), len(shown), (min(2.6, room), 1.6), (0.6, 0.3), by_row=True)
         for j, one in enumerate(chosen.itertuples()):
             part = rows[rows["setting"] == one.setting].set_index("trajectory_id")
-            handed = _handed_over(found, part, signal)
+            handed = _handed_over(recorded, part, signal)
             ids = [name for place, name in enumerate(members.index) if place % step == 0 or name == handed]
             for i, metric in enumerate(shown):
-                curves = METRICS[metric].scale * found.values(metric).loc[ids]
+                curves = METRICS[metric].scale * recorded.values(metric).loc[ids]
                 for name in ids:
                     _draw(
                         axes[i, j],
@@ -71,11 +77,11 @@ def marks_figure(
         heading = f"learning curves, and where they were stopped; scheduler {signal_words(signal)}"
         stopped = (1 - rows.groupby("setting")["finished"].mean()).to_dict()
         told = [f"{look(one.scheduler).words} stops {100 * stopped[one.setting]:.0f} %" for one in chosen.itertuples()]
-        return style.finish(made, heading, caption, joined(heading, *told), _handles(members))
+        return style.finish(figure, heading, caption, joined(heading, *told), _handles(members))
 
 
-def _handed_over(found: Recorded, part: pd.DataFrame, signal: str) -> str | None:
-    final = (sign(signal) * found.final(signal)).reindex(part.index[part["finished"].astype(bool)]).dropna()
+def _handed_over(recorded: Recorded, part: pd.DataFrame, signal: str) -> str | None:
+    final = (sign(signal) * recorded.final(signal)).reindex(part.index[part["finished"].astype(bool)]).dropna()
     return str(final.idxmax()) if len(final) else None
 
 

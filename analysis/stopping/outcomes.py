@@ -1,4 +1,4 @@
-"""What a scheduler saves and what it costs: epochs spent against regret, a row a search and order."""
+"""What a scheduler saves and what it costs: epochs trained and regret, one row per search and order."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from analysis.stopping.averages import SHARE, averages
 from analysis.stopping.recorded import Recorded, check_stops, sign
 
 CLEAN = "test_accuracy"
-"""What only we have: accuracy on clean test labels."""
+"""Accuracy on clean test labels, which only an experiment with artificial noise can measure."""
 
 ALIKE = 1.05
-"""How much more than a setting an i-epoch rule may train to be compared with it."""
+"""An i-epoch rule is compared with a setting only if it trains at most this multiple of the setting's epochs."""
 BASELINES = ("i-epoch", "random", "none", "oracle")
 
 SEARCH = ("signal", "scheduler", "setting", "problem", "search", "seed", "order")
@@ -34,79 +34,88 @@ MEASURED = {
     "kept_best": "1 if the training with the best final signal was not stopped, else 0",
     "memorized": "memorized fraction of the training handed over, 0 to 1; NaN without corrupted labels",
 }
-"""Columns of `outcomes` -> their meaning."""
+"""The meaning of each column of `outcomes`."""
 LIMITS = {"regret": (0.0, np.inf), "cost": (-1.0, 1.0), "gain": (-1.0, 1.0), "lead": (-1.0, 1.0)}
-"""At which intervals are cut, where not at 0 and 1."""
+"""The ranges to which intervals are clipped, where not 0 to 1."""
 
 
-def outcomes(found: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
-    """A row for each of `SEARCH`, with the columns of `MEASURED`.
+def outcomes(recorded: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
+    """Measure what each replay of each search saved and cost.
 
-    Handed over is, of the trainings that finished, the one with the best signal at its horizon; where several tie, the
-    mean over them stands for a choice by lot. Where none finished nothing is handed over, and regrets are NaN, not 0.
-    A training that diverged finished nothing; the epochs it trained count. "Best" is over all of the search, stopped or
-    not, as recorded without stopping.
+    The training handed over (selected) is the one with the best signal at its horizon among those that finished. Ties
+    are averaged, which stands for a random choice. If no training finished, none is handed over, and regrets are NaN,
+    not 0. A training that diverged does not finish, but the epochs it trained count. "Best" is over the whole search as
+    recorded without stopping, including trainings that were stopped.
 
-    Raises AnalysisError for a signal that was not recorded or has no better end.
+    Returns:
+        One row per combination of the columns `SEARCH`, with the columns of `MEASURED`.
+
+    Raises:
+        AnalysisError: A signal was not recorded, or has no better end.
     """
-    stops = check_stops(stops, found)
-    clean = found.final(CLEAN)
-    memorized = found.final("memorized_fraction") if "memorized_fraction" in found.curves else clean * np.nan
+    stops = check_stops(stops, recorded)
+    clean = recorded.final(CLEAN)
+    memorized = recorded.final("memorized_fraction") if "memorized_fraction" in recorded.curves else clean * np.nan
     whole = _whole(stops)
     parts = [
-        _of_signal(found, part, str(signal), whole, clean, memorized)
+        _of_signal(recorded, part, str(signal), whole, clean, memorized)
         for signal, part in stops.groupby("signal", sort=False)
     ]
-    made = pd.concat(parts, ignore_index=True)
-    unstopped = made[made["scheduler"] == "none"].groupby(["signal", "search"])["clean_regret"].mean()
-    made["cost"] = made["clean_regret"] - _looked_up(unstopped, made[["signal", "search"]])
-    by_chance = made[made["scheduler"] == "random"].groupby(["signal", "search", "setting"])["clean_regret"].mean()
-    beside = made[["signal", "search"]].assign(setting="random(as " + made["setting"].astype(str) + ")")
-    made["gain"] = _looked_up(by_chance, beside) - made["clean_regret"]
-    made["lead"] = _lead(made)
-    return made[[*SEARCH, *MEASURED]]
+    table = pd.concat(parts, ignore_index=True)
+    unstopped = table[table["scheduler"] == "none"].groupby(["signal", "search"])["clean_regret"].mean()
+    table["cost"] = table["clean_regret"] - _looked_up(unstopped, table[["signal", "search"]])
+    by_chance = table[table["scheduler"] == "random"].groupby(["signal", "search", "setting"])["clean_regret"].mean()
+    beside = table[["signal", "search"]].assign(setting="random(as " + table["setting"].astype(str) + ")")
+    table["gain"] = _looked_up(by_chance, beside) - table["clean_regret"]
+    table["lead"] = _lead(table)
+    return table[[*SEARCH, *MEASURED]]
 
 
 def summary(table: pd.DataFrame, by_problem: bool = False, measures: Sequence[str] = tuple(MEASURED)) -> pd.DataFrame:
-    """A row a signal, setting (and problem) and measure: its mean and interval (see `averages`), cheapest first."""
+    """Average the outcomes: one row per signal, setting (and problem) and measure, with the columns of `averages`."""
     keys = ["signal", "scheduler", "setting", *(["problem"] if by_problem else [])]
     parts = [averages(table, keys, name, LIMITS.get(name, SHARE)).assign(measure=name) for name in measures]
-    made = pd.concat(parts, ignore_index=True)
-    return made[[*keys, "measure", "mean", "low", "high", "n", "over", "orders", "undefined"]]
+    table = pd.concat(parts, ignore_index=True)
+    return table[[*keys, "measure", "mean", "low", "high", "n", "over", "orders", "undefined"]]
 
 
-def wide(found: pd.DataFrame) -> pd.DataFrame:
-    """A summary with a row a setting: of each measure the mean under its name, and `_low`, `_high`; `n`, `over`.
+def wide(long: pd.DataFrame) -> pd.DataFrame:
+    """Pivot a summary to one row per signal and setting (and problem), the cheapest setting of each signal first.
 
-    Signals in the order of the summary, of each the cheapest setting first.
+    Args:
+        long: The table of `summary`.
+
+    Returns:
+        For each measure its mean under its own name and the interval as `_low` and `_high`; `n`, `over`, `orders`.
+        Signals keep the order of the summary.
     """
-    keys = [name for name in ("signal", "scheduler", "setting", "problem") if name in found]
-    table = found.pivot_table(index=keys, columns="measure", values=["mean", "low", "high"], dropna=False, sort=False)
+    keys = [name for name in ("signal", "scheduler", "setting", "problem") if name in long]
+    table = long.pivot_table(index=keys, columns="measure", values=["mean", "low", "high"], dropna=False, sort=False)
     table.columns = [name if kind == "mean" else f"{name}_{kind}" for kind, name in table.columns]
-    counts = found.groupby(keys, sort=False).agg(n=("n", "max"), over=("over", "first"), orders=("orders", "max"))
+    counts = long.groupby(keys, sort=False).agg(n=("n", "max"), over=("over", "first"), orders=("orders", "max"))
     table = table.join(counts).dropna(subset=["budget"]).reset_index()
     ends = ("", "_low", "_high")
-    columns = [f"{name}{end}" for name in found["measure"].unique() for end in ends if f"{name}{end}" in table]
-    signals = pd.Categorical(table["signal"], dict.fromkeys(found["signal"]), ordered=True).codes
+    columns = [f"{name}{end}" for name in long["measure"].unique() for end in ends if f"{name}{end}" in table]
+    signals = pd.Categorical(table["signal"], dict.fromkeys(long["signal"]), ordered=True).codes
     order = np.lexsort((table["budget"], signals))
     return table[[*keys, "n", "over", "orders", *columns]].iloc[order].reset_index(drop=True)
 
 
-def _lead(made: pd.DataFrame) -> pd.Series:
+def _lead(table: pd.DataFrame) -> pd.Series:
     keys = ["signal", "search"]
     rules = (
-        made[made["scheduler"] == "i-epoch"]
+        table[table["scheduler"] == "i-epoch"]
         .groupby([*keys, "setting"], as_index=False)[["budget", "clean_regret"]]
         .mean()
     )
-    judged = made[~made["scheduler"].isin(BASELINES)]
+    judged = table[~table["scheduler"].isin(BASELINES)]
     spent = judged.groupby([*keys, "setting"], as_index=False)["budget"].mean()
     pairs = spent.merge(rules, on=keys, suffixes=("", "_rule"))
     pairs = pairs[pairs["budget_rule"] <= ALIKE * pairs["budget"]]
     nearest = pairs.sort_values("budget_rule", kind="stable").drop_duplicates([*keys, "setting"], keep="last")
     values = nearest.set_index([*keys, "setting"])["clean_regret"]
-    own = made["clean_regret"].where(~made["scheduler"].isin(BASELINES))
-    return _looked_up(values, made[[*keys, "setting"]]) - own
+    own = table["clean_regret"].where(~table["scheduler"].isin(BASELINES))
+    return _looked_up(values, table[[*keys, "setting"]]) - own
 
 
 def _looked_up(values: pd.Series, keys: pd.DataFrame) -> np.ndarray:
@@ -114,17 +123,17 @@ def _looked_up(values: pd.Series, keys: pd.DataFrame) -> np.ndarray:
 
 
 def _whole(stops: pd.DataFrame) -> pd.Series:
-    """Epochs of each search that no stopping trains; where that is not beside, those up to the horizons."""
+    """Return the epochs of each search without stopping, or up to the horizons where that was not replayed."""
     longest = stops.assign(end=stops["stop_epoch"].where(stops["scheduler"] == "none"))
-    each = longest.groupby(["search", "trajectory_id"]).agg(end=("end", "max"), horizon=("horizon", "max"))
-    return each["end"].fillna(each["horizon"]).groupby("search").sum()
+    ends = longest.groupby(["search", "trajectory_id"]).agg(end=("end", "max"), horizon=("horizon", "max"))
+    return ends["end"].fillna(ends["horizon"]).groupby("search").sum()
 
 
 def _of_signal(
-    found: Recorded, stops: pd.DataFrame, signal: str, whole: pd.Series, clean: pd.Series, memorized: pd.Series
+    recorded: Recorded, stops: pd.DataFrame, signal: str, whole: pd.Series, clean: pd.Series, memorized: pd.Series
 ) -> pd.DataFrame:
-    final = sign(signal) * found.final(signal)
-    search = found.members["search"]
+    final = sign(signal) * recorded.final(signal)
+    search = recorded.members["search"]
     best, best_clean = final.groupby(search).max(), clean.groupby(search).max()
     member = stops["trajectory_id"]
     rows = stops.assign(
@@ -134,14 +143,14 @@ def _of_signal(
     leading = rows["final"].notna() & (rows["final"] == groups["final"].transform("max"))
     rows = rows.assign(clean=rows["clean"].where(leading), memorized=rows["memorized"].where(leading))
     groups = rows.groupby(list(SEARCH), sort=False, dropna=False)
-    made = groups.agg(
+    table = groups.agg(
         spent=("stop_epoch", "sum"), finished=("finished", "mean"),
         final=("final", "max"), clean=("clean", "mean"), memorized=("memorized", "mean"),
     ).reset_index()  # fmt: skip
-    regret = made["search"].map(best) - made["final"]
-    return made.assign(
-        budget=made["spent"] / made["search"].map(whole),
+    regret = table["search"].map(best) - table["final"]
+    return table.assign(
+        budget=table["spent"] / table["search"].map(whole),
         regret=regret,
-        clean_regret=made["search"].map(best_clean) - made["clean"],
+        clean_regret=table["search"].map(best_clean) - table["clean"],
         kept_best=(regret <= 0).astype(float).where(regret.notna(), 0.0),
     )

@@ -1,4 +1,4 @@
-"""Rank correlation of early and final results against the epoch."""
+"""Figure of the rank correlation between early and final results, against the epoch."""
 
 from __future__ import annotations
 
@@ -19,22 +19,27 @@ MOST_PANELS = 6
 
 
 def rank_figure(table: pd.DataFrame, rungs: Collection[int] = (), *, note: str = "") -> style.Picture:
-    """Kendall's tau-b between a metric at an epoch and one at the horizon, a panel a problem, a line a pair.
+    """Draw Kendall's tau-b between a metric at an epoch and one at the horizon.
 
-    table: of `ranks.rank_correlations`. rungs: epochs at which some scheduler decides, marked. Of more than six
-    problems the first and the last three.
+    There is one panel per problem and one line per pair of metrics. With more than six problems, only the first three
+    and the last three are drawn.
+
+    Args:
+        table: The table of `ranks.rank_correlations`.
+        rungs: Epochs at which some scheduler decides, to be marked.
+        note: A sentence to begin the caption with.
     """
     problems = list(dict.fromkeys(table["problem"]))
     shown = problems if len(problems) <= MOST_PANELS else [*problems[:3], *problems[-3:]]
     pairs = list(dict.fromkeys(zip(table["early"], table["late"], strict=True)))
     with style.look():
         columns, rows = style.wrapped(len(shown), 3)
-        made, axes = style.small_multiples(columns, rows, (3.0 if columns == 1 else 2.2, 1.8), (0.6, 0.35))
-        for place, ax in enumerate(axes.flat):
-            if place >= len(shown):
+        figure, axes = style.small_multiples(columns, rows, (3.0 if columns == 1 else 2.2, 1.8), (0.6, 0.35))
+        for index, ax in enumerate(axes.flat):
+            if index >= len(shown):
                 style.blank(ax)
                 continue
-            part = table[table["problem"] == shown[place]]
+            part = table[table["problem"] == shown[index]]
             for (early, late), colour, dash in zip(pairs, COLOURS, DASHES, strict=False):
                 line = part[(part["early"] == early) & (part["late"] == late)].dropna(subset=["mean"])
                 ax.plot(line["epoch"], line["mean"], color=colour, linestyle=dash, label=f"{early} {late}")
@@ -46,11 +51,11 @@ def rank_figure(table: pd.DataFrame, rungs: Collection[int] = (), *, note: str =
             ax.set_xscale("log")
             ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             ax.set_ylim(min(-0.25, part["low"].min(), part["mean"].min()), 1.03)
-            ax.set_title(style.fitted(shown[place], 2.2), pad=4)
+            ax.set_title(style.fitted(shown[index], 2.2), pad=4)
             ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
             ax.set_axisbelow(True)
-            ax.set_xlabel("epoch" if place + columns >= len(shown) else "")
-            if place % columns == 0:
+            ax.set_xlabel("epoch" if index + columns >= len(shown) else "")
+            if index % columns == 0:
                 ax.set_ylabel(style.fitted("rank correlation with the end (Kendall's tau-b)", 1.8))
         over = {
             "seeds": "95 % t interval over seeds",
@@ -76,7 +81,7 @@ def rank_figure(table: pd.DataFrame, rungs: Collection[int] = (), *, note: str =
                 first, half = line.iloc[0], line.iloc[len(line) // 2]
                 told.append(f"{pair_words(early, late)}: {first['mean']:.2f} after {first['epoch']} epochs, "
                             f"{half['mean']:.2f} after {half['epoch']}")  # fmt: skip
-        return style.finish(made, heading, caption, joined(heading, *told), handles)
+        return style.finish(figure, heading, caption, joined(heading, *told), handles)
 
 
 def pair_words(early: str, late: str) -> str:

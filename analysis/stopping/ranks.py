@@ -1,4 +1,4 @@
-"""How well early results rank the final ones: Kendall's tau-b, an evaluated epoch at a time."""
+"""How well early results predict the ranking of final ones: Kendall's tau-b at each evaluated epoch."""
 
 from __future__ import annotations
 
@@ -17,38 +17,50 @@ FEWEST_MEMBERS = 4
 RESAMPLES = 200
 
 
-def rank_correlations(found: Recorded, pairs: Sequence[tuple[str, str]] | None = None, seed: int = 0) -> pd.DataFrame:
-    """Kendall's tau-b over the members of a search, between `early` at an epoch and `late` at the horizon.
+def rank_correlations(
+    recorded: Recorded, pairs: Sequence[tuple[str, str]] | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Compute Kendall's tau-b over the members of a search, between `early` at an epoch and `late` at the horizon.
 
-    A row a pair, problem and evaluated epoch: `mean`, `low`, `high`, `n` (seeds) and `members` (fewest in a search).
-    pairs: (early, late); default: both accuracies against themselves, noisy validation against clean test accuracy.
-    The interval is the t interval over seeds; below three seeds a percentile bootstrap over the members of the search
-    (200 resamples, drawn from `seed`). Metrics are signed so that better ranks higher.
-    Members without a value at the epoch or at the horizon are left out; below four, or with all values tied, there is
-    no tau, and it is NaN, not 0.
+    Metrics are signed so that better ranks higher. Members without a value at the epoch or at the horizon are left
+    out; with fewer than four members, or if all values are tied, tau is NaN, not 0. The interval is the t interval over
+    seeds; with fewer than three seeds, it is a percentile bootstrap over the members of the search (200 resamples).
+
+    Args:
+        recorded: The unstopped curves.
+        pairs: (early, late) metrics. Default: both accuracies against themselves, and noisy validation against clean
+            test accuracy.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        One row per pair, problem and evaluated epoch, with `mean`, `low`, `high`, `n` (seeds), `over` ("seeds" or
+        "members") and `members` (the fewest in a search).
     """
-    made = []
-    for early, late in default_pairs(found) if pairs is None else pairs:
-        table, last = sign(early) * found.values(early), sign(late) * found.final(late)
-        for problem in found.problems:
-            group = found.samples[found.samples["problem"] == problem]
+    rows = []
+    for early, late in default_pairs(recorded) if pairs is None else pairs:
+        table, last = sign(early) * recorded.values(early), sign(late) * recorded.final(late)
+        for problem in recorded.problems:
+            group = recorded.samples[recorded.samples["problem"] == problem]
             searches = [np.asarray(ids) for ids in group.groupby(["seed", "search"], sort=True).groups.values()]
             for epoch in table.columns[table.columns > 0]:
                 pieces = [(table.loc[ids, epoch].to_numpy(), last.loc[ids].to_numpy()) for ids in searches]
-                made.append({"early": early, "late": late, "problem": problem, "epoch": int(epoch),
+                rows.append({"early": early, "late": late, "problem": problem, "epoch": int(epoch),
                              **_over(pieces, seed)})  # fmt: skip
-    return pd.DataFrame(made)
+    return pd.DataFrame(rows)
 
 
-def default_pairs(found: Recorded) -> list[tuple[str, str]]:
-    """What was recorded of: validation against itself and against the clean test, the clean test against itself."""
+def default_pairs(recorded: Recorded) -> list[tuple[str, str]]:
+    """Return the default pairs whose metrics were recorded.
+
+    They are validation against itself, validation against the clean test, and the clean test against itself.
+    """
     noisy = "validation_accuracy"
-    have = noisy in found.curves and found.curves[noisy].notna().any()
+    have = noisy in recorded.curves and recorded.curves[noisy].notna().any()
     return [*([(noisy, noisy), (noisy, CLEAN)] if have else []), (CLEAN, CLEAN)]
 
 
 def tau(early: np.ndarray, late: np.ndarray) -> float:
-    """Kendall's tau-b where both are known, -1 to 1; NaN for fewer than four members or where one side is all ties."""
+    """Kendall's tau-b of the known pairs, -1 to 1; NaN for fewer than four members, or if one side is all ties."""
     known = ~(np.isnan(early) | np.isnan(late))
     early, late = early[known], late[known]
     if len(early) < FEWEST_MEMBERS or np.ptp(early) == 0 or np.ptp(late) == 0:
@@ -57,9 +69,9 @@ def tau(early: np.ndarray, late: np.ndarray) -> float:
 
 
 def _over(pieces: Sequence[tuple[np.ndarray, np.ndarray]], seed: int) -> dict[str, object]:
-    each = pd.Series([tau(*piece) for piece in pieces])
+    taus = pd.Series([tau(*piece) for piece in pieces])
     fewest = min(int((~np.isnan(a) & ~np.isnan(b)).sum()) for a, b in pieces)
-    estimate = mean_over_seeds(Effects(each))
+    estimate = mean_over_seeds(Effects(taus))
     low, high, over = estimate.low, estimate.high, "seeds"
     if estimate.n < FEWEST:
         low, high, over = *_bootstrap(pieces, seed), "members"

@@ -1,11 +1,11 @@
-"""What a study of early stopping rests on: curves that nobody stopped, and who would have been stopped when.
+"""The two tables on which a study of early stopping rests: recorded curves, and where replays would have stopped them.
 
-Two frames. `curves`: a row a training and evaluated epoch, of trainings that ran to their horizon. `stops`: a row for
-each (signal, setting, order, trajectory_id) of a replay, with the columns of `STOPS`.
+`curves` has one row per training and evaluated epoch, of trainings that ran to their horizon. `stops` has one row per
+(signal, setting, order, trajectory_id) of a replay, with the columns of `STOPS`.
 
-A *search* is what one scheduler decides over: trainings on the same problem (the data with their noise, which a
-practitioner is given and does not choose) with the same seed. The seeds are the sample; orders of arrival are repeated
-measurements of the same search.
+A *search* is the set of trainings that one scheduler decides over: trainings on the same problem (the data with their
+noise, which a practitioner is given and does not choose) with the same seed. The seeds are the sample; orders of
+arrival are repeated measurements of the same search.
 """
 
 from __future__ import annotations
@@ -32,22 +32,26 @@ STOPS = {
     "finished": "whether it reached its horizon",
     "horizon": "epochs that the sweep asks of it",
 }
-"""Columns of a table of stops -> their meaning."""
+"""The meaning of each column of a table of stops."""
 
 GIVEN = (
     "data", "data_digest", "dataset_size", "validation_fraction", "subset_fraction", "data_seed", "complexity",
     "label_noise", "label_noise_kind", "input_noise", "input_noise_kind",
 )  # fmt: skip
-"""Fields that make a problem: who searches is given them. All others are what is searched over."""
+"""Fields that define a problem and are given to the practitioner. All other fields are searched over."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Unstopped curves, ready to be asked.
+    """Unstopped curves, divided into searches.
 
-    members: a row a training, index trajectory_id; its fields, `search` (a number), `problem` (words; "" if there is
-    one only), `horizon`, `regime` (at the horizon; NaN for one that has no row there, such as a diverged one). by: the
-    fields that separate searches. epochs: the evaluated ones, ascending.
+    Attributes:
+        curves: One row per training and evaluated epoch.
+        members: One row per training (index: `trajectory_id`), with its fields, `search` (a number), `problem` (in
+            words; "" if there is only one), `horizon`, and `regime` (at the horizon; NaN for a training that has no row
+            there, such as a diverged one).
+        by: The fields that separate searches.
+        epochs: The evaluated epochs, ascending.
     """
 
     curves: pd.DataFrame
@@ -57,19 +61,22 @@ class Recorded:
 
     @property
     def problems(self) -> list[str]:
-        """In words, in the order of their fields' values."""
+        """The problems in words, ordered by the values of their fields."""
         return list(dict.fromkeys(self.members.sort_values("search")["problem"]))
 
     @property
     def samples(self) -> pd.DataFrame:
-        """Of each member its `search`, `problem` and `seed`; the seed is 0 where one search holds all seeds."""
+        """The `search`, `problem` and `seed` of each member; the seed is 0 if a search contains all seeds."""
         seed = self.members["seed"] if "seed" in self.by else 0
         return self.members[["search", "problem"]].assign(seed=seed)
 
     def values(self, metric: str) -> pd.DataFrame:
-        """The metric in its stored unit, a row a member and a column an evaluated epoch; NaN where it was not taken.
+        """Return a metric in its stored unit, with one row per member and one column per evaluated epoch.
 
-        Raises AnalysisError for a metric that was not recorded.
+        It is NaN where it was not measured.
+
+        Raises:
+            AnalysisError: The metric was not recorded.
         """
         about = METRICS.get(metric)
         column = (about.complement or metric) if about else metric
@@ -82,16 +89,21 @@ class Recorded:
         return 1 - table if about.complement else table
 
     def final(self, metric: str) -> pd.Series:
-        """The metric at each member's horizon; NaN for one that has no row there."""
+        """Return the metric at each member's horizon; NaN for a member without a row there."""
         return at_epoch(self.values(metric), self.members["horizon"])
 
     def until(self, metric: str, epochs: pd.Series) -> pd.Series:
-        """The metric as last evaluated by these epochs (index: trajectory_id, repeated or not); NaN for none."""
+        """Return the metric's last value up to each of these epochs; NaN where there is none.
+
+        Args:
+            metric: The metric.
+            epochs: One epoch per request (index: `trajectory_id`, which may repeat).
+        """
         table = self.values(metric).ffill(axis=1).to_numpy()
         rows = self.members.index.get_indexer(epochs.index)
-        place = np.searchsorted(self.epochs, epochs.to_numpy(), side="right") - 1
-        found = np.where((place >= 0) & (epochs.to_numpy() > 0), table[rows, np.maximum(place, 0)], np.nan)
-        return pd.Series(found, epochs.index)
+        columns = np.searchsorted(self.epochs, epochs.to_numpy(), side="right") - 1
+        values = np.where((columns >= 0) & (epochs.to_numpy() > 0), table[rows, np.maximum(columns, 0)], np.nan)
+        return pd.Series(values, epochs.index)
 
 
 def recorded(
@@ -101,12 +113,17 @@ def recorded(
     chance: float | None = None,
     rule: str | Rule = "relative",
 ) -> Recorded:
-    """The curves as searches. by: the fields that separate them; default: those of the problem that vary, and `seed`.
+    """Divide curves into searches.
 
-    curves: the columns trajectory_id, epoch and every field, beside the measures; a training's horizon is its
-    `epochs`. chance, rule: see `regimes.name_regimes`.
+    Args:
+        curves: The columns `trajectory_id`, `epoch`, every field, and the measures. A training's horizon is its
+            `epochs`.
+        by: The fields that separate searches. Default: the fields of the problem that vary, and `seed`.
+        chance: See `regimes.name_regimes`.
+        rule: See `regimes.name_regimes`.
 
-    Raises AnalysisError for curves without rows and for an unknown field.
+    Raises:
+        AnalysisError: The curves have no rows, or a field is unknown.
     """
     if curves.empty:
         raise AnalysisError("curves", "curves: given none, as no training has been evaluated; run the sweep first")
@@ -130,38 +147,51 @@ def recorded(
 
 
 def at_epoch(table: pd.DataFrame, epochs: pd.Series) -> pd.Series:
-    """From a row a member and a column an epoch: each member's value at its own epoch, NaN where that has no column."""
-    place = table.columns.get_indexer(epochs.reindex(table.index))
-    found = np.where(place >= 0, table.to_numpy()[np.arange(len(table)), place], np.nan)
-    return pd.Series(found, table.index)
+    """Pick each member's value at its own epoch.
+
+    Args:
+        table: One row per member and one column per epoch.
+        epochs: The epoch of each member.
+
+    Returns:
+        One value per row of `table`; NaN where its epoch has no column.
+    """
+    columns = table.columns.get_indexer(epochs.reindex(table.index))
+    values = np.where(columns >= 0, table.to_numpy()[np.arange(len(table)), columns], np.nan)
+    return pd.Series(values, table.index)
 
 
-def check_stops(stops: pd.DataFrame, found: Recorded) -> pd.DataFrame:
-    """The stops, each with its member's `search`, `problem` and `seed` (0 where one search holds all seeds).
+def check_stops(stops: pd.DataFrame, unstopped: Recorded) -> pd.DataFrame:
+    """Check a table of stops, and add its members' `search`, `problem` and `seed` (see `Recorded.samples`).
 
-    Raises AnalysisError for a missing column, a training that was not recorded, and a stop beyond a horizon.
+    Raises:
+        AnalysisError: A column is missing, a training was not recorded, or a stop lies beyond its horizon.
     """
     for name in STOPS:
         if name not in stops:
             raise AnalysisError(name, f"{name}: the stops have no such column; they have {', '.join(stops.columns)}")
     if stops.empty:
         raise AnalysisError("stops", "stops: given a table without rows; valid is one row a replayed training")
-    strange = set(stops["trajectory_id"].astype(str)) - set(found.members.index)
+    strange = set(stops["trajectory_id"].astype(str)) - set(unstopped.members.index)
     if strange:
         raise AnalysisError(
             "trajectory_id", f"trajectory_id: given {len(strange)} that have no curve, such as {min(strange)}"
         )
     beyond = stops[(stops["stop_epoch"] > stops["horizon"]) | (stops["stop_epoch"] < 0)]
     if len(beyond):
-        one = beyond.iloc[0]
-        given = f"given {one['stop_epoch']} of {one['trajectory_id']}; valid: 0 to {one['horizon']}"
+        first = beyond.iloc[0]
+        given = f"given {first['stop_epoch']} of {first['trajectory_id']}; valid: 0 to {first['horizon']}"
         raise AnalysisError("stop_epoch", f"stop_epoch: {given}")
     stops = stops.assign(trajectory_id=stops["trajectory_id"].astype(str))
-    return stops.join(found.samples, on="trajectory_id")
+    return stops.join(unstopped.samples, on="trajectory_id")
 
 
 def sign(metric: str) -> float:
-    """1 where more of the metric is better, -1 where less is. Raises AnalysisError where neither is."""
+    """Return 1 if a higher metric is better and -1 if a lower one is.
+
+    Raises:
+        AnalysisError: Neither is better.
+    """
     better = METRICS[metric].better if metric in METRICS else None
     if better is None:
         raise unknown("metric", metric, [name for name, about in METRICS.items() if about.better])

@@ -1,4 +1,4 @@
-"""A replay in numbers: what each rule spends, what it costs, and how often it keeps the best."""
+"""Summary of a replay: what each rule spends, what it costs, and how often it keeps the best training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_METRIC = "validation_accuracy"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval; none of one value alone."""
+    """A mean with its 95 % interval; a single value has none."""
 
     mean: float
     low: float | None
@@ -37,12 +37,18 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Line:
-    """Of one rule, over the orders of arrival.
+    """The results of one rule over the orders of arrival.
 
-    budget: epochs trained, as a part of what no stopping trains. regret: the best final value of all trainings, less
-    that of those that finished (for a metric that is to be low, the other way round), in the metric's unit, at least 0;
-    None where no order finished any. kept: the part of the orders in which one that is best of all finished. finished:
-    trainings that reached their horizon. without: orders in which none did, which have no regret.
+    Attributes:
+        setting: The rule with its settings, in words.
+        scheduler: The name of the scheduler or baseline.
+        orders: The number of orders of arrival.
+        budget: Epochs trained, as a fraction of the epochs trained without stopping.
+        regret: The best final value of all trainings minus the best of those that finished (the other way round for a
+            metric that should be low), in the metric's unit, at least 0. None if no training finished in any order.
+        kept: The fraction of the orders in which a best training finished.
+        finished: The mean number of trainings that reached their horizon.
+        without: The number of orders in which no training finished, and which therefore have no regret.
     """
 
     setting: str
@@ -56,7 +62,11 @@ class Line:
 
 
 def settings_from(options: Mapping[str, Any], plan: Plan) -> EarlyStopping:
-    """What options of a command line say, those that are None left out. Raises SweepError that names the option."""
+    """Build early-stopping settings from command-line options, ignoring those that are None.
+
+    Raises:
+        SweepError: An option is invalid; the error names it.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     if "metric" not in given:
         if not all(cell.point.validation_fraction for cell in plan.cells):
@@ -72,14 +82,30 @@ def settings_from(options: Mapping[str, Any], plan: Plan) -> EarlyStopping:
 
 
 def recorded(plan: Plan, store: Store, settings: EarlyStopping, run: str) -> Curves:
-    """The curves that these settings judge. run: the command that trains what is missing. Raises ReplayError."""
+    """Read the curves that these settings judge.
+
+    Args:
+        plan: The plan of the recorded sweep.
+        store: The store to read.
+        settings: The settings to replay.
+        run: The command that trains what is missing, for error messages.
+
+    Raises:
+        ReplayError: The sweep cannot be replayed (see `Curves.read`).
+    """
     return Curves.read(plan, store, metrics_of([settings]), run)
 
 
-def lines(curves: Curves, found: Sequence[Replay], settings: EarlyStopping) -> list[Line]:
-    """One a rule, in the order of the replays, by the metric of these settings, which have a scheduler.
+def lines(curves: Curves, replays: Sequence[Replay], settings: EarlyStopping) -> list[Line]:
+    """Summarize replays, one line per rule, in the order of the replays.
 
-    Raises ReplayError if every training diverged.
+    Args:
+        curves: The recorded curves.
+        replays: The replays, over all orders of arrival.
+        settings: Settings with a scheduler, whose metric decides which training is best.
+
+    Raises:
+        ReplayError: Every training diverged.
     """
     metric, mode = settings.metric, settings.mode
     assert metric is not None
@@ -89,51 +115,51 @@ def lines(curves: Curves, found: Sequence[Replay], settings: EarlyStopping) -> l
         raise ReplayError(f"{metric}: no training reached its horizon, so that none can be called the best")
     best, whole = np.nanmax(score), curves.lengths.sum()
     groups: dict[tuple[str, str], list[Replay]] = {}
-    for each in found:
-        groups.setdefault((each.setting, each.scheduler), []).append(each)
-    made = []
+    for replay in replays:
+        groups.setdefault((replay.setting, replay.scheduler), []).append(replay)
+    rows: list[Line] = []
     for (setting, scheduler), group in groups.items():
-        handed = [np.max(score[each.stops.finished], initial=-np.inf) for each in group]
+        handed = [np.max(score[replay.stops.finished], initial=-np.inf) for replay in group]
         regrets = [best - value for value in handed if value > -np.inf]
         kept = sum(value == best for value in handed)
-        made.append(
+        rows.append(
             Line(
                 setting,
                 scheduler,
                 len(group),
-                mean([each.stops.epochs.sum() / whole for each in group]),
+                mean([replay.stops.epochs.sum() / whole for replay in group]),
                 mean(regrets) if regrets else None,
                 share(kept, len(group)),
-                float(np.mean([each.stops.finished.sum() for each in group])),
+                float(np.mean([replay.stops.finished.sum() for replay in group])),
                 len(group) - len(regrets),
             )
         )
-    return made
+    return rows
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """With Student's interval for the mean over the orders."""
+    """Average values over the orders, with Student's t interval."""
     centre, low, high = t_interval(values)
     return Estimate(centre, None, None) if len(values) < 2 else Estimate(centre, low, high)
 
 
 def share(count: int, total: int) -> Estimate:
-    """With Wilson's interval."""
+    """Estimate a proportion, with Wilson's interval."""
     return Estimate(count / total, *(wilson(count, total) if total > 1 else (None, None)))
 
 
-def for_machines(found: Sequence[Line]) -> list[dict[str, Any]]:
-    return [asdict(line) for line in found]
+def for_machines(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    return [asdict(line) for line in lines]
 
 
-def table(found: Sequence[Line]) -> Table:
-    """For a reader."""
-    made = Table(box=None, pad_edge=False)
+def table(lines: Sequence[Line]) -> Table:
+    """Render the lines as a table for the terminal."""
+    printed = Table(box=None, pad_edge=False)
     for heading in ("rule", "epochs trained", "regret", "kept the best", "finished", "orders"):
-        made.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=heading != "rule")
-    for line in found:
+        printed.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=heading != "rule")
+    for line in lines:
         regret = line.regret.words(lambda value: f"{value:.4f}") if line.regret else "none finished"
-        made.add_row(
+        printed.add_row(
             line.setting,
             line.budget.words(lambda value: f"{value:.1%}"),
             regret + (f" ({line.without} without)" if line.regret and line.without else ""),
@@ -141,4 +167,4 @@ def table(found: Sequence[Line]) -> Table:
             f"{line.finished:,.1f}",
             str(line.orders),
         )
-    return made
+    return printed

@@ -1,4 +1,4 @@
-"""The whole study from its two frames: every table, every figure, and the page."""
+"""Write a whole study from its two tables: every result table, every figure, and the page."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pandas as pd
 from analysis.figures.regime_maps import SWATCHES
 from analysis.figures.style import Picture
 from analysis.report.page import write_study_page
-from analysis.stopping.bars import memorized_figure, whom_figure
+from analysis.stopping.bars import memorized_figure, stopped_figure
 from analysis.stopping.descent import SIDES
-from analysis.stopping.findings import Findings, findings
+from analysis.stopping.findings import Findings, measure_findings
 from analysis.stopping.fronts import front_figure
 from analysis.stopping.maps import grid_axes, stopping_map
 from analysis.stopping.marks import marks_figure
@@ -24,25 +24,27 @@ from analysis.stopping.tables import page_tables
 from analysis.words import AXES
 
 
-def pictures(found: Recorded, stops: pd.DataFrame, made: Findings, rungs: Collection[int] = ()) -> dict[str, Picture]:
-    """Every figure under its file name."""
-    x, y = grid_axes(found)
-    drawn = {"front": front_figure(made.outcomes)}
-    for signal, chosen in made.chosen.groupby("signal", sort=False):
-        drawn[f"stop_epoch_{signal}"] = stopping_map(found, stops, chosen, x, y)
-        drawn[f"survival_{signal}"] = stopping_map(found, stops, chosen, x, y, "finished")
-        drawn[f"curves_{signal}"] = marks_figure(found, stops, chosen)
-    drawn["regimes"] = whom_figure(made.regimes, made.chosen, [*SWATCHES], "regime at the horizon")
-    if made.sides is not None:
-        words = f"side of the peak of test error along {AXES[made.capacity].words}"
-        drawn["sides"] = whom_figure(made.sides, made.chosen, SIDES, words)
-    if made.unseen is not None:
-        shares = made.unseen.assign(group=made.unseen["measure"].map(UNSEEN))
+def pictures(
+    recorded: Recorded, stops: pd.DataFrame, findings: Findings, rungs: Collection[int] = ()
+) -> dict[str, Picture]:
+    """Draw every figure of the study, keyed by file name."""
+    x, y = grid_axes(recorded)
+    drawn = {"front": front_figure(findings.outcomes)}
+    for signal, chosen in findings.chosen.groupby("signal", sort=False):
+        drawn[f"stop_epoch_{signal}"] = stopping_map(recorded, stops, chosen, x, y)
+        drawn[f"survival_{signal}"] = stopping_map(recorded, stops, chosen, x, y, "finished")
+        drawn[f"curves_{signal}"] = marks_figure(recorded, stops, chosen)
+    drawn["regimes"] = stopped_figure(findings.regimes, findings.chosen, [*SWATCHES], "regime at the horizon")
+    if findings.sides is not None:
+        words = f"side of the peak of test error along {AXES[findings.capacity].words}"
+        drawn["sides"] = stopped_figure(findings.sides, findings.chosen, SIDES, words)
+    if findings.unseen is not None:
+        shares = findings.unseen.assign(group=findings.unseen["measure"].map(UNSEEN))
         words = "of the runs that descend twice, stopped before"
-        drawn["double_descent"] = whom_figure(shares, made.chosen, [*UNSEEN.values()], words)
-    if made.memorized is not None and len(made.memorized):
-        drawn["memorized"] = memorized_figure(made.memorized, made.chosen)
-    drawn["ranks"] = rank_figure(made.ranks, rungs)
+        drawn["double_descent"] = stopped_figure(shares, findings.chosen, [*UNSEEN.values()], words)
+    if findings.memorized is not None and len(findings.memorized):
+        drawn["memorized"] = memorized_figure(findings.memorized, findings.chosen)
+    drawn["ranks"] = rank_figure(findings.ranks, rungs)
     return drawn
 
 
@@ -50,32 +52,44 @@ UNSEEN = {"second descent": "the second descent", "final minimum": "the final mi
 
 
 def write_study(
-    found: Recorded,
+    recorded: Recorded,
     stops: pd.DataFrame,
     description: Mapping[str, Any],
     out: Path,
     rungs: Collection[int] = (),
 ) -> tuple[Findings, list[Path]]:
-    """Writes the page, its figures, and the tables (Parquet and CSV) into `out`: what was found, and the paths, the
-    page first.
+    """Write the page, its figures, and the tables (Parquet and CSV) into `out`.
 
-    description: as of `report.write_report`. rungs: epochs at which some scheduler decides. Everything is measured and
-    drawn before anything is written. Raises AnalysisError, and OSError where `out` cannot be written.
+    Everything is measured and drawn before anything is written.
+
+    Args:
+        recorded: The unstopped curves.
+        stops: The stops of the replays (see `recorded.STOPS`).
+        description: As for `report.write_report`.
+        out: The folder to write into.
+        rungs: Epochs at which some scheduler decides.
+
+    Returns:
+        The findings, and the paths written, the page first.
+
+    Raises:
+        AnalysisError: The tables are invalid.
+        OSError: `out` cannot be written.
     """
-    made = findings(found, stops)
-    drawn = pictures(found, stops, made, rungs)
+    findings = measure_findings(recorded, stops)
+    drawn = pictures(recorded, stops, findings, rungs)
     tables = {
-        "outcomes": made.outcomes, "summary": made.summary, "summary_by_problem": made.by_problem,
-        "stopped_by_regime": made.regimes, "rank_correlation": made.ranks, "stops": stops,
-        "double_descent": made.unseen, "stopped_by_side": made.sides, "memorized_at_stop": made.memorized,
+        "outcomes": findings.outcomes, "summary": findings.summary, "summary_by_problem": findings.by_problem,
+        "stopped_by_regime": findings.regimes, "rank_correlation": findings.ranks, "stops": stops,
+        "double_descent": findings.unseen, "stopped_by_side": findings.sides, "memorized_at_stop": findings.memorized,
     }  # fmt: skip
     files: dict[str, bytes] = {}
     for name, table in tables.items():
         if table is not None:
             files |= {f"{name}.parquet": _parquet(table)}
-            if name != "stops":  # a row a replayed training: too long for a text file
+            if name != "stops":  # one row per replayed training is too long for a text file
                 files[f"{name}.csv"] = table.to_csv(index=False).encode()
-    return made, write_study_page(description, page_tables(made), drawn, files, out)
+    return findings, write_study_page(description, page_tables(findings), drawn, files, out)
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

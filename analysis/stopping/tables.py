@@ -1,4 +1,4 @@
-"""The tables of the study in words: a row a setting, each number with its interval."""
+"""The tables of the study as text: one row per setting, each number with its interval."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ COLUMNS = {
     "kept_best": "kept the best (%)",
     "memorized": "memorized by the one handed over (%)",
 }
-"""Measures of `outcomes` that are printed -> the head of their column."""
+"""The column heading of each measure of `outcomes` that is printed."""
 
 
 def interval(mean: float, low: float, high: float, digits: int = 1) -> str:
-    """`12.3 [10.1, 14.5]`; `12.3` without an interval, `-` without a number."""
+    """Format a mean with its interval: `12.3 [10.1, 14.5]`; `12.3` without an interval, `-` without a number."""
     if np.isnan(mean):
         return "-"
-    # Rounding must not make a minus zero.
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
     words = [f"{round(number, digits) + 0.0:.{digits}f}" for number in (mean, low, high)]
     return words[0] if np.isnan(low) or np.isnan(high) else f"{words[0]} [{words[1]}, {words[2]}]"
 
 
 def rows_of(table: pd.DataFrame, signal: str) -> list[list[str]]:
-    """The printed cells of a wide summary: setting, then each of `COLUMNS`, all at one signal."""
+    """Format the rows of a wide summary for one signal: the setting, then each of `COLUMNS`."""
     part = table[table["signal"] == signal]
     return [
         [shortened(str(row["setting"])), *(_cell(row, name, signal) for name in COLUMNS if name in row)]
@@ -54,7 +54,10 @@ def heads(signal: str) -> list[str]:
 
 
 def page_tables(made: Findings) -> list[PageTable]:
-    """What the page prints: for each signal every setting; whom the settings that stand for a scheduler stop."""
+    """Build the tables of the page: every setting for each signal, and which trainings that descend twice are stopped.
+
+    The second table covers only the settings that stand for their scheduler.
+    """
     tables = [
         PageTable(
             f"What it saves and costs: the scheduler {signal_words(signal)}",
@@ -72,7 +75,7 @@ def page_tables(made: Findings) -> list[PageTable]:
 
 
 def note(table: pd.DataFrame) -> str:
-    """What the intervals of a wide summary are, in words."""
+    """Describe what the means and intervals of a wide summary are taken over."""
     return sampled(table).replace("bars: ", "in brackets: ").capitalize()
 
 

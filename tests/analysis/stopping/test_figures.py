@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError
-from analysis.stopping.bars import whom_figure
+from analysis.stopping.bars import stopped_figure
 from analysis.stopping.fronts import front_figure, front_points, on_front
 from analysis.stopping.looks import in_order, named, representatives, shortened
 from analysis.stopping.maps import cell_means, grid_axes, stopping_map
@@ -18,7 +18,7 @@ from analysis.stopping.outcomes import outcomes
 from analysis.stopping.rank_figure import rank_figure
 from analysis.stopping.ranks import rank_correlations
 from analysis.stopping.recorded import check_stops, recorded
-from analysis.stopping.whom import stopped_by
+from analysis.stopping.stopped import stopped_by
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +114,10 @@ def test_curves_are_solid_to_the_stop(given_study):
     assert "n = 8 trainings; no intervals" in made.caption
 
 
-def test_whom(given_study):
+def test_stopped(given_study):
     found, stops, _, chosen = given_study
     shares = stopped_by(found, stops, found.members["regime"])
-    made = whom_figure(shares, chosen, ["generalizing", "coexisting", "memorizing", "underfit"], "regime")
+    made = stopped_figure(shares, chosen, ["generalizing", "coexisting", "memorizing", "underfit"], "regime")
     labels = [text.get_text() for text in made.get_axes()[0].get_yticklabels()]
     counts = found.members["regime"].value_counts()
     assert labels == [f"{name}\n({n} runs)" for name in counts.index.categories if (n := counts[name])]

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.stopping.descent import epoch_wise
 from analysis.stopping.recorded import recorded
-from analysis.stopping.whom import memorized_at_stop, never_saw, stopped_by
+from analysis.stopping.stopped import memorized_at_stop, stopped_before_descent, stopped_by
 
 NAN = float("nan")
 
@@ -41,12 +41,12 @@ def test_runs_that_never_saw_their_final_minimum(curves_of, stops_of):
     found = recorded(curves_of({"a": twice, "b": twice, "c": twice, "d": twice, "e": once}))
     descents = epoch_wise(found, "test_accuracy", window=1, roughness=0)
     assert [*descents.index] == ["a", "b", "c", "d"]
-    table = never_saw(found, stops_of({"a": 3, "b": 4, "c": 5, "d": 6, "e": 1}, 6), descents)
+    table = stopped_before_descent(found, stops_of({"a": 3, "b": 4, "c": 5, "d": 6, "e": 1}, 6), descents)
     # The dip is at epoch 3, the second descent is done at 5.
     assert by(table, measure="second descent")["mean"] == 1 / 4
     assert by(table, measure="final minimum")["mean"] == 2 / 4
     assert (table["members"] == 4).all()
-    none = never_saw(found, stops_of({"e": 1}, 6), descents.iloc[:0])
+    none = stopped_before_descent(found, stops_of({"e": 1}, 6), descents.iloc[:0])
     assert none.empty
 
 
