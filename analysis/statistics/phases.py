@@ -1,5 +1,7 @@
-"""The memorization phase of a training, after Arpit et al. 2017, figures 7 and 8: with noisy labels the accuracy on
-clean data peaks first, and falls while the noise is fitted."""
+"""The memorization phase of a training (Arpit et al. 2017, figures 7 and 8).
+
+With noisy labels, the accuracy on clean data first peaks and then falls while the noise is fitted.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 
 RISE = 0.05
-"""How much more of the corrupted labels must be memorized after the peak to speak of a phase (a fraction, 0..1)."""
+"""The smallest increase of the memorized fraction after the peak that counts as a phase (0..1)."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """From the epoch of the best clean test accuracy to the last one evaluated.
+    """A memorization phase, from the epoch of the best clean test accuracy to the last one evaluated.
 
-    rise: what the memorized fraction gained over it. fall: what the clean test accuracy lost over it (at least 0).
+    Attributes:
+        start: The first epoch of the phase.
+        end: The last epoch of the phase.
+        rise: The increase of the memorized fraction over the phase.
+        fall: The decrease of the clean test accuracy over the phase (at least 0).
     """
 
     start: float
@@ -28,11 +34,20 @@ class Phase:
 def memorization_phase(
     epochs: Sequence[float], test_accuracy: Sequence[float], memorized_fraction: Sequence[float], rise: float = RISE
 ) -> Phase | None:
-    """The phase of one training, or of the mean over seeds; epochs ascending, the rest in 0..1, NaN where unknown.
+    """Find the memorization phase of one training, or of the mean over seeds.
 
-    It starts at the first epoch at which `test_accuracy` is at its maximum and ends at the last epoch. There is none if
-    the maximum is at the last epoch, or if the memorized fraction at the end is not at least `rise` above that at the
-    start. Epochs at which either is NaN are left out. Nothing is chosen by it: it is found with the test data in hand.
+    The phase starts at the first epoch at which `test_accuracy` is at its maximum and ends at the last epoch. There is
+    none if the maximum is at the last epoch, or if the memorized fraction at the end is less than `rise` above that at
+    the start. The phase uses test data, so it describes a training and must not select anything.
+
+    Args:
+        epochs: The evaluated epochs, ascending.
+        test_accuracy: Clean test accuracy, 0..1. Epochs at which this or the memorized fraction is NaN are left out.
+        memorized_fraction: The memorized fraction of the corrupted labels, 0..1.
+        rise: The smallest increase of the memorized fraction.
+
+    Returns:
+        The phase, or None.
     """
     at = np.asarray(epochs, dtype=float)
     test, memorized = np.asarray(test_accuracy, dtype=float), np.asarray(memorized_fraction, dtype=float)

@@ -1,4 +1,4 @@
-"""What a rule of regimes is, and the two published ones."""
+"""The interface of a regime rule, and the two published rules."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from analysis.tables.derived import first_epochs
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a rule may need beside the points.
+    """What a rule may need besides the points.
 
-    chance: accuracy of guessing, 1/C of C classes. reference: more rows over which the best clean test accuracy is
-    taken. curves: the evaluated epochs. full_size: training examples of the data set, for points whose `dataset_size`
-    is unset.
+    Attributes:
+        chance: The accuracy of guessing, 1/C for C classes.
+        reference: Additional rows over which the best clean test accuracy is taken.
+        curves: One row per training and evaluated epoch.
+        full_size: The number of training examples in the data set, for points whose `dataset_size` is unset.
     """
 
     chance: float | None = None
@@ -29,7 +31,12 @@ class Evidence:
 
 
 class Rule(Protocol):
-    """regimes: the names it gives, in the order of a legend. words: the whole rule, its thresholds and its source."""
+    """A rule that assigns a regime to each point.
+
+    Attributes:
+        regimes: The names of its regimes, in legend order.
+        words: The whole rule in words, with its thresholds and its source.
+    """
 
     regimes: ClassVar[tuple[str, ...]]
 
@@ -37,21 +44,25 @@ class Rule(Protocol):
     def words(self) -> str: ...
 
     def decide(self, points: pd.DataFrame, evidence: Evidence) -> pd.Series:
-        """One of `regimes` a point, None where it cannot be decided; read only where the point finished."""
+        """Return one of `regimes` per point, or None where the rule cannot decide.
+
+        Only the results of points that finished are used.
+        """
 
     def stated(self, points: pd.DataFrame, evidence: Evidence) -> str:
-        """The numbers behind relative thresholds, in words; empty where all of them are in `words`."""
+        """State the numbers behind relative thresholds, in words; empty if `words` contains all of them."""
 
 
 @dataclass(frozen=True)
 class DoshiRule:
-    """Doshi et al. 2024 (arXiv 2310.13061), for a corrupted fraction ξ and final accuracies.
+    """The rule of Doshi et al. 2024 (arXiv 2310.13061), for a corrupted fraction ξ and final accuracies.
 
-    Clean test accuracy of at least `level`: coexistence (training accuracy, labels as given, of at least `level`),
-    partial inversion (at least 1.05 - ξ), full inversion (below). Else: memorization (training accuracy of at least
-    `level`), confusion. ξ is the expected fraction of training labels that are wrong: `label_noise` q for the kinds
-    that draw wrong classes only, q (1 - 1/C) for `uniform`, whose draws include the true class of C. Without noise
-    "full inversion" says only that training accuracy stayed below `level` while test accuracy did not.
+    If clean test accuracy is at least `level`, the regime is coexistence (training accuracy on the labels as given at
+    least `level`), partial inversion (at least 1.05 - ξ) or full inversion (below). Otherwise it is memorization
+    (training accuracy at least `level`) or confusion. ξ is the expected fraction of wrong training labels: for a
+    `label_noise` of q, it is q for the kinds that draw only wrong classes, and q (1 - 1/C) for `uniform`, whose draws
+    among C classes include the true one. Without noise, "full inversion" only means that training accuracy stayed below
+    `level` while test accuracy did not.
     """
 
     level: float = 0.9
@@ -76,7 +87,7 @@ class DoshiRule:
     def decide(self, points: pd.DataFrame, evidence: Evidence) -> pd.Series:
         test, train = metric_values(points, "test_accuracy"), metric_values(points, "train_accuracy")
         generalizes, fits = test >= self.level, train >= self.level
-        # The published bound is inclusive, and sums of fractions are not exact: 1.05 - 0.4 is above 0.65.
+        # The published bound is inclusive, and sums of fractions are not exact (1.05 - 0.4 is above 0.65).
         inverts_partly = train >= 1 + self.slack - self._corrupted(points, evidence) - 1e-9
         return choose(
             test.notna() & train.notna(),
@@ -105,12 +116,18 @@ class DoshiRule:
 class LiuRule:
     """The phases of Liu et al. 2022 (arXiv 2205.10343), from the first steps at which accuracies reach `level`.
 
-    Comprehension: training and test accuracy reach it, test at most `gap_steps` updates after training. Grokking: both,
-    but later. Memorization: training accuracy only. Confusion: neither. Test accuracy alone (with noisy labels training
-    accuracy may stay low) is none of theirs, and gets no name.
+    - Comprehension: training and test accuracy reach it, test accuracy at most `gap_steps` updates after training
+      accuracy.
+    - Grokking: both reach it, but test accuracy later than that.
+    - Memorization: only training accuracy reaches it.
+    - Confusion: neither does.
 
-    Steps are evaluated epochs times updates an epoch, so a first step is known up to the distance of evaluations. The
-    examples trained on are `dataset_size` (or `Evidence.full_size`) less the held-out and the left-out ones.
+    If only test accuracy reaches it (with noisy labels, training accuracy may stay low), the paper defines no phase,
+    and the point gets no name.
+
+    A step is an evaluated epoch times the updates per epoch, so a first step is known only up to the distance between
+    evaluations. The number of training examples is `dataset_size` (or `Evidence.full_size`) minus the held-out and the
+    left-out ones.
     """
 
     level: float = 0.9
@@ -169,18 +186,18 @@ def _updates_per_epoch(points: pd.DataFrame, evidence: Evidence) -> pd.Series:
 
 
 def choose(known: pd.Series, *cases: tuple[pd.Series, str]) -> pd.Series:
-    """The name of the first case that holds, None where nothing is known."""
+    """Return, per row, the name of the first case that holds, or None where `known` is False."""
     names = np.select([case.to_numpy() for case, _ in cases], [name for _, name in cases], default="")
     return pd.Series(names, known.index, dtype=object).where(known, None)
 
 
 def check_shares(**given: float) -> None:
-    """Raises AnalysisError for a threshold outside 0..1."""
+    """Raise AnalysisError for a threshold outside 0..1."""
     for key, value in given.items():
         if not 0 <= value <= 1:
             raise AnalysisError(key, f"{key}: given {value}; valid is a number of 0 to 1")
 
 
 def percent(share: float) -> str:
-    """A share in words: "90 %"."""
+    """Format a share as a percentage: "90 %"."""
     return f"{100 * share:.3g} %"

@@ -1,8 +1,8 @@
-"""Regimes: the name of what a training did, decided from stored measures by a rule that says its thresholds.
+"""Regimes: names for what a training did, decided from stored measures by a rule with explicit thresholds.
 
-Three rules: our own (`RelativeRule`) and two published ones (`DoshiRule`, `LiuRule`). A rule is a frozen dataclass
-whose thresholds can be set, `words` says it in full, and `name_regimes` applies it. A training that diverged is
-`diverged`; one that is missing or failed has no regime, and neither has one that its rule cannot decide.
+There are three rules: memsweep's own (`RelativeRule`) and two published ones (`DoshiRule`, `LiuRule`). A rule is a
+frozen dataclass with configurable thresholds; its `words` state it in full, and `name_regimes` applies it. A training
+that diverged has the regime `diverged`. A training that is missing or failed, or that the rule cannot decide, has none.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from analysis.tables.cells import metric_values
 DIVERGED = "diverged"
 
 SAME_DATA_AND_MODEL = ("data", "data_digest", "complexity", "model", "model_digest")
-"""Points that agree in these share their best clean test accuracy."""
+"""Points that agree in these fields share one best clean test accuracy."""
 
 
 @dataclass(frozen=True)
 class RelativeRule:
-    """memsweep's own rule: was the rule of the data learned, and was the noise?
+    """memsweep's own rule: did the training learn the rule of the data, and did it learn the noise?
 
-    *Learned the rule*: clean test accuracy of at least chance + `learned` (best - chance), and of at least chance +
-    `margin`; best is the highest clean test accuracy among the finished points of the same data set and model (and in
-    `Evidence.reference`). It is an accuracy on test data, so regimes describe and select nothing. Without a known
-    chance it is taken as 0.
+    A training *learned the rule* if its clean test accuracy is at least chance + `learned` (best - chance) and at least
+    chance + `margin`, where best is the highest clean test accuracy among the finished points of the same data set and
+    model (and in `Evidence.reference`). Since this is an accuracy on test data, regimes describe trainings and must not
+    select any. An unknown chance is taken as 0.
 
-    *Fits the noise*: at least `fitted` of the corrupted labels are predicted as given (`memorized_fraction`).
+    A training *fits the noise* if at least `fitted` of the corrupted labels are predicted as given
+    (`memorized_fraction`).
 
-    By default either is half of what there is to have: half of the accuracy above chance that was ever reached, half of
-    the wrong labels.
+    By default, each threshold is half of what is attainable: half of the highest accuracy above chance, and half of the
+    wrong labels. The regime is coexisting if both hold, generalizing if only the rule was learned, memorizing if only
+    the noise was fitted, and underfit if neither holds.
 
-    Both: coexisting. The rule alone: generalizing. The noise alone: memorizing. Neither: underfit.
-
-    Where no label is corrupted there is no noise to fit or to resist, so `coexisting` does not occur: who learned the
-    rule is generalizing, and memorizing is who did not, but has (train - test accuracy) / (1 - test accuracy) of at
-    least `fitted`: of the examples that it would get wrong unseen, that part is answered right after training.
+    If no label is corrupted, there is no noise to fit or to resist, so `coexisting` does not occur. A training that
+    learned the rule is then generalizing. One that did not is memorizing if (train - test accuracy) / (1 - test
+    accuracy) is at least `fitted`: that share of the examples it would get wrong unseen is right after training.
     """
 
     learned: float = 0.5
@@ -93,11 +93,15 @@ class RelativeRule:
 
 
 RULES: dict[str, Rule] = {"relative": RelativeRule(), "doshi2024": DoshiRule(), "liu2022": LiuRule()}
-"""Every rule under its name, at its default thresholds."""
+"""The rules by name, with default thresholds."""
 
 
 def find_rule(rule: str | Rule) -> Rule:
-    """The rule of this name, or the rule itself. Raises AnalysisError for a name that is not in `RULES`."""
+    """Look up a rule by name; a rule is returned unchanged.
+
+    Raises:
+        AnalysisError: The name is not in `RULES`.
+    """
     if not isinstance(rule, str):
         return rule
     if rule not in RULES:
@@ -114,13 +118,25 @@ def name_regimes(
     curves: pd.DataFrame | None = None,
     full_size: int | None = None,
 ) -> pd.Series:
-    """The regime of each point: categorical, on the points' index; the rule's regimes in their order, then `diverged`.
+    """Name the regime of each point.
 
-    NaN where the point is missing or failed, and where it finished but the rule cannot decide. chance, reference,
-    curves, full_size: see `Evidence`. The best clean test accuracy of `relative` is that of the rows given here: name a
-    whole sweep and then select from it, or give the sweep as `reference`.
+    The best clean test accuracy of the rule `relative` is taken over the rows given here, so name the regimes of a
+    whole sweep and then select from it, or pass the sweep as `reference`.
 
-    Raises AnalysisError for an unknown rule and for evidence that the rule needs and was not given.
+    Args:
+        points: One row per point.
+        rule: A rule, or the name of one in `RULES`.
+        chance: See `Evidence`.
+        reference: See `Evidence`.
+        curves: See `Evidence`.
+        full_size: See `Evidence`.
+
+    Returns:
+        A categorical series on the index of `points`, whose categories are the rule's regimes in their order, then
+        `diverged`. It is NaN where the point is missing or failed, or where it finished but the rule cannot decide.
+
+    Raises:
+        AnalysisError: The rule is unknown, or it needs evidence that was not given.
     """
     chosen = find_rule(rule)
     evidence = Evidence(chance, reference, curves, full_size)
@@ -130,13 +146,13 @@ def name_regimes(
 
 
 def pool(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of several tables, as far as the best clean test accuracy of a data set and model depends on them."""
+    """Concatenate several tables, with the columns that determine the best clean test accuracy per data and model."""
     keys = [key for key in SAME_DATA_AND_MODEL if all(key in frame for frame in frames)]
     return pd.concat([frame[[*keys, "outcome", "test_accuracy"]] for frame in frames])
 
 
 def _best(points: pd.DataFrame, evidence: Evidence) -> pd.Series:
-    """The best clean test accuracy of the data set and model of each point; NaN if none of them finished."""
+    """Return the best clean test accuracy of each point's data set and model; NaN if no point of them finished."""
     rows = pool([points] if evidence.reference is None else [points, evidence.reference])
     rows = rows.assign(best=metric_values(rows, "test_accuracy"))
     keys = [key for key in SAME_DATA_AND_MODEL if key in rows]

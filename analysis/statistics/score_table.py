@@ -1,4 +1,4 @@
-"""A table of what many trainings together say of each training example."""
+"""Table of memorization and influence scores per training example, computed from many trainings together."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ COLUMNS = ("example_id", "epoch", "memorization", "memorization_error", "seen", 
 
 
 def score_table(points: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
-    """One row an example, epoch and setting: trainings that differ in their seed alone are taken together.
+    """Score every training example, pooling the trainings that differ only in their seed.
 
-    points: of trainings on random subsets (`subset_fraction` below 1); examples: the table of single examples with the
-    measure `correct`. Columns: the fields that vary, then
+    Args:
+        points: The points of trainings on random subsets (`subset_fraction` below 1).
+        examples: The per-example table, with the measure `correct`.
 
-    - `memorization`: mem(i), -1..1 (Feldman & Zhang 2020, arXiv 2008.03703), and `memorization_error`: its standard
-      error at most, by their bound;
-    - `seen`, `left_out`: trainings that had the example, and that had not; `correct_seen`, `correct_left_out`: the part
-      of each that predicts its given label (the latter is the C-score at that subset, Jiang et al. 2021, 2002.03206);
-    - `most_influenced`: the test example j with the largest infl(i, j), and `influence`: that, -1..1.
+    Returns:
+        One row per example, epoch and setting. The columns are the fields that vary, then
 
-    Raises AnalysisError where no training leaves examples out, or none was measured.
+        - `memorization`: mem(i), -1..1 (Feldman & Zhang 2020, arXiv 2008.03703), and `memorization_error`: an upper
+          bound on its standard error, from the same paper;
+        - `seen`, `left_out`: the number of trainings with and without the example; `correct_seen`, `correct_left_out`:
+          the fraction of each that predicts its given label (the latter is the C-score at that subset fraction, Jiang
+          et al. 2021, arXiv 2002.03206);
+        - `most_influenced`: the test example j with the largest infl(i, j), and `influence`: that value, -1..1.
+
+    Raises:
+        AnalysisError: No training leaves examples out, or none of the left-out examples was measured.
     """
     fields = [field for field in varying(points) if field != "epochs"]
     trainings = points.drop_duplicates("trajectory_id")
@@ -56,7 +62,7 @@ def _scores(examples: pd.DataFrame, epoch: int) -> pd.DataFrame:
         correct_seen = (hits * train.included).sum(0) / seen
         correct_left_out = (hits * ~train.included).sum(0) / left_out
     influences = influence(train.included, test.correct)
-    # An example that was never seen or never left out influences nothing that could be measured.
+    # The influence of an example that was never seen or never left out cannot be measured.
     most = np.where(np.isnan(influences), -np.inf, influences).argmax(1)
     share = float(left_out.sum() / known.sum())
     return pd.DataFrame(

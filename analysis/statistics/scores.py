@@ -1,8 +1,8 @@
-"""Numbers about examples: inequality, overdispersion, memorization scores, influence, consistency.
+"""Statistics of single examples: inequality, overdispersion, memorization scores, influence, consistency.
 
 All of them read the per-example table (`trajectory_id`, `epoch`, `measure`, `split`, `example_id`, `value`), which
-`correctness_matrix` turns into arrays: t trainings by n examples. NaN stands for what was not measured, and is left
-out of every mean, never counted as wrong.
+`correctness_matrix` turns into arrays of t trainings by n examples. NaN means "not measured"; it is left out of every
+mean and never counted as wrong.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ from analysis.intervals import CONFIDENCE
 Floats = NDArray[np.float64]
 
 MEMORIZED = 0.25
-"""Memorization score from which Feldman & Zhang 2020 call a training example memorized."""
+"""The memorization score from which on Feldman & Zhang 2020 call a training example memorized."""
 INFLUENTIAL = 0.15
-"""Influence from which they call a training example influential for a test example."""
+"""The influence from which on they call a training example influential for a test example."""
 
 _RESAMPLES = 1999
-_BATCH = 2**22  # resampled values held at once: 32 MiB
+_BATCH = 2**22  # resampled values in memory at once: 32 MiB
 
 
 def gini(values: ArrayLike) -> float:
-    """Inequality of non-negative values: Σ_i Σ_j |g_i - g_j| / (2 n² mean(g)), in 0 (all equal) to 1 - 1/n.
+    """Gini coefficient of non-negative values: Σ_i Σ_j |g_i - g_j| / (2 n² mean(g)), from 0 (all equal) to 1 - 1/n.
 
-    As Arpit et al. 2017 (arXiv 1706.05394) use it, of loss sensitivities over examples. Computed from the sorted values
-    in O(n log n). NaN are left out; NaN for no values or only zeros, which have no inequality to speak of.
+    Arpit et al. 2017 (arXiv 1706.05394) apply it to loss sensitivities over examples. It is computed from the sorted
+    values in O(n log n). NaN values are left out. The result is NaN for no values or only zeros, whose inequality is
+    undefined.
 
-    Raises AnalysisError for a negative value.
+    Raises:
+        AnalysisError: A value is negative.
     """
     given = np.sort(np.asarray(values, dtype=float).ravel())
     given = given[~np.isnan(given)]
@@ -44,7 +46,7 @@ def gini(values: ArrayLike) -> float:
         raise AnalysisError("values", f"values: given {given[0]:g}; a Gini coefficient takes values of at least 0")
     if not given.size or given[-1] == 0:
         return float("nan")
-    # Scaled, so that neither tiny nor huge values leave the range of floats.
+    # Scaling keeps tiny and huge values within the range of floats.
     given = given / given[-1]
     rank = np.arange(1, given.size + 1)
     return float(np.sum((2 * rank - given.size - 1) * given) / (given.size * given.sum()))
@@ -52,9 +54,17 @@ def gini(values: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Overdispersion:
-    """value: about 1 if examples differ by luck alone; NaN where every prediction or none is wrong. low, high: 95 %
-    bootstrap interval over examples; NaN where so few are wrong that a resample may have none. p: mean
-    misclassification. runs, examples: R and n."""
+    """The overdispersion of misclassifications.
+
+    Attributes:
+        value: About 1 if examples differ only by chance; NaN if every prediction is wrong, or none is.
+        low: Lower end of the 95 % bootstrap interval over examples; NaN if so few predictions are wrong that a resample
+            may have none.
+        high: Upper end of the interval.
+        p: The mean misclassification rate.
+        runs: The number of trainings, R.
+        examples: The number of examples, n.
+    """
 
     value: float
     low: float
@@ -65,15 +75,19 @@ class Overdispersion:
 
 
 def overdispersion(misclassified: ArrayLike, seed: int = 0) -> Overdispersion:
-    """How much more examples differ in difficulty than coin tosses would: Var_i(m_i) / (p(1-p)/R).
+    """Measure how much more examples differ in difficulty than coin tosses would: Var_i(m_i) / (p(1-p)/R).
 
-    misclassified: 0 or 1, [R runs, n examples], R and n at least 2; m_i is its mean over runs and p the mean of m
-    (Arpit et al. 2017, arXiv 1706.05394, figure 1: after one epoch, over initialisations and orders). If each m_i is
-    Binomial(R, p)/R the value is about 1; examples that are always easy or always hard raise it, up to R. The variance
-    is the unbiased one (n - 1). The interval is scipy's percentile bootstrap over examples, 1999 resamples drawn from
-    `seed`; the R runs are held fixed.
+    m_i is the mean of `misclassified` over runs, and p is the mean of m (Arpit et al. 2017, arXiv 1706.05394, figure 1:
+    after one epoch, over initialisations and orders). If each m_i is Binomial(R, p)/R, the value is about 1; examples
+    that are always easy or always hard raise it, up to R. The variance is the unbiased one (n - 1). The interval is
+    scipy's percentile bootstrap over examples with 1999 resamples; the R runs are held fixed.
 
-    Raises AnalysisError for other values or sizes.
+    Args:
+        misclassified: 0 or 1, [R runs, n examples], with R and n at least 2.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        AnalysisError: The values or the shape are invalid.
     """
     given = np.asarray(misclassified, dtype=float)
     if given.ndim != 2 or min(given.shape) < 2:
@@ -93,7 +107,7 @@ def overdispersion(misclassified: ArrayLike, seed: int = 0) -> Overdispersion:
     if p in (0.0, 1.0):
         return Overdispersion(float("nan"), float("nan"), float("nan"), p, runs, examples)
     with warnings.catch_warnings():
-        # So few mistakes that some resample has none: the interval is NaN, which says it.
+        # With so few mistakes that some resample has none, scipy warns and the interval is NaN, which says enough.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         interval = stats.bootstrap(
             (rates,), ratio, confidence_level=CONFIDENCE, n_resamples=_RESAMPLES, batch=max(1, _BATCH // examples),
@@ -104,8 +118,14 @@ def overdispersion(misclassified: ArrayLike, seed: int = 0) -> Overdispersion:
 
 @dataclass(frozen=True)
 class Correctness:
-    """What was answered right: trajectories [t], example_ids [n] (ascending), correct [t, n] (0, 1, or NaN: not
-    measured), included [t, n] (the training saw the example; False on the test set)."""
+    """Which examples each training predicted correctly.
+
+    Attributes:
+        trajectories: The ids of the trainings, [t].
+        example_ids: The ids of the examples, [n], ascending.
+        correct: 0, 1, or NaN where not measured, [t, n].
+        included: Whether the training saw the example, [t, n]; False on the test set.
+    """
 
     trajectories: tuple[str, ...]
     example_ids: NDArray[np.int64]
@@ -124,13 +144,19 @@ def correctness_matrix(
     measure: str = "correct",
     trajectories: Sequence[str] | None = None,
 ) -> Correctness:
-    """The per-example table at one epoch as arrays.
+    """Convert the per-example table at one epoch to arrays.
 
-    split: `train` (with the left-out examples, which are its `included` == False), `validation` or `test`.
-    trajectories: the rows wanted and their order; by default those measured here, sorted. Give `test` the trajectories
-    of `train`, so that the rows of both agree. A training without a measurement has NaN, and False in `included`.
+    Args:
+        examples: The per-example table.
+        split: `train` (including the left-out examples, for which `included` is False), `validation` or `test`.
+        epoch: The epoch.
+        measure: The measure, with values 0 and 1.
+        trajectories: The trainings wanted, in order; by default those measured here, sorted. Pass the trainings of
+            `train` for `test`, so that the rows of both agree. A training without a measurement has NaN, and False in
+            `included`.
 
-    Raises AnalysisError if nothing matches, for a value twice, and for one that is not 0, 1 or null.
+    Raises:
+        AnalysisError: Nothing matches, a value occurs twice, or a value is not 0, 1 or null.
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
@@ -161,22 +187,34 @@ def correctness_matrix(
 
 
 def memorization_scores(correct: ArrayLike, included: ArrayLike) -> Floats:
-    """mem(i) = P[f(x_i) = y_i | i in the training subset] - P[f(x_i) = y_i | i left out], [n], each in -1..1.
+    """Memorization scores: mem(i) = P[f(x_i) = y_i | i in the training subset] - P[f(x_i) = y_i | i left out].
 
-    correct: 0, 1 or NaN (not measured), and included: bool, both [t, n], of t trainings on random subsets (Feldman &
-    Zhang 2020, arXiv 2008.03703). NaN for an example that was never in or never out. Errors:
-    `score_error_bound`.
+    The scores come from t trainings on random subsets (Feldman & Zhang 2020, arXiv 2008.03703). `score_error_bound`
+    bounds their errors.
+
+    Args:
+        correct: 0, 1 or NaN (not measured), [t, n].
+        included: Whether the training saw the example, bool [t, n].
+
+    Returns:
+        The scores, [n], each in -1..1; NaN for an example that was in every subset or in none.
     """
     given, inside = _arrays(correct, included)
     return _conditional(given, inside) - _conditional(given, ~inside)
 
 
 def influence(included: ArrayLike, correct_test: ArrayLike) -> Floats:
-    """infl(i, j) = P[f(x'_j) = y'_j | i in the training subset] - P[... | i left out], [n, m], each in -1..1.
+    """Influence of training on test examples: infl(i, j) = P[f(x'_j) = y'_j | i in the subset] - P[... | i left out].
 
-    included: bool [t, n], the training examples; correct_test: [t, m], 0, 1 or NaN, the test examples, rows of the same
-    trainings (Feldman & Zhang 2020, arXiv 2008.03703). Two matrix products over t; 8 n m bytes a matrix,
-    four at once. NaN as in `memorization_scores`.
+    See Feldman & Zhang 2020 (arXiv 2008.03703). The cost is two matrix products over t, and four matrices of 8 n m
+    bytes at once.
+
+    Args:
+        included: Whether the training saw the training example, bool [t, n].
+        correct_test: 0, 1 or NaN per test example, [t, m], with the same trainings as rows.
+
+    Returns:
+        The influences, [n, m], each in -1..1; NaN as in `memorization_scores`.
     """
     inside = np.asarray(included, dtype=bool)
     test = np.asarray(correct_test, dtype=float)
@@ -197,10 +235,14 @@ def influence(included: ArrayLike, correct_test: ArrayLike) -> Floats:
 
 
 def score_error_bound(trainings: int, held_out: float = 0.3) -> float:
-    """Root mean squared error of a score from this many trainings, at most: sqrt(1/(pt) + 1/((1-p)t) + e^(-pt/16)/2).
+    """Upper bound on a score's root mean squared error: sqrt(1/(pt) + 1/((1-p)t) + e^(-pt/16)/2).
 
-    held_out: the part of the examples that each training leaves out (0 < held_out < 1); p is the smaller of it and the
-    rest. Feldman & Zhang 2020 (arXiv 2008.03703): 0.05 at t = 2000 and 0.19 at t = 200 with p = 0.3.
+    Feldman & Zhang 2020 (arXiv 2008.03703): 0.05 at t = 2000 and 0.19 at t = 200 with p = 0.3.
+
+    Args:
+        trainings: The number of trainings, t.
+        held_out: The fraction of the examples that each training leaves out (0 < held_out < 1). p is the smaller of
+            `held_out` and 1 - `held_out`.
     """
     if trainings < 1 or not 0 < held_out < 1:
         raise AnalysisError(
@@ -212,11 +254,19 @@ def score_error_bound(trainings: int, held_out: float = 0.3) -> float:
 
 
 def c_scores(correct: ArrayLike, included: ArrayLike, fractions: ArrayLike) -> Floats:
-    """Consistency score: P[f(x_i) = y_i | i left out], averaged over subset fractions; [n], each in 0..1.
+    """Consistency scores: P[f(x_i) = y_i | i left out], averaged over subset fractions.
 
-    correct, included: as in `memorization_scores`. fractions: [t], the `subset_fraction` of each training; Jiang et al.
-    2021 (arXiv 2002.03206) take 0.1, 0.2, ..., 0.9. Every fraction weighs the same, however many trainings it has. NaN
-    for an example that some fraction never left out: an average over the rest would be of other subsets.
+    Every fraction has the same weight, regardless of its number of trainings.
+
+    Args:
+        correct: See `memorization_scores`.
+        included: See `memorization_scores`.
+        fractions: The `subset_fraction` of each training, [t]. Jiang et al. 2021 (arXiv 2002.03206) use 0.1, 0.2, ...,
+            0.9.
+
+    Returns:
+        The scores, [n], each in 0..1. They are NaN for an example that was never left out at some fraction, since an
+        average over the other fractions would not be comparable.
     """
     given, inside = _arrays(correct, included)
     sizes = np.asarray(fractions, dtype=float)
@@ -226,9 +276,12 @@ def c_scores(correct: ArrayLike, included: ArrayLike, fractions: ArrayLike) -> F
 
 
 def c_score_proxy(correct: ArrayLike) -> Floats:
-    """Cumulative accuracy: the mean of `correct` [..., n] over epochs and trainings; [n], each in 0..1, high: learnt
-    early and kept. The cheap stand-in for `c_scores` (Jiang et al. 2021, arXiv 2002.03206): needs no left-out examples.
-    NaN where never measured.
+    """Cumulative accuracy: the mean of `correct` [..., n] over epochs and trainings.
+
+    It is the cheap proxy for `c_scores` (Jiang et al. 2021, arXiv 2002.03206) and needs no left-out examples.
+
+    Returns:
+        The scores, [n], each in 0..1, high for examples that are learnt early and kept; NaN where never measured.
     """
     given = np.asarray(correct, dtype=float)
     _check_binary("correct", given)
@@ -247,7 +300,7 @@ def _arrays(correct: ArrayLike, included: ArrayLike) -> tuple[Floats, NDArray[np
 
 
 def _conditional(correct: Floats, rows: NDArray[np.bool_]) -> Floats:
-    """The mean of each column over these of its rows, NaN without one."""
+    """Average each column over the selected rows; NaN where no row is selected."""
     known = rows & ~np.isnan(correct)
     return _divide(np.where(known, correct, 0.0).sum(axis=0), known.sum(axis=0).astype(float))
 
