@@ -110,7 +110,7 @@ def test_paler_where_seeds_disagree_and_full_where_they_agree(sweep: Sweep) -> N
     np.testing.assert_allclose(pale / full, (pale / full)[0])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.integers(-2, 4), min_size=3, max_size=3), min_size=6, max_size=6))
 def test_a_cell_has_the_regime_of_most_seeds_or_says_why_not(sweep: Sweep, codes: list[list[int]]) -> None:
     points = told(sweep, [codes[:3], codes[3:]])

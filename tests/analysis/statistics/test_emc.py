@@ -85,7 +85,7 @@ def test_all_examples_are_a_number_or_an_error(sweep: Sweep) -> None:
         effective_model_complexity(points, 10, full_size=4000)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.integers(0, 30), min_size=2, max_size=2), min_size=4, max_size=4), st.integers(0, 29))
 def test_as_the_definition_says(sweep: Sweep, percent: list[list[int]], epsilon: int) -> None:
     points = with_errors(sweep(dataset_size=SIZES, seed=[0, 1])[0], [e / 100 for pair in percent for e in pair])

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError
@@ -225,7 +225,6 @@ def table(correct: np.ndarray, included: np.ndarray, ids: np.ndarray, epoch: int
     return pd.DataFrame(rows)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 100))
 def test_the_table_goes_back_to_its_arrays_in_any_order(t: int, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.stopping.outcomes import outcomes, summary, wide
@@ -94,7 +94,6 @@ def searches(draw):
     return tables, stop, more, epochs
 
 
-@settings(max_examples=25)
 @given(searches(), st.randoms(use_true_random=False))
 def test_what_must_hold(curves_of, stops_of, given_search, shuffle):
     (clean, noisy), stop, more, horizon = given_search

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -38,7 +38,6 @@ def test_one_seed_has_no_interval() -> None:
     assert np.isnan(table.loc[0, "high"])
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_cells_agree_with_a_plain_loop(data: st.DataObject) -> None:
     noises, widths = [0.0, 0.2, 0.6], [4, 16]

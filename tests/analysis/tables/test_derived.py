@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError
@@ -76,7 +76,6 @@ def test_nothing_trained_yet_is_all_missing(sweep: Sweep) -> None:
     assert made[[*DERIVED]].isna().all(axis=None)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 6), st.sampled_from([0.2, 0.5, 0.9, 1.0]), st.floats(0, 1)), min_size=1),
     st.lists(st.integers(1, 7), min_size=1, max_size=4),

@@ -7,7 +7,7 @@ import tempfile
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -81,7 +81,6 @@ class TestPoints:
         types = points_table(PLAN, filled.read()).schema
         assert types.field("data").type == types.field("outcome").type == types.field("point_id").type == pa.string()
 
-    @settings(max_examples=30)
     @given(st.lists(st.tuples(
         st.sampled_from([FIRST, SECOND]), st.sampled_from(["finished", "diverged", "failed"]), st.integers(0, 9)
     ), max_size=6))  # fmt: skip

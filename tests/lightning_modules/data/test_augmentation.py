@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -61,7 +61,6 @@ def random_inputs(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tens
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@settings(max_examples=60, deadline=None)
 @given(cases, st.integers(1, 9))
 def test_a_member_gets_the_same_bits_alone_and_in_any_company(dtype, case, batch):
     shape, members = case
@@ -80,7 +79,6 @@ def test_a_member_gets_the_same_bits_alone_and_in_any_company(dtype, case, batch
         assert torch.equal(own.get_state(), stacked_generators[k].get_state())
 
 
-@settings(max_examples=30, deadline=None)
 @given(cases)
 def test_strength_zero_changes_no_bit_and_draws_nothing(case):
     shape, members = case
@@ -159,7 +157,6 @@ def test_shift_is_a_roll():
     assert torch.equal(shifted, expected)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(-4, 4), st.integers(-4, 4), st.booleans())
 def test_crop_flip_is_a_window_of_the_padded_image(down, right, flip):
     images = random_inputs(1, 3, 5, 6)

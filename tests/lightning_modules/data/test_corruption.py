@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -198,7 +198,6 @@ def some_inputs(count: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class TestInputs:
-    @settings(max_examples=50)
     @given(shapes, kinds, seeds, st.integers(1, 20), fractions, fractions)
     def test_nests_in_the_fraction_with_the_same_noise(self, shape, kind, seed, count, one, other):
         low, high = sorted((one, other))
@@ -214,7 +213,6 @@ class TestInputs:
         assert np.array_equal(inputs, before)
         assert all_.dtype == np.float32
 
-    @settings(max_examples=50)
     @given(shapes, kinds, seeds, st.integers(1, 20), st.data())
     def test_an_example_has_the_same_noise_in_every_subset(self, shape, kind, seed, count, data):
         inputs = some_inputs(count, shape)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -41,7 +41,6 @@ def on_meta(network: Network) -> torch.nn.Module:
         return build(*network)
 
 
-@settings(max_examples=60, deadline=None)
 @given(networks())
 def test_the_sizes_are_those_of_the_module(network: Network) -> None:
     module = on_meta(network)
@@ -53,7 +52,6 @@ def test_the_sizes_are_those_of_the_module(network: Network) -> None:
     assert 2 * forward_flops(*network) == counter.get_total_flops()
 
 
-@settings(max_examples=40, deadline=None)
 @given(networks(narrowest=6))
 def test_activations_are_within_a_factor_of_two_of_what_autograd_saves(network: Network) -> None:
     batch = 4
@@ -108,7 +106,6 @@ def test_flops_of_a_case_done_by_hand() -> None:
     assert forward_flops("convnet", (40,), 10, 25, 3) == 2 * (convolutions + 125 * 10)
 
 
-@settings(max_examples=60, deadline=None)
 @given(networks(), st.data())
 def test_the_nearest_width_is_found_or_the_count_refused(network: Network, data: st.DataObject) -> None:
     model, shape, classes, _, depth = network
@@ -128,7 +125,6 @@ def test_the_nearest_width_is_found_or_the_count_refused(network: Network, data:
         assert caught.value.field == "parameter_count"
 
 
-@settings(max_examples=60, deadline=None)
 @given(networks())
 def test_more_width_is_more_parameters(network: Network) -> None:
     model, shape, classes, width, depth = network

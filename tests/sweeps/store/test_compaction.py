@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from memsweep import cli
 from memsweep.cli import app
@@ -346,7 +346,6 @@ class Crash(BaseException):
     pass
 
 
-@settings(max_examples=20)
 @given(st.lists(steps, min_size=2, max_size=8), st.data())
 def test_whatever_is_appended_compacted_or_broken_off_the_rows_are_those_appended(make_record, sequence, data):
     """Before each write and deletion of every compaction the rows are read; there it may break off, or another one of

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from memsweep.completion import report
 from memsweep.progress import Display
@@ -128,7 +128,6 @@ def test_an_epoch_that_is_not_there_brings_all_that_are(store, make_record):
     assert set(found.table["epoch"].to_pylist()) == {1, 2, 3, 4, 5}
 
 
-@settings(max_examples=40)
 @given(st.lists(st.tuples(
     st.integers(0, 2), st.sampled_from(["finished", "diverged", "failed"]), st.integers(0, 9)
 ), max_size=9), st.sets(st.integers(0, 9)))  # fmt: skip

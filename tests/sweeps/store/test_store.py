@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_modules.measures.reading import PerExample
@@ -98,7 +98,6 @@ class TestDone:
 
 
 class TestOrder:
-    @settings(max_examples=25)
     @given(parts, st.randoms())
     def test_the_order_in_which_parts_are_written_is_irrelevant(self, make_record, written, order):
         shuffled = order.sample(written, len(written))
@@ -107,7 +106,6 @@ class TestOrder:
             assert first.read().table.equals(second.read().table)
             assert first.done() == second.done()
 
-    @settings(max_examples=25)
     @given(parts)
     def test_each_epoch_is_there_once_with_its_best_outcome_in_order(self, make_record, written):
         flat = [row for part in written for row in part]
