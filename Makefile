@@ -21,7 +21,7 @@ test-slow: $(DEV)  ## what takes longer, and every property of the fast tests on
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m '(slow or hypothesis) and not soak and not browser' \
 		--timeout 600 --hypothesis-profile thorough
 
-test-soak: $(DEV)  ## fifty kills each of drivers, workers and nodes, and what else takes half an hour
+test-soak: $(DEV)  ## fifty kills each of drivers, workers and nodes, published figures: more than half an hour
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 coverage: $(DEV)  ## which lines the fast tests execute: a figure to read, not a gate

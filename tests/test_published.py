@@ -13,7 +13,7 @@ from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import load_sweep
 from sweeps.store.store import Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.soak, pytest.mark.xdist_group("ray")]
 
 
 def trained(preset: str, place: Path, *settings: str) -> pd.DataFrame:
