@@ -146,11 +146,12 @@ def as_store(store: StoreLike) -> Store:
     return store if isinstance(store, Store) else Store(store)
 
 
-def run_command(sweep: Sweep, store: Store) -> str:
+def run_command(sweep: Sweep, store: Store, retry_failed: bool = False) -> str:
     """What trains the rest of this sweep in this store: a command, or a call for a sweep that has no file."""
     if not sweep.words:
-        return "ms.run(sweep, store)"
-    return shlex.join(["memsweep", "run", *sweep.words, *store_option(store)])
+        return f"ms.run(sweep, store{', retry_failed=True' if retry_failed else ''})"
+    flag = ["--retry-failed"] if retry_failed else []
+    return shlex.join(["memsweep", "run", *sweep.words, *store_option(store), *flag])
 
 
 def store_option(store: Store) -> list[str]:

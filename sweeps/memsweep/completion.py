@@ -34,8 +34,8 @@ def report(plan: Plan, contents: Contents) -> dict[str, Any]:
     }
 
 
-def describe(found: dict[str, Any], command: str) -> str:
-    """For a reader; `command` is the `memsweep run` that goes on with this sweep in this store."""
+def describe(found: dict[str, Any], command: str, retry: str) -> str:
+    """For a reader; `command` trains what is missing of this sweep in this store, `retry` what failed too."""
     total = found["points"]
     lines = [f"{found['sweep']}: {found['finished']:,} of {total:,} points finished ({found['finished'] / total:.0%})"]
     lines += [f"  {found[outcome]:,} {outcome}" for outcome in ("diverged", "stopped", "failed", "missing")
@@ -53,7 +53,7 @@ def describe(found: dict[str, Any], command: str) -> str:
     if found["stopped"]:
         lines.append("the stopped ones go on from where they are in a sweep that does not stop them")
     if found["failed"]:
-        lines.append(f"to try the failed ones again: {command} --retry-failed")
+        lines.append(f"to try the failed ones again: {retry}")
     if found["missing"]:
         lines.append(f"to train the missing ones: {command}")
     return "\n".join(lines)

@@ -132,7 +132,8 @@ def decide_claims(
     from analysis.claims.settled import check_claimed, default_sweeps
 
     asked = default_sweeps() if sweeps is None else [sweeps] if isinstance(sweeps, SweepLike) else sweeps
-    studies, place = [as_sweep(sweep, settings) for sweep in dict.fromkeys(asked)], as_store(store)
+    studies = [as_sweep(sweep, settings) for index, sweep in enumerate(asked) if sweep not in asked[:index]]
+    place = as_store(store)
     check_claimed(studies)
     contents = place.read()
     warn_of_damage(contents.damaged)

@@ -53,6 +53,7 @@ class Display:
         self._plan = plan
         self._console = console
         self._start = time.monotonic()
+        self._end: float | None = None
         self._epochs = [0] * len(plan.cohorts)
         # Kept up to date: to add up the cohorts at each event would take time with the square of their number.
         self._trained = 0
@@ -84,6 +85,7 @@ class Display:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end = time.monotonic()
         self._bar.stop()
         if self._cell:
             self._cell.draw(self._bar)
@@ -150,7 +152,7 @@ class Display:
 
     @property
     def _seconds(self) -> float:
-        return time.monotonic() - self._start
+        return (self._end or time.monotonic()) - self._start
 
     @property
     def _rate(self) -> float:

@@ -175,7 +175,8 @@ def status(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> Summary:
     planned = plan_of(study)
     contents = place.read(["reason", *planned.outcome_columns], {cell.epoch for cell in planned.cells})
     found = completion.report(planned, contents)
-    return Summary(found, completion.describe(found, run_command(study, place)))
+    commands = run_command(study, place), run_command(study, place, retry_failed=True)
+    return Summary(found, completion.describe(found, *commands))
 
 
 def compact(store: StoreLike = DEFAULT_STORE) -> Summary:

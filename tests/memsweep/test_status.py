@@ -43,7 +43,7 @@ def test_a_store_with_everything_in_it(store, make_record):
         ],
         "damaged": {damaged: "not a part of memsweep"},
     }  # fmt: skip
-    lines = describe(found, "memsweep run x").splitlines()
+    lines = describe(found, "memsweep run x", "memsweep run x --retry-failed").splitlines()
     assert lines[:4] == ["x: 3 of 8 points finished (38%)", "  1 diverged", "  2 failed", "  2 missing"]
     assert f'failed {IDS[2]} {{"data":"digits","dataset_size":1437,"epochs":8,"seed":2}}' in lines
     assert "  RuntimeError: broke" in lines
@@ -64,7 +64,7 @@ def store_file(store, name: str) -> str:
 def test_a_sweep_all_finished_is_one_line(store, make_record):
     store.prepare()
     store.append([make_record(i, (2, 8)) for i in IDS])
-    assert describe(report(PLAN, store.read()), "memsweep run x") == "x: 8 of 8 points finished (100%)"
+    assert describe(report(PLAN, store.read()), "memsweep run x", "again") == "x: 8 of 8 points finished (100%)"
 
 
 def test_the_stopped_are_told_of_and_are_not_missing(store, make_record):
@@ -75,18 +75,18 @@ def test_the_stopped_are_told_of_and_are_not_missing(store, make_record):
     by = {"stopped_by": plan.stopped_by, "stopped_after": 4}
     store.append([make_record(IDS[0], (2, 4), stopped=8, **by), *(make_record(i, (2, 8)) for i in IDS[1:])])
     contents = store.read(["reason", "stopped_by"])
-    assert describe(report(plan, contents), "memsweep run x") == (
+    assert describe(report(plan, contents), "memsweep run x", "again") == (
         "x: 7 of 8 points finished (88%)\n"
         "  1 stopped\n"
         "the stopped ones go on from where they are in a sweep that does not stop them"
     )
-    assert describe(report(PLAN, contents), "memsweep run x") == (
+    assert describe(report(PLAN, contents), "memsweep run x", "again") == (
         "x: 7 of 8 points finished (88%)\n  1 missing\nto train the missing ones: memsweep run x"
     )
 
 
 def test_a_sweep_not_begun(store):
-    assert describe(report(PLAN, store.read()), "memsweep run x") == (
+    assert describe(report(PLAN, store.read()), "memsweep run x", "again") == (
         "x: 0 of 8 points finished (0%)\n  8 missing\nto train the missing ones: memsweep run x"
     )
 
@@ -95,6 +95,6 @@ def test_many_failures_are_cut_short(store, make_record):
     plan = Plan.of(parse_sweep(f"name: x\ngrid: {{seed: {list(range(13))}}}", ""))
     store.prepare()
     store.append([make_record(trajectory.id, failed=20) for trajectory in plan.trajectories])
-    lines = describe(report(plan, store.read()), "memsweep run x").splitlines()
+    lines = describe(report(plan, store.read()), "memsweep run x", "again").splitlines()
     assert sum(line.startswith("failed ") for line in lines) == 10
     assert "and 3 more; all with --json" in lines

@@ -7,6 +7,8 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -34,17 +36,20 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × is no reason to end
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", MemsweepWarning)
-            _show_on_one_line()
-            app(standalone_mode=True)  # which makes an exit of 130 of a KeyboardInterrupt
+        app(standalone_mode=True)  # which makes an exit of 130 of a KeyboardInterrupt
     except MemsweepError as error:
         _fail(str(error))
     except BrokenPipeError:
         sys.exit(1)
 
 
-def _show_on_one_line() -> None:
+@app.callback()
+def before_any_command(context: typer.Context) -> None:
+    context.with_resource(_one_line_warnings())
+
+
+@contextmanager
+def _one_line_warnings() -> Iterator[None]:
     """Print memsweep's own warnings as `warning: ...` on standard error, and others as Python does."""
     others = warnings.showwarning
 
@@ -54,7 +59,10 @@ def _show_on_one_line() -> None:
         else:
             others(message, category, *more, **named)
 
-    warnings.showwarning = show
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", MemsweepWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _fail(message: str) -> None:

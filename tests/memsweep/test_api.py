@@ -1,0 +1,446 @@
+"""The Python API: what it offers, that it is the command line's, and what it refuses."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import memsweep as ms
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from memsweep import cli
+
+from analysis.errors import AnalysisError
+from sweeps.errors import ExecutionError, ReplayError, SweepError
+from sweeps.execution.inline import Inline
+from sweeps.execution.protocol import CohortStored, Failure, Listener
+from sweeps.planning.plan import Plan
+from sweeps.spec.sweep_file import load_sweep, parse_sweep, preset_names
+from sweeps.store.records import MEASURES
+
+NAMES = {
+    *("MemsweepError", "MemsweepWarning", "Point", "Store", "Sweep"),
+    *("load_sweep", "presets", "plan", "run", "status", "compact", "train"),
+    *("points", "curves", "examples", "example_scores", "read"),
+    *("regime", "decide_claims", "replay", "stopping_study", "report"),
+    *("bits", "curves_figure", "emc", "frontier", "heatmap", "lines", "regimes", "scores", "spread"),
+}
+
+FIXED = {"data": "digits", "depth": 1, "width": 4}
+GRID = {"label_noise": [0, 0.5], "seed": [0, 1], "epochs": [1, 2]}
+TEXT = """
+name: small
+fixed: {data: digits, depth: 1, width: 4}
+grid: {label_noise: [0, 0.5], seed: [0, 1], epochs: [1, 2]}
+"""
+
+
+@pytest.fixture
+def sweep() -> ms.Sweep:
+    return ms.Sweep("small", fixed=FIXED, grid=GRID)
+
+
+@pytest.fixture
+def trains(monkeypatch: pytest.MonkeyPatch, make_record) -> None:
+    """Inline training is replaced by records out of thin air."""
+
+    def execute(self: Inline, plan: Plan, store: ms.Store, listen: Listener) -> None:
+        for index, cohort in enumerate(plan.cohorts):
+            store.append([make_record(m.id, m.evaluated, **fields(m.point)) for m in cohort.members])
+            listen(CohortStored(index, ()))
+
+    monkeypatch.setattr(Inline, "execute", execute)
+
+
+@pytest.fixture
+def trained(sweep, trains, store) -> ms.Sweep:
+    """A sweep whose points are all in the store."""
+    ms.run(sweep, store, inline=True, progress=False)
+    return sweep
+
+
+def fields(point: ms.Point) -> dict[str, object]:
+    return {name: value for name, value in vars(point).items() if value is not None}
+
+
+@pytest.fixture
+def memsweep(monkeypatch: pytest.MonkeyPatch, tmp_path, capsys) -> Callable[..., str]:
+    """What the command prints, in a folder with small.yaml."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "small.yaml").write_text(TEXT)
+
+    def run(*args: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["memsweep", *args])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        assert not exit.value.code
+        return str(capsys.readouterr().out)
+
+    return run
+
+
+class TestNames:
+    def test_are_these_and_each_is_documented(self):
+        assert len(ms.__all__) == len(NAMES) == len(NAMES & {*ms.__all__})
+        assert {*dir(ms)} >= NAMES
+        for name in NAMES:
+            assert inspect.getdoc(getattr(ms, name)), name
+
+    @pytest.mark.parametrize("name", sorted(NAMES - {"MemsweepError", "MemsweepWarning", "Point", "Store"}))
+    def test_have_types(self, name):
+        """Of every argument, for an editor and a type checker; `py.typed` says that they may be relied on."""
+        for parameter in inspect.signature(getattr(ms, name)).parameters.values():
+            assert parameter.annotation is not parameter.empty, (name, parameter.name)
+        assert (Path(ms.__file__).parent / "py.typed").is_file()
+
+    def test_can_all_be_imported_at_once(self):
+        there: dict[str, object] = {}
+        exec("from memsweep import *", there)
+        assert {*there} >= NAMES
+
+    def test_do_not_hide_a_module_of_the_package(self):
+        """A function `status` and a module memsweep/status.py would take each other's place."""
+        modules = {path.stem for path in Path(ms.__file__).parent.glob("[!_]*")}
+        assert not modules & NAMES
+
+    def test_others_are_an_attribute_error(self):
+        with pytest.raises(AttributeError, match="module 'memsweep' has no attribute 'sweep'"):
+            ms.sweep  # noqa: B018
+
+    def test_cost_nothing_until_they_are_used(self):
+        code = (
+            "import sys, time; begin = time.perf_counter(); import memsweep; seconds = time.perf_counter() - begin\n"
+            "heavy = {'torch', 'ray', 'pandas', 'pyarrow', 'numpy'} & set(sys.modules); print(seconds, heavy or '')"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds, heavy = done.stdout.rstrip("\n").split(" ")
+        assert (float(seconds) < 0.2, heavy) == (True, "")
+
+    def test_plan_without_torch_and_ray(self, tmp_path):
+        code = "import sys, memsweep as ms; ms.plan('quickstart'); ms.status('quickstart'); ms.presets()\n"
+        code += "print({'torch', 'ray', 'pytorch_lightning'} & set(sys.modules) or '')"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert done.stdout == "\n"
+        assert list(tmp_path.iterdir()) == []
+
+    def test_of_a_shadowed_package_say_what_shadows_it(self, tmp_path):
+        (tmp_path / "analysis").mkdir()
+        (tmp_path / "analysis" / "__init__.py").write_text("")
+        code = "import memsweep as ms; ms.heatmap"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+        assert f"ImportError: package 'analysis' is found at {tmp_path}" in done.stderr
+
+
+class TestSweep:
+    def test_is_the_sweep_of_the_file(self, sweep):
+        assert sweep.points() == parse_sweep(TEXT, "small.yaml").points()
+        assert parse_sweep(str(sweep), "").points() == sweep.points()
+        assert repr(sweep) == "<Sweep small: 8 cells over label_noise, seed, epochs>"
+
+    def test_takes_what_python_has_for_lists_and_numbers(self, sweep):
+        grid = {"label_noise": np.array([0, 0.5]), "seed": range(2), "epochs": (np.int64(1), 2)}
+        assert ms.Sweep("small", fixed=FIXED, grid=grid).points() == sweep.points()
+
+    def test_takes_every_key_of_a_file(self):
+        more = {
+            "question": "Why?", "exclude": [{"seed": 1, "epochs": [2]}], "evaluate": 1,
+            "measure": [{"forgetting": [2]}],
+            "early_stopping": {"scheduler": "asha", "metric": "test_loss"}, "stop_when": {"budget": 2},
+            "figures": [{"kind": "curves"}], "full": {"grid": {"seed": [0]}},
+        }  # fmt: skip
+        made = ms.Sweep("small", fixed=FIXED, grid=[GRID, {"seed": "5..7"}], **more)
+        text = json.dumps({"name": "small", "fixed": FIXED, "grid": [GRID, {"seed": "5..7"}], **more})
+        read = parse_sweep(text, "small.yaml")
+        assert {name: value for name, value in vars(made).items() if name not in ("source", "words")} == {
+            name: value for name, value in vars(read).items() if name != "source"
+        }
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"fixed": {"widht": 4}}, {"grid": {"seed": 3}}, {"grid": []}, {"grid": {"dropout": [0, 2]}},
+            {"fixed": {"seed": 0}, "grid": {"seed": [0]}}, {"evaluate": "often"}, {"measure": ["forgeting"]},
+            {"exclude": [{}]}, {"stop_when": {"budget": 0}}, {"early_stopping": {"scheduler": "ash"}}, {"full": {}},
+            {"figures": {}}, {"name": "-"},
+        ],
+    )  # fmt: skip
+    def test_is_refused_as_a_file_is(self, given):
+        with pytest.raises(SweepError) as in_python:
+            ms.Sweep(**{"name": "x", **given})
+        with pytest.raises(SweepError) as in_a_file:
+            parse_sweep(json.dumps({"name": "x", **given}), f"Sweep({given.get('name', 'x')})")
+        assert str(in_python.value) == str(in_a_file.value)
+
+    def test_of_a_preset_has_the_settings_laid_over_it(self):
+        given = {"seed": range(2), "epochs": 3, "parameter_count": np.array([1000, 2000])}
+        made = ms.load_sweep("quickstart", settings=given)
+        assert isinstance(made, ms.Sweep)
+        same = load_sweep("quickstart", ["seed=[0, 1]", "epochs=3", "parameter_count=[1000, 2000]"])
+        assert made.points() == same.points()
+        assert ms.load_sweep("quickstart", ["seed=[0, 1]"]).axes == ("parameter_count", "label_noise", "epochs", "seed")
+        with pytest.raises(SweepError, match=r"^settings: sed: unknown field; given 'sed'; did you mean seed"):
+            ms.load_sweep("quickstart", settings={"sed": 1})
+
+    def test_presets_are_loaded(self):
+        assert [preset.name for preset in ms.presets()] == preset_names()
+
+
+class Trainer:
+    def method(self) -> None: ...
+
+    def __call__(self) -> None: ...
+
+
+def nested() -> Callable[[], None]:
+    def inside() -> None: ...
+
+    return inside
+
+
+class TestObjectsOfTheUser:
+    @pytest.fixture
+    def module(self, monkeypatch: pytest.MonkeyPatch, tmp_path) -> types.ModuleType:
+        (tmp_path / "their_own.py").write_text(
+            "import numpy as np\nfrom torch import nn\n"
+            "def data():\n    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)\n"
+            "    y = np.arange(60) % 2\n    return x[:40], y[:40], x[40:], y[40:]\n"
+            "def make(shape, classes, width=3):\n"
+            "    return nn.Sequential(nn.Linear(shape[0], width), nn.ReLU(), nn.Linear(width, classes))\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        import their_own  # type: ignore[import-not-found]
+
+        return their_own
+
+    def test_stand_for_their_import_path(self, module):
+        made = ms.Sweep("own", fixed={"data": module.data}, grid={"model": [module.make, "mlp"], "width": [2, 4]})
+        assert made.fixed["data"] == "their_own:data"
+        assert made.grids[0]["model"] == ("their_own:make", "mlp")
+        curves = ms.train({"data": module.data, "model": module.make, "epochs": 2, "batch_size": 10})
+        assert curves["model"].unique().tolist() == ["their_own:make"]
+
+    @pytest.mark.parametrize(
+        ("given", "why"),
+        [
+            (lambda: None, "given test_api.<lambda>|since it has no name in its module"),
+            (nested(), "since it has no name in its module"),
+            (Trainer.method, "would not find under this name"),
+            (Trainer(), "which is an object and not a function"),
+            (partial(nested), "which is an object and not a function"),
+        ],
+    )
+    def test_are_refused_where_no_other_process_would_find_them(self, given, why):
+        with pytest.raises(SweepError, match=rf"^Sweep\(x\): fixed.model: given .*({why}).*; valid: a function at the"):
+            ms.Sweep("x", fixed={"model": given})
+
+    def test_of_a_notebook_are_refused(self):
+        code = "import memsweep as ms\ndef make(): ...\nms.load_sweep('quickstart', {'model': make})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (
+            "settings: model: given __main__.make, which other processes cannot import, since it is defined in a "
+            in (done.stderr)
+        )
+        assert "or its import path such as 'my_models:make'" in done.stderr
+
+
+class TestRun:
+    def test_plan_is_the_commands(self, sweep, memsweep, tmp_path):
+        planned = ms.plan(sweep, "results", max_cohort=3, workers=2)
+        figures = json.loads(memsweep("plan", "small.yaml", "--max-cohort", "3", "--workers", "2", "--json"))
+        measured = ("seconds", "rate_flops_per_second")
+        assert {name: value for name, value in planned.items() if name not in measured} == {
+            name: value for name, value in figures.items() if name not in measured
+        }
+        text = memsweep("plan", "small.yaml", "--max-cohort", "3", "--workers", "2").splitlines()
+        assert [line for line in repr(planned).splitlines() if not line.startswith("time")] == [
+            line for line in text if not line.startswith("time")
+        ]
+        assert str(planned) == repr(planned)
+        assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+    def test_trains_what_is_missing_and_says_so(self, sweep, trains, store, capsys):
+        done = ms.run(sweep, store, inline=True)
+        said = capsys.readouterr()
+        assert said.out.startswith("small: 8 points, 0 done, 8 to train\n")
+        assert said.out.endswith(f"{done}\n")
+        assert str(done).startswith("trained 4 of 4 trainings (8 points) in ")
+        assert (done["trained"], done["points"], done["failed"], said.err) == (4, 8, [], "")
+        assert json.loads(json.dumps(done)) == done
+        assert str(ms.run(sweep, store, inline=True, progress=False)) == "nothing to train"
+        assert capsys.readouterr() == ("", "")
+
+    def test_lists_what_failed(self, sweep, store, monkeypatch, make_record):
+        def execute(self: Inline, plan: Plan, store: ms.Store, listen: Listener) -> None:
+            for index, cohort in enumerate(plan.cohorts):
+                store.append([make_record(m.id, failed=m.point.epochs) for m in cohort.members])
+                listen(CohortStored(index, tuple(Failure(m.id, "failed", "broke") for m in cohort.members)))
+
+        monkeypatch.setattr(Inline, "execute", execute)
+        done = ms.run(sweep, store, inline=True, progress=False)
+        assert [failure["reason"] for failure in done["failed"]] == ["broke"] * 4
+        assert ms.run(sweep, store, inline=True, progress=False)["failed"] == []
+        assert len(ms.run(sweep, store, inline=True, progress=False, retry_failed=True)["failed"]) == 4
+        again = "to try the failed ones again: ms.run(sweep, store, retry_failed=True)"
+        assert str(ms.status(sweep, store)).endswith(again)
+
+    def test_an_interruption_is_passed_on(self, sweep, store, monkeypatch, capsys):
+        def execute(self: Inline, plan: Plan, store: ms.Store, listen: Listener) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Inline, "execute", execute)
+        with pytest.raises(KeyboardInterrupt):
+            ms.run(sweep, store, inline=True)
+        assert "trained 0 of 4 trainings" in capsys.readouterr().out
+
+    def test_a_figure_that_cannot_be_drawn_is_refused_before_the_training(self, store):
+        sweep = ms.Sweep(
+            "small", fixed=FIXED, figures=[{"kind": "heatmap", "x": "width", "y": "seed", "value": "loss"}]
+        )
+        with pytest.raises(ms.MemsweepError, match="figures"):
+            ms.run(sweep, store, inline=True, progress=False)
+        assert not Path(store.uri).exists()
+
+    def test_as_a_job_needs_a_sweep_that_the_cluster_can_load(self, sweep):
+        with pytest.raises(ExecutionError, match=r"^--address http://head:8265: a sweep written in Python cannot be"):
+            ms.run(sweep, "s3://bucket/x?region=us-east-1", address="http://head:8265")
+
+    def test_status_is_the_commands(self, trained, store, memsweep):
+        assert ms.status(trained, store) == json.loads(memsweep("status", "small.yaml", "--store", store.uri, "--json"))
+        more = ms.Sweep("small", fixed=FIXED, grid={**GRID, "seed": [0, 1, 2]})
+        assert str(ms.status(more, store)) == (
+            "small: 8 of 12 points finished (67%)\n  4 missing\nto train the missing ones: ms.run(sweep, store)"
+        )
+        named = ms.load_sweep("small.yaml", {"seed": [0, 1, 2]})
+        command = f"memsweep run small.yaml --set 'seed=[0, 1, 2]' --store {store.uri}"
+        assert str(ms.status(named, store)).endswith(f"to train the missing ones: {command}")
+
+    def test_compact_says_what_it_did(self, trained, store):
+        merged = ms.compact(store)
+        assert str(merged).startswith(f"{store.uri}: {merged['parts_before']} parts (")
+        assert merged["parts_after"] == 1
+
+
+class TestTables:
+    def test_are_tidy_frames_with_the_names_of_the_fields_and_measures(self, trained, store):
+        points = ms.points(trained, store)
+        assert len(points) == 8
+        assert {*FIXED, *GRID, *MEASURES, "point_id", "outcome", "generalization_gap"} <= {*points.columns}
+        assert points["label_noise"].tolist() == [0.0] * 4 + [0.5] * 4
+        assert (points["outcome"] == "finished").all()
+        curves = ms.curves(trained, str(store.uri))
+        assert curves.groupby("trajectory_id")["epoch"].apply(list).tolist() == [[1, 2]] * 4
+        assert ms.examples(trained, store).columns.tolist()[:3] == ["trajectory_id", "epoch", "measure"]
+        with pytest.raises(AnalysisError, match="examples: no training was measured on examples"):
+            ms.example_scores(trained, store)
+
+    def test_are_those_of_the_command(self, trained, store, memsweep, tmp_path):
+        memsweep("export", "small.yaml", "--store", store.uri, "--out", "points.parquet")
+        pd.testing.assert_frame_equal(ms.points(trained, store), pd.read_parquet(tmp_path / "points.parquet"))
+
+    def test_read_has_all_that_a_store_holds(self, trained, store):
+        everything = ms.read(store)
+        assert len(everything) == 8
+        assert {"trajectory_id", "epoch", "outcome", "wall_seconds", "finished_at"} <= {*everything.columns}
+        assert not any(isinstance(kind, pd.CategoricalDtype) for kind in everything.dtypes)
+        assert ms.read(store, ["test_loss"]).columns.tolist() == ["trajectory_id", "epoch", "outcome", "test_loss"]
+        assert ms.read(Path(store.uri).parent / "nothing").empty
+
+    def test_warn_of_what_is_damaged(self, trained, store):
+        (Path(store.uri) / "parts" / "notes.txt").write_text("")
+        for call in (partial(ms.points, trained), partial(ms.plan, trained), ms.read):
+            with pytest.warns(ms.MemsweepWarning, match="notes.txt: not a part of memsweep; skipped"):
+                call(store)
+
+
+class TestJudging:
+    def test_regimes_are_a_column(self, trained, store):
+        points = ms.points(trained, store)
+        named = ms.regime(points)
+        assert named.index.equals(points.index)
+        assert named.equals(ms.regime(points, chance=0.1))  # ten digits
+        assert ms.regime(points, "liu2022", curves=ms.curves(trained, store)).name == "regime"
+
+    def test_claims_are_decided_as_by_the_command(self, trained, store, memsweep):
+        decisions = ms.decide_claims("regularization-map", store)
+        text = memsweep("claims", "regularization-map", "--store", store.uri)
+        assert [line.rstrip() for line in str(decisions).splitlines()] == [line.rstrip() for line in text.splitlines()]
+        frame = decisions.frame()
+        assert set(frame["verdict"]) == {"undecided"}
+        assert {"claim", "experiment", "effect", "low", "high", "n"} <= {*frame.columns}
+        with pytest.raises(SweepError, match=r"no claim rests on it"):
+            ms.decide_claims(trained, store)
+
+    def test_a_replay_is_the_commands(self, trained, store, memsweep):
+        replayed = ms.replay(trained, store, scheduler="asha", metric="test_loss", workers=1, seeds=3)
+        text = memsweep("replay", "small.yaml", "--store", store.uri, "--scheduler", "asha", "--metric", "test_loss",
+                        "--workers", "1", "--seeds", "3")  # fmt: skip
+        assert [line.rstrip() for line in str(replayed).splitlines()] == [line.rstrip() for line in text.splitlines()]
+        assert replayed.frame()["budget.mean"].iloc[0] == 1.0
+        assert len(replayed.stops[replayed.stops["scheduler"] == "asha"]) == 3 * 4
+        more = ms.Sweep("small", fixed=FIXED, grid={**GRID, "seed": [0, 1, 2]})
+        with pytest.raises(ReplayError, match=r"train them: ms.run\(sweep, store\)$"):
+            ms.replay(more, store, scheduler="asha", metric="test_loss")
+
+    def test_a_report_is_written(self, trained, store, tmp_path):
+        sweep = ms.Sweep("small", fixed=FIXED, grid=GRID, figures=[{"kind": "curves", "where": {"width": 5}}])
+        with pytest.warns(ms.MemsweepWarning, match=r"^figures\[0\] is left out: where: width"):
+            paths = ms.report(sweep, store, tmp_path / "report")
+        assert paths[0] == tmp_path / "report" / "index.html"
+        assert all(path.is_file() for path in paths)
+
+
+class TestFigures:
+    def test_draw_from_the_tables(self, trained, store):
+        points, curves = ms.points(trained, store), ms.curves(trained, store)
+        assert isinstance(ms.heatmap(points, x="label_noise", y="epochs", value="test_accuracy"), Figure)
+        assert isinstance(ms.lines(points, x="label_noise", y="test_accuracy", hue="epochs"), Figure)
+        assert isinstance(ms.curves_figure(curves, hue="label_noise"), Figure)
+        assert isinstance(ms.regimes(points, x="label_noise", y="epochs", chance=0.1), Figure)
+
+    def test_draw_into_axes_of_the_callers(self, trained, store):
+        figure = Figure()
+        ax = figure.subplots()
+        drawn = ms.heatmap(ms.points(trained, store), x="label_noise", y="epochs", value="test_accuracy", ax=ax)
+        assert drawn is ax
+        assert isinstance(drawn, Axes)
+
+
+class TestTrain:
+    SMALL = {**FIXED, "dataset_size": 100, "epochs": 3, "precision": "float64"}  # noqa: RUF012
+
+    def test_has_the_numbers_of_a_run_and_leaves_nothing(self, store, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        sweep = ms.Sweep("small", fixed=self.SMALL, grid={"seed": [0, 1], "label_noise": [0, 0.5]})
+        ms.run(sweep, store, inline=True, progress=False)
+        stored = ms.curves(sweep, store)
+        epochs: list[int] = []
+        whole = ms.train(sweep.points(), on_epoch=epochs.append)
+        pd.testing.assert_frame_equal(whole.sort_values(["trajectory_id", "epoch"], ignore_index=True),
+                                      stored.sort_values(["trajectory_id", "epoch"], ignore_index=True))  # fmt: skip
+        alone = ms.train({**self.SMALL, "seed": 1, "label_noise": 0.5})
+        same = stored[(stored["seed"] == 1) & (stored["label_noise"] == 0.5)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(alone, same)
+        assert epochs == [1, 2, 3]
+        assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+    def test_evaluates_and_measures_as_asked(self):
+        curves = ms.train({**self.SMALL, "epochs": 6}, evaluate=3, measure=["forgetting"])
+        assert curves["epoch"].tolist() == [3, 6]
+        assert not math.isnan(curves["never_learned"].iloc[-1])
+
+    def test_raises_what_the_training_raises(self):
+        with pytest.raises(SweepError, match=r"^Sweep\(train\): grid\[0\].dropout: given 2; valid: "):
+            ms.train({**self.SMALL, "dropout": 2})
+        with pytest.raises(ExecutionError, match=r"^train: the trainings make 2 stacks of different shapes"):
+            ms.train([self.SMALL, {**self.SMALL, "width": 5}])
