@@ -21,7 +21,7 @@ from ray.autoscaler._private.node_provider_availability_tracker import NodeAvail
 from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from sweeps.execution.places import EIGHTHS, Kind, Places
+from sweeps.execution.resources import EIGHTHS, Kind, Resources
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep
 
@@ -75,12 +75,12 @@ VALUES = {
 def requests() -> list[dict[str, float]]:
     """Each thing that the executor asks Ray for: for cohorts on a core, on the largest GPU and on one hardly enough."""
     cohorts = Plan.of(load_sweep("quickstart")).cohorts
-    places = [
-        Places(Kind(8, 2**34, 1.0), None),
-        Places(None, Kind(8, 2**50, 1.0)),
-        Places(None, Kind(8, max(cohort.cost.bytes for cohort in cohorts), 1.0)),
+    resources = [
+        Resources(Kind(8, 2**34, 1.0), None),
+        Resources(None, Kind(8, 2**50, 1.0)),
+        Resources(None, Kind(8, max(cohort.cost.bytes for cohort in cohorts), 1.0)),
     ]
-    asked = {tuple(sorted(grant.resources.items())) for place in places for grant in place.grants(cohorts)}
+    asked = {tuple(sorted(grant.resources.items())) for each in resources for grant in each.grants(cohorts)}
     return [dict(each) for each in sorted(asked)]
 
 

@@ -86,7 +86,7 @@ def presets() -> list[str]:
         sweep = load_sweep(name)
         plan = Plan.of(sweep)
         lines += [f"## {name}", "", *header(name), ""]
-        lines += [f"`memsweep run {name}`: {len(plan.cells):,} points, {len(plan.trajectories):,} trainings.", ""]
+        lines += [f"`memsweep run {name}`: {len(plan.cells):,} points, {len(plan.trainings):,} trainings.", ""]
         if (ROOT / "docs" / "presets" / f"{name}.png").is_file():
             lines += [f"![{sweep.question}](presets/{name}.png)", ""]
     return lines[:-1]

@@ -10,8 +10,8 @@ from functools import cache
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
 from sweeps.execution.lane import Lane, check_pausing, judge_of
-from sweeps.execution.places import Device, Places, places_here
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
+from sweeps.execution.resources import Device, Resources, local_resources
 from sweeps.execution.worker import CHECKPOINT_SECONDS, Worker, train_and_store, wait_for_others
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.store.leases import Run
@@ -26,14 +26,14 @@ class Inline:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     @contextmanager
-    def places(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Places]:
-        yield places_here(1)
+    def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:
+        yield local_resources(1)
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         device = self._device()
         store.prepare()
         check_pausing(plan, store)
-        worker = Worker(Run.begin(store.place), device, plan.packing.bytes_per_worker, self.checkpoint_seconds)
+        worker = Worker(Run.begin(store.location), device, plan.packing.bytes_per_worker, self.checkpoint_seconds)
         load = cache(sources.load)
         judge = judge_of(plan, store)
         pending = list(enumerate(plan.cohorts))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lightning_modules.data.sources import Dataset
 from sweeps.errors import ExecutionError, StoreError
-from sweeps.execution.others import finished_in
+from sweeps.execution.completed import completed_in
 from sweeps.execution.protocol import Failure
 from sweeps.execution.worker import (
     Trained,
@@ -29,9 +29,9 @@ from sweeps.execution.worker import (
     store_failure,
     told,
 )
-from sweeps.planning.plan import Cohort, Plan, Trajectory
+from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
-from sweeps.stopping.judge import Answer, Curve, Live, Report, settled_curves
+from sweeps.stopping.judge import Answer, Curve, LocalJudge, Report, settled_curves
 from sweeps.stopping.referee import Verdict
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease
@@ -47,15 +47,15 @@ MOST_HELD = 64
 
 
 class Judge(Protocol):
-    """`early_stopping.live.Live`, in this process or behind an actor."""
+    """`LocalJudge`, in this process or behind an actor."""
 
-    def begin(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Trajectory, ...]: ...
-    def step(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer: ...
-    def recall(self, member: str, curve: Curve) -> bool: ...
-    def leave(self, members: Sequence[str]) -> None: ...
-    def give_up(self, members: Sequence[str]) -> None: ...
-    def elsewhere(self, members: Sequence[str]) -> None: ...
-    def unsettled(self, lane: str, like: str) -> tuple[Trajectory, ...]: ...
+    def assign(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Training, ...]: ...
+    def report(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer: ...
+    def restore(self, member: str, curve: Curve) -> bool: ...
+    def release(self, members: Sequence[str]) -> None: ...
+    def defer(self, members: Sequence[str]) -> None: ...
+    def mark_done_elsewhere(self, members: Sequence[str]) -> None: ...
+    def open_members(self, lane: str, like: str) -> tuple[Training, ...]: ...
 
 
 def check_pausing(plan: Plan, store: Store) -> None:
@@ -63,7 +63,7 @@ def check_pausing(plan: Plan, store: Store) -> None:
     if plan.early_stopping is None or not plan.early_stopping.pauses:
         return
     try:
-        Checkpoints(store.place).check()
+        Checkpoints(store.location).check()
     except StoreError as error:
         scheduler = plan.early_stopping.scheduler
         raise ExecutionError(
@@ -72,12 +72,12 @@ def check_pausing(plan: Plan, store: Store) -> None:
         ) from None
 
 
-def judge_of(plan: Plan, store: Store) -> Live | None:
+def judge_of(plan: Plan, store: Store) -> LocalJudge | None:
     """The judge of a plan that stops trainings early, with what the store has of the sweep's others. Raises
     StoreError."""
     if plan.early_stopping is None:
         return None
-    return Live(plan.early_stopping, plan.trajectories, settled_curves(plan, store))
+    return LocalJudge(plan.early_stopping, plan.trainings, settled_curves(plan, store))
 
 
 class Lane:
@@ -95,12 +95,12 @@ class Lane:
         self._judge = judge
         self._stopping = stopping
         self._on_epoch = on_epoch
-        self._lease = Lease(store.place, worker.run, ())
-        self._training: list[Trajectory] = []
+        self._lease = Lease(store.location, worker.run, ())
+        self._training: list[Training] = []
         """The members of the stack, in its order."""
         self._held: list[Record] = []
         """Of those that are over, what is not stored yet."""
-        self._states: list[tuple[Trajectory, Checkpoint]] = []
+        self._states: list[tuple[Training, Checkpoint]] = []
         """Of those that were stopped, what is kept with it."""
         self._kept: set[str] = set()
         """Those that have a checkpoint in the store."""
@@ -114,11 +114,11 @@ class Lane:
         places = most_that_fit(self._cohort, self._dataset, self._worker)
         wanted = [member.id for member in self._cohort.members]
         with self._lease:
-            self._train(self._joining(self._judge.begin(self._name, wanted, places)), places)
-        left = self._judge.unsettled(self._name, wanted[0])
+            self._train(self._joining(self._judge.assign(self._name, wanted, places)), places)
+        left = self._judge.open_members(self._name, wanted[0])
         return Trained(tuple(self._failures), Cohort(left) if left else None)
 
-    def _train(self, members: Sequence[Trajectory], places: int) -> None:
+    def _train(self, members: Sequence[Training], places: int) -> None:
         """As `work` trains a cohort: one that raises is trained again as two halves, from its members' checkpoints."""
         for part in self._of_one_epoch(members) if members else ():
             error = self._attempt(part, places)
@@ -131,20 +131,20 @@ class Lane:
                     self._train(half.members, len(half.members))
             else:
                 self._failures += store_failure(cohort, self._store, self._worker.device, error)
-                self._judge.step(self._name, [Report(cohort.members[0].id, 0, None)], cohort.members[0].id, None)
-                self._judge.leave([cohort.members[0].id])
+                self._judge.report(self._name, [Report(cohort.members[0].id, 0, None)], cohort.members[0].id, None)
+                self._judge.release([cohort.members[0].id])
 
-    def _of_one_epoch(self, members: Sequence[Trajectory]) -> list[list[Trajectory]]:
+    def _of_one_epoch(self, members: Sequence[Training]) -> list[list[Training]]:
         """Where something is measured on demand, all members of a stack stand at the same epoch."""
         if not any(member.measured for member in members):
             return [[*members]]
         found = checkpoints_of(members, self._store, self._worker.device)
-        parts: dict[int, list[Trajectory]] = {}
+        parts: dict[int, list[Training]] = {}
         for member in members:
             parts.setdefault(found[member.id].epoch if member.id in found else 0, []).append(member)
         return [parts[epoch] for epoch in sorted(parts)]
 
-    def _attempt(self, members: Sequence[Trajectory], places: int) -> str | None:
+    def _attempt(self, members: Sequence[Training], places: int) -> str | None:
         """If that raises, why. Where this returns, the frames that held the stack's tensors are gone."""
         self._training = [*members]
         try:
@@ -158,7 +158,7 @@ class Lane:
             return told(error, Cohort(tuple(self._training)), self._worker.device)
         return None
 
-    def _fill_and_train(self, members: Sequence[Trajectory], places: int) -> None:
+    def _fill_and_train(self, members: Sequence[Training], places: int) -> None:
         from lightning_modules.training.checkpoint import Keeper
         from lightning_modules.training.stack import Stack
 
@@ -180,7 +180,7 @@ class Lane:
             if monotonic() - self._stored_at >= self._worker.checkpoint_seconds or len(self._held) >= MOST_HELD:
                 self._put_away()
 
-    def _change(self, stack: Stack, leaving: set[int], joining: list[Trajectory]) -> None:
+    def _change(self, stack: Stack, leaving: set[int], joining: list[Training]) -> None:
         from lightning_modules.training.stack import Entry, MemberResult
 
         states = checkpoints_of(joining, self._store, self._worker.device)
@@ -188,7 +188,7 @@ class Lane:
         entries, entering = [], []
         for member in joining:
             state = states.get(member.id)
-            if state and not self._judge.recall(member.id, state.rows):
+            if state and not self._judge.restore(member.id, state.rows):
                 self._end(member, MemberResult.of(state), state, state.count)
                 continue
             entering.append(member)
@@ -197,7 +197,7 @@ class Lane:
         self._training = staying + entering
         stack.change(leaving, entries)
 
-    def _judged(self, stack: Stack, places: int) -> tuple[set[int], list[Trajectory]]:
+    def _judged(self, stack: Stack, places: int) -> tuple[set[int], list[Training]]:
         """Who leaves, by place, and who joins: after an evaluation."""
         results = stack.results
         due = [k for k, each in enumerate(results) if each.diverged is not None or _evaluated_now(each, stack.horizon)]
@@ -206,20 +206,20 @@ class Lane:
         reports = [_report(self._training[k], results[k]) for k in due]
         # What is measured on demand is measured of members that stand at the same epoch: none joins others.
         free = None if any(member.measured for member in self._training) else places - len(self._training)
-        answer = self._judge.step(self._name, reports, self._training[0].id, free)
+        answer = self._judge.report(self._name, reports, self._training[0].id, free)
         leaving = {k: verdict for k, verdict in zip(due, answer.verdicts, strict=True) if verdict != Verdict.CONTINUE}
         for k, state in zip(leaving, stack.checkpoints([*leaving]), strict=True):
             member, result = self._training[k], results[k]
             if leaving[k] is Verdict.PAUSE:
                 keep([member], [state], self._store)
                 self._kept.add(member.id)
-                self._judge.leave([member.id])
+                self._judge.release([member.id])
             else:
                 unfinished = result.diverged is None and result.epoch < member.point.epochs
                 self._end(member, result, state if unfinished else None, stack.parameters)
         return {*leaving}, self._joining(answer.joining)
 
-    def _end(self, member: Trajectory, left: MemberResult, state: Checkpoint | None, parameters: int) -> None:
+    def _end(self, member: Training, left: MemberResult, state: Checkpoint | None, parameters: int) -> None:
         """It is over; with a state it was stopped early."""
         from lightning_modules.training.train import device_name
 
@@ -228,20 +228,20 @@ class Lane:
         if state:
             self._states.append((member, state))
 
-    def _refill(self, like: Trajectory, places: int) -> list[Trajectory]:
+    def _refill(self, like: Training, places: int) -> list[Training]:
         self._put_away()
-        return self._joining(self._judge.step(self._name, (), like.id, places).joining)
+        return self._joining(self._judge.report(self._name, (), like.id, places).joining)
 
-    def _joining(self, members: Sequence[Trajectory]) -> list[Trajectory]:
+    def _joining(self, members: Sequence[Training]) -> list[Training]:
         """Those of them that no other run has stored or is training."""
         if not members:
             return []
         taken = self._lease.take([member.id for member in members])
         first = self._lease.alone and not self._worker.again
-        found = None if first else finished_in(self._store.uri, self._worker.run)
+        found = None if first else completed_in(self._store.uri, self._worker.run)
         over = found.among(tuple(members), self._stopping.digest()) if found else frozenset()
-        self._judge.elsewhere([*over])
-        self._judge.give_up([*(taken - over)])
+        self._judge.mark_done_elsewhere([*over])
+        self._judge.defer([*(taken - over)])
         return [member for member in members if member.id not in taken | over]
 
     def _put_away(self) -> None:
@@ -252,10 +252,10 @@ class Lane:
         if self._states:
             keep([member for member, _ in self._states], [state for _, state in self._states], self._store)
         self._failures += append(self._held, self._store)
-        self._judge.leave([record.trajectory_id for record in self._held])
+        self._judge.release([record.trajectory_id for record in self._held])
         stopped = {member.id for member, _ in self._states}
         done = {record.trajectory_id for record in self._held} - stopped
-        Checkpoints(self._store.place).delete(done & self._kept)
+        Checkpoints(self._store.location).delete(done & self._kept)
         self._held, self._states = [], []
 
     def _keep_all(self, states: list[Checkpoint]) -> None:
@@ -272,7 +272,7 @@ def _evaluated_now(result: MemberResult, horizon: int) -> bool:
     return bool(result.rows) and result.rows[-1][0] == result.epoch >= min(1, horizon)
 
 
-def _report(member: Trajectory, result: MemberResult) -> Report:
+def _report(member: Training, result: MemberResult) -> Report:
     if result.diverged is not None:
         return Report(member.id, result.diverged, None)
     return Report(member.id, *result.rows[-1])

@@ -11,7 +11,7 @@ from sweeps.planning.plan import Plan
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
-    from sweeps.execution.places import Places
+    from sweeps.execution.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Executor(Protocol):
       KeyboardInterrupt, or ExecutionError for workers that cannot be had or are lost for good.
     """
 
-    def places(self, workers: int | None, say: Callable[[str], None]) -> AbstractContextManager[Places]:
+    def resources(self, workers: int | None, say: Callable[[str], None]) -> AbstractContextManager[Resources]:
         """Where it would train, for the plan to pack by; `execute` is called in this context. `workers`, if given, is
         what the user wants; `say` hears of what has to be waited for. Raises ExecutionError."""
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_modules.data.sources import Dataset
 from sweeps.errors import StoreError
-from sweeps.execution.others import finished_in
+from sweeps.execution.completed import completed_in
 from sweeps.execution.protocol import Failure
 from sweeps.planning.cost import available_bytes
-from sweeps.planning.plan import Cohort, Trajectory, nearly_equal
+from sweeps.planning.plan import Cohort, Training, nearly_equal
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease, Run
@@ -71,9 +71,9 @@ def train_and_store(
 ) -> Trained:
     """Train what no other run has trained meanwhile or is training now, and append a part. Raises StoreError alone."""
     ids = [member.id for member in cohort.members]
-    with Lease(store.place, worker.run, ids) as lease:
+    with Lease(store.location, worker.run, ids) as lease:
         first = lease.alone and not worker.again
-        over = frozenset() if first else finished_in(store.uri, worker.run).among(cohort.members)
+        over = frozenset() if first else completed_in(store.uri, worker.run).among(cohort.members)
         mine = [member for member in cohort.members if member.id not in lease.taken | over]
         deferred = [member for member in cohort.members if member.id in lease.taken - over]
         failures = _train_all(Cohort(tuple(mine)), dataset, store, worker, on_epoch) if mine else ()
@@ -141,7 +141,7 @@ def _attempt(
         return told(error, part, worker.device)
     failures += append(records, store)
     if kept:
-        Checkpoints(store.place).delete(member.id for member in part.members)
+        Checkpoints(store.location).delete(member.id for member in part.members)
     return None
 
 
@@ -169,7 +169,7 @@ def _resumed(
     """The cohort in parts that stand at the same epoch, of at most `fits` members, with their checkpoints; none for
     those at their beginning."""
     found = checkpoints_of(cohort.members, store, worker.device)
-    parts: dict[int, list[Trajectory]] = {}
+    parts: dict[int, list[Training]] = {}
     for member in cohort.members:
         parts.setdefault(found[member.id].epoch if member.id in found else 0, []).append(member)
     for _, members in sorted(parts.items()):
@@ -177,9 +177,9 @@ def _resumed(
             yield Cohort(tuple(part)), [found[member.id] for member in part if member.id in found]
 
 
-def checkpoints_of(members: Sequence[Trajectory], store: Store, device: str) -> Mapping[str, Checkpoint]:
+def checkpoints_of(members: Sequence[Training], store: Store, device: str) -> Mapping[str, Checkpoint]:
     """By trajectory, those that its training can go on from."""
-    kept = Checkpoints(store.place)
+    kept = Checkpoints(store.location)
     there = kept.ids()
     found = {}
     for member in members:
@@ -197,12 +197,12 @@ def checkpoints_of(members: Sequence[Trajectory], store: Store, device: str) -> 
     return found
 
 
-def keep(members: Sequence[Trajectory], states: Sequence[Checkpoint], store: Store) -> None:
+def keep(members: Sequence[Training], states: Sequence[Checkpoint], store: Store) -> None:
     """Write checkpoints, one a member. Raises StoreError."""
     from lightning_modules.training.checkpoint import encode
 
     contents = {member.id: encode(state) for member, state in zip(members, states, strict=True)}
-    Checkpoints(store.place).write(contents)
+    Checkpoints(store.location).write(contents)
 
 
 def append(records: Sequence[Record], store: Store) -> tuple[Failure, ...]:
@@ -249,7 +249,7 @@ def provenance(parameters: int, cohort_size: int, device: str) -> dict[str, Any]
 
 
 def record_of(
-    member: Trajectory, trained: MemberResult, shared: Mapping[str, Any], stopped: EarlyStopping | None = None
+    member: Training, trained: MemberResult, shared: Mapping[str, Any], stopped: EarlyStopping | None = None
 ) -> Record:
     """What a member leaves. stopped: the settings of early stopping that have ended it."""
     rows = [Row(epoch, "finished", measures) for epoch, measures in trained.rows]

@@ -76,7 +76,7 @@ class Display:
         )
         self._task = self._bar.add_task(
             "", total=sum(self._work(i) for i in range(len(plan.cohorts))) or 1, trainings=0,
-            all_trainings=len(plan.trajectories), rate=0.0,
+            all_trainings=len(plan.trainings), rate=0.0,
         )  # fmt: skip
         self._cell = _Cell() if plan.missing and not console.quiet and in_notebook() else None
 
@@ -143,7 +143,7 @@ class Display:
     def sentence(self) -> str:
         """What was trained so far, for a reader."""
         parts = [
-            f"trained {self._trainings:,} of {len(self._plan.trajectories):,} trainings "
+            f"trained {self._trainings:,} of {len(self._plan.trainings):,} trainings "
             f"({self._points:,} points) in {self._seconds:.1f} s, {self._rate:.3g} points/s"
         ]
         ended = {"stopped early": self.stopped, "diverged": self.diverged, "failed": self.failed}

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from analysis.figures.parsing import figures_of
 from sweeps.errors import ExecutionError
-from sweeps.execution.places import Device, places_here
+from sweeps.execution.resources import Device, local_resources
 from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES
 from sweeps.planning.cost import RATED, Rate, Speeds
 from sweeps.planning.explain import explain, summary
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def plan_of(sweep: Sweep, max_cohort: int = Packing.max_cohort, workers: int | None = None) -> Plan:
     """The plan of a whole sweep for this machine, whatever a store holds."""
-    return Plan.of(sweep, places_here(workers).packing(workers, max_cohort))
+    return Plan.of(sweep, local_resources(workers).packing(workers, max_cohort))
 
 
 def plan(
@@ -147,8 +147,8 @@ def run(
     )
     figures_of(study)  # a figure that cannot be drawn is refused before the training, not after
     done, speeds = _known(place, study)
-    with executor.places(workers, say) as places:
-        everything = Plan.of(study, places.packing(workers, max_cohort))
+    with executor.resources(workers, say) as resources:
+        everything = Plan.of(study, resources.packing(workers, max_cohort))
         todo = everything.minus(done.without_failed() if retry_failed else done)
         say(explain(todo, _rate(todo, speeds)))
         with Display(todo, console) as display:

@@ -14,16 +14,16 @@ SHOWN = 12
 
 def summary(plan: Plan, rate: Rate) -> dict[str, Any]:
     """The figures of `explain`, for machines."""
-    trajectories, cohorts = plan.trajectories, plan.cohorts
-    flops = sum(trajectory.cost.flops for trajectory in trajectories)
+    trainings, cohorts = plan.trainings, plan.cohorts
+    flops = sum(training.cost.flops for training in trainings)
     point_epochs = sum(cell.epoch for cell in plan.missing)
     return {
         "sweep": plan.name,
         "points": len(plan.cells),
         "done": len(plan.cells) - len(plan.missing),
         "missing": len(plan.missing),
-        "trajectories": len(trajectories),
-        "epochs": sum(trajectory.point.epochs for trajectory in trajectories),
+        "trajectories": len(trainings),
+        "epochs": sum(training.point.epochs for training in trainings),
         "epochs_without_folding": point_epochs,
         "cohorts": len(cohorts),
         "largest_cohort": max((len(cohort.members) for cohort in cohorts), default=0),

@@ -1,9 +1,9 @@
-"""Plan: what a sweep still has to train, folded into trajectories and packed into cohorts. A pure function.
+"""Plan: what a sweep still has to train, folded into trainings and packed into cohorts. A pure function.
 
-    points - done -> trajectories -> cohorts
+    points - done -> trainings -> cohorts
 
-Folding: points that differ only in `epochs` are rows of one trajectory, unless the schedule depends on the horizon.
-Packing: trajectories whose tensors have the same shapes train as one stack. Neither changes a number in the results.
+Folding: points that differ only in `epochs` are rows of one training, unless the schedule depends on the horizon.
+Packing: trainings whose tensors have the same shapes train as one stack. Neither changes a number in the results.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from sweeps.spec.sweep import FOLLOWING, Sweep
 from sweeps.store.done import STOPPED_BY, Done
 
 _When = tuple[tuple[int, ...], tuple[int, ...], Mapping[int, tuple[str, ...]]]
-"""The epochs asked of a trajectory, those at which it is evaluated, and what is measured at which."""
+"""The epochs asked of a training, those at which it is evaluated, and what is measured at which."""
 
 SMALLEST_SPLIT = 8
 """Cohorts are not split below this many members to spread them over workers: a stack this small wastes its steps."""
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class Training:
     """One training: `point` has width, depth and (as `epochs`) the horizon resolved; `asked` are its points' epochs."""
 
     id: str
@@ -55,9 +55,9 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Trajectories that train as one stacked model, in one Tune trial."""
+    """Trainings that run as one stacked model, in one Tune trial."""
 
-    members: tuple[Trajectory, ...]
+    members: tuple[Training, ...]
 
     @cached_property
     def cost(self) -> Cost:
@@ -71,7 +71,7 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Packing:
-    """How trajectories may be stacked: `bytes_per_worker` caps a stack's memory, `max_cohort` its members."""
+    """How trainings may be stacked: `bytes_per_worker` caps a stack's memory, `max_cohort` its members."""
 
     workers: int = 1
     max_cohort: int = 64
@@ -144,7 +144,7 @@ class Plan:
 
     @cached_property
     def horizons(self) -> dict[str, int]:
-        """The last epoch that the sweep asks of each trajectory, done or not, in its order."""
+        """The last epoch that the sweep asks of each training, done or not, in its order."""
         horizons: dict[str, int] = {}
         for cell, epoch in zip(self.cells, self.epochs.tolist(), strict=True):
             if horizons.get(cell.trajectory_id, -1) < epoch:
@@ -157,7 +157,7 @@ class Plan:
         return np.array([cell.point.epochs for cell in self.cells], np.int64)
 
     @cached_property
-    def trajectories(self) -> tuple[Trajectory, ...]:
+    def trainings(self) -> tuple[Training, ...]:
         """What is trained: one for each id among the missing cells, up to the largest epoch asked of it."""
         asked: dict[str, list[Cell]] = {}
         for cell in self.missing:
@@ -170,16 +170,16 @@ class Plan:
                 measured = self.measurement.at(epochs)
                 when[epochs] = epochs, self.evaluation.epochs(epochs[-1], {*epochs, *measured}), measured
             point = resolved(cells[0].point, epochs=epochs[-1])
-            result.append(Trajectory(trajectory_id, point, *when[epochs]))
+            result.append(Training(trajectory_id, point, *when[epochs]))
         return tuple(result)
 
     @cached_property
     def cohorts(self) -> tuple[Cohort, ...]:
         """Same shapes together, within the caps, in enough pieces to keep every worker busy; longest first."""
-        stacks: dict[tuple[object, ...], list[Trajectory]] = {}
-        for trajectory in self.trajectories:
-            stacks.setdefault(stack_key(trajectory.point), []).append(trajectory)
-        share = sum(t.cost.flops for t in self.trajectories) / self.packing.workers
+        stacks: dict[tuple[object, ...], list[Training]] = {}
+        for training in self.trainings:
+            stacks.setdefault(stack_key(training.point), []).append(training)
+        share = sum(t.cost.flops for t in self.trainings) / self.packing.workers
         cohorts = [
             Cohort(tuple(part))
             for stack in stacks.values()
@@ -236,7 +236,7 @@ _augmentation_values = attrgetter(*AUGMENTATIONS)
 
 
 def stack_key(point: Point) -> tuple[object, ...]:
-    """Equal where trajectories may train as one stack: same tensors, same steps, same work in each step."""
+    """Equal where trainings may share one stack: same tensors, same steps, same work in each step."""
     return (
         *_cost_key(point),
         point.data_digest,
@@ -246,7 +246,7 @@ def stack_key(point: Point) -> tuple[object, ...]:
     )
 
 
-def _pieces(stack: list[Trajectory], packing: Packing, share: float) -> int:
+def _pieces(stack: list[Training], packing: Packing, share: float) -> int:
     """Into how many cohorts a stack is cut."""
     limit = max(1, min(packing.max_cohort, packing.bytes_per_worker // max(1, stack[0].cost.bytes)))
     needed = math.ceil(len(stack) / limit)
@@ -255,7 +255,7 @@ def _pieces(stack: list[Trajectory], packing: Packing, share: float) -> int:
     return max(needed, min(balanced, len(stack) // SMALLEST_SPLIT))
 
 
-def nearly_equal(stack: list[Trajectory], pieces: int) -> Iterable[list[Trajectory]]:
+def nearly_equal(stack: list[Training], pieces: int) -> Iterable[list[Training]]:
     """Nearly equal parts, in order."""
     small, larger = divmod(len(stack), pieces)
     start = 0

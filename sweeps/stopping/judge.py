@@ -1,4 +1,4 @@
-"""Live: one referee over all members of a running sweep, and the places that they train in.
+"""LocalJudge: one referee over all members of a running sweep, and the places that they train in.
 
 Cohorts train in lanes: a lane begins with a cohort of the plan, asks after every evaluation who goes on, and fills the
 places of those that stopped with members that wait, of the same shape. All lanes of a sweep ask one object: with Ray it
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sweeps.planning.plan import Plan, Trajectory, stack_key
+from sweeps.planning.plan import Plan, Training, stack_key
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.stopping.referee import Referee, Status, Verdict
 from sweeps.store.rows import KEY
@@ -41,18 +41,18 @@ class Report:
 class Answer:
     verdicts: tuple[Verdict, ...]
     """One for each report."""
-    joining: tuple[Trajectory, ...]
+    joining: tuple[Training, ...]
     """Who takes the places that are free now: the lane's from now on."""
 
 
-class Live:
+class LocalJudge:
     """Answers the lanes. Every method is a short call: lanes wait for it.
 
     settled: curves of trainings of the sweep that are over from before; later ones are compared with them.
     """
 
     def __init__(
-        self, settings: EarlyStopping, members: Sequence[Trajectory], settled: Mapping[str, Curve] | None = None
+        self, settings: EarlyStopping, members: Sequence[Training], settled: Mapping[str, Curve] | None = None
     ) -> None:
         self._members = {member.id: member for member in members}
         settled = {member: curve for member, curve in (settled or {}).items() if curve}
@@ -75,7 +75,7 @@ class Live:
             self._referee.add(each.id)
             self._of_shape.setdefault(stack_key(each.point), {})[each.id] = None
 
-    def begin(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Trajectory, ...]:
+    def assign(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Training, ...]:
         """Whom a lane trains first: of these members those that wait, and others of their shape where there are too
         few. If it has begun before, it was lost, with whom it was training."""
         self._lose(lane)
@@ -85,7 +85,7 @@ class Live:
         found += self._waiting(lane, self._like(wanted[0]), places - len(found))
         return tuple(self._members[member] for member in found)
 
-    def step(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer:
+    def report(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer:
         """What becomes of the members of a lane after an evaluation, and who joins the others.
 
         like: one of them. free: how many places the lane has besides those that will be free now; None: none joins.
@@ -98,32 +98,32 @@ class Live:
         joining = self._waiting(lane, self._like(like), free + leaving)
         return Answer(verdicts, tuple(self._members[member] for member in joining))
 
-    def recall(self, member: str, curve: Curve) -> bool:
+    def restore(self, member: str, curve: Curve) -> bool:
         """A member goes on from a checkpoint: tell what it has left so far. False: it is over, and does not."""
         self._referee.recall(member, curve)
         return self._referee.status(member) not in OVER
 
-    def leave(self, members: Collection[str]) -> None:
+    def release(self, members: Collection[str]) -> None:
         """What these left is stored: rows, or the checkpoint of one that is paused."""
         for member in members:
             self._lane.pop(member, None)
             if self._referee.status(member) in OVER and member not in self._ended:
                 self._like(member).pop(member, None)
 
-    def give_up(self, members: Collection[str]) -> None:
+    def defer(self, members: Collection[str]) -> None:
         """Another run trains these, or has: they go on when a lane asks for them by name."""
         for member in members:
             self._lane.pop(member, None)
             self._others[member] = None
 
-    def elsewhere(self, members: Collection[str]) -> None:
+    def mark_done_elsewhere(self, members: Collection[str]) -> None:
         """Another run has stored these: they are over, and nobody here has heard of how."""
         for member in members:
             self._referee.fail(member)
             self._others.pop(member, None)
-        self.leave(members)
+        self.release(members)
 
-    def unsettled(self, lane: str, like: str) -> tuple[Trajectory, ...]:
+    def open_members(self, lane: str, like: str) -> tuple[Training, ...]:
         """When a lane has ended: those of this member's shape that no lane has and that somebody has to train or store
         still, what the lane was training among them. By shape and not by name: who knew a name may be lost."""
         self._lose(lane)

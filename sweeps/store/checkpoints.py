@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sweeps.errors import StoreError
-from sweeps.store.location import Place
+from sweeps.store.location import Location
 
 FOLDER = "checkpoints"
 SUFFIX = ".pt"
@@ -29,34 +29,34 @@ class Checkpoints:
     """The checkpoints of one store, as bytes behind their hash; `lightning_modules.training.checkpoint` defines their
     content. Every method raises StoreError."""
 
-    place: Place
+    location: Location
 
     def ids(self) -> set[str]:
         """The trajectories that have one."""
-        return {info.base_name.removesuffix(SUFFIX) for info in self.place.list(FOLDER) if info.base_name[0] != "."}
+        return {info.base_name.removesuffix(SUFFIX) for info in self.location.list(FOLDER) if info.base_name[0] != "."}
 
     def read(self, trajectory_id: str) -> bytes | None:
         """None if there is none, or what there is is damaged."""
-        held = self.place.read(_path(trajectory_id), _is_sound)
+        held = self.location.read(_path(trajectory_id), _is_sound)
         return held[HASH_BYTES:] if held is not None and _is_sound(held) else None
 
     def check(self) -> None:
         """Find out whether checkpoints can be kept here, before any is needed."""
         self.write({PROBE: b""})
         if self.read(PROBE) is None:
-            raise StoreError(f"store {self.place.shown}: what is written to {FOLDER}/ cannot be read again")
+            raise StoreError(f"store {self.location.shown}: what is written to {FOLDER}/ cannot be read again")
         self.delete([PROBE])
 
     def write(self, contents: Mapping[str, bytes]) -> None:
         """By trajectory, each whole or not at all."""
         held = {_path(trajectory_id): _hash(content) + content for trajectory_id, content in contents.items()}
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for _ in pool.map(lambda each: self.place.write(*each), held.items()):
+            for _ in pool.map(lambda each: self.location.write(*each), held.items()):
                 pass
 
     def delete(self, trajectory_ids: Iterable[str]) -> None:
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for _ in pool.map(lambda each: self.place.delete(_path(each)), trajectory_ids):
+            for _ in pool.map(lambda each: self.location.delete(_path(each)), trajectory_ids):
                 pass
 
 

@@ -21,7 +21,7 @@ from sweeps.errors import StoreError
 from sweeps.store.checkpoints import FOLDER as CHECKPOINTS
 from sweeps.store.checkpoints import SUFFIX, Checkpoints
 from sweeps.store.leases import FOLDER as LEASES
-from sweeps.store.location import LEFTOVER, Place
+from sweeps.store.location import LEFTOVER, Location
 from sweeps.store.parts import KINDS, PARTS, encode, listed, load, name_of
 from sweeps.store.rows import canonical
 from sweeps.store.store import READERS, Store
@@ -65,7 +65,7 @@ class _Source:
 
 def compact_if_many(store: Store) -> Compaction | None:
     """Merge the parts of a store that has MANY. Raises StoreError, as `compact` does."""
-    return compact(store) if len(listed(store.place, PARTS)[0]) >= MANY else None
+    return compact(store) if len(listed(store.location, PARTS)[0]) >= MANY else None
 
 
 def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = MEMORY) -> Compaction:
@@ -75,31 +75,33 @@ def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = 
     Damaged and foreign files stay, and so do parts with columns that this version of memsweep does not know. Raises
     StoreError, having lost nothing, if the store cannot be read or written.
     """
-    place, done = store.place, Compaction()
+    location, done = store.location, Compaction()
     for folder in KINDS:
-        before, foreign = listed(place, folder)
+        before, foreign = listed(location, folder)
         done.left_alone |= foreign
-        for sources in _batches(place, folder, [i for i in before if i.size < small], large, memory, done.left_alone):
-            kept = _merge(place, folder, sources)
+        for sources in _batches(
+            location, folder, [i for i in before if i.size < small], large, memory, done.left_alone
+        ):
+            kept = _merge(location, folder, sources)
             if kept is not None:
                 for source in sources:
                     if source.path != kept:
-                        place.delete(source.path)
-        after, _ = listed(place, folder)
+                        location.delete(source.path)
+        after, _ = listed(location, folder)
         done.parts_before += len(before)
         done.bytes_before += sum(info.size for info in before)
         done.parts_after += len(after)
         done.bytes_after += sum(info.size for info in after)
-    done.leftovers = _remove_leftovers(place) + _remove_outlived(store)
+    done.leftovers = _remove_leftovers(location) + _remove_outlived(store)
     return done
 
 
 def _batches(
-    place: Place, folder: str, infos: list[fs.FileInfo], large: int, memory: int, left_alone: dict[str, str]
+    location: Location, folder: str, infos: list[fs.FileInfo], large: int, memory: int, left_alone: dict[str, str]
 ) -> Iterator[list[_Source]]:
     """Two or more parts at a time, as many as may become one."""
     batch: list[_Source] = []
-    for source in _sources(place, folder, infos, left_alone):
+    for source in _sources(location, folder, infos, left_alone):
         size, rows = (sum(each) for each in zip(*((s.size, s.rows.nbytes) for s in [*batch, source]), strict=True))
         if size > large or rows > memory:
             if len(batch) > 1:
@@ -110,12 +112,14 @@ def _batches(
         yield batch
 
 
-def _sources(place: Place, folder: str, infos: list[fs.FileInfo], left_alone: dict[str, str]) -> Iterator[_Source]:
+def _sources(
+    location: Location, folder: str, infos: list[fs.FileInfo], left_alone: dict[str, str]
+) -> Iterator[_Source]:
     """The parts that can be merged, read many at a time but never more than some SMALL bytes ahead."""
     columns = KINDS[folder][0]()
     with ThreadPoolExecutor(READERS) as pool:
         for group in _groups(infos):
-            parts = pool.map(lambda info: load(place, f"{folder}/{info.base_name}", columns), group)
+            parts = pool.map(lambda info: load(location, f"{folder}/{info.base_name}", columns), group)
             for info, part in zip(group, parts, strict=True):
                 if isinstance(part, str):
                     left_alone[info.path] = part
@@ -136,7 +140,7 @@ def _groups(infos: list[fs.FileInfo]) -> Iterator[list[fs.FileInfo]]:
         yield group
 
 
-def _merge(place: Place, folder: str, sources: list[_Source]) -> str | None:
+def _merge(location: Location, folder: str, sources: list[_Source]) -> str | None:
     """The path of a part that holds the rows of all, and that is there; None if another compaction took it already."""
     once = KINDS[folder][1]
 
@@ -150,24 +154,24 @@ def _merge(place: Place, folder: str, sources: list[_Source]) -> str | None:
     content = encode(rows, merged=True)
     name = name_of(content)
     path = f"{folder}/{name}"
-    place.write(path, content)
-    back = place.read(path, lambda back: name_of(back) == name)
+    location.write(path, content)
+    back = location.read(path, lambda back: name_of(back) == name)
     if back is not None and name_of(back) != name:
-        raise StoreError(f"store {place.shown}: {path} is not read as it was written; nothing was deleted for it")
+        raise StoreError(f"store {location.shown}: {path} is not read as it was written; nothing was deleted for it")
     return None if back is None else path
 
 
-def _remove_leftovers(place: Place) -> int:
+def _remove_leftovers(location: Location) -> int:
     """Files that killed writers left, counted; younger ones may belong to a writer that lives."""
     oldest = datetime.datetime.now(datetime.UTC) - OLD
     found = [
         f"{folder}/{info.base_name}"
         for folder in (*KINDS, CHECKPOINTS, LEASES)
-        for info in place.list(folder)
+        for info in location.list(folder)
         if info.type == fs.FileType.File and LEFTOVER.fullmatch(info.base_name) and info.mtime < oldest
     ]
     for path in found:
-        place.delete(path)
+        location.delete(path)
     return len(found)
 
 
@@ -181,7 +185,7 @@ def _remove_outlived(store: Store) -> int:
     oldest = datetime.datetime.now(datetime.UTC) - OLD
     old = {
         info.base_name.removesuffix(SUFFIX): info.mtime
-        for info in store.place.list(CHECKPOINTS)
+        for info in store.location.list(CHECKPOINTS)
         if info.base_name[0] != "." and info.base_name.endswith(SUFFIX) and info.mtime < oldest
     }
     if not old:
@@ -194,7 +198,7 @@ def _remove_outlived(store: Store) -> int:
     for row in table.to_pylist():
         if row["finished_at"] is not None and row["finished_at"] > old[row["trajectory_id"]]:
             later.setdefault(row["trajectory_id"], {})[row["epoch"]] = row["outcome"]
-    kept, outlived = Checkpoints(store.place), []
+    kept, outlived = Checkpoints(store.location), []
     for trajectory_id, outcomes in later.items():
         content = kept.read(trajectory_id)
         checkpoint = None if content is None else decode(content)

@@ -23,7 +23,7 @@ import psutil
 from pyarrow import fs
 
 from sweeps.errors import StoreError
-from sweeps.store.location import Place
+from sweeps.store.location import Location
 
 FOLDER = "leases"
 RENEW_SECONDS = 5.0
@@ -40,11 +40,11 @@ class Run:
     id: str
 
     @classmethod
-    def begin(cls, place: Place) -> Run:
+    def begin(cls, location: Location) -> Run:
         """Raises StoreError."""
         run = cls(uuid.uuid4().hex)
-        place.write(f"{FOLDER}/{run.id}.run", b"")
-        _delete_old(place)
+        location.write(f"{FOLDER}/{run.id}.run", b"")
+        _delete_old(location)
         return run
 
 
@@ -54,8 +54,8 @@ class Lease:
     `alone` says whether no other run has begun in the last days. Raises StoreError.
     """
 
-    def __init__(self, place: Place, run: Run, ids: Collection[str]) -> None:
-        self._place = place
+    def __init__(self, location: Location, run: Run, ids: Collection[str]) -> None:
+        self._location = location
         self._run = run
         self._path = f"{FOLDER}/{run.id}-{uuid.uuid4().hex}.lease"
         self._ids = frozenset(ids)
@@ -79,7 +79,7 @@ class Lease:
     def _look(self) -> frozenset[str]:
         """Say what this has, and see what of it is another run's."""
         self._write()
-        infos = self._place.list(FOLDER)
+        infos = self._location.list(FOLDER)
         others = [info for info in infos if not info.base_name.startswith((self._run.id, "."))]
         self.alone = not others
         now = max(info.mtime for info in infos if self._path.endswith(info.base_name))
@@ -97,16 +97,18 @@ class Lease:
         self._ended.set()
         self._renewing.join()
         with suppress(StoreError):  # it grows old by itself
-            self._place.delete(self._path)
+            self._location.delete(self._path)
 
     def _held_by_living(self, info: fs.FileInfo) -> list[str]:
-        holder, *ids = (self._place.read(f"{FOLDER}/{info.base_name}") or b"\n").decode("utf-8", "replace").split("\n")
+        holder, *ids = (
+            (self._location.read(f"{FOLDER}/{info.base_name}") or b"\n").decode("utf-8", "replace").split("\n")
+        )
         host, _, process = holder.rpartition(" ")
         return [] if host == socket.gethostname() and process not in _processes() else ids
 
     def _write(self) -> None:
         lines = [f"{socket.gethostname()} {_name(psutil.Process())}", *sorted(self._ids)]
-        self._place.write(self._path, "\n".join(lines).encode())
+        self._location.write(self._path, "\n".join(lines).encode())
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
@@ -129,9 +131,9 @@ def _name(process: psutil.Process) -> str:
     return f"{process.pid}@{process.create_time():.2f}"
 
 
-def _delete_old(place: Place) -> None:
-    infos = place.list(FOLDER)
+def _delete_old(location: Location) -> None:
+    infos = location.list(FOLDER)
     now = max(info.mtime for info in infos)
     for info in infos:
         if now - info.mtime > FORGET:
-            place.delete(f"{FOLDER}/{info.base_name}")
+            location.delete(f"{FOLDER}/{info.base_name}")

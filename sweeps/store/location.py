@@ -52,11 +52,12 @@ _FOR_GOOD = re.compile(
 )
 
 
-class Place:
+class Location:
     """A folder or a URI (`s3://bucket/path?endpoint_override=...`, `gs://...`). Paths in it are relative to it.
 
-    Cheap to make. Every method raises StoreError: of a folder at once, of a remote place after half a minute of further
-    attempts (three where it does not answer at all), or at once where they cannot help (no permission, no such bucket).
+    Cheap to make. Every method raises StoreError: for a folder at once, for a remote location after half a minute of
+    further attempts (three minutes where it does not answer at all), or at once where retrying cannot help (no
+    permission, no such bucket).
     """
 
     def __init__(self, uri: str | Path) -> None:

@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from sweeps.errors import StoreError
 from sweeps.spec.point import DEFAULTS
-from sweeps.store.location import Place, one_line
+from sweeps.store.location import Location, one_line
 from sweeps.store.records import MEASURES, ON_DEMAND, SCHEMA_VERSION, example_schema, schema
 from sweeps.store.rows import KEY, once, once_examples
 
@@ -68,11 +68,11 @@ def encode(table: pa.Table, merged: bool = False) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def listed(place: Place, folder: str) -> tuple[list[fs.FileInfo], dict[str, str]]:
+def listed(location: Location, folder: str) -> tuple[list[fs.FileInfo], dict[str, str]]:
     """What is named as a part, and by path why other files are none. What begins with a dot is being written, or was
     left behind by a killed writer: it is neither."""
     parts, foreign = [], {}
-    for info in place.list(folder):
+    for info in location.list(folder):
         if info.type == fs.FileType.File and _NAME.fullmatch(info.base_name):
             parts.append(info)
         elif not info.base_name.startswith("."):
@@ -80,14 +80,14 @@ def listed(place: Place, folder: str) -> tuple[list[fs.FileInfo], dict[str, str]
     return parts, foreign
 
 
-def load(place: Place, path: str, kept: pa.Schema, condition: pc.Expression | None = None) -> Part | str | None:
+def load(location: Location, path: str, kept: pa.Schema, condition: pc.Expression | None = None) -> Part | str | None:
     """These columns of a part, or why it is none; None if it is gone. Raises StoreError if a remote store fails: its
     parts are not damaged then."""
     name = path.rpartition("/")[2]
     try:
-        content = place.read(path, lambda content: name_of(content) == name)
+        content = location.read(path, lambda content: name_of(content) == name)
     except StoreError as error:
-        if not place.is_local:
+        if not location.is_local:
             raise
         return f"damaged: {error}"
     return None if content is None else _decode(name, content, kept, condition)

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from sweeps.errors import StoreError
 from sweeps.store.done import MARKS, STOPPED_BY, Done
-from sweeps.store.location import Place
+from sweeps.store.location import Location
 from sweeps.store.pairs import Pairs
 from sweeps.store.parts import EXAMPLES, PARTS, Part, encode, listed, load, name_of
 from sweeps.store.records import Record, example_schema, examples_of, schema, table_of
@@ -57,19 +57,19 @@ class Store:
         self.uri = str(uri)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
-        return Store, (self.place.root if self.is_local else self.uri,)
+        return Store, (self.location.root if self.is_local else self.uri,)
 
     @cached_property
-    def place(self) -> Place:
-        return Place(self.uri)
+    def location(self) -> Location:
+        return Location(self.uri)
 
     @property
     def is_local(self) -> bool:
-        return self.place.is_local
+        return self.location.is_local
 
     def prepare(self) -> None:
         """Make the store if it is not there, and find out now, not after the training, that it cannot be written."""
-        self.place.prepare(PARTS)
+        self.location.prepare(PARTS)
 
     def append(self, records: Sequence[Record]) -> str:
         """Write one part and return its name. The name is a hash of its bytes, so a repetition replaces itself.
@@ -84,7 +84,7 @@ class Store:
     def _append(self, folder: str, table: pa.Table) -> str:
         content = encode(table)
         name = name_of(content)
-        self.place.write(f"{folder}/{name}", content)
+        self.location.write(f"{folder}/{name}", content)
         return name
 
     def read(
@@ -135,7 +135,7 @@ class Store:
         """
 
         def part_of(name: str) -> Part | str | None:
-            part = load(self.place, f"{folder}/{name}", kept, condition)
+            part = load(self.location, f"{folder}/{name}", kept, condition)
             return part.of_epochs(wanted) if isinstance(part, Part) and wanted is not None else part
 
         seen: dict[str, Part | str] = {}
@@ -143,7 +143,7 @@ class Store:
         # Nothing is waited for on a disk: more threads than cores would wait for each other.
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if self.is_local else READERS) as pool:
             for again in range(ROUNDS):
-                infos, foreign = listed(self.place, folder)
+                infos, foreign = listed(self.location, folder)
                 new = [info.base_name for info in infos if info.base_name not in seen]
                 changed = not again
                 for name, part in zip(new, pool.map(part_of, new), strict=True):
@@ -158,8 +158,10 @@ class Store:
                 if not changed:
                     break
             else:
-                raise StoreError(f"store {self.place.shown}: changed {ROUNDS} times while it was read; read it again")
-        damaged = {self.place.full(f"{folder}/{name}"): part for name, part in seen.items() if isinstance(part, str)}
+                raise StoreError(
+                    f"store {self.location.shown}: changed {ROUNDS} times while it was read; read it again"
+                )
+        damaged = {self.location.full(f"{folder}/{name}"): part for name, part in seen.items() if isinstance(part, str)}
         parts = [part for _, part in sorted(seen.items()) if isinstance(part, Part)]
         return parts, dict(sorted({**damaged, **foreign}.items()))
 

@@ -64,12 +64,12 @@ def rigid() -> None:
         # Ghosts go on being trained; the judge has heard of their end and repeats it, and they are stored once.
         end, held = self._end, {record.trajectory_id for record in self._held}
         self._end = lambda member, *rest: None if member.id in self.over | held else end(member, *rest)
-        step = self._judge
-        self._judge = _Closed(step)
+        judge = self._judge
+        self._judge = _Closed(judge)
         try:
             leaving, _ = judged(self, stack, places)
         finally:
-            self._end, self._judge = end, step
+            self._end, self._judge = end, judge
         self.over |= {self._training[k].id for k in leaving}
         if len(self.over & {member.id for member in self._training}) < len(self._training):
             return set(), []
@@ -85,8 +85,8 @@ class _Closed:
     def __init__(self, judge: Any) -> None:
         self._judge = judge
 
-    def step(self, name: str, reports: Any, like: str, free: int | None) -> Any:
-        return self._judge.step(name, reports, like, None)
+    def report(self, name: str, reports: Any, like: str, free: int | None) -> Any:
+        return self._judge.report(name, reports, like, None)
 
 
 def timed(plan: Plan) -> tuple[float, int]:

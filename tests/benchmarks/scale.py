@@ -125,8 +125,8 @@ def run(sweep: str, store: str) -> dict[str, float]:
     from sweeps.store.store import Store
 
     executor, place, driver = RayTune(), Store(store), psutil.Process()
-    with executor.places(WORKERS, print) as places:
-        plan = Plan.of(load_sweep(sweep), places.packing(WORKERS, 64)).minus(place.done())
+    with executor.resources(WORKERS, print) as resources:
+        plan = Plan.of(load_sweep(sweep), resources.packing(WORKERS, 64)).minus(place.done())
         ray.init(
             address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False,
             logging_level=logging.ERROR, runtime_env={"worker_process_setup_hook": stub_training},
@@ -143,8 +143,8 @@ def run(sweep: str, store: str) -> dict[str, float]:
             executor.execute(plan, place, listen)
             seconds = time.perf_counter() - start
         ray.shutdown()
-    if display.summary()["trained"] != len(plan.trajectories):
-        raise RuntimeError(f"{display.summary()['trained']} of {len(plan.trajectories)} trainings were stored")
+    if display.summary()["trained"] != len(plan.trainings):
+        raise RuntimeError(f"{display.summary()['trained']} of {len(plan.trainings)} trainings were stored")
     return {
         "cohorts": len(plan.cohorts),
         "run": seconds,

@@ -64,12 +64,12 @@ def test_a_request_that_fails_once_is_made_again(faulty, make_record, kind):
     assert contents.table["trajectory_id"].to_pylist() == ["a", "a", "b", "c"]
     faulty.behave()
     assert store.read() == contents
-    assert len(store.place.list("parts")) == 1
+    assert len(store.location.list("parts")) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_objects_survive_random_faults(faulty, seed):
-    objects = Store(faulty.uri).place
+    objects = Store(faulty.uri).location
     faulty.misbehave(seed, 0.25, FAULTS[:-1])
     written = {f"checkpoints/{i}": bytes([i]) * 1000 * i for i in range(8)}
     for path, content in written.items():

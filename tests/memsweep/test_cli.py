@@ -261,7 +261,7 @@ class TestRun:
         asked = []
 
         def execute(self: Inline, plan: Plan, store: Store, listen: Listener) -> None:
-            asked.append(len(plan.trajectories))
+            asked.append(len(plan.trainings))
             for index, cohort in enumerate(plan.cohorts):
                 store.append([make_record(m.id, failed=m.point.epochs) for m in cohort.members])
                 listen(CohortStored(index, tuple(Failure(m.id, "failed", "broke") for m in cohort.members)))

@@ -11,7 +11,7 @@ from sweeps.spec.sweep_file import parse_sweep
 
 SWEEP = "name: x\nfixed: {data: digits}\ngrid: {seed: [0, 1, 2, 3], epochs: [2, 8]}"
 PLAN = Plan.of(parse_sweep(SWEEP, ""))
-IDS = [trajectory.id for trajectory in PLAN.trajectories]
+IDS = [trajectory.id for trajectory in PLAN.trainings]
 
 
 def test_a_store_with_everything_in_it(store, make_record):
@@ -94,7 +94,7 @@ def test_a_sweep_not_begun(store):
 def test_many_failures_are_cut_short(store, make_record):
     plan = Plan.of(parse_sweep(f"name: x\ngrid: {{seed: {list(range(13))}}}", ""))
     store.prepare()
-    store.append([make_record(trajectory.id, failed=20) for trajectory in plan.trajectories])
+    store.append([make_record(trajectory.id, failed=20) for trajectory in plan.trainings])
     lines = describe(report(plan, store.read()), "memsweep run x", "again").splitlines()
     assert sum(line.startswith("failed ") for line in lines) == 10
     assert "and 3 more; all with --json" in lines

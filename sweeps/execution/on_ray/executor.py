@@ -23,10 +23,10 @@ from sweeps.errors import ExecutionError
 from sweeps.execution.lane import check_pausing
 from sweeps.execution.on_ray.judge_actor import RemoteJudge
 from sweeps.execution.on_ray.native import scheduler_of
-from sweeps.execution.on_ray.places import places_of_cluster
+from sweeps.execution.on_ray.resources import cluster_resources
 from sweeps.execution.on_ray.trials import Experiments, Piece, local_elsewhere
-from sweeps.execution.places import Device, Places, places_here
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
+from sweeps.execution.resources import Device, Resources, local_resources
 from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES, Trained, Worker, halves, store_failure, wait_for_others
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.store.leases import Run
@@ -51,7 +51,7 @@ _ENVIRONMENT = {
 }
 
 _joined: ContextVar[str | None] = ContextVar("joined", default=None)
-"""The cluster's address by which `places` has connected this process."""
+"""The cluster's address by which `resources` has connected this process."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class RayTune:
     on_gpu: str = "cuda"
 
     @contextmanager
-    def places(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Places]:
+    def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:
         if self.address is None and self.device == "cpu":
-            yield self._places(workers, say)  # Ray need not be started to know
+            yield self._resources(workers, say)  # Ray need not be started to know
             return
         with _environment(_ENVIRONMENT), self._connection(workers):
             self._check_packages()
-            yield self._places(workers, say)
+            yield self._resources(workers, say)
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         workers = plan.packing.workers
@@ -92,29 +92,29 @@ class RayTune:
         with _environment(settings), self._connection(workers):
             self._check_packages()
             self._check_store(store)
-            places = self._places(workers, _mute)
+            resources = self._resources(workers, _discard)
             store.prepare()
             check_pausing(plan, store)
-            self._train(plan, store, places, _Counter(listen))
+            self._train(plan, store, resources, _Counter(listen))
 
-    def _train(self, plan: Plan, store: Store, places: Places, counter: _Counter) -> None:
+    def _train(self, plan: Plan, store: Store, resources: Resources, counter: _Counter) -> None:
         """Run experiments until every cohort is stored, or was lost too often and is a record of failure."""
         native = _is_native(plan)
         all_at_once = native and plan.early_stopping is not None and plan.early_stopping.pauses
         experiments = Experiments.of(
             plan,
             store=store,
-            worker=Worker(Run.begin(store.place), checkpoint_seconds=self.checkpoint_seconds),
+            worker=Worker(Run.begin(store.location), checkpoint_seconds=self.checkpoint_seconds),
             on_gpu=self.on_gpu,
             retries=self.retries,
             concurrent=0 if self.address or all_at_once else plan.packing.workers,
             verbose=self.verbose,
             judge=None if native else RemoteJudge.of(plan, store),
         )
-        granted = zip(plan.cohorts, places.grants(plan.cohorts), strict=True)
+        granted = zip(plan.cohorts, resources.grants(plan.cohorts), strict=True)
         pending = [_Pending(i, Piece(*pair, lane=str(i))) for i, pair in enumerate(granted)]
         if native:  # in the plan's order: a scheduler's brackets depend on who came first
-            order = {member.id: place for place, member in enumerate(plan.trajectories)}
+            order = {member.id: place for place, member in enumerate(plan.trainings)}
             pending.sort(key=lambda each: order[each.piece.cohort.members[0].id])
         while pending:
             counter.begin(pending)
@@ -133,7 +133,7 @@ class RayTune:
         """What is tried in the next experiment of a piece that was lost in this one."""
         cohort, lane, judge = lost.piece.cohort, lost.piece.lane, experiments.judge
         if judge:  # others than those it began with may have been lost with it
-            left = judge.unsettled(lane, cohort.members[0].id)
+            left = judge.open_members(lane, cohort.members[0].id)
             if not left:
                 counter.stored(lost.index, ())
                 return []
@@ -148,13 +148,13 @@ class RayTune:
             return [_Pending(lost.index, replace(lost.piece, cohort=cohort, again=True), lost.rounds + 1)]
         counter.stored(lost.index, store_failure(cohort, experiments.store, self.device, reason))
         if judge:
-            judge.elsewhere([cohort.members[0].id])
+            judge.mark_done_elsewhere([cohort.members[0].id])
         return []
 
-    def _places(self, workers: int | None, say: Callable[[str], None]) -> Places:
+    def _resources(self, workers: int | None, say: Callable[[str], None]) -> Resources:
         if self.address is None and self.device == "cpu":
-            return places_here(workers)
-        return places_of_cluster(self.device, self.on_gpu, self.address is not None, say)
+            return local_resources(workers)
+        return cluster_resources(self.device, self.on_gpu, self.address is not None, say)
 
     def _check_packages(self) -> None:
         for name, place in _taken_by_workers().items():
@@ -176,7 +176,7 @@ class RayTune:
     def _connection(self, workers: int | None) -> Iterator[None]:
         import ray
 
-        if ray.is_initialized() and self.address == _joined.get():  # by `places`, or a notebook's or a test's own
+        if ray.is_initialized() and self.address == _joined.get():  # by `resources`, or a notebook's or a test's own
             yield
             return
         level = logging.INFO if self.verbose else logging.CRITICAL  # what fails is recorded, and told with its reason
@@ -252,8 +252,8 @@ def _is_native(plan: Plan) -> bool:
     return plan.early_stopping is not None and plan.packing.max_cohort == 1
 
 
-def _mute(message: str) -> None:
-    """Who executes without asking `places` first, such as a test, is told nothing."""
+def _discard(message: str) -> None:
+    """No-op progress callback."""
 
 
 def _taken_by_workers() -> dict[str, str]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.execution.lane import judge_of
-from sweeps.planning.plan import Plan, Trajectory
-from sweeps.stopping.judge import Answer, Curve, Live, Report
+from sweeps.planning.plan import Plan, Training
+from sweeps.stopping.judge import Answer, Curve, LocalJudge, Report
 from sweeps.store.store import Store
 
 
 @dataclass(frozen=True)
 class RemoteJudge:
-    """A `Live` in an actor on the driver's node. Cheap to pickle."""
+    """A `LocalJudge` in an actor on the driver's node. Cheap to pickle."""
 
     actor: Any
 
@@ -31,28 +31,28 @@ class RemoteJudge:
         remote: Any = ray.remote(_Holder)
         return cls(remote.options(num_cpus=0, scheduling_strategy=here).remote(judge))
 
-    def begin(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Trajectory, ...]:
-        found: tuple[Trajectory, ...] = self._ask("begin", lane, wanted, places)
+    def assign(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Training, ...]:
+        found: tuple[Training, ...] = self._ask("assign", lane, wanted, places)
         return found
 
-    def step(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer:
-        answer: Answer = self._ask("step", lane, reports, like, free)
+    def report(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer:
+        answer: Answer = self._ask("report", lane, reports, like, free)
         return answer
 
-    def recall(self, member: str, curve: Curve) -> bool:
-        return bool(self._ask("recall", member, curve))
+    def restore(self, member: str, curve: Curve) -> bool:
+        return bool(self._ask("restore", member, curve))
 
-    def leave(self, members: Sequence[str]) -> None:
-        self._ask("leave", members)
+    def release(self, members: Sequence[str]) -> None:
+        self._ask("release", members)
 
-    def give_up(self, members: Sequence[str]) -> None:
-        self._ask("give_up", members)
+    def defer(self, members: Sequence[str]) -> None:
+        self._ask("defer", members)
 
-    def elsewhere(self, members: Sequence[str]) -> None:
-        self._ask("elsewhere", members)
+    def mark_done_elsewhere(self, members: Sequence[str]) -> None:
+        self._ask("mark_done_elsewhere", members)
 
-    def unsettled(self, lane: str, like: str) -> tuple[Trajectory, ...]:
-        found: tuple[Trajectory, ...] = self._ask("unsettled", lane, like)
+    def open_members(self, lane: str, like: str) -> tuple[Training, ...]:
+        found: tuple[Training, ...] = self._ask("open_members", lane, like)
         return found
 
     def _ask(self, question: str, *about: Any) -> Any:
@@ -64,7 +64,7 @@ class RemoteJudge:
 class _Holder:
     """Becomes the actor."""
 
-    def __init__(self, judge: Live) -> None:
+    def __init__(self, judge: LocalJudge) -> None:
         self._judge = judge
 
     def ask(self, question: str, *about: Any) -> Any:

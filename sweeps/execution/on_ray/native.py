@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_modules.data.sources import Dataset
 from sweeps.errors import StoreError
-from sweeps.execution.others import finished_in
+from sweeps.execution.completed import completed_in
 from sweeps.execution.protocol import Failure
 from sweeps.execution.worker import (
     Worker,
@@ -28,7 +28,7 @@ from sweeps.execution.worker import (
     store_failure,
     told,
 )
-from sweeps.planning.plan import Cohort, Plan, Trajectory
+from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.stopping.judge import settled_curves
 from sweeps.stopping.referee import TIME, Referee
@@ -56,13 +56,13 @@ def scheduler_of(plan: Plan, store: Store) -> Any:
     return referee.scheduler
 
 
-def store_stopped(members: Iterable[Trajectory], store: Store, stopping: EarlyStopping) -> list[Failure]:
+def store_stopped(members: Iterable[Training], store: Store, stopping: EarlyStopping) -> list[Failure]:
     """Record those that a scheduler has stopped, from what was kept of them. Who has no checkpoint is left out: its
     worker was lost. Raises StoreError."""
     from lightning_modules.training.checkpoint import decode
     from lightning_modules.training.stack import MemberResult
 
-    kept = Checkpoints(store.place)
+    kept = Checkpoints(store.location)
     records: list[Record] = []
     failures: list[Failure] = []
     for member in members:
@@ -78,14 +78,14 @@ def store_stopped(members: Iterable[Trajectory], store: Store, stopping: EarlySt
     return failures
 
 
-class Training:
+class NativeTraining:
     """One training, an evaluated epoch at a time: what a worker does for a native trial.
 
     dataset: gives it; may raise StoreError. heard: up to which epoch the scheduler has heard of it in this run.
     """
 
     def __init__(
-        self, member: Trajectory, dataset: Callable[[], Dataset], store: Store, worker: Worker,
+        self, member: Training, dataset: Callable[[], Dataset], store: Store, worker: Worker,
         stopping: EarlyStopping, heard: int,
     ) -> None:  # fmt: skip
         self._member = member
@@ -125,10 +125,10 @@ class Training:
 
     def _step(self) -> dict[str, Any]:
         if self._stack is None:
-            lease = self._held.enter_context(Lease(self._store.place, self._worker.run, [self._member.id]))
+            lease = self._held.enter_context(Lease(self._store.location, self._worker.run, [self._member.id]))
             if not lease.alone or self._worker.again:
                 digest = self._stopping.digest()
-                if finished_in(self._store.uri, self._worker.run).among((self._member,), digest):
+                if completed_in(self._store.uri, self._worker.run).among((self._member,), digest):
                     return self._end()
                 if lease.taken:
                     return self._end(deferred=[self._member.id])
@@ -169,7 +169,7 @@ class Training:
         shared = provenance(stack.parameters, 1, device_name(self._worker.device))
         failures = append([record_of(self._member, result, shared)], self._store)
         if self._kept_at is not None:
-            Checkpoints(self._store.place).delete([self._member.id])
+            Checkpoints(self._store.location).delete([self._member.id])
         return failures
 
     def _end(self, failures: Sequence[Failure] = (), deferred: Sequence[str] = ()) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Training:
         }
 
 
-def trainable(start: Callable[[Mapping[str, Any], Any], Training]) -> Any:
+def trainable(start: Callable[[Mapping[str, Any], Any], NativeTraining]) -> Any:
     """A Tune class trainable. start: makes the training of a trial's config and what all trials share.
 
     Made here because its base class is Ray's, which is not imported until something is to be trained.

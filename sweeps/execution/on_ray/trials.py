@@ -24,10 +24,10 @@ from sweeps.execution.lane import Lane
 from sweeps.execution.on_ray import native
 from sweeps.execution.on_ray.judge_actor import RemoteJudge
 from sweeps.execution.on_ray.native import store_stopped
-from sweeps.execution.places import Grant
 from sweeps.execution.protocol import Failure
+from sweeps.execution.resources import Grant
 from sweeps.execution.worker import Trained, Worker, train_and_store
-from sweeps.planning.plan import Cohort, Plan, Trajectory
+from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.stopping.referee import make_stopper
 from sweeps.store.store import Store
@@ -65,7 +65,7 @@ class Experiments:
     concurrent: int
     """Trials at once, at most; 0: as many as fit."""
     verbose: bool = False
-    members: Mapping[str, Trajectory] = field(default_factory=dict)
+    members: Mapping[str, Training] = field(default_factory=dict)
     """All of the plan, by their ids."""
     stopping: EarlyStopping | None = None
     judge: RemoteJudge | None = None
@@ -80,7 +80,7 @@ class Experiments:
 
         keys = {(cohort.members[0].point.data, cohort.members[0].point.complexity) for cohort in plan.cohorts}
         datasets = {key: ray.put(sources.load(*key)) for key in sorted(keys)}
-        members = {member.id: member for member in plan.trajectories}
+        members = {member.id: member for member in plan.trainings}
         return cls(datasets=datasets, members=members, stopping=plan.early_stopping, **more)
 
     def run(self, pieces: Sequence[Piece], heard: Heard) -> dict[int, str]:
@@ -247,7 +247,7 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
     tune.report({"epochs": cohort.epochs, "failures": [asdict(each) for each in trained.failures], "deferred": left})
 
 
-def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.Training:
+def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.NativeTraining:
     """One piece of one member, as a native trial."""
     import ray
 
@@ -264,7 +264,7 @@ def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.Train
 
     assert inputs.stopping
     heard = config.get("heard", 0)
-    return native.Training(member, dataset, inputs.store, _worker(config, inputs), inputs.stopping, heard)
+    return native.NativeTraining(member, dataset, inputs.store, _worker(config, inputs), inputs.stopping, heard)
 
 
 def _worker(config: Mapping[str, Any], inputs: _Inputs) -> Worker:
@@ -292,7 +292,7 @@ def _in_order() -> Any:
     return InOrder()
 
 
-def _watcher(members: Mapping[str, Trajectory], heard: Heard) -> Any:
+def _watcher(members: Mapping[str, Training], heard: Heard) -> Any:
     """A Tune callback that passes on what trials report, and a stopper for when the store is lost.
 
     Made here because their base classes are Ray's, which is not imported until something is to be trained.
@@ -300,7 +300,7 @@ def _watcher(members: Mapping[str, Trajectory], heard: Heard) -> Any:
     from ray import tune
 
     class Watcher(tune.Callback):
-        def __init__(self, members: Mapping[str, Trajectory], heard: Heard) -> None:
+        def __init__(self, members: Mapping[str, Training], heard: Heard) -> None:
             self.members = members
             self.heard = heard
             self.stored: set[int] = set()

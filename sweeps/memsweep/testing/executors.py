@@ -194,7 +194,7 @@ class ExecutorSuite(BookkeepingSuite):
     def test_the_next_run_tries_again_what_failed(self, execution: Execution) -> None:
         failed = {training for training, outcome in execution.outcomes().items() if outcome == "failed"}
         left = execution.plan.minus(execution.store.done().without_failed())
-        assert {training.id for training in left.trajectories} == failed
+        assert {training.id for training in left.trainings} == failed
 
     def test_a_member_that_raises_fails_alone(self, execution: Execution) -> None:
         members = execution.trainings(model="memsweep.testing.networks:unlucky")

@@ -10,9 +10,9 @@ from typing import Any
 from memsweep.testing.records import WHEN, measure_at
 
 from lightning_modules.measures.catalogue import PROBES
-from sweeps.execution.places import Places, places_here
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
-from sweeps.planning.plan import Cohort, Plan, Trajectory
+from sweeps.execution.resources import Resources, local_resources
+from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.point import Point
 from sweeps.store.records import MEASURES, ON_DEMAND, Record, Row
 from sweeps.store.store import Store
@@ -42,8 +42,8 @@ class Scripted:
     provenance: Mapping[str, Any] = field(default_factory=lambda: {"parameters": 99, "wall_seconds": 1.0})
 
     @contextmanager
-    def places(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Places]:
-        yield places_here(1)
+    def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:
+        yield local_resources(1)
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         store.prepare()
@@ -60,11 +60,11 @@ class Scripted:
             )
             listen(CohortStored(index, tuple(failures)))
 
-    def _record(self, member: Trajectory, cohort: Cohort) -> Record:
+    def _record(self, member: Training, cohort: Cohort) -> Record:
         provenance = {"finished_at": WHEN, "cohort_size": len(cohort.members), **self.provenance}
         return Record(member.id, member.point, tuple(self._rows(member)), provenance)
 
-    def _rows(self, member: Trajectory) -> list[Row]:
+    def _rows(self, member: Training) -> list[Row]:
         nothing = dict.fromkeys(MEASURES)
         rows: list[Row] = []
         for epoch in member.evaluated:

@@ -271,7 +271,7 @@ class StoreSuite:
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("sweeps.store.location.CHUNK", 1000)
-        objects = store.place
+        objects = store.location
         assert objects.read("checkpoints/a.pt") is None
         assert objects.list("checkpoints") == []
         for content in (b"first", b"", bytes(range(256)) * 13):

@@ -44,7 +44,7 @@ def sweep_fixture() -> Any:
 
 def train(store: Store, make_record: Any, plan: Plan, memorized: Any) -> None:
     """Stores a record of every trajectory, with this memorized fraction at its last epoch."""
-    for trajectory in plan.trajectories:
+    for trajectory in plan.trainings:
         fields = {name: getattr(trajectory.point, name) for name in ("dropout", "weight_decay", "seed", "label_noise")}
         record = make_record(trajectory.id, finished=(2,), **fields)
         row = record.rows[0]
@@ -152,7 +152,7 @@ measure: [example_correctness]
     plan = Plan.of(sweep)
     rng = np.random.default_rng(0)
     hard = rng.random(200)
-    for trajectory in plan.trajectories:
+    for trajectory in plan.trainings:
         point = trajectory.point
         chance = np.full(200, 0.4) if point.input_noise else hard
         right = (rng.random(200) > chance).astype(float)

@@ -22,7 +22,7 @@ from sweeps.store.store import Store
 
 SWEEP = parse_sweep("name: x\nfixed: {data: digits}\ngrid: {epochs: [8, 2, 5], seed: [1, 0]}", "s.yaml")
 PLAN = Plan.of(SWEEP)
-FIRST, SECOND = (trajectory.id for trajectory in PLAN.trajectories)  # seed 1, seed 0
+FIRST, SECOND = (trajectory.id for trajectory in PLAN.trainings)  # seed 1, seed 0
 
 
 @pytest.fixture

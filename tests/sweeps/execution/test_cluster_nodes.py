@@ -26,18 +26,18 @@ COHORTS, EPOCHS = 8, 12
 
 ON_LOGICAL_GPUS = """
 import json, sys
-from sweeps.execution import places
-from sweeps.execution.places import Places
+from sweeps.execution import resources
+from sweeps.execution.resources import Resources
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.planning.plan import Plan
 from sweeps.store.store import Store
 from sweeps.spec.sweep_file import load_sweep
 
 sys.path.append(".")
-places.GPU_OVERHEAD = 0  # CUDA's, which a logical GPU has not
+resources.GPU_OVERHEAD = 0  # CUDA's, which a logical GPU has not
 address, device = sys.argv[1:]
 executor = RayTune(address=address, device=device, on_gpu="cpu", checkpoint_seconds=0)
-grants = Places.grants
+grants = Resources.grants
 
 def noted(self, cohorts):
     given = grants(self, cohorts)
@@ -45,9 +45,9 @@ def noted(self, cohorts):
         json.dump([dict(grant.resources) for grant in given], file)
     return given
 
-Places.grants = noted
-with executor.places(None, print) as places:
-    plan, store = Plan.of(load_sweep("sweep.yaml"), places.packing(None, 2)), Store("store")
+Resources.grants = noted
+with executor.resources(None, print) as resources:
+    plan, store = Plan.of(load_sweep("sweep.yaml"), resources.packing(None, 2)), Store("store")
     executor.execute(plan.minus(store.done()), store, lambda event: None)
 """
 

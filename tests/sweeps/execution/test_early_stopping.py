@@ -72,7 +72,7 @@ def check(plan: Plan, store: Store, whole: pd.DataFrame) -> dict[str, int]:
     found = curves(plan, store)
     pd.testing.assert_frame_equal(found, whole.loc[found.index], check_exact=True)
     last = ends(plan, store)
-    assert set(last) == {trajectory.id for trajectory in plan.trajectories}
+    assert set(last) == {trajectory.id for trajectory in plan.trainings}
     for trajectory, epoch in last.items():
         assert len(found.loc[trajectory]) == epoch, "an epoch of it is missing"
     stopped = store.read(["stopped_after", "stopped_by", "reason"]).table.to_pandas().query("outcome == 'stopped'")
@@ -80,7 +80,7 @@ def check(plan: Plan, store: Store, whole: pd.DataFrame) -> dict[str, int]:
         trajectory: epoch for trajectory, epoch in last.items() if epoch < EPOCHS
     }
     assert set(stopped["stopped_by"]) <= {plan.stopped_by}
-    assert Checkpoints(store.place).ids() == set(stopped["trajectory_id"])
+    assert Checkpoints(store.location).ids() == set(stopped["trajectory_id"])
     assert plan.minus(store.done()).missing == ()
     assert len(planned().minus(store.done()).missing) == len(stopped)
     assert set(outcomes(plan, store)) == {"finished", "stopped"}
@@ -140,7 +140,7 @@ def test_a_stack_shrinks_and_is_filled_as_long_as_somebody_waits(tmp_path, monke
     assert full == list(range(len(full)))  # then nobody waits any more
     assert sizes[len(full) :] == sorted(sizes[len(full) :], reverse=True)
     begun = len({trajectory for trajectory, epoch in curves(plan, store).index if epoch == 1})
-    assert begun == len(plan.trajectories)
+    assert begun == len(plan.trainings)
 
 
 def test_what_was_stopped_goes_on_from_there_in_a_sweep_that_does_not_stop_it(tmp_path, whole):
@@ -148,7 +148,7 @@ def test_what_was_stopped_goes_on_from_there_in_a_sweep_that_does_not_stop_it(tm
     Inline().execute(stopped, store, mute)
     last = check(stopped, store, whole)
     left = planned(max_cohort=1).minus(store.done())
-    assert {t.id for t in left.trajectories} == {t for t, epoch in last.items() if epoch < EPOCHS}
+    assert {t.id for t in left.trainings} == {t for t, epoch in last.items() if epoch < EPOCHS}
     heard: dict[int, list[int]] = {}
 
     def listen(event: Progress | CohortStored) -> None:
@@ -159,7 +159,7 @@ def test_what_was_stopped_goes_on_from_there_in_a_sweep_that_does_not_stop_it(tm
     for index, cohort in enumerate(left.cohorts):
         assert heard[index] == list(range(last[cohort.members[0].id] + 1, EPOCHS + 1))
     pd.testing.assert_frame_equal(curves(planned(), store), whole, check_exact=True)
-    assert Checkpoints(store.place).ids() == set()
+    assert Checkpoints(store.location).ids() == set()
     assert set(outcomes(stopped, store)) == {"finished"}
 
 
@@ -184,7 +184,7 @@ def test_an_interrupted_run_is_gone_on_with(stopping, tmp_path, whole):
         Inline(checkpoint_seconds=0).execute(plan, store, interrupt)
     before = ends(plan, store)
     left = plan.minus(store.done())
-    assert len(left.trajectories) == len(plan.trajectories) - len(before) > 0
+    assert len(left.trainings) == len(plan.trainings) - len(before) > 0
     Inline().execute(left, store, mute)
     after = check(plan, store, whole)
     assert {trajectory: after[trajectory] for trajectory in before} == before
@@ -193,7 +193,7 @@ def test_an_interrupted_run_is_gone_on_with(stopping, tmp_path, whole):
 
 def test_one_that_raises_is_failed_and_its_neighbours_are_judged_as_ever(tmp_path, monkeypatch, whole):
     plan, store = planned("asha", 6), Store(tmp_path)
-    bad = plan.trajectories[4]
+    bad = plan.trainings[4]
     advance = Stack.advance
 
     def raising(self: Stack, epochs: int) -> None:
@@ -206,7 +206,7 @@ def test_one_that_raises_is_failed_and_its_neighbours_are_judged_as_ever(tmp_pat
     assert outcomes(plan, store).count("failed") == 1
     found = curves(plan, store)
     pd.testing.assert_frame_equal(found, whole.loc[found.index], check_exact=True)
-    assert {t.id for t in plan.trajectories} - set(ends(plan, store)) == {bad.id}
+    assert {t.id for t in plan.trainings} - set(ends(plan, store)) == {bad.id}
 
 
 def test_measures_on_demand_are_those_of_a_run_without_stopping(tmp_path):

@@ -16,7 +16,7 @@ from sweeps.execution.on_ray import executor as ray_tune
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
-from sweeps.stopping.judge import Live
+from sweeps.stopping.judge import LocalJudge
 from sweeps.store.records import MEASURES
 from sweeps.store.store import Store
 
@@ -73,14 +73,14 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
     import ray
 
     order: list[tuple[str, int]] = []
-    verdict = Live._verdict
+    verdict = LocalJudge._verdict
 
-    def noting(self: Live, report: Any) -> Any:
+    def noting(self: LocalJudge, report: Any) -> Any:
         order.append((report.member, report.epoch))
         return verdict(self, report)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Live, "_verdict", noting)
+        patch.setattr(LocalJudge, "_verdict", noting)
         patch.setattr(lane, "most_that_fit", lambda *given: PLACES)
         packed, native = Store(tmp_path / "packed"), Store(tmp_path / "native")
         Inline().execute(planned(STOPPING[scheduler], 12), packed, mute)
@@ -91,11 +91,11 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
 
         import ray
 
-        from sweeps.execution.on_ray.native import Training
+        from sweeps.execution.on_ray.native import NativeTraining
 
-        step = Training.step
+        step = NativeTraining.step
 
-        def gated(self: Training) -> dict[str, Any]:
+        def gated(self: NativeTraining) -> dict[str, Any]:
             result = step(self)
             turnstile, late = ray.get_actor("turnstile"), time.monotonic() + 100
             while not ray.get(turnstile.is_next.remote(self._member.id, result["epoch"])):
@@ -104,10 +104,10 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
                 time.sleep(0.01)
             return result
 
-        Training.step = gated  # type: ignore[method-assign]
+        NativeTraining.step = gated  # type: ignore[method-assign]
 
     plan = planned(STOPPING[scheduler], 1)
-    ids = [trajectory.id for trajectory in plan.trajectories]
+    ids = [trajectory.id for trajectory in plan.trainings]
     scheduler_of = ray_tune.scheduler_of
 
     def telling(plan: Plan, store: Store) -> Any:
@@ -179,7 +179,7 @@ def test_killed_workers_lose_nobody_and_change_no_number(max_cohort, make_study,
     assert study.store.read().damaged == {}
     assert study.plan.minus(study.store.done()).missing == ()
     found = curves(study.plan, study.store)
-    assert {member for member, _ in found.index} == {member.id for member in study.plan.trajectories}
+    assert {member for member, _ in found.index} == {member.id for member in study.plan.trainings}
     pd.testing.assert_frame_equal(found, curves(study.plan, whole).loc[found.index], check_exact=True)
     if max_cohort > 1:
         pd.testing.assert_frame_equal(found, curves(study.plan, undisturbed), check_exact=True)

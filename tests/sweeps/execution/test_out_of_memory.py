@@ -80,7 +80,7 @@ def test_a_member_that_does_not_fit_alone_is_failed_with_the_numbers(kind, limit
     assert all(row == its for row, its in zip(rows, whole, strict=True) if row["outcome"] == "finished")
     (failure,) = failures(plan, store.read(["reason"]))
     said, _, trace = failure["reason"].partition("\n\n")
-    estimate = plan.trajectories[0].cost.bytes / 2**30
+    estimate = plan.trainings[0].cost.bytes / 2**30
     assert f"(a stack of 1 is estimated at {estimate:.2g} GiB besides the data; " in said
     assert said.endswith(" GiB were free on cpu)")
     assert trace.startswith("Traceback")
@@ -115,7 +115,7 @@ store = Store(sys.argv[1])
 Inline().execute(plan(4), store, lambda event: None)  # libraries and threads take their address space now
 tried.clear()
 wide = plan(1800)
-room = psutil.Process().memory_info().vms + int(3.5 * wide.trajectories[0].cost.bytes)
+room = psutil.Process().memory_info().vms + int(3.5 * wide.trainings[0].cost.bytes)
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
 Inline().execute(wide, store, lambda event: None)
 rows = points_table(wide, store.read(["reason"]))

@@ -47,7 +47,7 @@ def lost(tmp_path: Path) -> Store:
 
     with pytest.raises(KeyboardInterrupt):
         Inline(checkpoint_seconds=0).execute(planned(), store, interrupt)
-    assert len(Checkpoints(store.place).ids()) == 3
+    assert len(Checkpoints(store.location).ids()) == 3
     assert store.read().table.num_rows == 0
     return store
 
@@ -75,7 +75,7 @@ def test_the_next_run_does_not_repeat_the_epochs_that_were_kept(lost, whole, max
     heard = epochs_of(Inline(), plan, lost)
     assert sorted(heard) == sorted([GOES_ON] * again + [ALL] * (len(plan.cohorts) - again))
     assert points_table(plan, lost.read()).equals(whole)
-    assert Checkpoints(lost.place).ids() == set()
+    assert Checkpoints(lost.location).ids() == set()
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_another_executor_goes_on_too(lost, whole, ray_on_two_cores):
     plan = planned()
     RayTune().execute(plan, lost, lambda event: None)
     assert points_table(plan, lost.read()).equals(whole)
-    assert Checkpoints(lost.place).ids() == set()
+    assert Checkpoints(lost.location).ids() == set()
 
 
 def test_the_time_before_the_loss_is_counted(lost):
@@ -95,7 +95,7 @@ def test_the_time_before_the_loss_is_counted(lost):
 
 def test_a_cohort_whose_members_stand_at_different_epochs_is_trained_in_parts(lost, whole):
     plan = planned()
-    kept = Checkpoints(lost.place)
+    kept = Checkpoints(lost.location)
     kept.delete([sorted(kept.ids())[0]])
     heard = epochs_of(Inline(), plan, lost)
     assert sorted(heard) == sorted([ALL + GOES_ON, ALL])
@@ -127,16 +127,16 @@ def test_a_longer_training_goes_on_from_a_shorter_ones_checkpoint(lost, tmp_path
 
 def test_without_room_for_a_checkpoint_the_run_ends_with_a_clear_error(tmp_path, monkeypatch):
     from sweeps.errors import StoreError
-    from sweeps.store.location import Place
+    from sweeps.store.location import Location
 
-    write = Place.write
+    write = Location.write
 
-    def full(self: Place, path: str, content: bytes) -> None:
+    def full(self: Location, path: str, content: bytes) -> None:
         if path.startswith("checkpoints/"):
             raise StoreError(f"store {self.shown}: {path} cannot be written: No space left on device")
         write(self, path, content)
 
-    monkeypatch.setattr(Place, "write", full)
+    monkeypatch.setattr(Location, "write", full)
     with pytest.raises(StoreError, match="No space left"):
         Inline(checkpoint_seconds=0).execute(planned(), Store(tmp_path / "store"), lambda event: None)
     shutil.rmtree(tmp_path / "store")

@@ -46,7 +46,7 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 def trained(store: Store, plan: Plan, **more: Any) -> Any:
     (cohort,) = plan.cohorts
-    worker = Worker(Run.begin(store.place), **more)
+    worker = Worker(Run.begin(store.location), **more)
     return train_and_store(cohort, sources.load("digits"), store, worker, lambda epoch: None)
 
 
@@ -54,7 +54,7 @@ def test_a_cohort_above_its_workers_memory_is_measured_and_trained_in_parts(stac
     plan, store = planned(), Store(tmp_path / "store")
     whole = undisturbed(plan)
     stacks.clear()
-    room = int(3.5 * plan.trajectories[0].cost.bytes)
+    room = int(3.5 * plan.trainings[0].cost.bytes)
     assert trained(store, plan, bytes=room).failures == ()
     assert stacks[:2] == [(2, 1), (4, 1)], "the probe"
     assert all(1 <= members <= 6 and epochs == 20 for members, epochs in stacks[2:])

@@ -30,7 +30,7 @@ def study() -> Plan:
 
 
 def rows(plan: Plan, trainings: int) -> Done:
-    return Done(frozenset((t.id, epoch) for t in plan.trajectories[:trainings] for epoch in t.evaluated))
+    return Done(frozenset((t.id, epoch) for t in plan.trainings[:trainings] for epoch in t.evaluated))
 
 
 def test_a_sweep_half_done():

@@ -62,7 +62,7 @@ def plans(draw: st.DrawFn) -> Plan:
 @st.composite
 def done_of(draw: st.DrawFn, plan: Plan) -> Done:
     ids = sorted({cell.trajectory_id for cell in plan.cells})
-    rows = [(t.id, epoch) for t in plan.trajectories for epoch in t.evaluated]
+    rows = [(t.id, epoch) for t in plan.trainings for epoch in t.evaluated]
     epochs = st.dictionaries(st.sampled_from(ids), st.integers(0, 9), max_size=3)
     return Done(frozenset(draw(st.lists(st.sampled_from(rows)))), draw(epochs), draw(epochs))
 
@@ -92,7 +92,7 @@ measure: [forgetting, {example_correctness: [1, 4]}]
 """
 
     def test_are_taken_where_they_are_asked_for_and_the_epochs_are_evaluated(self):
-        first, _ = Plan.of(parse_sweep(self.TEXT, "")).trajectories
+        first, _ = Plan.of(parse_sweep(self.TEXT, "")).trainings
         assert first.measured == {
             1: ("example_correctness",), 2: ("forgetting",), 4: ("example_correctness",), 5: ("forgetting",)
         }  # fmt: skip
@@ -100,20 +100,20 @@ measure: [forgetting, {example_correctness: [1, 4]}]
 
     def test_a_point_is_done_only_with_every_measure_up_to_its_epoch(self):
         plan = Plan.of(parse_sweep(self.TEXT, ""))
-        rows = frozenset((t.id, epoch) for t in plan.trajectories for epoch in t.evaluated)
-        first, second = (t.id for t in plan.trajectories)
+        rows = frozenset((t.id, epoch) for t in plan.trainings for epoch in t.evaluated)
+        first, second = (t.id for t in plan.trainings)
         assert plan.minus(Done(rows)).missing == plan.missing
         some = frozenset({(first, 1, "example_correctness"), (first, 2, "forgetting"), (second, 2, "forgetting")})
         left = plan.minus(Done(rows, measured=some))
         assert [(cell.point.seed, cell.epoch) for cell in left.missing] == [(0, 5), (1, 2), (1, 5)]
         every = frozenset(
-            (t.id, at, name) for t in plan.trajectories for at, names in t.measured.items() for name in names
+            (t.id, at, name) for t in plan.trainings for at, names in t.measured.items() for name in names
         )
         assert plan.minus(Done(rows, measured=every)).missing == ()
 
     def test_are_not_waited_for_where_a_training_broke(self):
         plan = Plan.of(parse_sweep(self.TEXT, ""))
-        assert plan.minus(Done(diverged={t.id: 1 for t in plan.trajectories})).missing == ()
+        assert plan.minus(Done(diverged={t.id: 1 for t in plan.trainings})).missing == ()
 
 
 class TestMinus:
@@ -136,22 +136,22 @@ class TestMinus:
 
     @given(plans())
     def test_nothing_is_left_when_all_is_done(self, plan):
-        done = Done(frozenset((t.id, epoch) for t in plan.trajectories for epoch in t.evaluated))
+        done = Done(frozenset((t.id, epoch) for t in plan.trainings for epoch in t.evaluated))
         left = plan.minus(done)
-        assert left.missing == left.trajectories == left.cohorts == ()
+        assert left.missing == left.trainings == left.cohorts == ()
         assert plan.minus(Done()) == plan
 
     @given(half_done())
     def test_training_what_is_missing_leaves_nothing(self, drawn):
         plan, done, _ = drawn
         left = plan.minus(done)
-        now = {(t.id, epoch) for t in left.trajectories for epoch in t.evaluated}
+        now = {(t.id, epoch) for t in left.trainings for epoch in t.evaluated}
         assert left.minus(Done(frozenset(now))).missing == ()
 
     def test_adding_a_value_to_an_axis_trains_only_the_new_points(self):
         before = Plan.of(parse_sweep("name: x\ngrid: {seed: [0, 1], epochs: [3, 9]}", ""))
         after = Plan.of(parse_sweep("name: y\ngrid: {seed: [0, 1, 2], epochs: [3, 9, 6]}", ""))
-        done = Done(frozenset((t.id, epoch) for t in before.trajectories for epoch in t.evaluated))
+        done = Done(frozenset((t.id, epoch) for t in before.trainings for epoch in t.evaluated))
         left = after.minus(done)
         # 6 is among the log-spaced epochs that were measured on the way to 9.
         assert [(cell.point.seed, cell.epoch) for cell in left.missing] == [(2, 3), (2, 9), (2, 6)]
@@ -161,19 +161,19 @@ class TestTrajectories:
     @given(half_done())
     def test_every_missing_point_is_a_measured_epoch_of_exactly_one(self, drawn):
         plan = drawn[0].minus(drawn[1])
-        ids = [trajectory.id for trajectory in plan.trajectories]
+        ids = [trajectory.id for trajectory in plan.trainings]
         assert len(set(ids)) == len(ids)
-        by_id = {trajectory.id: trajectory for trajectory in plan.trajectories}
+        by_id = {trajectory.id: trajectory for trajectory in plan.trainings}
         for cell in plan.missing:
             trajectory = by_id[cell.trajectory_id]
             assert cell.epoch in trajectory.asked
             assert cell.epoch in trajectory.evaluated
-        asked = {(t.id, epoch) for t in plan.trajectories for epoch in t.asked}
+        asked = {(t.id, epoch) for t in plan.trainings for epoch in t.asked}
         assert asked == {(cell.trajectory_id, cell.epoch) for cell in plan.missing}
 
     @given(plans())
     def test_go_as_far_as_the_largest_epoch_asked_of_them(self, plan):
-        for trajectory in plan.trajectories:
+        for trajectory in plan.trainings:
             assert trajectory.point.epochs == trajectory.asked[-1] == trajectory.evaluated[-1]
             assert list(trajectory.asked) == sorted(set(trajectory.asked))
             assert trajectory.point.parameter_count is None
@@ -184,7 +184,7 @@ class TestTrajectories:
         for cell in plan.cells:
             groups.setdefault(trained(cell.point), set()).add(cell.trajectory_id)
         assert all(len(ids) == 1 for ids in groups.values())
-        assert len(groups) == len(plan.trajectories)
+        assert len(groups) == len(plan.trainings)
 
     @given(axes, st.randoms())
     def test_do_not_depend_on_the_order_of_the_axes_or_values(self, grid, random):
@@ -195,8 +195,8 @@ class TestTrajectories:
         random.shuffle(items)
         one, other = plan_of(grid), plan_of({name: tuple(values) for name, values in items})
         assert set(one.cells) == set(other.cells)
-        assert {(t.id, t.asked, t.evaluated) for t in one.trajectories} == {
-            (t.id, t.asked, t.evaluated) for t in other.trajectories
+        assert {(t.id, t.asked, t.evaluated) for t in one.trainings} == {
+            (t.id, t.asked, t.evaluated) for t in other.trainings
         }
         assert Counter(len(c.members) for c in one.cohorts) == Counter(len(c.members) for c in other.cohorts)
 
@@ -209,9 +209,9 @@ class TestTrajectories:
         assert counted.point.id != wide.point.id
 
     def test_a_default_written_out_is_one_training(self):
-        family = Plan.of(parse_sweep("name: x\nfixed: {depth: null}", "")).trajectories[0]
+        family = Plan.of(parse_sweep("name: x\nfixed: {depth: null}", "")).trainings[0]
         written = parse_sweep(f"name: x\nfixed: {{depth: {family.point.depth}, width: {family.point.width}}}", "")
-        assert Plan.of(written).trajectories[0].id == family.id
+        assert Plan.of(written).trainings[0].id == family.id
 
 
 class TestCohorts:
@@ -219,7 +219,7 @@ class TestCohorts:
     def test_have_every_trajectory_once(self, drawn):
         plan = drawn[0].minus(drawn[1])
         members = [member for cohort in plan.cohorts for member in cohort.members]
-        assert Counter(member.id for member in members) == Counter(t.id for t in plan.trajectories)
+        assert Counter(member.id for member in members) == Counter(t.id for t in plan.trainings)
 
     @given(plans())
     def test_members_have_the_same_shapes_and_steps(self, plan):
@@ -284,7 +284,7 @@ class TestCohorts:
     )
     def test_what_may_train_as_one_stack(self, field, values, apart):
         plan = Plan.of(parse_sweep(f"name: x\ngrid: {{{field}: {values}}}", ""))
-        assert len(plan.trajectories) == 2
+        assert len(plan.trainings) == 2
         assert len(plan.cohorts) == 1 + apart
 
 
@@ -307,7 +307,7 @@ class TestFolding:
     )
     def test_where_the_schedule_allows(self, schedule, trainings):
         plan = Plan.of(parse_sweep(f"name: x\nfixed: {{lr_schedule: {schedule}}}\ngrid: {{epochs: [3, 9, 5]}}", ""))
-        assert len(plan.trajectories) == trainings
+        assert len(plan.trainings) == trainings
 
 
 def test_a_model_that_cannot_be_built_names_the_file_and_the_key():
@@ -342,7 +342,7 @@ grid:
 print(json.dumps({
     "points": len(plan.cells),
     "ids": len({cell.point.id for cell in plan.cells}),
-    "trajectories": len(plan.trajectories),
+    "trajectories": len(plan.trainings),
     "members": sum(len(cohort.members) for cohort in plan.cohorts),
     "largest": max(len(cohort.members) for cohort in plan.cohorts),
     "imported": sorted({"torch", "ray", "pytorch_lightning"} & sys.modules.keys()),

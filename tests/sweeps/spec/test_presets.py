@@ -16,7 +16,7 @@ from analysis.report.study import draw_report
 from lightning_modules.measures.reading import PerExample
 from sweeps.planning.cost import Rate
 from sweeps.planning.explain import summary
-from sweeps.planning.plan import Packing, Plan, Trajectory
+from sweeps.planning.plan import Packing, Plan, Training
 from sweeps.spec.evaluation import Evaluation
 from sweeps.spec.sweep import Sweep
 from sweeps.spec.sweep_file import load_sweep, preset_names
@@ -51,11 +51,11 @@ def invented(plan: Plan, measures: set[str | None]) -> list[Record]:
             },
             tuple(of_examples(trajectory, {name for name in measures if name})),
         )
-        for trajectory in plan.trajectories
+        for trajectory in plan.trainings
     ]
 
 
-def of_examples(trajectory: Trajectory, measures: set[str]) -> list[tuple[int, PerExample]]:
+def of_examples(trajectory: Training, measures: set[str]) -> list[tuple[int, PerExample]]:
     """A few examples, two seen and two left out in turn."""
     seen = (np.arange(4) + trajectory.point.seed) % 4
     return [
@@ -100,7 +100,7 @@ def test_a_full_variant_is_the_same_study_at_another_size(name: str) -> None:
     plan = Plan.of(full, Packing(workers=2))
     assert full.name == f"{name}-full"
     assert set(full.axes) == set(small.axes)
-    assert plan.trajectories
+    assert plan.trainings
     assert summary(plan, RATE)["seconds"] > summary(Plan.of(small, Packing(workers=2)), RATE)["seconds"]
     # Whatever a figure holds has a value there too.
     values = {axis: {value for grid in full.grids for value in grid.get(axis, ())} for axis in full.axes}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.planning.plan import Packing, Plan, Trajectory
+from sweeps.planning.plan import Packing, Plan, Training
 from sweeps.spec.sweep_file import parse_sweep
-from sweeps.stopping.judge import Live, Report
+from sweeps.stopping.judge import LocalJudge, Report
 from sweeps.stopping.referee import Verdict
 
 SWEEP = """
@@ -28,12 +28,12 @@ def planned(scheduler: str = "asha") -> Plan:
     return Plan.of(parse_sweep(SWEEP.replace("SCHEDULER", scheduler), "judged.yaml"), Packing(max_cohort=3))
 
 
-def live(plan: Plan, **more) -> Live:
+def live(plan: Plan, **more) -> LocalJudge:
     assert plan.early_stopping
-    return Live(plan.early_stopping, plan.trajectories, **more)
+    return LocalJudge(plan.early_stopping, plan.trainings, **more)
 
 
-def ids(members: Sequence[Trajectory]) -> list[str]:
+def ids(members: Sequence[Training]) -> list[str]:
     return [member.id for member in members]
 
 
@@ -42,69 +42,69 @@ def wanted(plan: Plan, width: int) -> list[list[str]]:
     return [ids(cohort.members) for cohort in plan.cohorts if cohort.members[0].point.width == width]
 
 
-def reports(members: Sequence[Trajectory], epoch: int, losses: Sequence[float] = (0, 1, 2)) -> list[Report]:
+def reports(members: Sequence[Training], epoch: int, losses: Sequence[float] = (0, 1, 2)) -> list[Report]:
     return [Report(member.id, epoch, {"validation_loss": loss}) for member, loss in zip(members, losses, strict=False)]
 
 
 def test_places_are_filled_with_members_of_the_same_shape_in_the_plan_s_order():
     plan = planned()
     judge, (first, second) = live(plan), wanted(plan, 8)
-    begun = judge.begin("0", first, 3)
+    begun = judge.assign("0", first, 3)
     assert ids(begun) == first
-    answer = judge.step("0", reports(begun, 1), first[0], 0)
+    answer = judge.report("0", reports(begun, 1), first[0], 0)
     assert answer.verdicts == (Verdict.CONTINUE, Verdict.STOP, Verdict.STOP)
     assert ids(answer.joining) == second[:2]
-    assert ids(judge.begin("1", second, 3)) == second[2:]
-    assert judge.step("1", [], second[0], 3).joining == ()
-    assert judge.begin("2", second, 3) == ()
-    assert set(ids(judge.begin("3", wanted(plan, 9)[0], 3))) == set(wanted(plan, 9)[0])
+    assert ids(judge.assign("1", second, 3)) == second[2:]
+    assert judge.report("1", [], second[0], 3).joining == ()
+    assert judge.assign("2", second, 3) == ()
+    assert set(ids(judge.assign("3", wanted(plan, 9)[0], 3))) == set(wanted(plan, 9)[0])
 
 
 def test_nobody_joins_where_nobody_may():
     plan = planned()
     judge, (first, _) = live(plan), wanted(plan, 8)
-    assert judge.step("0", reports(judge.begin("0", first, 3), 1), first[0], None).joining == ()
+    assert judge.report("0", reports(judge.assign("0", first, 3), 1), first[0], None).joining == ()
 
 
 def test_a_lane_that_was_lost_gets_its_members_again_and_hears_the_same():
     plan = planned()
     judge, (first, second) = live(plan), wanted(plan, 8)
-    begun = judge.begin("0", first, 3)
-    answer = judge.step("0", reports(begun, 1), first[0], 0)
-    assert ids(judge.begin("1", second, 3)) == second[2:]
+    begun = judge.assign("0", first, 3)
+    answer = judge.report("0", reports(begun, 1), first[0], 0)
+    assert ids(judge.assign("1", second, 3)) == second[2:]
     # What it had stopped was not stored, so it is trained again, and never more than it has places for.
-    again = judge.begin("0", first, 3)
+    again = judge.assign("0", first, 3)
     assert ids(again) == first
-    repeated = judge.step("0", reports(again, 1), first[0], 0)
+    repeated = judge.report("0", reports(again, 1), first[0], 0)
     assert repeated.verdicts == answer.verdicts
     assert ids(repeated.joining) == ids(answer.joining)
-    judge.leave(first[1:])
-    assert judge.step("0", [], first[0], 1).joining == ()
+    judge.release(first[1:])
+    assert judge.report("0", [], first[0], 1).joining == ()
 
 
 def test_what_a_lane_leaves_for_good_goes_to_others_of_its_shape():
     plan = planned()
     judge, (first, second) = live(plan), wanted(plan, 8)
-    judge.begin("0", first, 3)
-    judge.begin("1", second, 3)
-    assert ids(judge.unsettled("0", first[0])) == first
-    assert ids(judge.begin("0.0", first[:1], 1)) == first[:1]
-    assert ids(judge.step("1", [], second[0], 9).joining) == first[1:]
-    assert judge.unsettled("2", first[0]) == ()
-    assert {*ids(judge.unsettled("1", first[0]))} == {*first[1:], *second}
+    judge.assign("0", first, 3)
+    judge.assign("1", second, 3)
+    assert ids(judge.open_members("0", first[0])) == first
+    assert ids(judge.assign("0.0", first[:1], 1)) == first[:1]
+    assert ids(judge.report("1", [], second[0], 9).joining) == first[1:]
+    assert judge.open_members("2", first[0]) == ()
+    assert {*ids(judge.open_members("1", first[0]))} == {*first[1:], *second}
 
 
 def test_what_another_run_trains_goes_to_who_asks_for_it_by_name():
     plan = planned()
     judge, (first, second) = live(plan), wanted(plan, 8)
-    judge.begin("0", first, 3)
-    judge.give_up(first[:2])
-    assert set(ids(judge.step("0", [], first[0], 9).joining)) == set(second)
-    assert ids(judge.unsettled("1", first[0])) == first[:2]
-    assert ids(judge.begin("2", first[:2], 2)) == first[:2]
-    judge.give_up(first[:2])
-    judge.elsewhere(first[:2])
-    assert judge.unsettled("1", first[0]) == ()
+    judge.assign("0", first, 3)
+    judge.defer(first[:2])
+    assert set(ids(judge.report("0", [], first[0], 9).joining)) == set(second)
+    assert ids(judge.open_members("1", first[0])) == first[:2]
+    assert ids(judge.assign("2", first[:2], 2)) == first[:2]
+    judge.defer(first[:2])
+    judge.mark_done_elsewhere(first[:2])
+    assert judge.open_members("1", first[0]) == ()
 
 
 class Lanes:
@@ -128,7 +128,7 @@ class Lanes:
                 del self.training[lane]
             elif lane not in self.training:
                 self.training[lane] = {}
-                self.join(lane, self.judge.begin(lane, self.wanted[lane], 3))
+                self.join(lane, self.judge.assign(lane, self.wanted[lane], 3))
             else:
                 self.step(lane)
         return self.stored
@@ -137,29 +137,29 @@ class Lanes:
         mine = self.training[lane]
         mine.update({member: epoch + 1 for member, epoch in mine.items()})
         told = [Report(member, epoch, {"validation_loss": loss(member, epoch)}) for member, epoch in mine.items()]
-        answer = self.judge.step(lane, told, self.wanted[lane][0], 3 - len(mine))
+        answer = self.judge.report(lane, told, self.wanted[lane][0], 3 - len(mine))
         for report, verdict in zip(told, answer.verdicts, strict=True):
             if verdict is Verdict.PAUSE:
                 self.kept[report.member] = mine.pop(report.member)
-                self.judge.leave([report.member])
+                self.judge.release([report.member])
             elif verdict is Verdict.STOP:
                 self.store(report.member, mine.pop(report.member))
         self.join(lane, answer.joining)
         if not mine:
-            left = self.judge.unsettled(lane, self.wanted[lane][0])
+            left = self.judge.open_members(lane, self.wanted[lane][0])
             del self.training[lane]
             if left:
                 self.wanted[lane] = ids(left)
             else:
                 del self.wanted[lane]
 
-    def join(self, lane: str, members: Sequence[Trajectory]) -> None:
+    def join(self, lane: str, members: Sequence[Training]) -> None:
         for member in ids(members):
             assert not any(member in others for others in self.training.values())
             assert len(self.training[lane]) < 3
             begun = self.kept.get(member, 0)
             curve = [(epoch, {"validation_loss": loss(member, epoch)}) for epoch in range(1, begun + 1)]
-            if self.judge.recall(member, curve):
+            if self.judge.restore(member, curve):
                 self.training[lane][member] = begun
             elif begun:
                 self.store(member, begun)
@@ -169,7 +169,7 @@ class Lanes:
     def store(self, member: str, epoch: int) -> None:
         assert member not in self.stored
         self.stored[member] = epoch
-        self.judge.leave([member])
+        self.judge.release([member])
 
 
 def loss(member: str, epoch: int) -> float:
@@ -181,7 +181,7 @@ def loss(member: str, epoch: int) -> float:
 def test_every_member_is_over_once_whoever_comes_first_and_whatever_is_lost(scheduler, seed, losses):
     plan = planned(scheduler)
     stored = Lanes(plan, random.Random(seed), losses).run()
-    assert set(stored) == {member.id for member in plan.trajectories}
+    assert set(stored) == {member.id for member in plan.trainings}
     if scheduler == "hyperband":  # which waits for all before it judges
         assert stored == Lanes(plan, random.Random(0), 0.0).run()
         assert sorted(set(stored.values())) == [1, 3, 9]
@@ -193,5 +193,5 @@ def test_those_of_an_earlier_run_are_what_new_ones_are_compared_with(value):
     first, _ = wanted(plan, 8)
     settled = {f"earlier {i}": [(1, {"validation_loss": value}), (9, {"validation_loss": value})] for i in range(9)}
     judge = live(plan, settled=settled)
-    answer = judge.step("0", reports(judge.begin("0", first, 1), 1, [5.0]), first[0], None)
+    answer = judge.report("0", reports(judge.assign("0", first, 1), 1, [5.0]), first[0], None)
     assert answer.verdicts == (Verdict.STOP if value < 5 else Verdict.CONTINUE,)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from sweeps.store.checkpoints import Checkpoints
-from sweeps.store.location import Place
+from sweeps.store.location import Location
 
 CONTENT = bytes(range(256)) * 3
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(Place(tmp_path))
+    return Checkpoints(Location(tmp_path))
 
 
 def test_they_are_written_read_replaced_and_deleted(kept):

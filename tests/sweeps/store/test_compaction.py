@@ -35,7 +35,7 @@ from sweeps.errors import StoreError
 from sweeps.spec.point import Point
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.compaction import compact
-from sweeps.store.location import Place
+from sweeps.store.location import Location
 from sweeps.store.parts import encode, name_of
 from sweeps.store.records import SCHEMA_VERSION, Record, Row, plain_type
 from sweeps.store.store import Contents, Store
@@ -89,8 +89,8 @@ class TestMerging:
 
     def test_again_it_finds_nothing_to_do(self, filled):
         compact(filled)
-        with mock.patch.object(Place, "write", side_effect=AssertionError), \
-             mock.patch.object(Place, "delete", side_effect=AssertionError):  # fmt: skip
+        with mock.patch.object(Location, "write", side_effect=AssertionError), \
+             mock.patch.object(Location, "delete", side_effect=AssertionError):  # fmt: skip
             done = compact(filled)
         assert (done.parts_before, done.parts_after) == (1, 1)
 
@@ -131,7 +131,7 @@ class TestMerging:
         whole = store.append(records)
         for record in records:
             store.append([record])
-        with mock.patch.object(Place, "write", side_effect=AssertionError):
+        with mock.patch.object(Location, "write", side_effect=AssertionError):
             compact(store)
         assert parts(store) == {whole}
 
@@ -214,7 +214,7 @@ class TestCheckpoints:
             augmentation=torch.zeros(1), probes={}, rows=[(each, {}) for each in range(1, epoch + 1)], examples=[],
             measured={}, diverged=None, seconds=1.0,
         )  # fmt: skip
-        Checkpoints(store.place).write({trajectory_id: encode_checkpoint(state)})
+        Checkpoints(store.location).write({trajectory_id: encode_checkpoint(state)})
         path = Path(store.uri) / "checkpoints" / f"{trajectory_id}.pt"
         os.utime(path, (time.time() - days * 86400,) * 2)
         return path
@@ -271,8 +271,8 @@ class TestCheckpoints:
 class TestFailures:
     def test_a_merged_part_that_is_not_read_as_written_replaces_nothing(self, filled):
         before, names = seen(filled), parts(filled)
-        write = Place.write
-        with mock.patch.object(Place, "write", lambda place, path, content: write(place, path, content[:-1])), \
+        write = Location.write
+        with mock.patch.object(Location, "write", lambda place, path, content: write(place, path, content[:-1])), \
              pytest.raises(StoreError, match=r"parts/[0-9a-f]{20}\.parquet is not read as it was written"):  # fmt: skip
             compact(filled)
         assert names < parts(filled)
@@ -281,7 +281,7 @@ class TestFailures:
     def test_a_merged_part_that_is_gone_replaces_nothing(self, filled):
         """Another compaction merged it already, or so it seems."""
         names = parts(filled)
-        with mock.patch.object(Place, "write"):
+        with mock.patch.object(Location, "write"):
             compact(filled)
         assert parts(filled) == names
 
@@ -300,8 +300,8 @@ class TestReaders:
     def read_after(self, store: Store, *shown: set[str]) -> Contents:
         """What a reader sees whose first listings are these, of what is or was there, and the later ones true."""
         infos = [[mock.Mock(base_name=name, type=fs.FileType.File) for name in sorted(names)] for names in shown]
-        real = Place.list
-        with mock.patch.object(Place, "list", lambda place, folder: infos.pop(0) if infos else real(place, folder)):
+        real = Location.list
+        with mock.patch.object(Location, "list", lambda place, folder: infos.pop(0) if infos else real(place, folder)):
             return seen(store)
 
     def test_a_listing_from_the_middle_of_a_compaction(self, filled, make_record):
@@ -320,8 +320,10 @@ class TestReaders:
         compact(filled, large=7 * max(sizes(filled)))
         middle = parts(filled)
         assert len(middle) == 2
-        delete, kept = Place.delete, []
-        with mock.patch.object(Place, "delete", lambda place, path: delete(place, path) if kept else kept.append(path)):
+        delete, kept = Location.delete, []
+        with mock.patch.object(
+            Location, "delete", lambda place, path: delete(place, path) if kept else kept.append(path)
+        ):
             compact(filled)
         (still_there,) = parts(filled) & middle
         assert self.read_after(filled, set(), {still_there}) == expected, "a merged part is new: others may be gone"
@@ -329,8 +331,8 @@ class TestReaders:
 
     def test_a_store_that_never_holds_still(self, filled):
         infos = [mock.Mock(base_name=f"{i:020x}.parquet", type=fs.FileType.File) for i in range(100)]
-        listed = mock.patch.object(Place, "list", side_effect=[[info] for info in infos])
-        with listed, mock.patch.object(Place, "read", return_value=None), \
+        listed = mock.patch.object(Location, "list", side_effect=[[info] for info in infos])
+        with listed, mock.patch.object(Location, "read", return_value=None), \
              pytest.raises(StoreError, match="changed 20 times while it was read; read it again"):  # fmt: skip
             filled.read()
 
@@ -361,10 +363,10 @@ def test_whatever_is_appended_compacted_or_broken_off_the_rows_are_those_appende
             assert seen(store) == Contents(seen(untouched).table, {})
 
         def step_by_step(at: int, do: Callable[[], Any]) -> None:
-            real, taken, busy = {name: getattr(Place, name) for name in ("write", "delete")}, 0, False
+            real, taken, busy = {name: getattr(Location, name) for name in ("write", "delete")}, 0, False
 
             def watched(name: str) -> Callable[..., None]:
-                def act(place: Place, *args: Any) -> None:
+                def act(place: Location, *args: Any) -> None:
                     nonlocal taken, busy
                     if not busy:
                         busy = True
@@ -378,8 +380,8 @@ def test_whatever_is_appended_compacted_or_broken_off_the_rows_are_those_appende
                 return act
 
             with (
-                mock.patch.object(Place, "write", watched("write")),
-                mock.patch.object(Place, "delete", watched("delete")),
+                mock.patch.object(Location, "write", watched("write")),
+                mock.patch.object(Location, "delete", watched("delete")),
             ):
                 compact(store, large=data.draw(st.sampled_from([1, 60_000, 2**20]), label="large"))
 

@@ -12,93 +12,93 @@ import pytest
 
 from sweeps.store import leases
 from sweeps.store.leases import Lease, Run
-from sweeps.store.location import Place
+from sweeps.store.location import Location
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "store")
+def location(tmp_path: Path) -> Location:
+    return Location(tmp_path / "store")
 
 
-def test_who_comes_later_gives_way_for_what_is_held(place):
-    first, second = Run.begin(place), Run.begin(place)
-    with Lease(place, first, ["a", "b"]) as held:
+def test_who_comes_later_gives_way_for_what_is_held(location):
+    first, second = Run.begin(location), Run.begin(location)
+    with Lease(location, first, ["a", "b"]) as held:
         assert held.taken == frozenset()
-        with Lease(place, second, ["b", "c"]) as late:
+        with Lease(location, second, ["b", "c"]) as late:
             assert late.taken == {"b"}
-            with Lease(place, first, ["b", "c"]) as again:
+            with Lease(location, first, ["b", "c"]) as again:
                 assert again.taken == {"c"}, "b is the first run's own, and the second does not hold it"
-    with Lease(place, second, ["a", "b", "c"]) as free:
+    with Lease(location, second, ["a", "b", "c"]) as free:
         assert free.taken == frozenset()
 
 
-def test_workers_of_one_run_do_not_give_way_to_each_other(place):
-    run = Run.begin(place)
-    with Lease(place, run, ["a"]), Lease(place, run, ["a"]) as other:
+def test_workers_of_one_run_do_not_give_way_to_each_other(location):
+    run = Run.begin(location)
+    with Lease(location, run, ["a"]), Lease(location, run, ["a"]) as other:
         assert other.taken == frozenset()
 
 
-def test_it_knows_of_another_run_when_that_is_over_too(place):
-    run = Run.begin(place)
-    with Lease(place, run, ["a"]) as lease:
+def test_it_knows_of_another_run_when_that_is_over_too(location):
+    run = Run.begin(location)
+    with Lease(location, run, ["a"]) as lease:
         assert lease.alone
-    Run.begin(place)
-    with Lease(place, run, ["a"]) as lease:
+    Run.begin(location)
+    with Lease(location, run, ["a"]) as lease:
         assert not lease.alone
 
 
-def test_it_is_given_back_and_after_days_nothing_is_left(place, tmp_path):
-    run = Run.begin(place)
-    with Lease(place, run, ["a"]):
+def test_it_is_given_back_and_after_days_nothing_is_left(location, tmp_path):
+    run = Run.begin(location)
+    with Lease(location, run, ["a"]):
         assert len(list((tmp_path / "store" / "leases").iterdir())) == 2
     (left,) = (tmp_path / "store" / "leases").iterdir()
     old = time.time() - 3 * 86_400
     os.utime(left, (old, old))
-    later = Run.begin(place)
+    later = Run.begin(location)
     assert [path.name for path in (tmp_path / "store" / "leases").iterdir()] == [f"{later.id}.run"]
 
 
 HOLDER = """
 import sys
 from sweeps.store.leases import Lease, Run
-from sweeps.store.location import Place
-place = Place(sys.argv[1])
-with Lease(place, Run.begin(place), ["a"]):
+from sweeps.store.location import Location
+location = Location(sys.argv[1])
+with Lease(location, Run.begin(location), ["a"]):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-def test_a_dead_process_of_this_machine_holds_nothing(place):
+def test_a_dead_process_of_this_machine_holds_nothing(location):
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, place.uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, location.uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "held\n"
-    with Lease(place, Run.begin(place), ["a"]) as lease:
+    with Lease(location, Run.begin(location), ["a"]) as lease:
         assert lease.taken == {"a"}
     holder.kill()
     holder.communicate()
-    with Lease(place, Run.begin(place), ["a"]) as lease:
+    with Lease(location, Run.begin(location), ["a"]) as lease:
         assert lease.taken == frozenset()
 
 
-def test_a_lease_of_another_machine_is_held_until_it_is_not_renewed(place, tmp_path, monkeypatch):
+def test_a_lease_of_another_machine_is_held_until_it_is_not_renewed(location, tmp_path, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
-    lost = Lease(place, Run.begin(place), ["a"])
+    lost = Lease(location, Run.begin(location), ["a"])
     lost._write()
     monkeypatch.undo()
-    run = Run.begin(place)
-    with Lease(place, run, ["a"]) as lease:
+    run = Run.begin(location)
+    with Lease(location, run, ["a"]) as lease:
         assert lease.taken == {"a"}
     old = time.time() - leases.HELD_SECONDS - 1
     os.utime(tmp_path / "store" / lost._path, (old, old))
-    with Lease(place, run, ["a"]) as lease:
+    with Lease(location, run, ["a"]) as lease:
         assert lease.taken == frozenset()
 
 
-def test_it_is_renewed_while_it_is_held(place, tmp_path, monkeypatch):
+def test_it_is_renewed_while_it_is_held(location, tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.01)
-    with Lease(place, Run.begin(place), ["a"]) as lease:
+    with Lease(location, Run.begin(location), ["a"]) as lease:
         path = tmp_path / "store" / lease._path
         written = path.stat().st_mtime_ns
         deadline = time.monotonic() + 30

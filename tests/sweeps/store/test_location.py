@@ -1,4 +1,4 @@
-"""Places: what is tried again and for how long, how a URI is understood, and a disk that is full."""
+"""Resources: what is tried again and for how long, how a URI is understood, and a disk that is full."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sweeps.execution.inline import Inline
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import load_sweep
 from sweeps.store import location as place
-from sweeps.store.location import Place
+from sweeps.store.location import Location
 from sweeps.store.store import Store
 
 S3 = "s3://bucket/path?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
@@ -61,8 +61,8 @@ class Answers(fs.FileSystemHandler):
     get_file_info = get_file_info_selector = move = open_append_stream = open_input_file = open_output_stream = _never  # type: ignore[assignment]
 
 
-def answering(*answers: bytes | Exception) -> tuple[Place, Answers]:
-    remote, handler = Place("s3://bucket/path"), Answers(*answers)
+def answering(*answers: bytes | Exception) -> tuple[Location, Answers]:
+    remote, handler = Location("s3://bucket/path"), Answers(*answers)
     remote.__dict__["_opened"] = fs.PyFileSystem(handler), "bucket/path"
     return remote, handler
 
@@ -143,7 +143,7 @@ class TestAgain:
         assert len(waited) == place.READ_AGAIN == 20 - len(handler.answers) - 1
 
     def test_a_folder_is_asked_once(self, tmp_path, waited, monkeypatch):
-        folder = Place(tmp_path)
+        folder = Location(tmp_path)
         folder.write("a", b"content")
         assert folder.read("a", lambda content: False) == b"content"
         monkeypatch.setattr(os, "replace", lambda *names: (_ for _ in ()).throw(OSError(5, "Input/output error")))
@@ -159,7 +159,7 @@ class TestUris:
         uri = (
             "s3://key:sec%2Fret@bucket/a/b/?endpoint_override=127.0.0.1:1&scheme=http&region=r&allow_bucket_creation=1"
         )
-        filesystem, root = Place(uri)._opened
+        filesystem, root = Location(uri)._opened
         assert root == "bucket/a/b"
         options = filesystem.__reduce__()[1][0]
         plain = fs.FileSystem.from_uri(uri)[0].__reduce__()[1][0]
@@ -169,33 +169,33 @@ class TestUris:
 
     def test_of_a_gs_uri_too(self):
         uri = "gs://anonymous@bucket/a?endpoint_override=127.0.0.1:1&scheme=http"
-        options = Place(uri)._opened[0].__reduce__()[1][0]
+        options = Location(uri)._opened[0].__reduce__()[1][0]
         assert options["retry_time_limit"] == place.GCS_RETRIES
         assert (options["anonymous"], options["endpoint_override"]) == (True, "127.0.0.1:1")
-        options = Place(f"{uri}&retry_limit_seconds=7")._opened[0].__reduce__()[1][0]
+        options = Location(f"{uri}&retry_limit_seconds=7")._opened[0].__reduce__()[1][0]
         assert options["retry_time_limit"] == timedelta(seconds=7)
 
     @pytest.mark.parametrize("uri", [f"{S3}&colour=red", "gs://bucket/a?colour=red", "nosuch://place"])
     def test_what_is_not_understood_is_refused_with_what_is_valid(self, uri, waited):
         with pytest.raises(StoreError, match=r"cannot be opened: .*; valid: a folder, s3://BUCKET/PATH or gs://"):
-            Place(uri).list("parts")
+            Location(uri).list("parts")
         assert waited == []
 
     @pytest.mark.parametrize("uri", ["s3://", "gs://"])
     def test_a_uri_without_a_bucket(self, uri):
         with pytest.raises(StoreError, match=r"^store .*: .*; valid: a folder, s3://BUCKET/PATH or gs://BUCKET/PATH$"):
-            Place(uri).list("parts")
+            Location(uri).list("parts")
 
     def test_no_key_is_shown(self):
         with pytest.raises(StoreError) as caught:
-            Place("s3://key:secret@bucket/a?colour=red").list("parts")
+            Location("s3://key:secret@bucket/a?colour=red").list("parts")
         assert "secret" not in str(caught.value)
         assert str(caught.value).startswith("store s3://bucket/a?colour=red: ")
 
     def test_nobody_there(self, waited, monkeypatch):
         monkeypatch.setattr(place, "SDK_ATTEMPTS", 1)
         with pytest.raises(StoreError, match=r"^store s3://bucket/path\?.*: cannot be read: .*NETWORK_CONNECTION"):
-            Place(S3).list("parts")
+            Location(S3).list("parts")
         assert len(waited) == len(place.WAITS)
 
 

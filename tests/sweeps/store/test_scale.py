@@ -23,8 +23,8 @@ from analysis.tables.cells import cells
 from analysis.tables.frames import frames
 from analysis.tables.points import curves_table, failures, outcomes, points_table
 from sweeps.execution.on_ray.trials import Experiments, Piece
-from sweeps.execution.places import Grant
 from sweeps.execution.protocol import CohortStored
+from sweeps.execution.resources import Grant
 from sweeps.execution.worker import Worker
 from sweeps.planning.cost import RATED, Speeds
 from sweeps.planning.plan import Cohort, Packing, Plan
@@ -133,7 +133,7 @@ def test_an_epoch_that_is_not_there_brings_all_that_are(store, make_record):
 ), max_size=9), st.sets(st.integers(0, 9)))  # fmt: skip
 def test_of_some_epochs_a_store_says_the_same_as_of_all(make_record, rows, more):
     plan = Plan.of(parse_sweep("name: x\nfixed: {data: digits}\ngrid: {epochs: [8, 2, 5], seed: [2, 1, 0]}", "s.yaml"))
-    ids = [trajectory.id for trajectory in plan.trajectories]
+    ids = [trajectory.id for trajectory in plan.trainings]
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
         store.prepare()
@@ -218,7 +218,7 @@ def test_what_follows_from_data_and_model_varies_with_them(make_record, store):
 
 def _tables_are_those_of_every_field(plan: Plan, store: Store, make_record: Callable[..., Any]) -> None:
     store.prepare()
-    store.append([make_record(member.id, member.evaluated) for member in plan.trajectories])
+    store.append([make_record(member.id, member.evaluated) for member in plan.trainings])
     contents = store.read()
     for table in (points_table, curves_table):
         assert table(plan, contents).equals(table(replace(plan, varied=FIELDS), contents))
@@ -244,8 +244,8 @@ def cells_of(what: FigureSpec, plan: Plan, contents: Any) -> pd.DataFrame:
 
 def test_trajectories_share_what_they_have_in_common():
     plan = planned(30)
-    assert len(plan.trajectories) == 12
-    assert len({id(trajectory.evaluated) for trajectory in plan.trajectories}) == 1
+    assert len(plan.trainings) == 12
+    assert len({id(trajectory.evaluated) for trajectory in plan.trainings}) == 1
     assert len({id(cell.point.model_fields_set) for cell in plan.cells}) == 1
 
 
@@ -309,7 +309,7 @@ def test_measures_of_the_stub_are_those_of_a_training():
     plan, real = planned(3), training.train_cohort
     try:
         scale.stub_training()
-        result = training.train_cohort([plan.trajectories[0].point], None, [(1, 3)], on_epoch=lambda epoch: None)
+        result = training.train_cohort([plan.trainings[0].point], None, [(1, 3)], on_epoch=lambda epoch: None)
     finally:
         training.train_cohort = real
     (member,) = result.members

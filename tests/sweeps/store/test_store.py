@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lightning_modules.measures.reading import PerExample
 from sweeps.errors import StoreError
 from sweeps.store.done import Done
-from sweeps.store.location import Place
+from sweeps.store.location import Location
 from sweeps.store.records import example_schema
 from sweeps.store.store import Store
 
@@ -150,14 +150,14 @@ class TestDamage:
         store.prepare()
         store.append([make_record("a", (1,))])
         closed = store.append([make_record("b", (1,))])
-        read = Place.read
+        read = Location.read
 
-        def refuse(place: Place, path: str, sound: Any) -> bytes | None:
+        def refuse(place: Location, path: str, sound: Any) -> bytes | None:
             if path == f"parts/{closed}":
                 raise StoreError("permission denied")
             return read(place, path, sound)
 
-        with mock.patch.object(Place, "read", refuse):
+        with mock.patch.object(Location, "read", refuse):
             contents = store.read()
         assert contents.damaged == {f"{store.uri}/parts/{closed}": "damaged: permission denied"}
         assert contents.table["trajectory_id"].to_pylist() == ["a"]
@@ -165,7 +165,7 @@ class TestDamage:
     def test_a_part_that_is_listed_but_never_there_is_reported(self, store, make_record):
         store.prepare()
         name = store.append([make_record("a", (1,))])
-        with mock.patch.object(Place, "read", return_value=None):
+        with mock.patch.object(Location, "read", return_value=None):
             contents = store.read()
         assert contents.damaged == {f"{store.uri}/parts/{name}": "damaged: listed, but not there"}
         assert contents.table.num_rows == 0
@@ -309,7 +309,7 @@ class TestMeasuresOnDemand:
         store.prepare()
         block = (1, PerExample("correct", "train", np.arange(3), np.ones(3)))
         written = []
-        monkeypatch.setattr(Place, "write", lambda self, path, content: written.append(path.split("/")[-2]))
+        monkeypatch.setattr(Location, "write", lambda self, path, content: written.append(path.split("/")[-2]))
         store.append([replace(make_record("a", (1,)), examples=(block,))])
         assert written == ["examples", "parts"]
 

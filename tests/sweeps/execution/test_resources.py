@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.errors import ExecutionError
-from sweeps.execution.on_ray import places as on_ray
-from sweeps.execution.on_ray.places import places_of_cluster
-from sweeps.execution.places import GPU_OVERHEAD, Kind, Places, gpu_share, places_here
+from sweeps.execution.on_ray import resources as on_ray
+from sweeps.execution.on_ray.resources import cluster_resources
+from sweeps.execution.resources import GPU_OVERHEAD, Kind, Resources, gpu_share, local_resources
 from sweeps.planning.cost import Cost
 
 GIB = 2**30
@@ -54,13 +54,13 @@ def test_shares_of_a_gpu_of_16_gib(gib, share):
 
 @given(cohorts, cores)
 def test_on_cores_alone_each_takes_one(cohorts, kind):
-    grants = Places(kind, None).grants(cohorts)
+    grants = Resources(kind, None).grants(cohorts)
     assert [(dict(grant.resources), grant.bytes) for grant in grants] == [({"CPU": 1.0}, kind.bytes)] * len(cohorts)
 
 
 @given(cohorts, gpus)
 def test_on_gpus_alone_each_takes_its_share_and_the_bytes_that_come_with_it(cohorts, kind):
-    for cohort, grant in zip(cohorts, Places(None, kind).grants(cohorts), strict=True):
+    for cohort, grant in zip(cohorts, Resources(None, kind).grants(cohorts), strict=True):
         share = gpu_share(cohort, kind.bytes)
         assert grant.resources == {"CPU": 1.0, "GPU": share}
         assert 0 < grant.bytes == int(share * kind.bytes) - GPU_OVERHEAD
@@ -69,14 +69,14 @@ def test_on_gpus_alone_each_takes_its_share_and_the_bytes_that_come_with_it(coho
 
 @given(cohorts, cores, gpus)
 def test_where_there_are_both_each_is_given_one_or_the_other_as_if_alone(cohorts, core, gpu):
-    on_cores, on_gpus = Places(core, None).grants(cohorts), Places(None, gpu).grants(cohorts)
-    grants = Places(core, gpu).grants(cohorts)
+    on_cores, on_gpus = Resources(core, None).grants(cohorts), Resources(None, gpu).grants(cohorts)
+    grants = Resources(core, gpu).grants(cohorts)
     assert all(grant in pair for grant, pair in zip(grants, zip(on_cores, on_gpus, strict=True), strict=True))
 
 
 @given(cohorts, cores, gpus)
 def test_the_longest_goes_to_the_faster_kind(cohorts, core, gpu):
-    grants = Places(core, gpu).grants(cohorts)
+    grants = Resources(core, gpu).grants(cohorts)
     longest = max(range(len(cohorts)), key=lambda i: cohorts[i].cost.flops)
     assert ("GPU" in grants[longest].resources) == (gpu.flops >= core.flops)
 
@@ -84,8 +84,8 @@ def test_the_longest_goes_to_the_faster_kind(cohorts, core, gpu):
 @given(st.integers(1, 40), st.integers(1, 8))
 def test_equal_cohorts_are_spread_by_the_rates_of_the_kinds(count, ratio):
     """A GPU that is `ratio` times a core takes at least as many, and no more than `ratio` times as many and one."""
-    places = Places(Kind(1, GIB, 1.0), Kind(1, GPU, float(ratio)))
-    on_gpu = sum("GPU" in grant.resources for grant in places.grants([sized()] * count))
+    resources = Resources(Kind(1, GIB, 1.0), Kind(1, GPU, float(ratio)))
+    on_gpu = sum("GPU" in grant.resources for grant in resources.grants([sized()] * count))
     on_core = count - on_gpu
     assert on_core * ratio <= on_gpu + ratio
     assert on_gpu <= (on_core + 1) * ratio
@@ -95,7 +95,7 @@ def test_equal_cohorts_are_spread_by_the_rates_of_the_kinds(count, ratio):
 def test_a_plan_is_packed_for_all_places_and_the_smallest_memory(core, gpu, workers):
     if core is None and gpu is None:
         return
-    packing = Places(core, gpu).packing(workers, 17)
+    packing = Resources(core, gpu).packing(workers, 17)
     kinds = [kind for kind in (core, gpu) if kind]
     assert packing.workers == (workers or sum(kind.count for kind in kinds))
     assert packing.max_cohort == 17
@@ -103,7 +103,7 @@ def test_a_plan_is_packed_for_all_places_and_the_smallest_memory(core, gpu, work
 
 
 def test_this_machine_has_its_cores_and_their_memory():
-    one, four = places_here(1), places_here(4)
+    one, four = local_resources(1), local_resources(4)
     assert (one.workers, four.workers) == (1, 4)
     assert 0 < 3 * four.bytes_per_worker < one.bytes_per_worker < 5 * four.bytes_per_worker
 
@@ -133,33 +133,33 @@ CORES = {"CPU": 8, "memory": 80 * GIB}
 @pytest.mark.parametrize(("device", "cores", "gpus"), [("cpu", 16, None), ("cuda", None, 3), ("auto", 8, 3)])
 def test_a_cluster_of_both_kinds(cluster, device, cores, gpus):
     cluster(node(CPU=0), node(**CORES), node(**CORES, GPU=3), node(alive=False, CPU=99, GPU=99))
-    places = places_of_cluster(device, "cuda", True, print)
-    assert places.cores == (cores and Kind(cores, 2 * GIB, 1.0))
-    assert places.gpus == (gpus and Kind(gpus, GPU, 10.0))
+    resources = cluster_resources(device, "cuda", True, print)
+    assert resources.cores == (cores and Kind(cores, 2 * GIB, 1.0))
+    assert resources.gpus == (gpus and Kind(gpus, GPU, 10.0))
 
 
 def test_auto_without_gpus_is_cores(cluster):
     cluster(node(**CORES))
-    assert places_of_cluster("auto", "cuda", True, print) == Places(Kind(8, 2 * GIB, 1.0), None)
+    assert cluster_resources("auto", "cuda", True, print) == Resources(Kind(8, 2 * GIB, 1.0), None)
 
 
 def test_auto_with_gpus_everywhere_is_gpus(cluster):
     cluster(node(CPU=0), node(**CORES, GPU=2))
-    assert places_of_cluster("auto", "cuda", True, print) == Places(None, Kind(2, GPU, 10.0))
+    assert cluster_resources("auto", "cuda", True, print) == Resources(None, Kind(2, GPU, 10.0))
 
 
 def test_the_smallest_nodes_memory_counts(cluster):
     cluster(node(**CORES), node(CPU=8, memory=8 * GIB))
-    assert places_of_cluster("cpu", "cuda", True, print).bytes_per_worker == int(on_ray.HEADROOM * GIB)
+    assert cluster_resources("cpu", "cuda", True, print).bytes_per_worker == int(on_ray.HEADROOM * GIB)
 
 
 def test_a_gpu_is_waited_for_where_nodes_may_come_and_not_elsewhere(cluster):
     cluster(node(**CORES))
     said: list[str] = []
     with pytest.raises(ExecutionError, match="--device cuda: Ray has no GPU here; valid: cpu"):
-        places_of_cluster("cuda", "cuda", False, said.append)
+        cluster_resources("cuda", "cuda", False, said.append)
     assert said == []
-    places_of_cluster("cuda", "cuda", True, said.append)
+    cluster_resources("cuda", "cuda", True, said.append)
     assert said == ["waiting for a node with a GPU, for up to 15 minutes"]
 
 
@@ -173,7 +173,7 @@ def test_a_core_is_waited_for_and_what_came_is_counted(cluster, monkeypatch):
 
     monkeypatch.setattr(on_ray, "_look", come)
     said: list[str] = []
-    assert places_of_cluster("cpu", "cuda", True, said.append) == Places(Kind(8, 2 * GIB, 1.0), None)
+    assert cluster_resources("cpu", "cuda", True, said.append) == Resources(Kind(8, 2 * GIB, 1.0), None)
     assert said == ["waiting for a node with a CPU, for up to 15 minutes"]
 
 

@@ -44,7 +44,7 @@ class Grant:
 
 
 @dataclass(frozen=True)
-class Places:
+class Resources:
     """What there is. `cores` counts those of nodes without GPUs where there are GPUs to train on."""
 
     cores: Kind | None
@@ -95,7 +95,7 @@ def gpu_share(cohort: Cohort, gpu_bytes: int) -> float:
     return min(EIGHTHS, max(1, math.ceil(needed * EIGHTHS))) / EIGHTHS
 
 
-def places_here(workers: int | None = None) -> Places:
+def local_resources(workers: int | None = None) -> Resources:
     """So many cores of this machine, or all."""
     count = workers or len(os.sched_getaffinity(0))
-    return Places(Kind(count, int(HEADROOM * available_bytes() / count), 1.0), None)
+    return Resources(Kind(count, int(HEADROOM * available_bytes() / count), 1.0), None)

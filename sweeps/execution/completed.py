@@ -1,4 +1,4 @@
-"""Finished: what is done in a store to which others write too, kept up to date by reading only what is new."""
+"""What other runs have completed in the store, kept up to date by reading only new parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from sweeps.planning.plan import Trajectory
+from sweeps.planning.plan import Training
 from sweeps.store.done import MARKS, STOPPED_BY, Done
 from sweeps.store.leases import Run
 from sweeps.store.parts import PARTS, Part, listed, load
@@ -16,44 +16,45 @@ from sweeps.store.rows import LATEST as LATEST_COLUMNS
 from sweeps.store.store import Store
 
 
-class Finished:
-    """Of one store. Failures do not count: who asks is about to try."""
+class CompletedElsewhere:
+    """Incremental view of what other runs have completed in this store.
+
+    Failed trainings count as open: the caller is about to retry them.
+    """
 
     def __init__(self, store: Store) -> None:
-        self._place = store.place
+        self._location = store.location
         self._seen: set[str] = set()
         self._done = Done()
 
-    def among(self, trajectories: tuple[Trajectory, ...], stopped_by: str | None = None) -> frozenset[str]:
+    def among(self, trainings: tuple[Training, ...], stopped_by: str | None = None) -> frozenset[str]:
         """The ids of those that have every row and measure that is asked of them, or were stopped under these settings
         of early stopping. Raises StoreError."""
         self._look()
         done = self._done.without_failed()
-        return frozenset(each.id for each in trajectories if _covers(done, each, stopped_by))
+        return frozenset(each.id for each in trainings if _covers(done, each, stopped_by))
 
     def _look(self) -> None:
         names = dict.fromkeys((*KEY, "outcome", *MARKS.values(), STOPPED_BY, *LATEST_COLUMNS))
         kept = pa.schema([schema().field(name) for name in names])
-        for info in listed(self._place, PARTS)[0]:
+        for info in listed(self._location, PARTS)[0]:
             if info.base_name not in self._seen:
-                part = load(self._place, f"{PARTS}/{info.base_name}", kept)
+                part = load(self._location, f"{PARTS}/{info.base_name}", kept)
                 self._seen.add(info.base_name)
                 if isinstance(part, Part):
                     self._done = self._done.united(Done.of(once(part.rows)))
 
 
-def _covers(done: Done, trajectory: Trajectory, stopped_by: str | None) -> bool:
-    for epoch in trajectory.asked:
-        outcome = done.outcome(trajectory.id, epoch, stopped_by)
-        wanted = {
-            (trajectory.id, at, name) for at in trajectory.measured if at <= epoch for name in trajectory.measured[at]
-        }
+def _covers(done: Done, training: Training, stopped_by: str | None) -> bool:
+    for epoch in training.asked:
+        outcome = done.outcome(training.id, epoch, stopped_by)
+        wanted = {(training.id, at, name) for at in training.measured if at <= epoch for name in training.measured[at]}
         if outcome == "missing" or (outcome == "finished" and not wanted <= done.measured):
             return False
     return True
 
 
 @cache
-def finished_in(uri: str, run: Run) -> Finished:
-    """One for each run that this process works for, so that a worker reads no part twice."""
-    return Finished(Store(uri))
+def completed_in(uri: str, run: Run) -> CompletedElsewhere:
+    """One view per run that this process works for, so that a worker reads no part twice."""
+    return CompletedElsewhere(Store(uri))

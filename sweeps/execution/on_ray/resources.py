@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sweeps.errors import ExecutionError
-from sweeps.execution.places import EIGHTHS, HEADROOM, Device, Kind, Places
+from sweeps.execution.resources import EIGHTHS, HEADROOM, Device, Kind, Resources
 from sweeps.planning.cost import available_bytes, core_rate
 
 WAIT_SECONDS = 900.0
 """How long a cluster is given to start its first node."""
 
 
-def places_of_cluster(device: Device, on_gpu: str, scales: bool, say: Callable[[str], None]) -> Places:
+def cluster_resources(device: Device, on_gpu: str, scales: bool, say: Callable[[str], None]) -> Resources:
     """What the Ray that this process is connected to has for trainings on `device`.
 
     on_gpu: torch's name of what a GPU of Ray's is, "cuda". Where the cluster `scales`, maybe from zero, waits for
@@ -36,7 +36,7 @@ def places_of_cluster(device: Device, on_gpu: str, scales: bool, say: Callable[[
         count = round(sum(node.get("GPU", 0) for node in standing()))
         gpus = Kind(max(1, count), seen["bytes"], seen["flops"])
         if device == "cuda" or not any(_has_cores(node, gpus) for node in standing()):
-            return Places(None, gpus)
+            return Resources(None, gpus)
     if not any(_has_cores(node, gpus) for node in standing()):
         say(f"waiting for a node with a CPU, for up to {WAIT_SECONDS / 60:.0f} minutes")
     seen = _look({"CPU": 1}, "cpu")
@@ -44,7 +44,7 @@ def places_of_cluster(device: Device, on_gpu: str, scales: bool, say: Callable[[
     count = round(sum(node["CPU"] for node in nodes))
     each = [node["memory"] / node["CPU"] for node in nodes if node.get("memory")]
     memory = min([seen["bytes"], *(int(HEADROOM * share) for share in each)])
-    return Places(Kind(max(1, count), memory, seen["flops"]), gpus)
+    return Resources(Kind(max(1, count), memory, seen["flops"]), gpus)
 
 
 def _has_cores(node: Mapping[str, float], gpus: Kind | None) -> bool:
