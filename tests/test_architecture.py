@@ -26,7 +26,7 @@ ONLY_IN = {
     "ray": (
         *(
             f"sweeps/execution/on_ray/{name}.py"
-            for name in ("executor", "jobs", "judge_actor", "native", "places", "schedulers", "trials")
+            for name in ("executor", "jobs", "judge_actor", "native", "resources", "schedulers", "trials")
         ),
     )
 }
