@@ -1,7 +1,8 @@
-"""Effects at a setting that the data choose, without letting it profit from its own luck.
+"""Effects at a setting that is chosen from the data, without the bias of choosing and measuring on the same trainings.
 
-The best of several settings looks better than it is, because it was chosen for looking good. So each seed is read at
-the setting that the other seeds choose (leave-one-out cross-fitting): choosing and reading never share a training.
+The best of several settings looks better than it is, because it was chosen for looking good. Therefore each seed is
+measured at the setting that the other seeds choose (leave-one-out cross-fitting): choosing and measuring never share a
+training.
 """
 
 from __future__ import annotations
@@ -20,15 +21,23 @@ from analysis.words import value_labels
 
 
 class Choice(Protocol):
-    """means: a row a level of the field, ascending; a column a reading; averaged over the other seeds."""
+    """A rule that chooses one level of a field."""
 
     def __call__(self, means: pd.DataFrame) -> Any:
-        """One level of the index, or None where none fits."""
+        """Choose a level.
+
+        Args:
+            means: Means over the other seeds, with one row per level of the field, ascending, and one column per
+                reading.
+
+        Returns:
+            One level of the index, or None if none fits.
+        """
 
 
 @dataclass(frozen=True)
 class First:
-    """The lowest level."""
+    """Choose the lowest level."""
 
     def __call__(self, means: pd.DataFrame) -> Any:
         return means.index[0]
@@ -36,7 +45,7 @@ class First:
 
 @dataclass(frozen=True)
 class Last:
-    """The highest level."""
+    """Choose the highest level."""
 
     def __call__(self, means: pd.DataFrame) -> Any:
         return means.index[-1]
@@ -44,7 +53,7 @@ class Last:
 
 @dataclass(frozen=True)
 class Highest:
-    """The level with the highest reading; beyond_first: the lowest level left out."""
+    """Choose the level with the highest value of `column`; with `beyond_first`, the lowest level is excluded."""
 
     column: str = "value"
     beyond_first: bool = False
@@ -55,7 +64,7 @@ class Highest:
 
 @dataclass(frozen=True)
 class Lowest:
-    """The level with the lowest reading."""
+    """Choose the level with the lowest value of `column`."""
 
     column: str = "value"
 
@@ -65,7 +74,7 @@ class Lowest:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The lowest level with a reading of at most this: where networks become just large enough."""
+    """Choose the lowest level whose value is at most `most`, such as where networks become just large enough."""
 
     column: str
     most: float
@@ -77,8 +86,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Below:
-    """The level with the lowest reading of `value`, among those under the threshold's level: the end of the first
-    descent."""
+    """Choose the level with the lowest value of `column` below the threshold's level: the end of the first descent."""
 
     threshold: Threshold
     column: str = "value"
@@ -91,7 +99,7 @@ class Below:
 
 @dataclass(frozen=True)
 class PeakAfter:
-    """The level with the highest reading from the end of the first descent on."""
+    """Choose the level with the highest value of `column` from the end of the first descent on."""
 
     below: Below
     column: str = "value"
@@ -103,8 +111,11 @@ class PeakAfter:
 
 @dataclass(frozen=True)
 class Cheapest:
-    """Beyond the lowest level, the one with the lowest `column`, among those that cost at most `most` of `price`
-    against the lowest level; the one of least cost if all cost more."""
+    """Choose the level with the lowest `column` among the affordable levels above the lowest one.
+
+    The cost of a level is how far its `price` is below that of the lowest level. A level is affordable if it costs at
+    most `most`; if none is, the one with the least cost is chosen.
+    """
 
     column: str
     price: str
@@ -118,7 +129,7 @@ class Cheapest:
 
 @dataclass(frozen=True)
 class Reading:
-    """A metric at these settings."""
+    """A metric, averaged over the points at the settings `where`."""
 
     value: str
     where: Where = field(default_factory=dict)
@@ -126,12 +137,17 @@ class Reading:
 
 @dataclass(frozen=True)
 class AtChosen:
-    """The reading `read` of a seed at the level `this` of a field minus that at the level `that` (none: nothing is
-    taken away), levels chosen on the means of all other seeds.
+    """The difference between two levels of a field, each chosen on the means of all other seeds.
 
-    field: a field of the sweep, or `epoch`, whose levels are the epochs at which every training was evaluated.
-    readings: name -> what is read at a level; other fields are averaged over, and a level counts only if every seed has
-    all of it.
+    The number of a seed is its reading `read` at the level `this` minus that at the level `that`.
+
+    Attributes:
+        field: A field of the sweep, or `epoch`, whose levels are the epochs at which every training was evaluated.
+        this: How to choose the first level.
+        that: How to choose the second level; None subtracts nothing.
+        readings: What is measured at a level, by name. Other fields are averaged over. A level counts only if every
+            seed has all of its points.
+        read: The name of the reading that is compared.
     """
 
     field: str
@@ -160,17 +176,17 @@ class AtChosen:
                 continue
             means = pd.DataFrame({name: table.loc[shared, others].mean(axis=1) for name, table in tables.items()})
             picked = [choice(means) for choice in (self.this, self.that) if choice is not None]
-            read = [tables[self.read].loc[level, seed] if level is not None else np.nan for level in picked]
-            effects[seed] = read[0] - (read[1] if len(read) > 1 else 0.0)
+            values = [tables[self.read].loc[level, seed] if level is not None else np.nan for level in picked]
+            effects[seed] = values[0] - (values[1] if len(values) > 1 else 0.0)
             used.append(tuple(picked))
         return Effects(pd.Series(effects, dtype=float), note=self._note(used))
 
     def _table(self, evidence: Evidence, reading: Reading) -> pd.DataFrame:
-        """Level by seed; NaN where a row has no number, or the seed has fewer rows than others there."""
+        """Tabulate a reading by level and seed; NaN where a point has no value, or the seed has fewer points there."""
         rows = chosen(evidence.points, reading.where)
         if self.field == "epoch":
             rows = over_epochs(rows, evidence.curves)
-        # Kinds have no order of their own: that of their names serves.
+        # Categories have no natural order, so they are sorted by name.
         codes, names = pd.factorize(rows[self.field], sort=True, use_na_sentinel=False)
         work = pd.DataFrame(
             {"level": codes, "seed": rows["seed"].to_numpy(), "number": drawn(rows, reading.value).to_numpy()}
@@ -182,7 +198,7 @@ class AtChosen:
         return table.set_axis(pd.Index(names).take(table.index), axis=0)
 
     def _note(self, used: Sequence[tuple[Any, ...]]) -> str:
-        """Which levels were chosen, and how often."""
+        """Say which levels were chosen, and how often."""
         if not used:
             return ""
         parts = []
@@ -195,5 +211,5 @@ class AtChosen:
 
 
 def one(value: str, where: Where | None = None) -> Mapping[str, Reading]:
-    """The only reading."""
+    """Return readings that consist of a single metric, named `value`."""
     return {"value": Reading(value, where or {})}

@@ -1,4 +1,7 @@
-"""The ten claims of a digest of Arpit et al. 2017, each with the contrast that tests it. Written before the data."""
+"""The ten claims of a digest of Arpit et al. 2017, each with the contrasts that test it.
+
+They were written before the data were seen.
+"""
 
 from __future__ import annotations
 
@@ -166,4 +169,4 @@ DIGEST: tuple[Claim, ...] = (
         ), digest=True,
     ),
 )  # fmt: skip
-"""In the order in which the digest makes them."""
+"""The claims, in the order of the digest."""

@@ -1,8 +1,8 @@
-"""What is compared with what: each effect turns the tables of a sweep into one number a seed.
+"""Effects: each one turns the tables of a sweep into one number per seed.
 
-An effect answers three questions: which points it reads (`rows`), which columns a finished point of them must have
-(`needs`), and the numbers (`measure`). A seed has a number only if all of its rows do: cells that were lost in one seed
-alone would otherwise move the mean by their absence.
+An effect defines which points it reads (`rows`), which columns these points must have once finished (`needs`), and the
+numbers (`measure`). A seed has a number only if all of its points do; otherwise points lost in only one seed would
+shift the mean by their absence.
 """
 
 from __future__ import annotations
@@ -23,23 +23,28 @@ from analysis.tables.derived import first_epochs
 
 
 class Effect(Protocol):
+    """A comparison that can be measured on the tables of a sweep."""
+
     def rows(self, points: pd.DataFrame) -> pd.DataFrame:
-        """The points it reads, whatever became of them."""
+        """Select the points that the effect reads, regardless of their outcome."""
 
     @property
     def needs(self) -> Sequence[str]:
-        """Metrics that every finished row has, once it is measured."""
+        """The metrics that every finished point must have."""
 
     def measure(self, evidence: Evidence) -> Effects | Estimate:
-        """One number a seed, or an estimate that brings its own interval. Every row is there, or diverged.
+        """Return one number per seed, or an estimate with its own interval.
 
-        Raises AnalysisError for a measure that the evidence lacks.
+        It is called only when every point has finished or diverged.
+
+        Raises:
+            AnalysisError: The evidence lacks a measure.
         """
 
 
 @dataclass(frozen=True)
 class Level:
-    """A metric, over the rows of a seed: their mean, or the lowest or highest of them."""
+    """The mean, lowest or highest value of a metric over the points of a seed."""
 
     value: str
     where: Where = field(default_factory=dict)
@@ -60,11 +65,19 @@ class Level:
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric at `this` minus the same at `that`: pairs that agree in the seed and every other field, averaged over
-    the pairs of a seed.
+    """A metric at `this` minus the same metric at `that`, averaged over the pairs of a seed.
 
-    ratio: the quotient instead. censored: a level that `this` did not reach counts as reached at its last epoch, which
-    makes the effect a lower bound; a pair whose `that` did not reach it has no number.
+    The two points of a pair agree in the seed and every field except those of `this` and `that`.
+
+    Attributes:
+        value: The metric.
+        this: The settings of the first point of a pair.
+        that: The settings of the second point.
+        where: The settings of both points.
+        ratio: Whether to take the quotient instead of the difference.
+        censored: Whether the metric is an epoch at which a level is first reached. A `this` that did not reach it
+            counts as having reached it at its last epoch, which makes the effect a lower bound. A pair whose `that` did
+            not reach it has no number.
     """
 
     value: str
@@ -82,8 +95,8 @@ class Difference:
         return pd.concat(self._sides(points))
 
     def _sides(self, points: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-        held = chosen(points, self.where)
-        return chosen(held, self.this), chosen(held, self.that)
+        common = chosen(points, self.where)
+        return chosen(common, self.this), chosen(common, self.that)
 
     def measure(self, evidence: Evidence) -> Effects:
         sides = self._sides(evidence.points)
@@ -93,12 +106,12 @@ class Difference:
             name for name in UNSEEDED if name in both and name not in compared and both[name].nunique(dropna=False) > 1
         ]
         numbers = []
-        for side, last in zip(sides, (self.censored, False), strict=True):
-            given = drawn(side, self.value)
-            if last:
-                given = given.fillna(side["epochs"].where(side["outcome"] == "finished").astype(float))
+        for side, censored in zip(sides, (self.censored, False), strict=True):
+            values = drawn(side, self.value)
+            if censored:
+                values = values.fillna(side["epochs"].where(side["outcome"] == "finished").astype(float))
             index = pd.MultiIndex.from_frame(side[["seed", *keys]].astype(object).fillna("unset"))
-            numbers.append(pd.Series(given.to_numpy(), index))
+            numbers.append(pd.Series(values.to_numpy(), index))
         this, that = numbers
         pairs = pd.DataFrame({"this": this, "that": that})
         if self.ratio:
@@ -108,14 +121,17 @@ class Difference:
 
 
 def _complete_mean(effect: pd.Series) -> pd.Series:
-    """Mean of each seed (the first level of the index), NaN where one of its numbers is missing."""
+    """Average per seed (the first level of the index); NaN for a seed with a missing number."""
     grouped = effect.groupby(level=0)
     return grouped.mean().where(grouped.apply(lambda of_seed: bool(np.isfinite(of_seed).all())))
 
 
 @dataclass(frozen=True)
 class FirstAt:
-    """The first evaluated epoch with the column at `level`, or at this part of its highest value in the training."""
+    """The first evaluated epoch at which the column reaches `level`.
+
+    With `of_best`, the level is a fraction of the column's highest value in the training.
+    """
 
     column: str
     level: float
@@ -130,7 +146,7 @@ class FirstAt:
 
 @dataclass(frozen=True)
 class PeakOf:
-    """The evaluated epoch at which the column is highest; the first of several."""
+    """The first evaluated epoch at which the column is highest."""
 
     column: str
 
@@ -144,11 +160,12 @@ Event = FirstAt | PeakOf
 
 @dataclass(frozen=True)
 class Sooner:
-    """How many times later `late` comes than `early` in the same training: a ratio of epochs, the geometric mean over
-    the trainings of a seed. Epochs count from 1: what holds before training counts as there after the first.
+    """How many times later the event `late` occurs than `early` in the same training.
 
-    A `late` that did not come counts as come at the last epoch, which makes the ratio a lower bound; without `early`
-    there is no number.
+    The number of a seed is the geometric mean, over its trainings, of the ratio of the two epochs. Epochs count from 1:
+    an event that holds before training counts as occurring after the first epoch. A `late` event that did not occur
+    counts as occurring at the last epoch, which makes the ratio a lower bound. Without the `early` event there is no
+    number.
     """
 
     early: Event
@@ -174,10 +191,15 @@ class Sooner:
 
 @dataclass(frozen=True)
 class Slope:
-    """The least-squares slope of a metric against the parameters of the network, with an intercept, a fit a seed.
+    """The least-squares slope of a metric against the number of parameters, with an intercept, fitted per seed.
 
-    below: only networks that stay under this value of a metric, so that a ceiling does not flatten the line; the same
-    for all seeds (by the mean over them), at least three. Every other field must be held.
+    Every other field must be fixed.
+
+    Attributes:
+        value: The metric.
+        below: A metric and a ceiling. Only network sizes whose mean over seeds stays below the ceiling are used, so
+            that saturation does not flatten the line. The sizes are the same for all seeds, and at least three.
+        where: The settings of the points.
     """
 
     value: str
@@ -209,8 +231,10 @@ class Slope:
 
 @dataclass(frozen=True)
 class Spread:
-    """Overdispersion over examples of how often trainings of different seeds misclassify them at an epoch: see
-    `analysis.statistics.scores.overdispersion`, whose bootstrap interval over examples it takes."""
+    """Overdispersion, over examples, of how often trainings of different seeds misclassify them at an epoch.
+
+    The interval is the bootstrap interval over examples of `analysis.statistics.scores.overdispersion`.
+    """
 
     where: Where
     epoch: int = 1
@@ -230,7 +254,7 @@ class Spread:
         if unmeasured:
             problem = f"{unmeasured} of {len(ids)} trainings lack predictions of single examples at epoch {self.epoch}"
             raise AnalysisError("examples", problem)
-        found = overdispersion(1 - correct)
-        note = f"{found.runs} trainings, each example wrong in {100 * found.p:.0f} % of them on average"
+        spread = overdispersion(1 - correct)
+        note = f"{spread.runs} trainings, each example wrong in {100 * spread.p:.0f} % of them on average"
         how = "95 % bootstrap interval over examples"
-        return Estimate(found.value, found.low, found.high, found.examples, how, "examples", note=note)
+        return Estimate(spread.value, spread.low, spread.high, spread.examples, how, "examples", note=note)

@@ -1,4 +1,4 @@
-"""A small picture of a finding: each seed a dot, the interval a bar, where the claim says it should lie shaded."""
+"""A small picture of a finding: one dot per seed, a bar for the interval, and shading where the claim says it lies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ DOT = "#4d4d4d"
 
 
 def finding_picture(finding: Finding) -> Picture | None:
-    """Columns wide and 0.8 inches high, legible without the table beside it; None where there is no number to draw."""
+    """Draw a finding, one column wide and 0.8 inches high, legible without the table beside it.
+
+    Returns:
+        The picture, or None if there is no number to draw.
+    """
     if math.isnan(finding.effect):
         return None
     contrast = finding.contrast
@@ -64,7 +68,7 @@ def finding_picture(finding: Finding) -> Picture | None:
 
 
 def _limits(finding: Finding) -> tuple[float, float]:
-    """Everything drawn and the margins, with some air."""
+    """Return axis limits that contain everything drawn and the claim's margins, with some padding."""
     claimed = finding.contrast.claimed
     numbers = [finding.effect, finding.low, finding.high, *finding.each.values(), claimed.low, claimed.high]
     known = np.array([number for number in numbers if math.isfinite(number)])

@@ -1,4 +1,4 @@
-"""Which rows a contrast reads: fields held at values, or at the ends of their axis."""
+"""Selection of the rows that a contrast reads: fields fixed at values, or at the ends of their axes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.words import METRICS
 
 
 class End(Enum):
-    """An end of a field's axis, among the rows that the conditions before it leave; of numbers only."""
+    """An end of a numeric field's axis, among the rows that the preceding conditions leave."""
 
     LOWEST = "lowest"
     HIGHEST = "highest"
@@ -26,7 +26,7 @@ LOWEST, HIGHEST = End.LOWEST, End.HIGHEST
 
 @dataclass(frozen=True)
 class Between:
-    """Every value of a field from low to high."""
+    """Every value of a field from `low` to `high`, inclusive."""
 
     low: float
     high: float = np.inf
@@ -35,13 +35,21 @@ class Between:
 ABOVE_ZERO = Between(np.nextafter(0, 1))
 
 Where = Mapping[str, Any]
-"""Field -> a value, a tuple of values, `Between`, or an `End`. Applied in this order: an end sees what is left."""
+"""Conditions by field: a value, a tuple of values, `Between`, or an `End`.
+
+They are applied in order, so an end refers to the rows left by the conditions before it.
+"""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The tables of one sweep. points: a row a point, with the derived columns. curves: a row an evaluated epoch.
-    examples: the per-example table."""
+    """The tables of one sweep.
+
+    Attributes:
+        points: One row per point, with the derived columns.
+        curves: One row per training and evaluated epoch.
+        examples: The per-example table.
+    """
 
     points: pd.DataFrame
     curves: pd.DataFrame
@@ -49,12 +57,12 @@ class Evidence:
 
 
 def chosen(frame: pd.DataFrame, where: Where) -> pd.DataFrame:
-    """The rows at these settings; none where the frame has no such setting."""
+    """Select the rows at these settings; the result is empty if the frame has no such setting."""
     for name, wanted in where.items():
         if frame.empty:
             return frame
-        found = _present(levels(frame, name), wanted)
-        frame = select(frame, {name: found}) if found else frame.iloc[:0]
+        values = _present(levels(frame, name), wanted)
+        frame = select(frame, {name: values}) if values else frame.iloc[:0]
     return frame
 
 
@@ -65,7 +73,7 @@ def _present(have: list[Any], wanted: object) -> list[Any]:
     if isinstance(wanted, Between):
         return [value for value in numbers if wanted.low <= value <= wanted.high]
     if isinstance(wanted, tuple):
-        return [value for one in wanted for value in _present(have, one)]
+        return [value for condition in wanted for value in _present(have, condition)]
     if wanted is None:
         return [value for value in have if pd.isna(value)]
     if isinstance(wanted, int | float):
@@ -74,5 +82,5 @@ def _present(have: list[Any], wanted: object) -> list[Any]:
 
 
 def drawn(frame: pd.DataFrame, value: str) -> pd.Series:
-    """The metric in the unit it is drawn in (% for a share); NaN where the row did not finish or has none."""
+    """Return a metric in the unit it is drawn in (% for a share); NaN where a row did not finish or lacks it."""
     return metric_values(frame, value) * METRICS[value].scale

@@ -1,9 +1,9 @@
-"""The rule of every verdict: where the 95 % interval of an effect lies, compared with where the claim says it lies.
+"""The rule of every verdict: the 95 % interval of an effect is compared with the range that the claim states.
 
-supported: wholly where the claim says. contradicted: wholly elsewhere. undecided: on both sides, or not known yet. A
-claim of several contrasts is supported if each of them is, and contradicted if any is: no correction for their number
-is needed for the first, since all must hold. Nor is one made between claims: of twenty that are true of nothing, one
-interval in twenty misses.
+A claim is supported if the interval lies wholly inside the range, contradicted if it lies wholly outside, and undecided
+if it lies on both sides or is not known yet. A claim with several contrasts is supported if all of them are, and
+contradicted if any is. "Supported" needs no correction for the number of contrasts, since all must hold. There is no
+correction across claims either: on average, one in twenty 95 % intervals misses.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ Verdict = Literal["supported", "contradicted", "undecided"]
 
 @dataclass(frozen=True)
 class Claimed:
-    """The numbers that agree with a claim: from low to high, the ends included where closed. Else: everything but them.
+    """The range of numbers that agree with a claim, from `low` to `high`; `closed` includes the ends.
 
-    Raises ValueError for a range without numbers.
+    Raises:
+        ValueError: The range is empty or unbounded on both sides.
     """
 
     low: float = -math.inf
@@ -32,7 +33,7 @@ class Claimed:
             raise ValueError(f"a claim needs a side: given {self.low} to {self.high}; valid is low < high, one finite")
 
     def verdict(self, low: float, high: float) -> Verdict:
-        """Of an effect whose interval is low..high (low <= high); undecided where either is not finite."""
+        """Judge an effect whose interval is low..high (low <= high); undecided if either end is not finite."""
         if not (math.isfinite(low) and math.isfinite(high)):
             return "undecided"
         if self._above_low(low) and self._below_high(high):
@@ -46,11 +47,11 @@ class Claimed:
         return number < self.high or (self.closed and number == self.high)
 
     def distance(self, number: float) -> float:
-        """To the nearest end of the range, from inside or outside."""
+        """Return the distance to the nearest end of the range, from inside or outside."""
         return min(abs(number - end) for end in (self.low, self.high) if math.isfinite(end))
 
     def words(self, unit: str) -> str:
-        """`above 0 points`, `at least 99 %`, `0.7 to 1.5`."""
+        """Format the range with its unit: `above 0 points`, `at least 99 %`, `0.7 to 1.5`."""
         tail = f" {unit}" if unit else ""
         if math.isfinite(self.low) and math.isfinite(self.high):
             return f"{self.low:g} to {self.high:g}{tail}"
@@ -76,11 +77,11 @@ def between(low: float, high: float) -> Claimed:
 
 
 def about(published: float, tolerance: float) -> Claimed:
-    """Within the tolerance of a published figure."""
+    """Return the range within a tolerance of a published figure."""
     return between(published - tolerance, published + tolerance)
 
 
 def together(verdicts: Iterable[Verdict]) -> Verdict:
-    """Of a claim, from those of its contrasts, at least one."""
-    given = set(verdicts)
-    return "contradicted" if "contradicted" in given else "undecided" if "undecided" in given else "supported"
+    """Combine the verdicts of a claim's contrasts (at least one) into that of the claim."""
+    verdicts = set(verdicts)
+    return "contradicted" if "contradicted" in verdicts else "undecided" if "undecided" in verdicts else "supported"

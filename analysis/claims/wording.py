@@ -1,4 +1,4 @@
-"""Findings in words: numbers with their interval and unit, one way in the terminal, on the page and in JSON."""
+"""Findings in words: numbers with interval and unit, formatted the same in the terminal, on the page and in JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NO_NUMBER = "-"
 
 
 def effect_words(finding: Finding) -> str:
-    """`+12.3 points [8.1, 16.5]`; `-` without a number."""
+    """Format an effect with its interval: `+12.3 points [8.1, 16.5]`; `-` without a number."""
     if math.isnan(finding.effect):
         return NO_NUMBER
     signed = finding.contrast.unit == "points" or "difference" in finding.contrast.measured
@@ -25,7 +25,7 @@ def effect_words(finding: Finding) -> str:
 
 
 def _digits(finding: Finding) -> int:
-    """Decimals that show two significant digits of the interval's half-width, at least one and at most three."""
+    """Return the decimals that show two significant digits of the interval's half-width, from one to three."""
     half = (finding.high - finding.low) / 2
     if not half > 0:
         return 1
@@ -37,12 +37,12 @@ def n_words(finding: Finding) -> str:
 
 
 def remark(finding: Finding) -> str:
-    """What else there is to say: the detail, then what is missing."""
+    """Return the remark on a finding: its detail, then what is missing."""
     return "; ".join(part for part in (finding.detail, finding.missing and f"missing: {finding.missing}") if part)
 
 
 def rules_table(claims: Iterable[Claim]) -> str:
-    """The claims and their rules as a Markdown table, a row a contrast, for the documentation."""
+    """Render the claims and their rules as a Markdown table for the documentation, with one row per contrast."""
     lines = ["| claim | preset | compared | supported if the whole 95 % interval is |", "|---|---|---|---|"]
     for claim in claims:
         for index, contrast in enumerate(claim.contrasts):
@@ -52,7 +52,7 @@ def rules_table(claims: Iterable[Claim]) -> str:
 
 
 def record(decision: Decision) -> dict[str, Any]:
-    """For machines: numbers without rounding, None where there is none."""
+    """Convert a decision to JSON values: numbers without rounding, None where there is none."""
 
     def number(value: float) -> float | None:
         return value if math.isfinite(value) else None
