@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Settings(Protocol):
-    """One training. Fields, ranges and meanings are those of the README's table; `width` and `depth` may be unset."""
+    """One training. Fields, ranges and meanings are those of docs/fields.md; `width` and `depth` may be unset."""
 
     @property
     def data(self) -> str: ...

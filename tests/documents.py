@@ -1,4 +1,4 @@
-"""The generated parts of README.md and docs/: written here, checked by tests/test_documents.py.
+"""The generated parts of docs/: written here, checked by tests/test_documents.py.
 
 python tests/documents.py --write
 """
@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from analysis.claims import CLAIMS
 from analysis.claims.wording import rules_table
@@ -20,7 +21,7 @@ from lightning_modules.models import FAMILIES
 from sweeps.planning.plan import Plan
 from sweeps.spec.point import DEFAULTS, Point, valid_values
 from sweeps.spec.sweep_file import PRESETS, SETTABLE, load_sweep, preset_names
-from sweeps.store.records import MEASURES, PROVENANCE
+from sweeps.store.records import MEASURES, PROVENANCE, Outcome
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,15 +36,16 @@ def fields() -> list[str]:
 
 
 def columns() -> list[str]:
+    *others, last = get_args(Outcome)
     rows = ["| column | meaning |", "|---|---|"]
     rows += [
         "| `trajectory_id` | hash of the training: its fields but `epochs`, unless the schedule depends on it |",
         "| `epoch` | the evaluated epoch (0: before training), or the one in which it broke |",
-        "| `outcome` | `finished`, `diverged` or `failed` |",
-        "| every field | as in the table above; `width` and `depth` as trained |",
+        f"| `outcome` | {', '.join(f'`{name}`' for name in others)} or `{last}` |",
+        "| every field | as in [the table of fields](fields.md); `width` and `depth` as trained |",
     ]
     rows += [f"| `{name}` | {words} |" for name, words in MEASURES.items()]
-    rows.append("| what `measure` asks for | [docs/measures.md](docs/measures.md) |")
+    rows.append("| what `measure` asks for | [measures](measures.md) |")
     rows += [f"| `{name}` | {words} |" for name, (_, words) in PROVENANCE.items()]
     return rows
 
@@ -105,7 +107,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
-    "README.md": {"fields": fields, "columns": columns, "families": families},
+    "docs/fields.md": {"fields": fields, "families": families},
+    "docs/columns.md": {"columns": columns},
     "docs/claims.md": {"claims": lambda: rules_table(CLAIMS).splitlines()},
     "docs/early-stopping.md": {"measures": stopping},
     "docs/presets.md": {"presets": presets},

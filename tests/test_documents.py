@@ -13,7 +13,13 @@ from typer.testing import CliRunner
 from sweeps.spec.sweep_file import parse_sweep
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text()
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+TEXT = "".join(path.read_text() for path in (ROOT / "README.md", ROOT / "docs" / "your-own.md"))
 
 
 def blocks(language: str) -> list[str]:
@@ -24,7 +30,8 @@ def blocks(language: str) -> list[str]:
     ("document", "written"),
     [
         ("docs/claims.md", "Dropout holds"),
-        ("README.md", "| `dropout` |"),
+        ("docs/fields.md", "| `dropout` |"),
+        ("docs/columns.md", "`stopped`"),
         ("docs/measures.md", "| `never_learned` |"),
         ("docs/early-stopping.md", "| `kept_best` |"),
         ("docs/presets.md", "## quickstart"),
@@ -44,10 +51,18 @@ def test_generated_tables_are_those_of_the_code(document, written):
     assert documents.generated(document, spoilt) == text
 
 
-def test_links_within_the_project_lead_somewhere():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_within_the_project_resolve(document):
+    links = re.findall(r"\]\(([^)]+)\)", document.read_text())
+    local = [link.split("#")[0] for link in links if "://" not in link and not link.startswith("#")]
+    assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+def test_the_readme_stays_short_and_leads_to_every_page():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 170
+    pages = [path.name for path in (ROOT / "docs").glob("*.md")]
+    assert [page for page in pages if f"docs/{page}" not in text] == []
 
 
 def test_the_sweep_file_is_valid():

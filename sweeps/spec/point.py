@@ -3,7 +3,7 @@
 A Point is flat, so that every field is a grid axis, a Parquet column and a plot axis alike. Its id is a hash of the
 fields that differ from their defaults, so a field added later changes no id that exists.
 
-Adding a field: give it a default and a description (the README's table is generated from both), and if it does nothing
+Adding a field: give it a default and a description (docs/fields.md is generated from both), and if it does nothing
 under some setting of another field, say so in `INERT`.
 """
 

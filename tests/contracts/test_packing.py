@@ -1,6 +1,6 @@
 """A record is a function of its point alone: the same numbers alone, in any cohort, in any order, under any executor.
 
-Bit for bit, in float64 and in float32. The README states it; this measures it. (The fast tests do so on smaller
+Bit for bit, in float64 and in float32. docs/fields.md states it; this measures it. (The fast tests do so on smaller
 networks: `test_no_bit_depends_on_the_executor_or_the_packing` of the executor suite.)
 """
 
