@@ -6,6 +6,7 @@ are.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ COLUMN = 3.5
 """Width of a column of a two-column paper, in inches."""
 PAGE = 7.2
 DPI = 200
+SCREEN_DPI = 100
 SUFFIXES = ("png", "svg", "pdf")
 
 TEXT = "#222222"
@@ -90,6 +92,13 @@ class Picture(Figure):
     heading: str = ""
     caption: str = ""
     alt: str = ""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """The picture under a notebook's cell, whatever matplotlib's backend is, and its size on the page in pixels."""
+        buffer = io.BytesIO()
+        save_figure(self, buffer, "png")
+        width, height = (round(SCREEN_DPI * float(inches)) for inches in self.get_size_inches())
+        return buffer.getvalue(), {"width": width, "height": height}
 
 
 @contextmanager

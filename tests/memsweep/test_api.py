@@ -408,6 +408,12 @@ class TestFigures:
         assert isinstance(ms.curves_figure(curves, hue="label_noise"), Figure)
         assert isinstance(ms.regimes(points, x="label_noise", y="epochs", chance=0.1), Figure)
 
+    def test_are_shown_by_a_notebook(self, trained, store):
+        picture = ms.heatmap(ms.points(trained, store), x="label_noise", y="epochs", value="test_accuracy")
+        content, size = picture._repr_png_()
+        assert content.startswith(b"\x89PNG")
+        assert size["width"] == round(100 * picture.get_size_inches()[0])
+
     def test_draw_into_axes_of_the_callers(self, trained, store):
         figure = Figure()
         ax = figure.subplots()
