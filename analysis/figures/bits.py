@@ -1,4 +1,4 @@
-"""How many bits of random labels a network holds for each of its parameters, after Morris et al. 2025."""
+"""Figure of the bits of random labels that a network memorizes per parameter (Morris et al. 2025)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,23 @@ from analysis.tables.cells import aggregate, check_axis, levels, metric_values
 from analysis.words import AXES, METRICS, setting, value_labels
 
 FULL = 0.9
-"""Training accuracy from which the labels, not the network, limit what is memorized."""
+"""Training accuracy above which the labels, rather than the network, limit what is memorized."""
 MOST_LINES = 6
 
 
 @dataclass(frozen=True)
 class Slope:
-    """bits: memorized for one parameter more, with its 95 % interval over seeds (NaN below two). intercept: in bits, of
-    the mean fit. sizes: the networks fitted, of how many. n: seeds."""
+    """The slope of memorized information against the number of parameters.
+
+    Attributes:
+        bits: Bits memorized per additional parameter.
+        low: Lower end of the 95 % interval over seeds; NaN below two seeds.
+        high: Upper end of the interval.
+        intercept: Intercept of the mean fit, in bits.
+        sizes: The network sizes fitted, in parameters.
+        of: The number of network sizes, fitted or not.
+        n: The number of seeds.
+    """
 
     bits: float
     low: float
@@ -40,10 +49,13 @@ class Slope:
 
 
 def fitted_slope(points: pd.DataFrame) -> Slope | None:
-    """The least-squares slope of `bits_memorized` against `parameters`, one fit a seed, their mean and t interval.
+    """Fit `bits_memorized` against `parameters` by least squares, once per seed.
 
-    Only networks whose mean training accuracy is below 0.9: above, they have next to nothing left to memorize and the
-    labels are the limit. None if there are fewer than three such sizes that every seed has.
+    Only networks with a mean training accuracy below 0.9 are used: above it, next to nothing is left to memorize, and
+    the labels are the limit.
+
+    Returns:
+        The mean slope with its t interval over seeds, or None if fewer than three such sizes exist in every seed.
     """
     rows = points.assign(bits=metric_values(points, "bits_memorized"), fit=metric_values(points, "train_accuracy"))
     rows = rows.dropna(subset=["parameters", "bits", "fit"])
@@ -64,15 +76,21 @@ def bits_plot(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """Memorized information against the parameters a network really has, a line for each value of `hue`, with the
-    fitted slope in bits a parameter (see `fitted_slope`).
+    """Draw memorized information against the actual number of parameters, with the fitted slope in bits per parameter.
 
-    Points are means over seeds with 95 % t intervals; dashed: the fit, over the sizes that it is made of. chance: 1/C
-    of C classes; dash-dotted is then the ceiling N log2 C of N training examples, where `dataset_size` is given and no
-    example is held out or left out. After Morris et al. 2025 (arXiv 2505.24832), who find about 3.6 bits a parameter in
-    language models. ax: axes of the caller to draw into, in its style, instead of a picture of its own.
+    Markers are means over seeds with 95 % t intervals; the dashed line is the fit (see `fitted_slope`), over the sizes
+    it is based on. Morris et al. 2025 (arXiv 2505.24832) find about 3.6 bits per parameter in language models.
 
-    Raises AnalysisError for an unknown field, more than 6 lines, and where a point would average over more than seeds.
+    Args:
+        points: One row per point.
+        hue: A field; one line is drawn per value.
+        chance: 1/C for C classes. A dash-dotted line then marks the ceiling N log2 C of N training examples, where
+            `dataset_size` is set and no example is held out or left out.
+        note: A sentence to begin the caption with.
+        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
+
+    Raises:
+        AnalysisError: A field is unknown, there are more than 6 lines, or a marker would average over more than seeds.
     """
     for name in ("parameters", "bits_memorized", "train_accuracy"):
         if name not in points:
@@ -83,13 +101,13 @@ def bits_plot(
     if built.empty:
         raise AnalysisError("parameters", "parameters: no network has been built yet; run the sweep first")
     keys = ["parameters", *([hue] if hue else [])]
-    # A size asked for and the width that it becomes are the same network; what is drawn is its real size.
+    # The requested size and the resulting width describe the same network; its actual size is drawn.
     table = aggregate(built.drop(columns=["parameter_count", "width"], errors="ignore"), keys, "bits_memorized")
     groups = by_hue(built, hue)
     if len(groups) > MOST_LINES:
         raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
     labels = value_labels(hue, levels(built, hue)) if hue else ["measured"]
-    with style.panels(ax, 1, 1, (3.2, 2.2), (0.5, 0.3)) as (made, axes):
+    with style.panels(ax, 1, 1, (3.2, 2.2), (0.5, 0.3)) as (figure, axes):
         panel = axes[0, 0]
         handles: list[Any] = []
         told = []
@@ -132,7 +150,7 @@ def bits_plot(
             f"{100 * FULL:.0f} %, its interval a t interval over seeds",
         )
         heading = "memorized information against parameters"
-        return style.complete(ax, made, heading, caption, _alt(told, hue), handles)
+        return style.complete(ax, figure, heading, caption, _alt(told, hue), handles)
 
 
 def slope_words(slope: Slope) -> str:
@@ -141,7 +159,7 @@ def slope_words(slope: Slope) -> str:
 
 
 def _ceiling(part: pd.DataFrame, chance: float | None) -> float | None:
-    """N log2 C in bits, if it is the same for all of these points and known."""
+    """Return N log2 C in bits, if it is known and the same for all of these points."""
     sizes = set(part["dataset_size"].dropna())
     whole = (part["validation_fraction"] == 0).all() and (part["subset_fraction"] == 1).all()
     if chance is None or len(sizes) != 1 or part["dataset_size"].isna().any() or not whole:

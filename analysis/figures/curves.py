@@ -1,4 +1,4 @@
-"""Learning curves, a panel for each value of a field, with the memorization phase shaded."""
+"""Figure of learning curves, one panel per value of a field, with the memorization phase shaded."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MEASURES: dict[str, tuple[str, Dash]] = {
     "memorized_fraction": (PHASE, "-"),
     "recovered_fraction": ("#009E73", "-."),
 }
-"""Colour (Okabe and Ito) and dash of each line that is drawn by default."""
+"""The colour (Okabe and Ito) and dash of each line that is drawn by default."""
 OTHERS: tuple[tuple[str, Dash], ...] = (("#CC79A7", "--"), ("#56B4E9", "-."), ("#E69F00", "-"), ("#000000", ":"))
-"""Of further lines, in turn."""
+"""The colours and dashes of further lines, in order."""
 
 
 def curves_figure(
@@ -44,18 +44,25 @@ def curves_figure(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """Training, clean test accuracy, memorized and recovered fraction against the epoch, on a logarithmic axis.
+    """Draw training and clean test accuracy, memorized and recovered fraction against the epoch (logarithmic axis).
 
-    y: other shares (metrics in %) to draw instead; a measure on demand has a mark wherever it was taken.
-    A panel for each value of `hue`, and a row of them for each value of `facet`. Lines are means over the seeds that
-    finished, bands the 95 % t interval of the mean; an epoch is drawn if every seed of its panel was evaluated then.
-    The memorization phase (see `phases.memorization_phase`, of the mean curves) is shaded, unless `y` is given. A panel
-    without data is hatched. points: draw the trainings of these points only, and a gap for each that has no curve.
-    chance: accuracy of guessing (0..1), a dotted line. ax: axes of the caller to draw
-    into, in its style, instead of a picture of its own; for one panel only.
+    Lines are means over the seeds that finished, and bands are 95 % t intervals of the mean. An epoch is drawn if every
+    seed of its panel was evaluated then. The memorization phase of the mean curves (see `phases.memorization_phase`) is
+    shaded, unless `y` is given. A panel without data is hatched.
 
-    Raises AnalysisError for an unknown field or metric, for one that is no share, for more than 16 panels, and where a
-    panel would mix other fields.
+    Args:
+        curves: One row per training and evaluated epoch.
+        hue: A field; one panel is drawn per value.
+        facet: A field; one row of panels is drawn per value.
+        y: Other shares (metrics in %) to draw instead. A measure on demand has a marker wherever it was measured.
+        chance: The accuracy of guessing (0..1), drawn as a dotted line.
+        points: Draw only the trainings of these points, and a gap for each training without a curve.
+        note: A sentence to begin the caption with.
+        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture; for one panel only.
+
+    Raises:
+        AnalysisError: A field or metric is unknown, a metric is not a share, there are more than 16 panels, or a panel
+            would mix other fields.
     """
     facet = one_facet(facet, "curves")
     if points is not None:
@@ -75,14 +82,14 @@ def curves_figure(
         columns = len(levels(curves, keys[0]))
         rows = len(panels) // columns
     size = (min(2.9 if columns == 1 else 1.9, (style.PAGE - 0.6) / columns), 1.55)
-    with style.panels(ax, columns, rows, size, (0.6, 0.3)) as (made, axes):
+    with style.panels(ax, columns, rows, size, (0.6, 0.3)) as (figure, axes):
         phases: dict[str, Phase] = {}
-        for place, panel in enumerate(axes.flat):
-            if place >= len(panels):
+        for index, panel in enumerate(axes.flat):
+            if index >= len(panels):
                 style.blank(panel)
                 continue
-            first = panels[place].iloc[0]
-            phase = _draw(panel, {name: table.loc[panels[place].index] for name, table in tables.items()}, looks)
+            first = panels[index].iloc[0]
+            phase = _draw(panel, {name: table.loc[panels[index].index] for name, table in tables.items()}, looks)
             phase = None if y else phase
             if phase is not None:
                 panel.axvspan(
@@ -90,9 +97,9 @@ def curves_figure(
                 )
             if phase is not None:
                 phases[", ".join(setting(key, first[key]) for key in keys)] = phase
-            if keys and (len(keys) == 1 or place < columns):
+            if keys and (len(keys) == 1 or index < columns):
                 panel.set_title(setting(keys[0], first[keys[0]]), pad=4)
-            if place % columns == 0:
+            if index % columns == 0:
                 named = f"{setting(keys[1], first[keys[1]])}\n\n" if len(keys) == 2 else ""
                 panel.set_ylabel(f"{named}examples (%)")
             if chance is not None:
@@ -111,11 +118,11 @@ def curves_figure(
         )  # fmt: skip
         heading = "learning curves" + (f" by {AXES[hue].words}" if hue else "")
         handles = _handles(tables, looks, phases, chance)
-        return style.complete(ax, made, heading, caption, _alt(tables, keys, phases), handles)
+        return style.complete(ax, figure, heading, caption, _alt(tables, keys, phases), handles)
 
 
 def _with_missing(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """The curves, and a row without data for every training that has none, so that its panel shows the gap."""
+    """Add a row without data for every training that has no curve, so that its panel shows the gap."""
     absent = points[~points["trajectory_id"].isin(curves["trajectory_id"])].drop_duplicates("trajectory_id")
     if absent.empty or curves.empty:
         return curves
@@ -124,7 +131,7 @@ def _with_missing(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _looks(curves: pd.DataFrame, y: Sequence[str] | str | None) -> dict[str, tuple[str, Dash]]:
-    """The metrics to draw, clean test accuracy first unless others are asked for, with colour and dash."""
+    """Return the colour and dash of each metric to draw; by default, clean test accuracy comes first."""
     if y is None:
         for name in ("test_accuracy", "train_accuracy"):
             if name not in curves.columns:
@@ -144,7 +151,7 @@ def _looks(curves: pd.DataFrame, y: Sequence[str] | str | None) -> dict[str, tup
 
 
 def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """The rows of each panel: the first key runs across, the second down."""
+    """Yield the rows of each panel; the first key varies across, the second down."""
     if not keys:
         yield table
         return
@@ -154,7 +161,7 @@ def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[pd.DataFrame]:
 
 
 def _shared_epochs(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Without the epochs that only some seeds of a panel have: a mean that changes its seeds would jump."""
+    """Blank the epochs that only some seeds of a panel have, since the mean would jump where its seeds change."""
     for part in _groups(table, keys):
         fewer = part.index[part["n"] < part["n"].max()]
         table.loc[fewer, ["mean", "low", "high"]] = float("nan")
@@ -163,11 +170,11 @@ def _shared_epochs(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def _draw(ax: Axes, tables: Mapping[str, pd.DataFrame], looks: Mapping[str, tuple[str, Dash]]) -> Phase | None:
-    """One panel; the phase of its mean curves."""
+    """Draw one panel, and return the memorization phase of its mean curves."""
     for name, table in tables.items():
         colour, dash = looks[name]
         rows = table.dropna(subset=["mean"])
-        # A measurement alone would be a line without length, and few would look like many.
+        # A single measurement would be an invisible line, and a line through a few would look like many.
         mark = "o" if len(rows) == 1 or 2 * len(rows) < len(table) else ""
         ax.plot(rows["epoch"], 100 * rows["mean"], color=colour, linestyle=dash, marker=mark, markersize=3, label=name)
         band = rows.dropna(subset=["low"])
@@ -187,11 +194,11 @@ def _draw(ax: Axes, tables: Mapping[str, pd.DataFrame], looks: Mapping[str, tupl
 def _scale(axes: np.ndarray, epochs: pd.Series, panels: int) -> None:
     columns = axes.shape[1]
     low, high = float(epochs.min()), float(epochs.max())
-    for place, ax in enumerate(axes.flat[:panels]):
+    for index, ax in enumerate(axes.flat[:panels]):
         if low > 0:
             ax.set_xscale("log")
         else:
-            # Epoch 0 is the untrained network: it has no logarithm and deserves a place.
+            # Epoch 0 is the untrained network: it has no logarithm, but should be shown.
             ax.set_xscale("symlog", linthresh=1, linscale=0.4)
         ax.set_xlim(low, high if high > low else low + 1)
         ax.set_ylim(-2, 102)
@@ -199,8 +206,8 @@ def _scale(axes: np.ndarray, epochs: pd.Series, panels: int) -> None:
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
         ax.set_axisbelow(True)
-        outer = place + columns >= panels
-        ax.tick_params(labelbottom=outer, labelleft=place % columns == 0)
+        outer = index + columns >= panels
+        ax.tick_params(labelbottom=outer, labelleft=index % columns == 0)
         ax.set_xlabel("epoch" if outer else "")
 
 

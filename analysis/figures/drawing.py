@@ -1,4 +1,4 @@
-"""A figure of a study from its spec and the tables."""
+"""Drawing of a figure from its spec and the tables of a study."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def draw(
     chance: float | None = None,
     examples: pd.DataFrame | None = None,
 ) -> Picture:
-    """Draw a figure. Its caption opens with the settings at which fields are held.
+    """Draw a figure. Its caption begins with the settings at which fields are fixed.
 
     Args:
         spec: the figure.
@@ -49,7 +49,7 @@ def draw(
 
 
 def held(where: Mapping[str, Any]) -> str:
-    """The settings at which fields are held, in the order given: "At dropout 0.2, weight decay 0."."""
+    """Say at which settings fields are fixed, in the order given: "At dropout 0.2, weight decay 0."."""
     parts = [
         settings(name, value if isinstance(value, list | tuple) else [value])
         for name, value in where.items()

@@ -1,4 +1,4 @@
-"""The effective model complexity against capacity, as far as the training sets tried can tell (arXiv 1912.02292)."""
+"""Figure of effective model complexity against capacity, between the training-set sizes tried (arXiv 1912.02292)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from analysis.words import AXES, CAPACITY, setting, value_labels
 
 MOST_LINES = 6
 LOG_SPAN = 4
-"""Capacities of which the largest is at least this many times the smallest are on a logarithmic axis."""
+"""The axis of capacity is logarithmic if the largest value is at least this many times the smallest."""
 APART = 2.5
-"""Points of the page between lines, whose brackets end at the same few numbers of examples."""
+"""Typographic points between lines, whose brackets would otherwise overlap at the same few numbers of examples."""
 ENDS = {"value": "_", "at least": "^", "below": "v"}
-"""What ends the bar of each status."""
+"""The marker at the end of the bar of each status."""
 
 
 def emc_plot(
@@ -38,38 +38,46 @@ def emc_plot(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """EMC = max {n : mean training error on n examples <= epsilon} against the capacity `x`, a line for each value of
-    `hue`; the error is over seeds that finished, on the labels as given (Nakkiran et al. 2019, arXiv 1912.02292).
+    """Draw EMC = max {n : mean training error on n examples <= epsilon} against the capacity `x`.
 
-    x: one of CAPACITY; hue: one of HUES; epsilon: in 0..1. A dot is the largest number of examples tried that is
-    fitted, and a bar reaches to the next one tried, which is not: EMC lies between. An arrow up: the largest is fitted,
-    so EMC is at least that; an arrow down: not even the smallest is. A mark is open where epsilon is inside the 95 % t
-    interval of the error at either end of the bar. Faint lines: the numbers of examples that have data; a cross at the
-    foot: none has. Points whose `x` or `dataset_size` is unset have no place and are counted in the caption.
-    ax: axes of the caller to draw into, in its style, instead of a picture of its own.
+    The error is on the labels as given, averaged over seeds that finished (Nakkiran et al. 2019, arXiv 1912.02292). A
+    dot is the largest number of examples tried that is fitted, and a bar extends to the next one tried, which is not:
+    EMC lies between them. An arrow up means that the largest is fitted, so EMC is at least that; an arrow down means
+    that not even the smallest is. A marker is open where epsilon lies inside the 95 % t interval of the error at either
+    end of the bar. Faint lines are the numbers of examples with data; a cross at the bottom means that none has data.
+    Points whose `x` or `dataset_size` is unset are not drawn, but counted in the caption.
 
-    Raises AnalysisError for another x or hue, an `x` or `dataset_size` that no point has, an epsilon outside 0..1, more
-    than 6 lines, and where an error would average over more than seeds.
+    Args:
+        points: One row per point.
+        x: One of `CAPACITY`.
+        hue: One of `HUES`; one line is drawn per value.
+        epsilon: The training error up to which a training set counts as fitted, in 0..1.
+        note: A sentence to begin the caption with.
+        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
+
+    Raises:
+        AnalysisError: `x` or `hue` is invalid, no point has an `x` and a `dataset_size`, epsilon is outside 0..1, there
+            are more than 6 lines, or an error would average over more than seeds.
     """
     _check(points, x, hue)
     placed = points[points[x].notna() & points[SIZE].notna()]
     if placed.empty:
         raise AnalysisError(x, f"{x}: unset here, or dataset_size is, in every point; valid are points that have both")
-    # A size asked for and the width that it becomes are the same network.
+    # The requested size and the resulting width describe the same network.
     known = placed.drop(columns=["parameter_count", "width"], errors="ignore") if x == "parameters" else placed
     keys = [x, *([hue] if hue else [])]
     errors = aggregate(known, [*keys, SIZE], "train_error")
-    found = _complexities(known, errors, keys, epsilon)
-    groups = by_hue(found, hue)
+    complexities = _complexities(known, errors, keys, epsilon)
+    groups = by_hue(complexities, hue)
     if len(groups) > MOST_LINES:
         raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
     sizes = sorted(errors.loc[errors["status"] == "value", SIZE].unique()) or levels(known, SIZE)
-    with style.panels(ax, 1, 1, (3.2, 2.2), (0.5, 0.3)) as (made, axes):
+    with style.panels(ax, 1, 1, (3.2, 2.2), (0.5, 0.3)) as (figure, axes):
         panel = axes[0, 0]
         reach = _scale(panel, levels(known, x), [float(size) for size in sizes], x)
         colours = line_colours([value for value, _ in groups])
-        for place, ((_, part), colour) in enumerate(zip(groups, colours, strict=True)):
-            aside = APART * (place - (len(groups) - 1) / 2)
+        for index, ((_, part), colour) in enumerate(zip(groups, colours, strict=True)):
+            aside = APART * (index - (len(groups) - 1) / 2)
             _line(panel, part, x, reach, colour, ScaledTranslation(aside / 72, 0, panel.figure.dpi_scale_trans))
         panel.set_xlabel(AXES[x].label)
         panel.set_ylabel(style.fitted("effective model complexity (training examples)", 2.0))
@@ -79,7 +87,7 @@ def emc_plot(
         ]  # fmt: skip
         heading = f"effective model complexity against {AXES[x].words}"
         return style.complete(
-            ax, made, heading, joined(note, *_caption(points, errors, found, x, epsilon)),
+            ax, figure, heading, joined(note, *_caption(points, errors, complexities, x, epsilon)),
             _alt(groups, x, hue, heading), [*handles, *_handles(panel, single=hue is None)],
         )  # fmt: skip
 
@@ -94,22 +102,36 @@ def _check(points: pd.DataFrame, x: str, hue: str | None) -> None:
 
 
 def _complexities(points: pd.DataFrame, errors: pd.DataFrame, keys: list[str], epsilon: float) -> pd.DataFrame:
-    """A row for each x and hue, ascending; columns: these, those of `effective_model_complexity`, and `unsure`: whether
-    epsilon is inside the interval of the error at `emc` or at `next`. errors: of every cell."""
-    # What else differs from point to point, such as a batch size for each number of examples, parts no line in two.
+    """Compute the EMC per value of x and hue, ascending.
+
+    Args:
+        points: One row per point.
+        errors: The training error of every cell.
+        keys: x, and hue if given.
+        epsilon: See `emc_plot`.
+
+    Returns:
+        The keys, the columns of `effective_model_complexity`, and `unsure`: whether epsilon lies inside the interval of
+        the error at `emc` or at `next`.
+    """
+    # Other fields that vary, such as a batch size per number of examples, must not split a line in two.
     slim = points[[*keys, SIZE, "seed", "outcome", "train_accuracy"]]
-    # The parameters that a network has are no field, so they stand in for those that were asked for.
-    found = effective_model_complexity(slim.rename(columns={"parameters": "parameter_count"}), epsilon)
-    found = found.rename(columns={"parameter_count": keys[0]})
-    found = found.assign(**{key: slim[key].iloc[0] for key in keys if key not in found})
+    # The actual number of parameters is not a field, so it takes the name of the requested number.
+    complexities = effective_model_complexity(slim.rename(columns={"parameters": "parameter_count"}), epsilon)
+    complexities = complexities.rename(columns={"parameter_count": keys[0]})
+    complexities = complexities.assign(**{key: slim[key].iloc[0] for key in keys if key not in complexities})
     above = errors[[*keys, SIZE, "low"]].rename(columns={SIZE: "next", "low": "low_next"}).astype({"next": float})
-    found = found.merge(above, how="left", on=[*keys, "next"])
-    unsure = (found["high"] > epsilon) | (found.pop("low_next") <= epsilon)
-    return found.assign(unsure=unsure).sort_values(keys[0], ignore_index=True)
+    complexities = complexities.merge(above, how="left", on=[*keys, "next"])
+    unsure = (complexities["high"] > epsilon) | (complexities.pop("low_next") <= epsilon)
+    return complexities.assign(unsure=unsure).sort_values(keys[0], ignore_index=True)
 
 
 def _scale(ax: Axes, at: list[Any], sizes: list[float], x: str) -> float:
-    """Ticks at the capacities and at the numbers of examples, which have faint lines; the factor of an arrow."""
+    """Put ticks at the capacities and at the numbers of examples, and faint lines at the latter.
+
+    Returns:
+        The length of an arrow, as a factor of the number of examples.
+    """
     if at[0] > 0 and at[-1] >= LOG_SPAN * at[0]:
         ax.set_xscale("log")
         room = (at[-1] / at[0]) ** 0.05
@@ -153,7 +175,7 @@ def _line(ax: Axes, part: pd.DataFrame, x: str, reach: float, colour: Any, aside
 
 
 def _handles(ax: Axes, single: bool) -> list[Line2D]:
-    """What is in the picture, in words."""
+    """Return the legend entries of the markers that occur in the picture."""
     words = {
         "EMC": ("o", "largest fitted"),
         "unsure": ("o", "ε inside interval"),
@@ -171,8 +193,8 @@ def _handles(ax: Axes, single: bool) -> list[Line2D]:
     ]  # fmt: skip
 
 
-def _caption(points: pd.DataFrame, errors: pd.DataFrame, found: pd.DataFrame, x: str, epsilon: float) -> list[str]:
-    status, seeded = set(found["status"]), int(errors["n"].max())
+def _caption(points: pd.DataFrame, errors: pd.DataFrame, table: pd.DataFrame, x: str, epsilon: float) -> list[str]:
+    status, seeded = set(table["status"]), int(errors["n"].max())
     meanings = {
         "value": "bar: EMC lies between the dot and the next number tried, a step of the grid and no interval",
         "at least": "arrow up: the largest number tried is fitted, EMC is at least that",
@@ -184,7 +206,7 @@ def _caption(points: pd.DataFrame, errors: pd.DataFrame, found: pd.DataFrame, x:
         "EMC: the largest number of training examples with a mean training error, labels as given, of at most "
         f"ε = {100 * epsilon:g} %; {seeds(errors)}{' a mean' if seeded > 1 else ', so no interval' if seeded else ''}",
         *[text for name, text in meanings.items() if name in status],
-        "open: ε is inside the 95 % t interval of that error, at the dot or the next number" if found["unsure"].any()
+        "open: ε is inside the 95 % t interval of that error, at the dot or the next number" if table["unsure"].any()
         else "",
         "faint lines: the numbers tried",
         unreached(used, "train_error"),
@@ -198,7 +220,7 @@ def _undrawn(count: int, what: str) -> str:
 
 
 def _alt(groups: list[tuple[Any, pd.DataFrame]], x: str, hue: str | None, heading: str) -> str:
-    """Where each line starts and ends."""
+    """Describe where each line starts and ends."""
     told = [heading + (f", a line for each {AXES[hue].words}" if hue else "")]
     for value, part in groups:
         ends = part.iloc[[0, -1]] if len(part) > 1 else part

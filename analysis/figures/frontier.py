@@ -1,4 +1,4 @@
-"""What a regularizer takes from one measure against what it costs in another: Arpit et al. 2017, figure 10."""
+"""Figure of how a regularizer trades one measure for another (Arpit et al. 2017, figure 10)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from analysis.words import AXES, METRICS, Metric, settings, value_labels
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NEAR = 0.015
-"""Differences of shares that are next to none."""
+"""Shares that differ by less than this are drawn as one point."""
 
 
 def frontier_plot(
@@ -32,16 +32,27 @@ def frontier_plot(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """The metric `y` of the trainings at `y_where` against the metric `x` of those at `x_where`, a line for each of the
-    fields `over`, a point for each of its values, written beside it.
+    """Draw the metric `y` at `y_where` against the metric `x` at `x_where`, with one line per field of `over`.
 
-    The line of a field holds the other fields of `over` at their lowest value; where all are at their lowest is the
-    common start of the lines, a ring. Bars are 95 % t intervals of the means over seeds. After Arpit et al. 2017 (arXiv
-    1706.05394), figure 10: x the final training accuracy on random labels, y the best validation accuracy on clean
-    ones, a line a regularizer. ax: axes of the caller to draw into, in its style, instead of a picture of its own.
+    Each value of a field is a marker, with the value written beside it. Along the line of a field, the other fields of
+    `over` are fixed at their lowest value. The lines start at a common ring, where all fields have their lowest value.
+    Bars are 95 % t intervals of the means over seeds. In figure 10 of Arpit et al. 2017 (arXiv 1706.05394), x is the
+    final training accuracy on random labels, y is the best validation accuracy on clean labels, and each regularizer
+    has a line.
 
-    Raises AnalysisError for an unknown field or metric, for none or more than 6 of `over`, and where a point would
-    average over more than seeds.
+    Args:
+        points: One row per point.
+        x: The metric on the x axis.
+        y: The metric on the y axis.
+        over: The fields, one line each.
+        x_where: The settings at which `x` is taken.
+        y_where: The settings at which `y` is taken.
+        note: A sentence to begin the caption with.
+        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
+
+    Raises:
+        AnalysisError: A field or metric is unknown, `over` has no field or more than 6, or a marker would average over
+            more than seeds.
     """
     if not 1 <= len(over) <= len(MARKERS):
         raise AnalysisError("over", f"over: given {len(over)} fields; valid are 1 to {len(MARKERS)}")
@@ -54,7 +65,7 @@ def frontier_plot(
         raise AnalysisError("y", f"y: given {y}, which is x at the same settings; valid is another metric or y_where")
     tables = {field: _line(sides[x], sides[y], field, over, x, y) for field in over}
     about = METRICS[x], METRICS[y]
-    with style.panels(ax, 1, 1, (3.4, 2.6), (0.5, 0.3)) as (made, axes):
+    with style.panels(ax, 1, 1, (3.4, 2.6), (0.5, 0.3)) as (figure, axes):
         panel = axes[0, 0]
         colours = sns.color_palette("colorblind", len(over))
         handles: list[Any] = []
@@ -84,13 +95,13 @@ def frontier_plot(
             lost,
         )
         heading = f"{about[1].words} against {about[0].words}"
-        return style.complete(ax, made, heading, caption, _alt(tables, about, heading), handles)
+        return style.complete(ax, figure, heading, caption, _alt(tables, about, heading), handles)
 
 
 def _line(
     of_x: pd.DataFrame, of_y: pd.DataFrame, field: str, over: Sequence[str], x: str, y: str
 ) -> pd.DataFrame:  # fmt: skip
-    """A row for each value of the field, columns of `aggregate` with the suffixes _x and _y."""
+    """Return one row per value of the field, with the columns of `aggregate` suffixed by _x and _y."""
     pair = []
     for rows, metric in ((of_x, x), (of_y, y)):
         others = {other: levels(rows, other)[0] for other in over if other != field}
@@ -117,17 +128,17 @@ def _draw(ax: Axes, table: pd.DataFrame, field: str, about: tuple[Metric, Metric
         elinewidth=0.8, linewidth=1.1, label=field,
     )  # fmt: skip
     labels = value_labels(field, list(table[field]))
-    for place, label in enumerate(labels):
-        if place and table[["mean_x", "mean_y"]].iloc[place].notna().all() and not _at_start(table, place):
+    for index, label in enumerate(labels):
+        if index and table[["mean_x", "mean_y"]].iloc[index].notna().all() and not _at_start(table, index):
             ax.annotate(
-                label, (mean["x"].iloc[place], mean["y"].iloc[place]), xytext=(3, -8), textcoords="offset points",
+                label, (mean["x"].iloc[index], mean["y"].iloc[index]), xytext=(3, -8), textcoords="offset points",
                 fontsize=6, color=colour,
             )  # fmt: skip
 
 
-def _at_start(table: pd.DataFrame, place: int) -> bool:
-    """Whether a point lies in the ring, where there is no room for its strength."""
-    return all(abs(table[f"mean_{axis}"].iloc[place] - table[f"mean_{axis}"].iloc[0]) < NEAR for axis in "xy")
+def _at_start(table: pd.DataFrame, index: int) -> bool:
+    """Return whether a marker lies inside the ring, where there is no room for its value."""
+    return all(abs(table[f"mean_{axis}"].iloc[index] - table[f"mean_{axis}"].iloc[0]) < NEAR for axis in "xy")
 
 
 def _label(metric: Metric, where: Mapping[str, object] | None) -> str:

@@ -1,4 +1,4 @@
-"""A metric over any two fields, as a heatmap. A cell without data is hatched and never a number."""
+"""Heatmaps of a metric over any two fields. A cell without data is hatched and never shows a number."""
 
 from __future__ import annotations
 
@@ -42,17 +42,29 @@ def heatmap(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """The mean over seeds of `value` in every cell of x and y, y upwards; one panel a value of `facet` (two at most).
+    """Draw the mean over seeds of `value` in every cell of x and y, with y upwards.
 
-    Shares have colours fixed at 0..100 %, so that pictures compare; losses and bits share one scale over the panels,
-    logarithmic where they span more than a factor of 100. `epoch` draws the trainings as they were then, from `curves`;
-    x or y may be `epoch` itself. annotate: the number in each cell; `auto` is the mean wherever it is legible.
-    limits: other ends of the colours, in the drawn unit, where little of the scale is used; what lies beyond has the
-    colour of the end. chance: accuracy of guessing (0..1), marked on the colour bar where the metric has such a level.
-    note: opens the caption. A cell with some seeds diverged or failed has its corner marked; one with none left is
-    hatched. ax: axes of the caller to draw into, in its style, instead of a picture of its own; without facets only.
+    The colours of shares are fixed to 0..100 %, so that pictures can be compared. Losses and bits share one scale over
+    the panels, which is logarithmic where they span more than a factor of 100. A cell in which some seeds diverged or
+    failed has a marked corner; a cell without any data is hatched.
 
-    Raises AnalysisError for an unknown field or metric, and where a cell would average over more than seeds.
+    Args:
+        points: One row per point.
+        x: The field on the x axis, or `epoch`.
+        y: The field on the y axis, or `epoch`.
+        value: The metric.
+        facet: At most two fields; one panel is drawn per value.
+        epoch: Draw the trainings as they were at this epoch, from `curves`.
+        curves: One row per training and evaluated epoch.
+        annotate: The number in each cell; `auto` is the mean wherever it is legible.
+        chance: The accuracy of guessing (0..1), marked on the colour bar if the metric has such a level.
+        limits: Other ends of the colour scale, in the drawn unit, for metrics that use little of it. Values beyond them
+            have the colour of the end.
+        note: A sentence to begin the caption with.
+        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture; only without facets.
+
+    Raises:
+        AnalysisError: A field or metric is unknown, or a cell would average over more than seeds.
     """
     if annotate is not None and annotate not in ANNOTATIONS:
         raise unknown("annotate", annotate, ANNOTATIONS)
@@ -61,14 +73,14 @@ def heatmap(
     table = cells(points, x, y, value, facets, epoch=epoch, curves=curves)
     metric, shape = METRICS[value], (len(levels(table, y)), len(levels(table, x)))
     columns, rows, panels = facet_panels(table, facets)
-    with style.panels(ax, columns, rows, panel_size(shape, columns), (1.15, 0.5)) as (made, axes):
+    with style.panels(ax, columns, rows, panel_size(shape, columns), (1.15, 0.5)) as (figure, axes):
         width, height = style.inches(axes[0, 0])
         norm = Normalize(*limits) if limits else _norm(table, metric)
         size = _text_size(width / columns, shape, metric, annotate)
-        for place in range(columns * rows):
-            panel = axes.flat[place]
-            if place < len(panels):
-                title, part = panels[place]
+        for index in range(columns * rows):
+            panel = axes.flat[index]
+            if index < len(panels):
+                title, part = panels[index]
                 _draw(panel, part, (x, y), shape, (metric, norm), (annotate, size))
                 if title:
                     panel.set_title(title, pad=4)
@@ -79,7 +91,7 @@ def heatmap(
             for panel, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
                 panel.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{panel.get_ylabel()}")
         beyond = _beyond(table, metric, limits)
-        bar = made.colorbar(ScalarMappable(norm, metric.colormap), ax=axes, pad=0.02, aspect=22, extend=beyond)
+        bar = figure.colorbar(ScalarMappable(norm, metric.colormap), ax=axes, pad=0.02, aspect=22, extend=beyond)
         bar.set_label(style.fitted(metric.label, height - 0.6))
         bar.outline.set_visible(False)
         if chance is not None and metric.chance and (limits is None or limits[0] <= 100 * chance <= limits[1]):
@@ -93,11 +105,15 @@ def heatmap(
         if marked:
             handles.append(Line2D([], [], marker="^", linestyle="", color=style.LOST, label="some seeds lost"))
         heading = f"{metric.words}: {AXES[y].words} against {AXES[x].words}"
-        return style.complete(ax, made, heading, caption, alt_map(table, metric, x, y, facets), handles)
+        return style.complete(ax, figure, heading, caption, alt_map(table, metric, x, y, facets), handles)
 
 
 def facet_panels(table: pd.DataFrame, facets: Sequence[str]) -> tuple[int, int, list[tuple[str, pd.DataFrame]]]:
-    """Columns, rows, and (title, cells) of each panel: the first facet runs across, the second down."""
+    """Arrange the panels of a figure; the first facet varies across, the second down.
+
+    Returns:
+        The number of columns, the number of rows, and the title and cells of each panel.
+    """
     if not facets:
         return 1, 1, [("", table)]
     codes = [pd.factorize(table[name], sort=True, use_na_sentinel=False)[0] for name in reversed(facets)]
@@ -106,13 +122,13 @@ def facet_panels(table: pd.DataFrame, facets: Sequence[str]) -> tuple[int, int, 
     if len(facets) == 1:
         return *style.wrapped(len(parts)), list(zip(across, parts, strict=True))
     columns = len(levels(table, facets[0]))
-    # The second facet is named once a row, beside the axis.
-    titles = [title if place < columns else "" for place, title in enumerate(across)]
+    # The second facet is named once per row, beside the axis.
+    titles = [title if index < columns else "" for index, title in enumerate(across)]
     return columns, len(parts) // columns, list(zip(titles, parts, strict=True))
 
 
 def panel_size(shape: tuple[int, int], columns: int) -> tuple[float, float]:
-    """Inches of a panel, from its cells: never wider than the page allows, cells neither specks nor slabs."""
+    """Return the width and height of a panel in inches, so that it fits the page and its cells have a legible size."""
     height, width = shape
     room = (style.PAGE - 1.15) / columns
     across = float(np.clip(0.42 * width, min(2.4, room) if columns == 1 else min(1.2, room), room))
@@ -134,7 +150,7 @@ def _norm(table: pd.DataFrame, metric: Metric) -> Normalize:
 def _beyond(
     table: pd.DataFrame, metric: Metric, limits: tuple[float, float] | None
 ) -> Literal["neither", "min", "max", "both"]:
-    """Which ends of the colour bar have something beyond them."""
+    """Return the ends of the colour bar beyond which there are values."""
     if limits is None:
         return "neither"
     drawn = table["mean"] * metric.scale
@@ -143,7 +159,7 @@ def _beyond(
 
 
 def _text_size(panel: float, shape: tuple[int, int], metric: Metric, annotate: Annotate) -> float:
-    """Points of the numbers in the cells; 0 where `auto` finds no room for a legible size."""
+    """Return the font size of the numbers in the cells; 0 if `annotate` is `auto` and no legible size fits."""
     if annotate is None:
         return 0.0
     letters = 3.4 if metric.unit == "%" or annotate == "n" else 4.6
@@ -152,7 +168,7 @@ def _text_size(panel: float, shape: tuple[int, int], metric: Metric, annotate: A
 
 
 def mark_hole(ax: Axes, column: int, row: int, status: str) -> None:
-    """Hatch a cell without data, by why it has none: never a colour."""
+    """Hatch a cell without data according to the reason, without a colour."""
     cell = Rectangle((column + 0.015, row + 0.015), 0.97, 0.97)
     cell.update_from(style.hole(status))
     cell.set_transform(ax.transData)
@@ -168,7 +184,7 @@ def _draw(
     scale: tuple[Metric, Normalize],
     text: tuple[Annotate, float],
 ) -> None:
-    # The product of the levels is complete and in order, so that cells can be placed by position.
+    # The table has every combination of the levels in order, so cells can be placed by position.
     metric, norm = scale
     annotate, size = text
     x, y = (pd.factorize(part[name], sort=True, use_na_sentinel=False)[0] for name in axes)

@@ -1,4 +1,4 @@
-"""How a number about single examples is distributed: memorization scores, forgetting events, cumulative loss."""
+"""Histograms of a number about single examples, such as memorization scores, forgetting events or cumulative loss."""
 
 from __future__ import annotations
 
@@ -24,12 +24,18 @@ from analysis.words import setting
 
 MOST_GROUPS = 6
 MOST_EVENTS = 12
-"""Counts above this share the last bin."""
+"""Counts above this fall into the last bin."""
 
 
 @dataclass(frozen=True)
 class _Shares:
-    """Of one group: examples in each bin (0..1), with half-widths of 95 % intervals (NaN: none), and a sentence."""
+    """The histogram of one group.
+
+    Attributes:
+        shares: The share of the examples in each bin (0..1).
+        half: Half-widths of the 95 % intervals; NaN without an interval.
+        words: A sentence about the group.
+    """
 
     shares: Floats
     half: Floats
@@ -46,18 +52,27 @@ def histogram(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """How many training examples have which value, an outline for each value of `hue`.
+    """Draw the distribution of a value over training examples, with one outline per value of `hue`.
 
-    `memorization`: one score an example from all trainings together, which must leave part of the examples out
-    (`subset_fraction`); marked is the score of 0.25 from which Feldman & Zhang 2020 (arXiv 2008.03703) call an example
-    memorized. Other values are of one training each, after Toneva et al. 2019 (arXiv 1812.05159), figure 1: shares are
-    means over seeds, bars the 95 % t interval of the mean; what is null (never learned) has a bin of its own. epoch:
-    when it was measured; the last at which it was, unless given. ax: axes of the caller to draw into, in its style,
-    instead of a picture of its own.
+    The value `memorization` is one score per example, computed from all trainings together, which must leave some
+    examples out (`subset_fraction`). A line marks the score of 0.25, from which on Feldman & Zhang 2020 (arXiv
+    2008.03703) call an example memorized. Other values belong to a single training, as in figure 1 of Toneva et al.
+    2019 (arXiv 1812.05159): shares are means over seeds, bars are 95 % t intervals of the mean, and null values (never
+    learned) have a separate bin.
 
-    Raises AnalysisError for an unknown value or field, without such a measure at that epoch, for more than 6 groups,
-    where one would mix trainings that differ in more than their seed, and for memorization scores where no example was
-    left out.
+    Args:
+        points: One row per point.
+        examples: The per-example table.
+        value: One of `SCORES`.
+        hue: A field; one outline is drawn per value.
+        epoch: The epoch of the measurement; the last one by default.
+        note: A sentence to begin the caption with.
+        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
+
+    Raises:
+        AnalysisError: A value or field is unknown, the measure was not taken at that epoch, there are more than 6
+            groups, a group would mix trainings that differ in more than their seed, or memorization scores are asked
+            for and no example was left out.
     """
     if value not in SCORES:
         raise unknown("value", value, SCORES)
@@ -77,7 +92,7 @@ def histogram(
         values = [_by_training(part, examples, score.measure, at) for _, part in groups]
         edges = _edges(values)
         shares = [_over_seeds(each, edges, score) for each in values]
-    with style.panels(ax, 1, 1, (3.2, 2.0), (0.5, 0.3)) as (made, axes):
+    with style.panels(ax, 1, 1, (3.2, 2.0), (0.5, 0.3)) as (figure, axes):
         panel = axes[0, 0]
         colours = line_colours([level for level, _ in groups])
         for index, (each, colour) in enumerate(zip(shares, colours, strict=True)):
@@ -96,21 +111,23 @@ def histogram(
         told += [] if value == MEMORIZATION else [_averaged([len(each) for each in values])]
         caption = joined(note, when, *told)
         heading = f"{score.words.split(':')[0]}, distribution over examples"
-        return style.complete(ax, made, heading, caption, joined(f"histogram of {score.words}, {when}", *told), handles)
+        return style.complete(
+            ax, figure, heading, caption, joined(f"histogram of {score.words}, {when}", *told), handles
+        )
 
 
 def _memorization(part: pd.DataFrame, examples: pd.DataFrame, epoch: int, edges: Floats) -> _Shares:
     ids = sorted(part.loc[part["outcome"] == "finished", "trajectory_id"].astype(str).unique())
-    found = correctness_matrix(examples, "train", epoch=epoch, trajectories=ids)
-    known = ~np.isnan(found.correct).all(axis=1)
-    scores = memorization_scores(found.correct[known], found.included[known])
+    matrix = correctness_matrix(examples, "train", epoch=epoch, trajectories=ids)
+    known = ~np.isnan(matrix.correct).all(axis=1)
+    scores = memorization_scores(matrix.correct[known], matrix.included[known])
     scores = scores[~np.isnan(scores)]
     if not scores.size:
         raise AnalysisError(
             "examples", "examples: none was both seen and left out; memorization scores need subset_fraction below 1"
         )
     trainings = int(known.sum())
-    left_out = 1 - float(found.included[known].mean())
+    left_out = 1 - float(matrix.included[known].mean())
     many = int((scores >= MEMORIZED).sum())
     low, high = wilson(many, scores.size)
     bound = score_error_bound(trainings, left_out)
@@ -124,7 +141,7 @@ def _memorization(part: pd.DataFrame, examples: pd.DataFrame, epoch: int, edges:
 
 
 def _by_training(part: pd.DataFrame, examples: pd.DataFrame, measure: str, epoch: int) -> list[Floats]:
-    """The values of the training examples, an array a training."""
+    """Return the values of the training examples, one array per training."""
     ids = set(part.loc[part["outcome"] == "finished", "trajectory_id"].astype(str))
     rows = examples[
         (examples["measure"] == measure) & (examples["epoch"] == epoch) & (examples["split"] == "train")
@@ -137,7 +154,7 @@ def _by_training(part: pd.DataFrame, examples: pd.DataFrame, measure: str, epoch
 
 
 def _edges(values: Sequence[Sequence[Floats]]) -> Floats:
-    """Bins of whole numbers for counts, the last open above; 30 between the extremes for anything else."""
+    """Return one bin per whole number for counts, the last open above; otherwise 30 bins between the extremes."""
     known = np.concatenate([one[~np.isnan(one)] for group in values for one in group])
     if not known.size:
         return np.array([-0.5, 0.5])
@@ -192,7 +209,7 @@ def _scale(ax: Axes, edges: Floats, score: Score, shares: Sequence[Floats]) -> N
         ax.set_xticks([*ticks, edges[-1] + 1.2], [*labels, score.missing.replace(" ", "\n")])
     largest, positive = max(s.max() for s in shares), [s[s > 0].min() for s in shares if (s > 0).any()]
     if positive and largest / min(positive) > 50:
-        # A long tail is the finding, and would be invisible beside the first bin.
+        # A long tail is the point of the figure, and would be invisible beside the first bin.
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
     ax.set_xlabel(style.fitted(score.words, 3.2))

@@ -1,4 +1,4 @@
-"""Metrics along one numeric field, a line for each value of another, with intervals: double descent, for one."""
+"""Line plots of metrics along one numeric field, with intervals, one line per value of another; e.g. double descent."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MARKERS = ("o", "s", "^", "D")
 MOST_LINES = 10
 MOST_TICKS = 9
 SMALL = 20
-"""Shares that span fewer points than this have an axis of their own; all others one from 0 to 100, so that they
-compare."""
+"""Shares that span fewer percentage points than this get a fitted axis. All others have an axis from 0 to 100, so that
+figures can be compared."""
 MOST_MARKERS = 25
 LOG_SPAN = 20
-"""An axis whose largest positive value is more than this many times the smallest is logarithmic."""
+"""The x axis is logarithmic if its largest positive value is more than this many times the smallest."""
 
 
 def line_plot(
@@ -43,16 +43,28 @@ def line_plot(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """Mean over seeds of the metrics `y` along `x`, with bands of the 95 % t interval.
+    """Draw the mean over seeds of the metrics `y` along `x`, with bands for the 95 % t interval.
 
-    A colour for each value of `hue`, a dash and a marker for each metric; metrics of another unit have panels of their
-    own below; one column a value of `facet`. A line breaks where a cell has no data, and a cross at the foot says so.
-    Points whose `x` is unset have no place and are counted in the caption. epoch, curves: see `heatmap`. ax: axes
-    of the caller to draw into, in its style, instead of a picture of its own; without facets, and for metrics of one
-    unit only.
+    Each metric has a dash and a marker; metrics with another unit are drawn in separate panels below. A line breaks
+    where a cell has no data, and a cross at the bottom marks it. Points whose `x` is unset are not drawn, but counted
+    in the caption.
 
-    Raises AnalysisError for an unknown field or metric, an `x` that is not a number, more than 10 values of `hue` or 4
-    metrics, and where a cell would average over more than seeds.
+    Args:
+        points: One row per point.
+        x: A numeric field.
+        y: One or more metrics.
+        hue: A field; one colour is used per value.
+        facet: A field; one column of panels is drawn per value.
+        epoch: See `heatmap`.
+        curves: See `heatmap`.
+        chance: The accuracy of guessing (0..1), drawn as a dotted line.
+        note: A sentence to begin the caption with.
+        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture; only without facets and
+            for metrics of one unit.
+
+    Raises:
+        AnalysisError: A field or metric is unknown, `x` is not numeric, there are more than 10 values of `hue` or 4
+            metrics, or a cell would average over more than seeds.
     """
     metrics, facet = [y] if isinstance(y, str) else list(y), one_facet(facet, "lines")
     if not 1 <= len(metrics) <= len(DASHES):
@@ -71,7 +83,7 @@ def line_plot(
         found = f"{AXES[x].words} without a number in this table"
         raise AnalysisError("x", f"x: given {x}, {found}; valid is a field that varies and holds numbers")
     if "epoch" in keys:
-        # Measures on demand are taken at few of the evaluated epochs: the others are no gaps in them.
+        # Measures on demand are taken at few of the evaluated epochs; the other epochs are not gaps.
         taken = pd.concat([metric_values(points, metric) for metric in metrics], axis=1).notna().any(axis=1)
         points = points[points["epoch"].isin(points.loc[taken, "epoch"])] if taken.any() else points
     tables = {metric: aggregate(points, keys, metric) for metric in metrics}
@@ -82,7 +94,7 @@ def line_plot(
     units = list(dict.fromkeys(METRICS[metric].unit for metric in metrics))
     margin = 1.3 if hue else 0.6
     size = (min(2.9, (style.PAGE - margin) / len(facets)), 2.0)
-    with style.panels(ax, len(facets), len(units), size, (margin, 0.3), by_row=True) as (made, axes):
+    with style.panels(ax, len(facets), len(units), size, (margin, 0.3), by_row=True) as (figure, axes):
         colours = line_colours(hues)
         for column, level in enumerate(facets):
             for row, unit in enumerate(units):
@@ -114,11 +126,11 @@ def line_plot(
             swatches = [Line2D([], [], color=c, label=text) for c, text in zip(colours, labels, strict=True)]
             if ax is None:
                 title = AXES[hue].label.replace(" (", "\n(")
-                made.legend(handles=swatches, title=title, title_fontsize=7, loc="outside right upper")
+                figure.legend(handles=swatches, title=title, title_fontsize=7, loc="outside right upper")
             else:
                 handles = [*swatches, *handles]
         heading = f"{names(metrics)} against {AXES[x].words}"
-        return style.complete(ax, made, heading, caption, _alt(tables, x, heading, hue), handles)
+        return style.complete(ax, figure, heading, caption, _alt(tables, x, heading, hue), handles)
 
 
 def _shared_label(unit: str) -> str:
@@ -132,20 +144,20 @@ def _at(table: pd.DataFrame, field: str | None, value: object) -> pd.DataFrame:
 
 
 def line_colours(hues: Sequence[object]) -> list[tuple[float, float, float]]:
-    """A colour a value: from dark to bright for numbers, far apart and colour-blind safe for names."""
+    """Return one colour per value: from dark to bright for numbers, distinct and colour-blind safe for names."""
     if len(hues) == 1:
         return [(0.0, 0.447, 0.698)]
     if all(pd.api.types.is_number(value) and value == value for value in hues):
-        # From dark to bright with the value; the palest end of the map would not show on white.
+        # The brightest end of the map would be invisible on white.
         return list(sns.color_palette("viridis", as_cmap=True)(np.linspace(0, 0.85, len(hues)))[:, :3])
     return list(sns.color_palette("colorblind", len(hues)))
 
 
 def _widths(hues: Sequence[object]) -> list[float]:
-    """Of names, which may have the same line, the first are the thickest: they look out behind the others."""
+    """Return line widths. Lines of names may coincide, so the first are thicker and stay visible behind the others."""
     if len(hues) == 1 or all(pd.api.types.is_number(value) for value in hues):
         return [1.4] * len(hues)
-    return [1.4 + 0.5 * (len(hues) - 1 - place) for place in range(len(hues))]
+    return [1.4 + 0.5 * (len(hues) - 1 - index) for index in range(len(hues))]
 
 
 def _line(ax: Axes, part: pd.DataFrame, x: str, metric: str, look: tuple[Any, Any, str, float]) -> None:

@@ -1,4 +1,4 @@
-"""The names that the keys of a figure can have, where they are neither fields nor metrics."""
+"""The values that a figure's keys accept, where these are neither fields nor metrics."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from sweeps.spec.point import FIELDS
 
 Annotation = Literal["auto", "mean", "n", "interval"]
 ANNOTATIONS: tuple[str, ...] = get_args(Annotation)
-"""What the number in a cell of a heatmap is."""
+"""The kinds of number that a heatmap can write in its cells."""
 
 HUES = tuple(field for field in FIELDS if field not in ("dataset_size", "seed", *CAPACITY))
-"""What can tell the lines of effective model complexity apart."""
+"""The fields that can distinguish the lines of effective model complexity."""
 
 
 @dataclass(frozen=True)
 class Score:
     """A number about single examples whose distribution can be drawn.
 
-    measure: its name in the table of examples. words: the label of the horizontal axis. missing: what a null means.
+    Attributes:
+        measure: Its name in the per-example table.
+        words: The label of the horizontal axis.
+        missing: What a null value means.
     """
 
     measure: str

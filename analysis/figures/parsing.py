@@ -1,6 +1,7 @@
-"""From the figures of a sweep file to FigureSpecs.
+"""Parsing of a sweep file's figures into FigureSpecs.
 
-Needs no data and no plotting library: a figure that no data could make drawable is refused before anything is trained.
+It needs neither data nor a plotting library, so a figure that could never be drawn is refused before anything is
+trained.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MOST_FACETS = 2
 
 
 def figures_of(sweep: Sweep) -> list[FigureSpec]:
-    """The figures that a sweep file asks for.
+    """Parse the figures that a sweep file asks for.
 
     Raises:
         SweepError: a figure has an unknown kind, key or name, or lacks a key.
@@ -44,10 +45,10 @@ def _names(given: object) -> Iterable[object]:
 
 
 def parse_figures(given: object) -> list[FigureSpec]:
-    """The figures as a list of mappings has them.
+    """Parse figures from a list of mappings.
 
     Raises:
-        AnalysisError: `given` is no list of mappings, or has an unknown kind or key, or lacks a key.
+        AnalysisError: `given` is not a list of mappings, has an unknown kind or key, or lacks a key.
     """
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise AnalysisError("figures", f"figures: given {type(given).__name__}; valid is a list of figures")
@@ -75,7 +76,11 @@ def _parse(at: str, item: object) -> FigureSpec:
 
 
 def _value(at: str, key: str, given: Any, kind: Kind) -> Any:
-    """The value of a key, in the form that FigureSpec has. Raises AnalysisError for a value of another kind."""
+    """Convert the value of a key to the type that FigureSpec expects.
+
+    Raises:
+        AnalysisError: The value has another type.
+    """
     if key in ("where", "x_where", "y_where"):
         if not isinstance(given or {}, Mapping):
             raise AnalysisError(at, f"{at}: given {given}; valid is a mapping of fields to values")

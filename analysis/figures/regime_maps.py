@@ -1,4 +1,4 @@
-"""A map of regimes over any two fields: which one most seeds of a cell are in, and how far they agree."""
+"""Maps of regimes over any two fields: the regime of most seeds in each cell, and how many of them agree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from analysis.words import AXES, setting
 
 @dataclass(frozen=True)
 class Swatch:
-    """How a regime is drawn: a colour, and the letter that tells it apart in grey."""
+    """How a regime is drawn: its colour, and the letter that identifies it in greyscale."""
 
     colour: str
     letter: str
@@ -44,11 +44,11 @@ SWATCHES: dict[str, Swatch] = {
     "comprehension": Swatch("#0072B2", "C"),
     "grokking": Swatch("#CC79A7", "G"),
 }
-"""Okabe and Ito's colours, safe for colour-blind readers; warm: the rule was not learned."""
+"""Okabe and Ito's colours, safe for colour-blind readers. Warm colours mean that the rule was not learned."""
 
 OTHERS = ("#56B4E9", "#E69F00", "#CC79A7", "#999999", "#000000")
 PALEST = 0.45
-"""How much of its colour a cell keeps in which next to no seed agrees with the one drawn."""
+"""The fraction of its colour that a cell keeps if almost none of its seeds agree with the regime drawn."""
 
 
 def regime_map(
@@ -67,24 +67,35 @@ def regime_map(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """The regime of most seeds in every cell of x and y, y upwards; one panel a value of `facet` (two at most).
+    """Draw the regime of most seeds in every cell of x and y, with y upwards.
 
-    Each cell has the colour and the letter of its regime, and beside it how many of its seeds agree ("2/3"); it is
-    the paler the fewer do. Of regimes with as many seeds the first in the rule's order is drawn. A line parts cells of
-    different regimes. Cells that mostly diverged, and cells without a regime, are hatched as in `heatmap`. The rule
-    with its thresholds is in the caption.
+    Each cell has the colour and the letter of its regime, and the number of its seeds that agree ("2/3"); the fewer
+    agree, the paler it is. Ties go to the first regime in the rule's order. Lines separate cells of different regimes.
+    Cells that mostly diverged, and cells without a regime, are hatched as in `heatmap`. The caption states the rule
+    with its thresholds.
 
-    rule: a name in `regimes.RULES`, or a rule with thresholds of your own. chance, reference, full_size: see
-    `regime_rules.Evidence`; the best clean test accuracy of the rule `relative` is over `points`, whatever `epoch` is
-    drawn, and `reference`. epoch, curves: as in `heatmap`; x or y may be `epoch`. annotate: write letters and
-    agreement, or letters alone, wherever they are legible. ax: as in `heatmap`.
+    Args:
+        points: One row per point.
+        x: The field on the x axis, or `epoch`.
+        y: The field on the y axis, or `epoch`.
+        rule: A name in `regimes.RULES`, or a rule with custom thresholds.
+        facet: At most two fields; one panel is drawn per value.
+        epoch: See `heatmap`.
+        curves: See `heatmap`.
+        chance: See `regime_rules.Evidence`.
+        reference: See `regime_rules.Evidence`. The best clean test accuracy of the rule `relative` is taken over
+            `points` (at their end, regardless of `epoch`) and `reference`.
+        full_size: See `regime_rules.Evidence`.
+        annotate: Whether to write letters and agreement, or letters alone, wherever they are legible.
+        note: A sentence to begin the caption with.
+        ax: See `heatmap`.
 
-    Raises AnalysisError for an unknown field or rule, for evidence that the rule lacks, and where a cell would hold
-    more than seeds.
+    Raises:
+        AnalysisError: A field or rule is unknown, the rule lacks evidence, or a cell would hold more than seeds.
     """
     chosen = find_rule(rule)
     facets = facet_names(facet)
-    # Refuses what a heatmap would refuse; the cells it makes say which trainings are lost.
+    # This call refuses whatever a heatmap would refuse.
     cells(points, x, y, "test_accuracy", facets, epoch=epoch, curves=curves)
     best = points if reference is None else pool([points, reference])
     rows = over_epochs(points, curves, epoch) if epoch is not None or "epoch" in (x, y, *facets) else points
@@ -92,15 +103,15 @@ def regime_map(
     table = regime_cells(rows, named, [x, y, *facets])
     shape = (len(levels(table, y)), len(levels(table, x)))
     columns, down, panels = facet_panels(table, facets)
-    with style.panels(ax, columns, down, panel_size(shape, columns), (0.6, 0.5)) as (made, axes):
+    with style.panels(ax, columns, down, panel_size(shape, columns), (0.6, 0.5)) as (figure, axes):
         width = style.inches(axes[0, 0])[0] / columns
         many = bool((table["n"] > 1).any()) and _text_size(width, shape, True) > 0
         size = _text_size(width, shape, many) if annotate else 0.0
         swatches = _swatches(chosen)
-        for place in range(columns * down):
-            panel = axes.flat[place]
-            if place < len(panels):
-                title, part = panels[place]
+        for index in range(columns * down):
+            panel = axes.flat[index]
+            if index < len(panels):
+                title, part = panels[index]
                 _draw(panel, part, (x, y), shape, swatches, (size, many))
                 if title:
                     panel.set_title(title, pad=4)
@@ -124,19 +135,26 @@ def regime_map(
             chosen.stated(rows, Evidence(chance, best, curves, full_size)),
         )
         heading = f"regimes: {AXES[y].words} against {AXES[x].words}"
-        return style.complete(ax, made, heading, caption, _alt(table, x, y, facets), handles)
+        return style.complete(ax, figure, heading, caption, _alt(table, x, y, facets), handles)
 
 
 def regime_cells(rows: pd.DataFrame, named: pd.Series, keys: Sequence[str]) -> pd.DataFrame:
-    """One row for every combination of the keys' values: what `regime_map` draws.
+    """Compute the cells that `regime_map` draws: one row per combination of the keys' values.
 
-    rows, named: points and the regimes that `name_regimes` gave them. Columns: the keys; `regime`, that of most seeds,
-    of equals the first (NaN without one); `n`, the seeds that finished or diverged; `agreeing`, those of this regime;
-    `tied`, whether as many have another; `n_diverged` (0: they are in `n`), `n_stopped`, `n_failed`, `n_lost` (the
-    two); `status`: `value`, or `diverged` (most seeds), `undefined` (finished, but for most the rule has no name),
-    `stopped`, `failed`, `missing`.
+    Args:
+        rows: The points.
+        named: The regime of each point, from `name_regimes`.
+        keys: The fields of the cells.
 
-    Raises AnalysisError where a cell would hold more than seeds.
+    Returns:
+        The columns are the keys; `regime`, the regime of most seeds, the first of equals (NaN without one); `n`, the
+        number of seeds that finished or diverged; `agreeing`, the number of them in this regime; `tied`, whether
+        another regime has as many; `n_diverged` (always 0, since they are counted in `n`), `n_stopped`, `n_failed` and
+        `n_lost` (the sum of the last two); and `status`: `value`, or `diverged` (most seeds), `undefined` (finished,
+        but the rule has no name for most), `stopped`, `failed`, `missing`.
+
+    Raises:
+        AnalysisError: A cell would hold more than seeds.
     """
     for key in keys:
         check_axis(rows, key, key)
@@ -148,7 +166,7 @@ def regime_cells(rows: pd.DataFrame, named: pd.Series, keys: Sequence[str]) -> p
     ended = rows["outcome"].isin(["finished", DIVERGED])
     votes = pd.get_dummies(pd.Categorical(named.astype(object).where(named.notna(), "undefined"), kinds), dtype=int)
     votes = votes.mul(ended.to_numpy(dtype=int), axis=0).groupby([code.to_numpy() for code in group]).sum()
-    # `aggregate` has every combination of the levels, in this order.
+    # `aggregate` returns every combination of the levels in this order.
     sizes = [range(len(levels(rows, key))) for key in keys]
     every = pd.MultiIndex.from_product(sizes) if len(keys) > 1 else pd.Index(sizes[0])
     counts = votes.reindex(every, fill_value=0).to_numpy()
@@ -168,23 +186,23 @@ def regime_cells(rows: pd.DataFrame, named: pd.Series, keys: Sequence[str]) -> p
 
 
 def _without(table: pd.DataFrame) -> np.ndarray:
-    """Why a cell has no regime."""
+    """Return the reason why each cell has no regime."""
     return np.select([table["n_stopped"] > 0, table["n_failed"] > 0], ["stopped", "failed"], "missing")
 
 
 def _swatches(rule: Rule) -> dict[str, Swatch]:
-    """Those of the rule's regimes; a rule of somebody's own gets colours and first letters."""
+    """Return the swatches of the rule's regimes; unknown regimes get spare colours and their first free letter."""
     spare = iter(OTHERS)
-    made: dict[str, Swatch] = {}
+    swatches: dict[str, Swatch] = {}
     for regime in rule.regimes:
-        used = {swatch.letter for swatch in made.values()}
+        used = {swatch.letter for swatch in swatches.values()}
         letter = next((c.upper() for c in regime if c.isalpha() and c.upper() not in used), regime)
-        made[regime] = SWATCHES.get(regime) or Swatch(next(spare, "#999999"), letter)
-    return made
+        swatches[regime] = SWATCHES.get(regime) or Swatch(next(spare, "#999999"), letter)
+    return swatches
 
 
 def _text_size(panel: float, shape: tuple[int, int], many: bool) -> float:
-    """Points of the letters in the cells, with many also of the agreement; 0 where they would not be legible."""
+    """Return the font size in the cells; 0 if it would be illegible. `many` leaves room for the agreement."""
     fits = (panel - 0.5) * 72 / shape[1] / (3.2 if many else 1.6) / 0.62
     return min(7.0, fits) if fits >= SMALLEST_TEXT else 0.0
 
@@ -199,7 +217,7 @@ def _draw(
 ) -> None:
     size, many = text
     x, y = (pd.factorize(part[name], sort=True, use_na_sentinel=False)[0] for name in axes)
-    # Transparent where there is no regime.
+    # Cells without a regime stay transparent.
     colours = np.zeros((*shape, 4))
     drawn = np.full(shape, "", dtype=object)
     for column, row, cell in zip(x, y, part.itertuples(), strict=True):
@@ -226,13 +244,13 @@ def _draw(
 
 
 def _paler(colour: str, agreement: float) -> np.ndarray:
-    """All of the colour where every seed agrees, towards white the fewer do."""
+    """Blend a colour towards white, the more so the fewer seeds agree; it is unchanged if all of them do."""
     keep = 1.0 if agreement == 1 else PALEST + (0.8 - PALEST) * agreement
     return keep * np.array(to_rgb(colour)) + (1 - keep)
 
 
 def _boundaries(drawn: np.ndarray) -> list[list[tuple[int, int]]]:
-    """The edges (x, y) between neighbours of different regimes; none beside a cell without one ("")."""
+    """Return the edges (x, y) between neighbouring cells of different regimes, ignoring cells without one ("")."""
     rows, columns = drawn.shape
     beside = [
         [(column + 1, row), (column + 1, row + 1)]

@@ -1,4 +1,4 @@
-"""How often each example is misclassified over many trainings: Arpit et al. 2017, figure 1."""
+"""Figure of how often each example is misclassified by many trainings (Arpit et al. 2017, figure 1)."""
 
 from __future__ import annotations
 
@@ -31,17 +31,24 @@ def spread_plot(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """The part of the trainings that misclassify each training example, examples in ascending order, a line for each
-    value of `hue`.
+    """Draw the share of the trainings that misclassify each training example, in ascending order.
 
-    Dotted: what would come out if all examples were equally hard, the quantiles of Binomial(R, p)/R for R trainings
-    with the mean misclassification p. The legend has the overdispersion of each line, with its 95 % bootstrap interval
-    over examples (see `scores.overdispersion`; Arpit et al. 2017, arXiv 1706.05394, figure 1). epoch: when the
-    predictions were taken; the first at which any were, unless given. Left-out training examples count too.
-    ax: axes of the caller to draw into, in its style, instead of a picture of its own.
+    The dotted line is what would be expected if all examples were equally hard: the quantiles of Binomial(R, p)/R for R
+    trainings with the mean misclassification p. The legend states the overdispersion of each line with its 95 %
+    bootstrap interval over examples (see `scores.overdispersion`; Arpit et al. 2017, arXiv 1706.05394, figure 1).
+    Left-out training examples are included.
 
-    Raises AnalysisError without predictions of single examples at that epoch, for more than 6 lines, and where one line
-    would mix trainings that differ in more than their seed.
+    Args:
+        points: One row per point.
+        examples: The per-example table.
+        hue: A field; one line is drawn per value.
+        epoch: The epoch of the predictions; the first one that has any by default.
+        note: A sentence to begin the caption with.
+        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
+
+    Raises:
+        AnalysisError: There are no predictions of single examples at that epoch, there are more than 6 lines, or a line
+            would mix trainings that differ in more than their seed.
     """
     if hue:
         check_axis(points, "hue", hue)
@@ -50,9 +57,9 @@ def spread_plot(
     if len(groups) > MOST_LINES:
         raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
     refuse_mixture(groups)
-    with style.panels(ax, 1, 1, (3.2, 2.1), (0.5, 0.3)) as (made, axes):
+    with style.panels(ax, 1, 1, (3.2, 2.1), (0.5, 0.3)) as (figure, axes):
         panel = axes[0, 0]
-        found: list[Overdispersion] = []
+        dispersions: list[Overdispersion] = []
         handles: list[Any] = []
         labels = value_labels(hue, [value for value, _ in groups]) if hue else ["all trainings"]
         for label, (_, part), colour in zip(labels, groups, line_colours([v for v, _ in groups]), strict=True):
@@ -60,7 +67,7 @@ def spread_plot(
             correct = correctness_matrix(examples, "train", epoch=at, trajectories=sorted(ids)).correct
             known = correct[~np.isnan(correct).any(axis=1)]
             one = overdispersion(1 - known)
-            found.append(one)
+            dispersions.append(one)
             _draw(panel, 1 - known.mean(axis=0), one, colour)
             interval = f"{one.value:.2g} [{one.low:.2g}, {one.high:.2g}]"
             handles.append(Line2D([], [], color=colour, label=f"{label}: overdispersion {interval}"))
@@ -70,8 +77,8 @@ def spread_plot(
         panel.set_xlabel("training examples, easiest first (%)")
         panel.set_ylabel("trainings that misclassify it (%)")
         panel.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-        runs = sorted({one.runs for one in found})
-        sizes = sorted({one.examples for one in found})
+        runs = sorted({one.runs for one in dispersions})
+        sizes = sorted({one.examples for one in dispersions})
         caption = joined(
             note,
             f"after {at} epoch{'s' if at != 1 else ''}; n = {_span(runs)} trainings a line, {_span(sizes)} examples; "
@@ -79,11 +86,11 @@ def spread_plot(
             "examples; 1: examples differ by luck alone",
         )
         heading = "misclassification of single examples" + (f" by {AXES[hue].words}" if hue else "")
-        return style.complete(ax, made, heading, caption, _alt(labels, found), handles)
+        return style.complete(ax, figure, heading, caption, _alt(labels, dispersions), handles)
 
 
 def by_hue(points: pd.DataFrame, hue: str | None) -> list[tuple[Any, pd.DataFrame]]:
-    """The rows of each value of `hue`, ascending; all of them under None without."""
+    """Split the rows by the value of `hue`, ascending; without `hue`, all rows are one group with the value None."""
     if hue is None:
         return [(None, points)]
     codes = pd.factorize(points[hue], sort=True, use_na_sentinel=False)[0]
@@ -91,7 +98,11 @@ def by_hue(points: pd.DataFrame, hue: str | None) -> list[tuple[Any, pd.DataFram
 
 
 def refuse_mixture(groups: Sequence[tuple[Any, pd.DataFrame]]) -> None:
-    """One line is of trainings that differ in their seed alone; a field they differ in too is named."""
+    """Refuse groups whose trainings differ in more than their seed.
+
+    Raises:
+        AnalysisError: A group has several values of other fields; the error names them.
+    """
     for _, part in groups:
         mixed = [field for field in varying(part) if field != "epochs"]
         if mixed:
@@ -128,9 +139,9 @@ def _span(values: Sequence[int]) -> str:
     return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}"
 
 
-def _alt(labels: Sequence[str], found: Sequence[Overdispersion]) -> str:
+def _alt(labels: Sequence[str], dispersions: Sequence[Overdispersion]) -> str:
     lines = [
         f"{label}: misclassified by {100 * one.p:.0f} % of the trainings on average, overdispersion {one.value:.2g}"
-        for label, one in zip(labels, found, strict=True)
+        for label, one in zip(labels, dispersions, strict=True)
     ]
     return joined("misclassification of each training example in ascending order, a line each", *lines)
