@@ -129,7 +129,7 @@ def presets() -> list[Sweep]:
 
     Example:
         >>> [preset.name for preset in ms.presets()][:2]
-        ['capacity', 'depth']
+        ['architectures', 'arpit2017-capacity']
     """
     return [load_sweep(name) for name in sweep_file.preset_names()]
 

@@ -38,7 +38,8 @@ def in_notebook() -> bool:
 
 def console_here(quiet: bool = False) -> Console:
     """A console on standard output. In a notebook too it prints plain text, which a saved notebook keeps small."""
-    return Console(highlight=False, force_jupyter=False, quiet=quiet)
+    # The stream of a kernel claims to be a terminal, but a page keeps every drawing of a terminal's bar.
+    return Console(highlight=False, force_jupyter=False, force_terminal=False if in_notebook() else None, quiet=quiet)
 
 
 class Display:

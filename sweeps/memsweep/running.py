@@ -190,7 +190,7 @@ def compact(store: StoreLike = DEFAULT_STORE) -> Summary:
 
     Example:
         >>> ms.compact("results")
-        results: nothing to merge
+        results: 6 parts (0.2 MB) before, 1 (0.1 MB) after
     """
     place = as_store(store)
     merged = merge_parts(place)
