@@ -10,7 +10,7 @@ from sweeps.planning.plan import Training
 from sweeps.store.done import MARKS, STOPPED_BY, Done
 from sweeps.store.leases import Run
 from sweeps.store.parts import PARTS, Part, listed, load
-from sweeps.store.records import schema
+from sweeps.store.records import Outcome, schema
 from sweeps.store.rows import KEY, once
 from sweeps.store.rows import LATEST as LATEST_COLUMNS
 from sweeps.store.store import Store
@@ -49,7 +49,7 @@ def _covers(done: Done, training: Training, stopped_by: str | None) -> bool:
     for epoch in training.asked:
         outcome = done.outcome(training.id, epoch, stopped_by)
         wanted = {(training.id, at, name) for at in training.measured if at <= epoch for name in training.measured[at]}
-        if outcome == "missing" or (outcome == "finished" and not wanted <= done.measured):
+        if outcome == Outcome.MISSING or (outcome == Outcome.FINISHED and not wanted <= done.measured):
             return False
     return True
 

@@ -22,7 +22,7 @@ from sweeps.spec.stopping import EarlyStopping
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease, Run
 from sweeps.store.provenance import software
-from sweeps.store.records import MEASURES, Record, Row
+from sweeps.store.records import MEASURES, Outcome, Record, Row
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def halves(cohort: Cohort) -> tuple[Cohort, Cohort]:
 
 def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tuple[Failure, ...]:
     """Append a record of failure for each member. Raises StoreError."""
-    row = Row(cohort.epochs, "failed", dict.fromkeys(MEASURES), reason[:REASON_LENGTH])
+    row = Row(cohort.epochs, Outcome.FAILED, dict.fromkeys(MEASURES), reason[:REASON_LENGTH])
     shared = {**software(), "finished_at": _now(), "cohort_size": len(cohort.members), "device": device}
     return append([Record(member.id, member.point, (row,), shared) for member in cohort.members], store)
 
@@ -212,7 +212,7 @@ def append(records: Sequence[Record], store: Store) -> tuple[Failure, ...]:
         Failure(record.trajectory_id, row.outcome, row.reason or "")
         for record in records
         for row in record.rows
-        if row.outcome != "finished"
+        if row.outcome != Outcome.FINISHED
     )
 
 
@@ -252,7 +252,7 @@ def record_of(
     member: Training, trained: MemberResult, shared: Mapping[str, Any], stopped: EarlyStopping | None = None
 ) -> Record:
     """What a member leaves. stopped: the settings of early stopping that have ended it."""
-    rows = [Row(epoch, "finished", measures) for epoch, measures in trained.rows]
+    rows = [Row(epoch, Outcome.FINISHED, measures) for epoch, measures in trained.rows]
     own: dict[str, Any] = {"flops": member.cost.flops, "wall_seconds": trained.seconds}
     if trained.diverged is not None:
         rows.append(_diverged(trained.diverged))
@@ -260,13 +260,13 @@ def record_of(
         own["flops"] *= trained.epoch / member.point.epochs
         own |= {"stopped_after": trained.epoch, "stopped_by": stopped.digest()}
         reason = f"stopped after epoch {trained.epoch} by {stopped.words()}"
-        rows.append(Row(member.point.epochs, "stopped", dict.fromkeys(MEASURES), reason))
+        rows.append(Row(member.point.epochs, Outcome.STOPPED, dict.fromkeys(MEASURES), reason))
     return Record(member.id, member.point, tuple(rows), {**shared, **own}, trained.examples)
 
 
 def _diverged(epoch: int) -> Row:
     reason = f"loss or parameters were no longer finite, or the loss beyond any bound, in epoch {epoch}"
-    return Row(epoch, "diverged", dict.fromkeys(MEASURES), reason)
+    return Row(epoch, Outcome.DIVERGED, dict.fromkeys(MEASURES), reason)
 
 
 def told(error: Exception, cohort: Cohort, device: str) -> str:

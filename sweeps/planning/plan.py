@@ -29,6 +29,7 @@ from sweeps.spec.point import FIELDS, Point, digest, training_form
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.spec.sweep import FOLLOWING, Sweep
 from sweeps.store.done import STOPPED_BY, Done
+from sweeps.store.records import Outcome
 
 _When = tuple[tuple[int, ...], tuple[int, ...], Mapping[int, tuple[str, ...]]]
 """The epochs asked of a training, those at which it is evaluated, and what is measured at which."""
@@ -125,8 +126,8 @@ class Plan:
 
         def there(cell: Cell) -> bool:
             outcome = done.outcome(cell.trajectory_id, cell.epoch, self.stopped_by)
-            if outcome != "finished" or not self.measurement.epochs:
-                return outcome != "missing"
+            if outcome != Outcome.FINISHED or not self.measurement.epochs:
+                return outcome != Outcome.MISSING
             wanted = self.measurement.at([cell.epoch])
             return all((cell.trajectory_id, at, name) in done.measured for at in wanted for name in wanted[at])
 

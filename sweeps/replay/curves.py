@@ -14,7 +14,7 @@ from lightning_modules.measures.catalogue import PROBES
 from sweeps.errors import ReplayError
 from sweeps.planning.plan import Plan
 from sweeps.spec.stopping import EarlyStopping, Mode
-from sweeps.store.records import MEASURES, ON_DEMAND
+from sweeps.store.records import MEASURES, ON_DEMAND, Outcome
 from sweeps.store.store import Store
 
 SECONDS = "wall_seconds"
@@ -80,9 +80,9 @@ class Curves:
         number = numbers.drop_null().to_numpy()
         epoch = table["epoch"].to_numpy().astype(np.int64)
         outcome = table["outcome"].to_numpy()
-        finished = (outcome == "finished") & (epoch <= horizons[number])
+        finished = (outcome == Outcome.FINISHED) & (epoch <= horizons[number])
         broke = np.zeros(len(ids), np.int64)
-        diverged = (outcome == "diverged") & (epoch <= horizons[number])
+        diverged = (outcome == Outcome.DIVERGED) & (epoch <= horizons[number])
         broke[number[diverged]] = epoch[diverged]
         _require_whole(plan, number, epoch, outcome, broke, run)
         epochs = np.unique(epoch[finished & (epoch > 0)])
@@ -94,7 +94,7 @@ class Curves:
             measures[metric][place] = _numbers(table[metric])[rows]
         evaluated = np.zeros((len(ids), len(epochs)), bool)
         evaluated[place] = True
-        timed = np.flatnonzero((outcome == "finished") | (outcome == "diverged"))
+        timed = np.flatnonzero((outcome == Outcome.FINISHED) | (outcome == Outcome.DIVERGED))
         seconds = _seconds(_numbers(table[SECONDS])[timed], number[timed], epoch[timed], len(ids))
         made = cls(ids, horizons, epochs, measures, broke, seconds, evaluated)
         for metric in metrics:
@@ -131,19 +131,19 @@ def _require_whole(
     """Every training has a row at its horizon, or diverged on the way."""
     horizons = np.array([*plan.horizons.values()])
     whole = broke > 0
-    whole[number[(outcome == "finished") & (epoch == horizons[number])]] = True
+    whole[number[(outcome == Outcome.FINISHED) & (epoch == horizons[number])]] = True
     if whole.all():
         return
     total = f"of the {len(whole):,} trainings of {plan.name}"
     stopped = np.zeros(len(whole), bool)
-    stopped[number[outcome == "stopped"]] = True
+    stopped[number[outcome == Outcome.STOPPED]] = True
     if (stopped & ~whole).any():
         raise ReplayError(
             f"{(stopped & ~whole).sum():,} {total} were themselves stopped early, and what they would have done is not "
             f"known; take early_stopping and stop_when out of the sweep and train them to their end: {run}"
         )
     failed = np.zeros(len(whole), bool)
-    failed[number[outcome == "failed"]] = True
+    failed[number[outcome == Outcome.FAILED]] = True
     count = (failed & ~whole).sum()
     again = f"; {count:,} failed: {run} --retry-failed" if count else ""
     raise ReplayError(

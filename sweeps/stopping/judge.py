@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from sweeps.planning.plan import Plan, Training, stack_key
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.stopping.referee import Referee, Status, Verdict
+from sweeps.store.records import Outcome
 from sweeps.store.rows import KEY
 from sweeps.store.store import Store
 
@@ -185,7 +186,7 @@ def settled_curves(plan: Plan, store: Store) -> dict[str, Curve]:
     names = plan.early_stopping.metrics
     table = store.read(names).table
     known = pc.is_in(table["trajectory_id"].cast(pa.string()), pa.array(over))
-    table = table.filter(pc.and_(known, pc.equal(table["outcome"], "finished")))
+    table = table.filter(pc.and_(known, pc.equal(table["outcome"], Outcome.FINISHED)))
     curves: dict[str, list[tuple[int, dict[str, float | None]]]] = {}
     for row in table.select([*KEY, *names]).sort_by([("epoch", "ascending")]).to_pylist():
         curve = curves.setdefault(row.pop("trajectory_id"), [])

@@ -23,6 +23,7 @@ from sweeps.store.checkpoints import SUFFIX, Checkpoints
 from sweeps.store.leases import FOLDER as LEASES
 from sweeps.store.location import LEFTOVER, Location
 from sweeps.store.parts import KINDS, PARTS, encode, listed, load, name_of
+from sweeps.store.records import Outcome
 from sweeps.store.rows import canonical
 from sweeps.store.store import READERS, Store
 
@@ -204,9 +205,9 @@ def _remove_outlived(store: Store) -> int:
         checkpoint = None if content is None else decode(content)
         if checkpoint is None:
             continue
-        finished = {epoch for epoch, outcome in outcomes.items() if outcome == "finished"}
+        finished = {epoch for epoch, outcome in outcomes.items() if outcome == Outcome.FINISHED}
         reached = checkpoint.epoch <= max(finished, default=-1) and {epoch for epoch, _ in checkpoint.rows} <= finished
-        if reached or "diverged" in outcomes.values():
+        if reached or Outcome.DIVERGED in outcomes.values():
             outlived.append(trajectory_id)
     kept.delete(outlived)
     return len(outlived)

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from lightning_modules.measures.catalogue import PROBES
 from sweeps.store.pairs import Pairs
+from sweeps.store.records import Outcome
 
 STOPPED_BY = "stopped_by"
 
@@ -38,16 +39,16 @@ class Done:
     def of(cls, table: pa.Table) -> Done:
         """What rows with the columns trajectory_id, epoch and outcome say; of measures on demand, where the columns
         of MARKS are there too; of what was stopped, where stopped_by is."""
-        finished = pc.equal(table["outcome"], "finished")
+        finished = pc.equal(table["outcome"], Outcome.FINISHED)
         names = [name for name in ("trajectory_id", "epoch", "outcome", STOPPED_BY) if name in table.column_names]
         others = table.select(names).filter(pc.invert(finished))
         diverged: dict[str, int] = {}
         failed: dict[str, int] = {}
         stopped: dict[tuple[str, str], int] = {}
         for trajectory_id, epoch, outcome, *by in zip(*(column.to_pylist() for column in others.columns), strict=True):
-            if outcome == "diverged":
+            if outcome == Outcome.DIVERGED:
                 diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
-            elif outcome == "stopped":
+            elif outcome == Outcome.STOPPED:
                 for each in by:
                     stopped[trajectory_id, each] = max(epoch, stopped.get((trajectory_id, each), epoch))
             else:
@@ -60,16 +61,16 @@ class Done:
                 measured.update((trajectory_id, epoch, measure) for trajectory_id, epoch in pairs)
         return cls(Pairs.of(table.filter(finished)), diverged, failed, frozenset(measured), stopped)
 
-    def outcome(self, trajectory_id: str, epoch: int, stopped_by: str | None = None) -> str:
+    def outcome(self, trajectory_id: str, epoch: int, stopped_by: str | None = None) -> Outcome:
         """finished, diverged (in this or an earlier epoch), stopped (on the way to it, under these settings), failed
         (on the way to it), or missing."""
         if (trajectory_id, epoch) in self.rows:
-            return "finished"
+            return Outcome.FINISHED
         if self.diverged.get(trajectory_id, epoch + 1) <= epoch:
-            return "diverged"
+            return Outcome.DIVERGED
         if stopped_by is not None and self.stopped.get((trajectory_id, stopped_by), -1) >= epoch:
-            return "stopped"
-        return "failed" if self.failed.get(trajectory_id, -1) >= epoch else "missing"
+            return Outcome.STOPPED
+        return Outcome.FAILED if self.failed.get(trajectory_id, -1) >= epoch else Outcome.MISSING
 
     def covers(self, trajectory_id: str, epoch: int) -> bool:
         return self.outcome(trajectory_id, epoch) != "missing"

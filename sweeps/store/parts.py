@@ -20,7 +20,7 @@ from pyarrow import fs
 from sweeps.errors import StoreError
 from sweeps.spec.point import DEFAULTS
 from sweeps.store.location import Location, one_line
-from sweeps.store.records import MEASURES, ON_DEMAND, SCHEMA_VERSION, example_schema, schema
+from sweeps.store.records import MEASURES, ON_DEMAND, SCHEMA_VERSION, Outcome, example_schema, schema
 from sweeps.store.rows import KEY, once, once_examples
 
 _NAME = re.compile(r"[0-9a-f]{20}\.parquet")
@@ -44,7 +44,7 @@ class Part:
         """Without the rows that finished at other epochs than these ascending ones, but for the last of each training:
         a thirtieth of long curves, with every training and all that says how it ended."""
         ids, outcomes = (self.rows[name].combine_chunks() for name in ("trajectory_id", "outcome"))
-        finished = pc.equal(outcomes.dictionary, "finished").to_numpy(zero_copy_only=False)
+        finished = pc.equal(outcomes.dictionary, Outcome.FINISHED).to_numpy(zero_copy_only=False)
         epochs, code = self.rows["epoch"].to_numpy(), ids.indices.to_numpy()
         kept = np.isin(epochs, wanted) | ~finished[outcomes.indices.to_numpy()]
         kept |= np.append(code[1:] != code[:-1], True)[: len(kept)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -21,10 +22,21 @@ from sweeps.spec.point import Point
 SCHEMA_VERSION = 2
 """2: trainings may have been stopped early, which a reader of 1 would take for failed."""
 
-Outcome = Literal["finished", "diverged", "stopped", "failed"]
-"""finished: the measures at this epoch are there. diverged: loss or parameters stopped being finite in this epoch.
-stopped: early stopping ended the training after epoch `stopped_after`, on the way to this one. failed: the training
-raised; `reason` says what."""
+
+class Outcome(StrEnum):
+    """How a training ended at an epoch, from the best to the worst: of several rows of one epoch the first is kept."""
+
+    FINISHED = "finished"
+    """The measures at this epoch are there."""
+    DIVERGED = "diverged"
+    """The loss or a parameter stopped being finite in this epoch."""
+    STOPPED = "stopped"
+    """Early stopping ended the training after epoch `stopped_after`, on the way to this one."""
+    FAILED = "failed"
+    """The training raised an exception; `reason` says which."""
+    MISSING = "missing"
+    """There is no row yet. A stored row never says so."""
+
 
 MEASURES: dict[str, str] = {
     "train_loss": "mean cross-entropy on the training set, labels as given, in nats",

@@ -8,16 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sweeps.store.records import ON_DEMAND, example_schema, plain_type
+from sweeps.store.records import ON_DEMAND, Outcome, example_schema, plain_type
 
 KEY = ("trajectory_id", "epoch")
 
 
 LATEST = ("finished_at", "wall_seconds")
 """Of two rows of one (trajectory, epoch) and outcome the one written last is shown."""
-
-
-_BETTER = ("finished", "diverged", "stopped", "failed")
 
 
 def once(table: pa.Table, columns: Sequence[str] | None = None, ordered: bool = True) -> pa.Table:
@@ -77,7 +74,7 @@ def _deduplicate(table: pa.Table) -> pa.Table:
     schema = table.schema
     for name in ("trajectory_id", "outcome"):  # which may be dictionaries, and those are not grouped by
         table = table.set_column(schema.get_field_index(name), name, table[name].cast(pa.string()))
-    rank = pc.index_in(table["outcome"], pa.array(_BETTER))
+    rank = pc.index_in(table["outcome"], pa.array([*Outcome], pa.string()))
     order = [("trajectory_id", "ascending"), ("epoch", "ascending"), ("_rank", "ascending")]
     order += [(name, "descending") for name in LATEST]
     table = table.append_column("_rank", rank).sort_by(order)

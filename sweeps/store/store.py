@@ -27,7 +27,7 @@ from sweeps.store.done import MARKS, STOPPED_BY, Done
 from sweeps.store.location import Location
 from sweeps.store.pairs import Pairs
 from sweeps.store.parts import EXAMPLES, PARTS, Part, encode, listed, load, name_of
-from sweeps.store.records import Record, example_schema, examples_of, schema, table_of
+from sweeps.store.records import Outcome, Record, example_schema, examples_of, schema, table_of
 from sweeps.store.rows import KEY, LATEST, once, once_examples
 
 READERS = 16
@@ -172,7 +172,7 @@ def _united(kept: pa.Schema, tables: list[pa.Table]) -> pa.Table:
 
 def _without_superseded(table: pa.Table, parts: list[Part]) -> pa.Table:
     """Less the rows that did not finish and of which another part has one that did, among those left out."""
-    broken = pc.not_equal(table["outcome"], "finished")
+    broken = pc.not_equal(table["outcome"], Outcome.FINISHED)
     rest = [part.rest for part in parts if part.rest is not None]
     if not rest or not pc.any(broken).as_py():
         return table
