@@ -16,7 +16,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
 from math import prod, sqrt
 
@@ -25,6 +24,7 @@ from numpy.random import Generator, Philox
 from numpy.typing import NDArray
 
 from lightning_modules.data.dataset import Floats, Ints
+from lightning_modules.data.split_sizes import rounded_share
 from lightning_modules.errors import DataError
 
 Mask = NDArray[np.bool_]
@@ -57,11 +57,6 @@ def subset_order(labels: Ints, generator: Generator) -> Ints:
         if taken < len(queues[c]):
             heapq.heappush(waiting, (taken * total // len(queues[c]) + 1, tie, c, taken))
     return order
-
-
-def rounded_share(fraction: float, total: int) -> int:
-    """q n to the nearest whole number, halves upwards, with q the decimal number that the fraction is written as."""
-    return int((Decimal(repr(float(fraction))) * total).to_integral_value(ROUND_HALF_UP))
 
 
 def corrupted_mask(rank: NDArray[np.float64], fraction: float) -> Mask:

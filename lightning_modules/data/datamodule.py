@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightning_modules.data import corruption
 from lightning_modules.data.sources import Dataset
+from lightning_modules.data.split_sizes import split_sizes
 from lightning_modules.settings import Settings
 from lightning_modules.streams import numpy_generator, torch_generator
 
@@ -90,8 +91,8 @@ class CohortData(pl.LightningDataModule):
         """How many epochs each member was trained before this, from whose end its training goes on."""
         first = members[0]
         self.batch_size = first.batch_size
-        size = first.dataset_size or len(dataset.train_labels)
-        held_out = corruption.rounded_share(first.validation_fraction, size)
+        sizes = split_sizes(first, len(dataset.train_labels))
+        size, held_out = sizes.total, sizes.held_out
         seeds = {} if chances is None else chances
         for seed in {_data_seed(member) for member in members} - seeds.keys():
             seeds[seed] = _Chance(dataset, seed)
@@ -99,7 +100,7 @@ class CohortData(pl.LightningDataModule):
         self.validation = _part(tensors, size - held_out, size) if held_out else None
         self.train, self.left_out = _part(tensors, 0, size - held_out), None
         if first.subset_fraction < 1:
-            self.train, self.left_out = _subsets(self.train, members)
+            self.train, self.left_out = _subsets(self.train, members, sizes.trained)
         count = len(dataset.test_labels)
         labels = torch.from_numpy(dataset.test_labels).to(device).expand(len(members), count)
         everything = torch.arange(count, device=device).expand(len(members), count)
@@ -206,9 +207,8 @@ def _part(examples: Examples, start: int, stop: int) -> Examples:
     return Examples(examples.inputs, *fields)
 
 
-def _subsets(examples: Examples, members: Sequence[Settings]) -> tuple[Examples, Examples]:
-    """What each member sees and what is left out of it. A member's smaller subset is part of its larger one."""
-    seen = corruption.rounded_share(members[0].subset_fraction, examples.size)
+def _subsets(examples: Examples, members: Sequence[Settings], seen: int) -> tuple[Examples, Examples]:
+    """Split each member's examples into the `seen` ones and the rest. A smaller subset is part of a larger one."""
     drawn = {
         seed: torch.randperm(examples.size, generator=torch_generator(seed, "subset_fraction"))
         for seed in {member.seed for member in members}

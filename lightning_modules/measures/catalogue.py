@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lightning_modules.data.applicability import AUGMENTATIONS
-from lightning_modules.data.corruption import rounded_share
 from lightning_modules.data.dataset import Facts
+from lightning_modules.data.split_sizes import split_sizes
 from lightning_modules.errors import InputError, choices
 from lightning_modules.measures.reading import PerExample, Reading
 from lightning_modules.models import families as models
@@ -24,8 +24,7 @@ from lightning_modules.settings import Settings
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
-    from lightning_modules.measures.probe import Probe
-    from lightning_modules.training.cohort import CohortModule
+    from lightning_modules.measures.probe import Probe, StackedNetworks
 
 __all__ = ["MAX_UNROLLED_UPDATES", "PROBES", "Measure", "PerExample", "Reading", "check", "make_probe"]
 
@@ -51,10 +50,8 @@ class Measure:
 
 
 def updates(settings: Settings, facts: Facts, epochs: int) -> int:
-    """How many updates so many epochs are."""
-    size = settings.dataset_size or facts.train_size
-    trained = rounded_share(settings.subset_fraction, size - rounded_share(settings.validation_fraction, size))
-    return -(-trained // settings.batch_size) * epochs
+    """Return how many updates a training makes in this many epochs."""
+    return split_sizes(settings, facts.train_size).updates(settings.batch_size) * epochs
 
 
 def _check_presented(settings: Settings, facts: Facts, epoch: int) -> None:
@@ -185,7 +182,7 @@ def check(name: str, settings: Settings, facts: Facts, epoch: int) -> None:
     _find(name).check(settings, facts, epoch)
 
 
-def make_probe(name: str, module: CohortModule, data: CohortData) -> Probe:
+def make_probe(name: str, module: StackedNetworks, data: CohortData) -> Probe:
     """The probe of this name, for a stack that has not been updated yet. Raises InputError for what it cannot take."""
     path, _, kind = _find(name).implementation.partition(":")
     made: Probe = getattr(import_module(f"lightning_modules.measures.{path}"), kind)(module, data)

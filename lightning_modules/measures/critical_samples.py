@@ -13,13 +13,12 @@ from torch import Tensor
 
 from lightning_modules.measures.chunks import CHUNK_FLOATS
 from lightning_modules.measures.every_epoch import cross_entropy
-from lightning_modules.measures.probe import Snapshot, evaluating
+from lightning_modules.measures.probe import Snapshot, StackedNetworks, evaluating
 from lightning_modules.measures.reading import Reading
 from lightning_modules.streams import torch_generator
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData, Examples
-    from lightning_modules.training.cohort import CohortModule
 
 ALPHA, BETA, STEPS = 0.25, 0.2, 100
 """Step along the sign of the gradient and noise, on the 0-255 scale; steps of a search."""
@@ -50,7 +49,7 @@ class CriticalSamples(Snapshot):
 
     name: ClassVar[str] = "critical_sample_ratio"
 
-    def __init__(self, module: CohortModule, data: CohortData) -> None:
+    def __init__(self, module: StackedNetworks, data: CohortData) -> None:
         super().__init__(module, data)
         clean = data.dataset.train_inputs
         self.unit = (float(clean.max()) - float(clean.min())) / 255
@@ -77,7 +76,7 @@ class CriticalSamples(Snapshot):
 class _Search:
     """The places of all members, [K, S], and what is in them."""
 
-    def __init__(self, module: CohortModule, examples: Examples, radii: tuple[float, ...], unit: float) -> None:
+    def __init__(self, module: StackedNetworks, examples: Examples, radii: tuple[float, ...], unit: float) -> None:
         self._module = module
         self._count = min(EXAMPLES, examples.size)
         shape = examples.inputs.shape[1:]

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from lightning_modules.measures.probe import History, Presentation, add_at, per_example
+from lightning_modules.measures.probe import History, Presentation, StackedNetworks, add_at, per_example
 from lightning_modules.measures.reading import Reading
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
-    from lightning_modules.training.cohort import CohortModule
 
 
 class CumulativeLoss(History):
@@ -28,7 +27,7 @@ class CumulativeLoss(History):
     name: ClassVar[str] = "cumulative_loss"
     adds_up: ClassVar[tuple[str, ...]] = ("_totals",)
 
-    def __init__(self, module: CohortModule, data: CohortData) -> None:
+    def __init__(self, module: StackedNetworks, data: CohortData) -> None:
         self._ids = data.train.ids
         self._totals = torch.zeros_like(data.train.given, dtype=torch.float64)
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from lightning_modules.measures.probe import History, Presentation, add_at, defined, per_example
+from lightning_modules.measures.probe import History, Presentation, StackedNetworks, add_at, defined, per_example
 from lightning_modules.measures.reading import Reading
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
-    from lightning_modules.training.cohort import CohortModule
 
 
 class Forgetting(History):
@@ -30,7 +29,7 @@ class Forgetting(History):
     name: ClassVar[str] = "forgetting"
     adds_up: ClassVar[tuple[str, ...]] = ("_events", "_correct", "_learned")
 
-    def __init__(self, module: CohortModule, data: CohortData) -> None:
+    def __init__(self, module: StackedNetworks, data: CohortData) -> None:
         self._ids = data.train.ids
         self._events = torch.zeros_like(data.train.given)
         self._correct = torch.zeros_like(data.train.given, dtype=torch.bool)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from lightning_modules.measures.gini import gini
-from lightning_modules.measures.probe import History, Presentation, add_at, defined, per_example
+from lightning_modules.measures.probe import History, Presentation, StackedNetworks, add_at, defined, per_example
 from lightning_modules.measures.reading import Reading
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
-    from lightning_modules.training.cohort import CohortModule
 
 
 class InputGradients(History):
@@ -32,7 +31,7 @@ class InputGradients(History):
     needs_input_gradients: ClassVar[bool] = True
     adds_up: ClassVar[tuple[str, ...]] = ("_totals", "_counts")
 
-    def __init__(self, module: CohortModule, data: CohortData) -> None:
+    def __init__(self, module: StackedNetworks, data: CohortData) -> None:
         self._ids = data.train.ids
         self._totals = torch.zeros_like(data.train.given, dtype=torch.float64)
         self._counts = torch.zeros_like(self._totals)

@@ -19,7 +19,21 @@ from lightning_modules.measures.reading import PerExample, Reading
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData, Examples
-    from lightning_modules.training.cohort import CohortModule
+
+
+class StackedNetworks(Protocol):
+    """K networks of the same shape, as measures see them."""
+
+    training: bool
+
+    def __call__(self, inputs: Tensor, state: Mapping[str, Tensor] | None = None, /) -> Tensor:
+        """Return logits [K, B, classes] for inputs [K, B, *shape]; `state` replaces tensors by name."""
+
+    def eval(self) -> object:
+        """Set evaluation mode."""
+
+    def train(self, mode: bool = True, /) -> object:
+        """Set training mode, or evaluation mode."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ class Snapshot:
 
     needs_input_gradients: ClassVar[bool] = False
 
-    def __init__(self, module: CohortModule, data: CohortData) -> None:
+    def __init__(self, module: StackedNetworks, data: CohortData) -> None:
         self._module = module
         self._data = data
 
@@ -97,7 +111,7 @@ class History:
 
 
 @contextmanager
-def evaluating(module: torch.nn.Module) -> Iterator[None]:
+def evaluating(module: StackedNetworks) -> Iterator[None]:
     """The module in evaluation mode, and then in the mode that it was in."""
     training = module.training
     module.eval()
@@ -107,7 +121,7 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
         module.train(training)
 
 
-def predicted_classes(module: CohortModule, examples: Examples) -> Tensor:
+def predicted_classes(module: StackedNetworks, examples: Examples) -> Tensor:
     """int64 [K, n]: the class of the largest logit, in evaluation mode."""
     chunk = chunk_size(examples)
     parts = []

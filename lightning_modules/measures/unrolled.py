@@ -15,13 +15,12 @@ from torch import Tensor
 from lightning_modules.errors import ModelError
 from lightning_modules.measures.every_epoch import cross_entropy
 from lightning_modules.measures.gini import gini
-from lightning_modules.measures.probe import Snapshot, defined, evaluating, per_example
+from lightning_modules.measures.probe import Snapshot, StackedNetworks, defined, evaluating, per_example
 from lightning_modules.measures.reading import Reading
 from lightning_modules.schedules import learning_rates
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
-    from lightning_modules.training.cohort import CohortModule
 
 LANES, LANE_FLOATS = 32, 2**22
 """Losses that are differentiated at once: at most so many, and so many numbers of input gradients of a member. A
@@ -57,7 +56,7 @@ class LossSensitivity(Snapshot):
 
     name: ClassVar[str] = "loss_sensitivity"
 
-    def __init__(self, module: CohortModule, data: CohortData) -> None:
+    def __init__(self, module: StackedNetworks, data: CohortData) -> None:
         super().__init__(module, data)
         from lightning_modules.models.seeded import build_member
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from lightning_modules.data import sources
+from lightning_modules.data.split_sizes import split_sizes
 from lightning_modules.measures.chunks import chunk_examples
 from lightning_modules.models import sizes
 from sweeps.spec.point import Point
@@ -36,7 +37,8 @@ class Cost:
 def training_cost(point: Point, evaluations: int) -> Cost:
     """`point` has its width and depth resolved; its `epochs` is the horizon.
 
-    A backward pass counts as two forward passes; an evaluation is a forward pass over training and test set. Bytes
+    A backward pass counts as two forward passes; an evaluation is a forward pass over the examples that are trained on,
+    the validation part and the test set. Bytes
     are parameters, gradients, optimiser state and one temporary of each, the activations kept for backward (twice, for
     their gradients) or those of an evaluation, whichever are more, and the member's own labels and inputs. (Measured on
     stacks of 4 to 12 members of a megabyte and more, by family: 0.4 to 2.5 times as much; tests/lightning_modules/
@@ -45,15 +47,19 @@ def training_cost(point: Point, evaluations: int) -> Cost:
     facts = sources.facts(point.data, point.complexity)
     shape = (point.model, facts.shape, facts.classes, point.width, point.depth)
     forward = sizes.forward_flops(*shape)
-    examples = max(1, round(point.subset_fraction * (point.dataset_size or facts.train_size)))
-    flops = forward * (3.0 * examples * point.epochs + (examples + facts.test_size) * evaluations)
+    split = split_sizes(point, facts.train_size)
+    examples = max(1, split.trained)
+    evaluated = examples + split.held_out + facts.test_size
+    flops = forward * (3.0 * examples * point.epochs + evaluated * evaluations)
     width = BYTES[point.precision]
     weights = sizes.parameter_count(*shape) * width * (4 + _OPTIMIZER_STATES[point.optimizer])
     inputs = math.prod(facts.shape)
     activations = sizes.activation_floats(*shape)
     batch = min(point.batch_size, examples) * 2 * (activations + inputs) * width
-    evaluation = min(chunk_examples(inputs), max(examples, facts.test_size)) * (activations + inputs) * width
-    own_data = examples * (24 + (inputs * width if point.input_noise else 0))
+    evaluation = (
+        min(chunk_examples(inputs), max(examples, split.held_out, facts.test_size)) * (activations + inputs) * width
+    )
+    own_data = (examples + split.held_out) * (24 + (inputs * width if point.input_noise else 0))
     return Cost(flops, int(weights + max(batch, evaluation) + own_data))
 
 

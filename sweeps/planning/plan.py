@@ -216,8 +216,8 @@ def _size(
     return size.width, size.depth
 
 
-_COST_FIELDS = ("data", "complexity", "dataset_size", "subset_fraction", "model", "width", "depth", "batch_size",
-                "optimizer", "precision", "epochs")  # fmt: skip
+_COST_FIELDS = ("data", "complexity", "dataset_size", "validation_fraction", "subset_fraction", "model", "width",
+                "depth", "batch_size", "optimizer", "precision", "epochs")  # fmt: skip
 
 
 _cost_values = attrgetter(*_COST_FIELDS)
@@ -241,7 +241,6 @@ def stack_key(point: Point) -> tuple[object, ...]:
     return (
         *_cost_key(point),
         point.data_digest,
-        point.validation_fraction,
         point.dropout > 0,
         *(strength > 0 for strength in _augmentation_values(point)),
     )

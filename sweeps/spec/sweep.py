@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from lightning_modules.data import applicability, sources
-from lightning_modules.data.corruption import rounded_share
 from lightning_modules.data.dataset import Facts
+from lightning_modules.data.split_sizes import split_sizes
 from lightning_modules.errors import InputError
 from lightning_modules.measures import catalogue
 from lightning_modules.models import families
@@ -178,14 +178,15 @@ def _check(source: str, point: Point, facts: Facts) -> None:
     if facts.classes < 2 and point.label_noise and point.label_noise_kind != "uniform":
         given = f"given {point.label_noise_kind} for {point.data}, which has one class; valid: uniform"
         raise SweepError(source, "label_noise_kind", given)
-    size = point.dataset_size or facts.train_size
-    if point.validation_fraction and not 0 < rounded_share(point.validation_fraction, size) < size:
-        given = f"given {point.validation_fraction} of {size} examples, which leaves no example on one side"
-        raise SweepError(source, "validation_fraction", given)
-    trained = size - rounded_share(point.validation_fraction, size)
-    if point.subset_fraction < 1 and not 0 < rounded_share(point.subset_fraction, trained) < trained:
-        given = f"given {point.subset_fraction} of {trained} examples, which leaves none on one side"
-        raise SweepError(source, "subset_fraction", given)
+    if point.validation_fraction or point.subset_fraction < 1:
+        sizes = split_sizes(point, facts.train_size)
+        remaining = sizes.total - sizes.held_out
+        if point.validation_fraction and not 0 < sizes.held_out < sizes.total:
+            given = f"given {point.validation_fraction} of {sizes.total} examples, which leaves no example on one side"
+            raise SweepError(source, "validation_fraction", given)
+        if point.subset_fraction < 1 and not 0 < sizes.trained < remaining:
+            given = f"given {point.subset_fraction} of {remaining} examples, which leaves none on one side"
+            raise SweepError(source, "subset_fraction", given)
     if point.dataset_size and point.dataset_size > facts.train_size:
         given = f"given {point.dataset_size}; {point.data} has {facts.train_size} training examples"
         raise SweepError(source, "dataset_size", given)

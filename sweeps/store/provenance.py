@@ -24,7 +24,7 @@ def software() -> dict[str, str]:
 
 def _commit() -> str:
     """The commit this code was loaded from, or "" where it does not lie in its own git checkout."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""
     try:

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_modules.data import corruption, sources
+from lightning_modules.data import sources
 from lightning_modules.data.datamodule import CohortData
+from lightning_modules.data.split_sizes import rounded_share, split_sizes
 from sweeps.spec.point import Point
 
 DIGITS = sources.load("digits")
@@ -93,7 +94,7 @@ def test_a_subset_and_what_is_left_out_part_the_training_examples(fraction, seed
     settings = {"label_noise": 0.3, "validation_fraction": 0.2, "data_seed": 0, "seed": seed}
     whole, made = data(point(**settings)), data(point(subset_fraction=fraction, **settings))
     assert made.left_out is not None
-    assert made.train.size == corruption.rounded_share(fraction, 160)
+    assert made.train.size == rounded_share(fraction, 160)
     assert sorted([*made.train.ids[0].tolist(), *made.left_out.ids[0].tolist()]) == sorted(whole.train.ids[0].tolist())
     labels = dict(zip(whole.train.ids[0].tolist(), whole.train.given[0].tolist(), strict=True))
     for part in (made.train, made.left_out):
@@ -110,3 +111,19 @@ def test_subsets_are_drawn_by_the_seed_alone_and_nest():
     assert both.ids[0].tolist() == large
     # Two independent subsets of 0.7 share 0.49 of the examples: 245 of 500, give or take 3 standard deviations of 4.7.
     assert 230 <= len(set(large) & set(both.ids[1].tolist())) <= 260
+
+
+@given(
+    st.one_of(st.none(), st.integers(20, 400)),
+    st.sampled_from([0.0, 0.1, 0.15, 0.25, 0.333]),
+    st.sampled_from([0.3, 0.5, 0.77, 1.0]),
+    st.integers(1, 500),
+)
+def test_the_counted_examples_are_those_that_are_trained_on(size, held_out, seen, batch_size):
+    settings = point(dataset_size=size, validation_fraction=held_out, subset_fraction=seen, batch_size=batch_size)
+    sizes, split = split_sizes(settings, len(DIGITS.train_labels)), data(settings)
+    assert sizes.trained == split.train.size
+    assert sizes.held_out == (split.validation.size if split.validation else 0)
+    assert sizes.left_out == (split.left_out.size if split.left_out else 0)
+    assert sizes.total == (size or len(DIGITS.train_labels))
+    assert sizes.updates(batch_size) == split.updates_per_epoch

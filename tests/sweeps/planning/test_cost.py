@@ -32,6 +32,15 @@ def test_a_linear_network_counted_by_hand():
     assert found.bytes > weights * 4 + 1000 * 8
 
 
+def test_the_held_out_examples_are_evaluated_and_not_trained_on():
+    forward = 2 * 64 * 10
+    linear = {"model": "linear", "width": None, "depth": None}
+    assert cost(4, validation_fraction=0.2, **linear).flops == forward * (3 * 800 * 5 + (800 + 200 + 360) * 4)
+    assert cost(4, validation_fraction=0.2, subset_fraction=0.5, **linear).flops == forward * (
+        3 * 400 * 5 + (400 + 200 + 360) * 4
+    )
+
+
 @pytest.mark.parametrize(("name", "values"), GROWS_FLOPS.items())
 def test_more_work_costs_more_operations(name, values):
     smaller, larger = (cost(**{name: value}).flops for value in values)

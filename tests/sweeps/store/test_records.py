@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -62,3 +63,9 @@ def test_the_software_is_named_without_importing_it():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert set(software()) == {"host", "memsweep_version", "commit", "torch_version", "ray_version"}
+
+
+def test_the_commit_is_that_of_the_checkout():
+    root = Path(__file__).parents[3]
+    done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, cwd=root)
+    assert software()["commit"].removesuffix("+") == done.stdout.strip()

@@ -1,0 +1,60 @@
+"""How many training examples a network is trained on, and how many are kept from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Protocol
+
+
+def rounded_share(fraction: float, total: int) -> int:
+    """Return `fraction * total` to the nearest whole number, halves upwards.
+
+    The fraction is taken as the decimal number that it is written as: 0.15 of 10 is 2, although the float 0.15 is
+    slightly less than 15 / 100.
+    """
+    return int((Decimal(repr(float(fraction))) * total).to_integral_value(ROUND_HALF_UP))
+
+
+class Shares(Protocol):
+    """The fields of a training that decide how its examples are split."""
+
+    @property
+    def dataset_size(self) -> int | None: ...
+    @property
+    def validation_fraction(self) -> float: ...
+    @property
+    def subset_fraction(self) -> float: ...
+    @property
+    def batch_size(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class SplitSizes:
+    """Numbers of examples: `trained` on, `left_out` of a subset, and `held_out` for validation."""
+
+    trained: int
+    left_out: int
+    held_out: int
+
+    @property
+    def total(self) -> int:
+        """All training examples of the data set that belong to the training."""
+        return self.trained + self.left_out + self.held_out
+
+    def updates(self, batch_size: int) -> int:
+        """Updates per epoch; the last batch may be smaller than the others."""
+        return -(-self.trained // batch_size)
+
+
+def split_sizes(settings: Shares, available: int) -> SplitSizes:
+    """Split the examples of a training: first the validation part, then the subset of what remains.
+
+    Args:
+        settings: the training; an unset `dataset_size` stands for all examples.
+        available: training examples of the data set.
+    """
+    total = settings.dataset_size or available
+    held_out = rounded_share(settings.validation_fraction, total)
+    trained = rounded_share(settings.subset_fraction, total - held_out)
+    return SplitSizes(trained, total - held_out - trained, held_out)
