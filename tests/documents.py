@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import get_args
 
 from analysis.claims import CLAIMS
 from analysis.claims.wording import rules_table
@@ -36,7 +35,7 @@ def fields() -> list[str]:
 
 
 def columns() -> list[str]:
-    *others, last = get_args(Outcome)
+    *others, last = (outcome for outcome in Outcome if outcome is not Outcome.MISSING)
     rows = ["| column | meaning |", "|---|---|"]
     rows += [
         "| `trajectory_id` | hash of the training: its fields but `epochs`, unless the schedule depends on it |",
