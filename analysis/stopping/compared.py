@@ -9,11 +9,11 @@ from lightning_modules.errors import choices
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.replay.baselines import IEpoch
-from sweeps.spec.stopping import EarlyStopping, Mode, Scheduler, sense
+from sweeps.spec.stopping import EarlyStopping, Mode, sense
 from sweeps.spec.stopping_file import check_times, of_scheduler, rungs
 from sweeps.store.records import MEASURES, ON_DEMAND
 
-SCHEDULERS: tuple[Scheduler, ...] = ("asha", "hyperband", "median")
+SCHEDULERS: tuple[str, ...] = ("asha", "hyperband", "median")
 CLEAN = "test_accuracy"
 NOISY = "validation_accuracy"
 GRACES = (1, 3, 9, 27)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from sweeps.planning.plan import Plan
 from sweeps.store.store import Store
@@ -61,3 +61,8 @@ class Executor(Protocol):
         what the user wants; `say` hears of what has to be waited for. Raises ExecutionError."""
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None: ...
+
+
+def is_job_address(address: str | None) -> TypeGuard[str]:
+    """Return whether an address is where a cluster takes jobs (`http://HOST:8265`), and not the cluster's own."""
+    return address is not None and address.startswith(("http://", "https://"))

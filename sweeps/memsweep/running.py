@@ -14,6 +14,7 @@ from rich.console import Console
 
 from analysis.figures.parsing import figures_of
 from sweeps.errors import ExecutionError
+from sweeps.execution.protocol import Executor, is_job_address
 from sweeps.execution.resources import Device, local_resources
 from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES
 from sweeps.planning.cost import RATED, Rate, Speeds
@@ -128,12 +129,9 @@ def run(
     def say(message: str) -> None:
         console.print(message, markup=False, soft_wrap=True)
 
-    # Ray takes a second to import, and what only plans does without it.
-    from sweeps.execution.inline import Inline
-    from sweeps.execution.on_ray.executor import RayTune
-    from sweeps.execution.on_ray.jobs import hand_over, is_job_address
-
     if is_job_address(address):
+        from sweeps.execution.on_ray.jobs import hand_over
+
         options = {"max-cohort": max_cohort, "workers": workers, "device": device,
                    "checkpoint-every": checkpoint_every, "retries": retries, "retry-failed": retry_failed,
                    "verbose": verbose}  # fmt: skip
@@ -142,9 +140,15 @@ def run(
             raise ExecutionError(f"--address {address}: {problem}, such as one with the text sweep.definition()")
         succeeded = hand_over(address, study.words, place.uri, options, job_options, say)
         return Summary({"succeeded": succeeded}, f"the job {'succeeded' if succeeded else 'failed'}")
-    executor = (
-        Inline(device, checkpoint_every) if inline else RayTune(address, device, verbose, checkpoint_every, retries)
-    )
+    executor: Executor
+    if inline:
+        from sweeps.execution.inline import Inline
+
+        executor = Inline(device, checkpoint_every)
+    else:  # Ray takes a second to import, and what only plans does without it
+        from sweeps.execution.on_ray.executor import RayTune
+
+        executor = RayTune(address, device, verbose, checkpoint_every, retries)
     figures_of(study)  # a figure that cannot be drawn is refused before the training, not after
     done, speeds = _known(place, study)
     with executor.resources(workers, say) as resources:

@@ -16,7 +16,7 @@ from sweeps.spec.stopping import EarlyStopping
 
 
 class QuickMedian:
-    """What a referee asks of a scheduler, of a median rule that stops and never yields (see `make_scheduler`).
+    """What a referee asks of a scheduler, of a median rule that stops and never yields.
 
     epochs: all at which anybody may report, ascending. count: trials, at most.
     """

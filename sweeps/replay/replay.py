@@ -17,7 +17,7 @@ import pandas as pd
 from sweeps.replay.baselines import IEpoch, as_many_as, at_random, hindsight, no_stopping
 from sweeps.replay.clock import Stops, referee_for, simulate
 from sweeps.replay.curves import Curves
-from sweeps.spec.stopping import HAS, EarlyStopping
+from sweeps.spec.stopping import SCHEDULERS, EarlyStopping
 
 COLUMNS = ("setting", "scheduler", "order", "trajectory_id", "stop_epoch", "finished", "horizon")
 ALONE = 1_000_000
@@ -131,7 +131,7 @@ def one_replay(curves: Curves, settings: EarlyStopping, order: int, workers: int
 
 def _first(curves: Curves, settings: EarlyStopping) -> int:
     """The first evaluated epoch after the grace period; of a scheduler without one, the first at all."""
-    grace = settings.grace_period if "grace_period" in HAS[settings.scheduler] else 1
+    grace = settings.grace_period if "grace_period" in SCHEDULERS[settings.scheduler].settings else 1
     later = curves.epochs[curves.epochs >= grace]
     return int(later[0] if len(later) else curves.epochs[-1])
 

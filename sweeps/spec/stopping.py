@@ -15,23 +15,60 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any, Literal
 
 from sweeps.spec.point import digest
 
-Scheduler = Literal["asha", "hyperband", "median", "none"]
 Mode = Literal["max", "min"]
 
-HAS: dict[str, tuple[str, ...]] = {
-    "asha": ("grace_period", "reduction_factor", "brackets"),
-    "hyperband": ("reduction_factor",),
-    "median": ("grace_period", "min_samples"),
-    "none": (),
-}
-"""By scheduler: the settings it has besides metric and mode. What it would ignore is refused."""
 
-PAUSING = frozenset({"hyperband"})
-"""Schedulers that pause a training until others have caught up, so that it has to be taken up again later."""
+@dataclass(frozen=True)
+class SchedulerKind:
+    """One scheduler that a sweep may name.
+
+    Args:
+        make: `module:function` that maps (EarlyStopping, horizon) to a scheduler with the interface of Ray Tune's
+            `TrialScheduler`; time is the key `epoch` of a result. It is imported when a sweep is judged, so that
+            reading a sweep file does not import Ray.
+        settings: the settings that it has besides metric and mode. What it would ignore is refused.
+        pauses: whether it pauses a training until others have caught up, so that the training has to be resumed.
+    """
+
+    make: str
+    settings: tuple[str, ...] = ()
+    pauses: bool = False
+
+    def scheduler(self, settings: EarlyStopping, horizon: int) -> Any:
+        """Make the scheduler. `horizon` is the last epoch of the longest training."""
+        module, _, function = self.make.partition(":")
+        return getattr(import_module(module), function)(settings, horizon)
+
+
+_ON_RAY = "sweeps.execution.on_ray.schedulers"
+
+SCHEDULERS: dict[str, SchedulerKind] = {
+    "asha": SchedulerKind(f"{_ON_RAY}:asha", ("grace_period", "reduction_factor", "brackets")),
+    "hyperband": SchedulerKind(f"{_ON_RAY}:hyperband", ("reduction_factor",), pauses=True),
+    "median": SchedulerKind(f"{_ON_RAY}:median", ("grace_period", "min_samples")),
+    "none": SchedulerKind(f"{_ON_RAY}:fifo"),
+}
+
+
+def register_scheduler(name: str, kind: SchedulerKind) -> None:
+    """Add a scheduler under a name that sweeps may give.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in SCHEDULERS:
+        raise ValueError(f"scheduler {name!r} is registered already; registered: {', '.join(SCHEDULERS)}")
+    SCHEDULERS[name] = kind
+
+
+def judging_schedulers() -> tuple[str, ...]:
+    """Return the names of the schedulers that stop trainings: all but `none`."""
+    return tuple(name for name in SCHEDULERS if name != "none")
 
 
 def sense(metric: str) -> Mode | None:
@@ -99,7 +136,7 @@ class EarlyStopping:
     1603.06560; median: Golovin et al. 2017 (Vizier).
     """
 
-    scheduler: Scheduler = "none"
+    scheduler: str = "none"
     metric: str | None = None
     mode: Mode | None = None
     grace_period: int = 1
@@ -110,7 +147,7 @@ class EarlyStopping:
 
     @property
     def pauses(self) -> bool:
-        return self.scheduler in PAUSING
+        return SCHEDULERS[self.scheduler].pauses
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -129,7 +166,7 @@ class EarlyStopping:
         """What a sweep file would say: the keys early_stopping and stop_when, as far as there is something to say."""
         found: dict[str, dict[str, Any]] = {}
         if self.scheduler != "none":
-            own = ("scheduler", "metric", "mode", *HAS[self.scheduler])
+            own = ("scheduler", "metric", "mode", *SCHEDULERS[self.scheduler].settings)
             found["early_stopping"] = {name: getattr(self, name) for name in own}
         elif self.stop_when is None:
             found["early_stopping"] = {"scheduler": "none"}
@@ -151,7 +188,7 @@ class EarlyStopping:
             "brackets": f"{self.brackets} bracket{'s' if self.brackets > 1 else ''}",
             "min_samples": f"{self.min_samples} sample{'s' if self.min_samples > 1 else ''}",
         }
-        said = ", ".join([f"{self.metric} {self.mode}", *(how[name] for name in HAS[self.scheduler])])
+        said = ", ".join([f"{self.metric} {self.mode}", *(how[name] for name in SCHEDULERS[self.scheduler].settings)])
         return f"{self.scheduler}({said})" + (f", {self.stop_when.words()}" if self.stop_when else "")
 
 

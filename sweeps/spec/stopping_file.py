@@ -12,7 +12,7 @@ from lightning_modules.errors import choices
 from lightning_modules.measures.catalogue import PROBES
 from sweeps.errors import SweepError
 from sweeps.spec.point import Point, training_form
-from sweeps.spec.stopping import HAS, EarlyStopping, Mode, Onset, Plateau, StopWhen, sense
+from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, Mode, Onset, Plateau, StopWhen, sense
 from sweeps.store.records import MEASURES, ON_DEMAND
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def of_scheduler(source: str, given: Any, rules: StopWhen | None = None, within:
     if not isinstance(given, Mapping):
         raise SweepError(source, within.rstrip("."), f"given {given!r}; valid: a mapping with scheduler, metric, ...")
     scheduler = given.get("scheduler")
-    if scheduler not in HAS:
-        raise SweepError(source, f"{within}scheduler", choices(scheduler, HAS))
-    own = ("scheduler", "metric", "mode", *HAS[scheduler]) if scheduler != "none" else ("scheduler",)
+    if scheduler not in SCHEDULERS:
+        raise SweepError(source, f"{within}scheduler", choices(scheduler, SCHEDULERS))
+    own = ("scheduler", "metric", "mode", *SCHEDULERS[scheduler].settings) if scheduler != "none" else ("scheduler",)
     for key in given:
         if key in own:
             continue
@@ -65,7 +65,7 @@ def of_scheduler(source: str, given: Any, rules: StopWhen | None = None, within:
         return EarlyStopping(stop_when=rules)
     metric = _metric(source, f"{within}metric", given.get("metric"))
     mode = _mode(source, f"{within}mode", metric, given.get("mode"))
-    numbers = {name: given[name] for name in HAS[scheduler] if name in given}
+    numbers = {name: given[name] for name in SCHEDULERS[scheduler].settings if name in given}
     for name, value in numbers.items():
         _require(source, f"{within}{name}", value, _NUMBERS[name])
     return EarlyStopping(scheduler, metric, mode, stop_when=rules, **numbers)
@@ -179,7 +179,7 @@ def check(
 def check_times(settings: EarlyStopping, horizon: int, source: str = "", within: str = "") -> None:
     """Refuse what a scheduler cannot do up to this horizon: a grace period beyond it, and brackets without a rung.
     Raises SweepError; within: what its key begins with."""
-    if "grace_period" in HAS[settings.scheduler] and settings.grace_period > horizon:
+    if "grace_period" in SCHEDULERS[settings.scheduler].settings and settings.grace_period > horizon:
         given = f"given {settings.grace_period}, beyond the horizon of {horizon} epochs"
         raise SweepError(source, f"{within}grace_period", f"{given}; valid: 1 to {horizon}")
     if settings.scheduler == "asha" and settings.brackets > (most := rungs(settings, horizon)):

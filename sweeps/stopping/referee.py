@@ -12,10 +12,9 @@ from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
-from sweeps.execution.on_ray.schedulers import TIME, drawing, make_scheduler, make_stopper
-from sweeps.spec.stopping import EarlyStopping
-
-__all__ = ["TIME", "Referee", "Status", "Verdict", "drawing", "make_scheduler", "make_stopper"]
+from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, StopWhen
+from sweeps.stopping.rules import TIME, rules_of
+from sweeps.stopping.seeding import drawing
 
 
 class Verdict(StrEnum):
@@ -106,8 +105,8 @@ class Referee:
         self._horizon_of = horizon_of
         self._seed = seed
         longest = horizon_of if isinstance(horizon_of, int) else max(horizon_of.values(), default=1)
-        self._scheduler: Any = scheduler or make_scheduler(settings, max(1, longest))
-        self._stopper: Any = make_stopper(settings)
+        self._scheduler: Any = scheduler or SCHEDULERS[settings.scheduler].scheduler(settings, max(1, longest))
+        self._rules = rules_of(settings.stop_when or StopWhen())
         self._controller = _Controller()
         self._controller.scheduler = self._scheduler
         self._members: dict[str, _Member] = {}
@@ -264,7 +263,7 @@ class Referee:
 
     def _stops_itself(self, member_id: str, result: Mapping[str, Any], horizon: int) -> bool:
         """By a rule, or at its horizon, as Tune's controller finds out before it asks the scheduler."""
-        ruled = self._stopper is not None and self._stopper(member_id, result)
+        ruled = any(rule(member_id, result) for rule in self._rules)
         return ruled or result[TIME] >= horizon
 
     def _judged(self, result: Mapping[str, Any]) -> bool:

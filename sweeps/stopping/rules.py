@@ -13,6 +13,9 @@ from sweeps.spec.stopping import Onset, Plateau, StopWhen, sense
 
 Rule = Callable[[str, Mapping[str, Any]], bool]
 
+TIME = "epoch"
+"""The key of a result that says how far a training is: what schedulers and stoppers call time."""
+
 
 def rules_of(settings: StopWhen) -> list[Rule]:
     """One for each rule that is set."""
@@ -24,7 +27,7 @@ def rules_of(settings: StopWhen) -> list[Rule]:
     if settings.memorization_onset:
         found.append(Memorizes(settings.memorization_onset))
     if settings.budget is not None:
-        found.append(Reached("epoch", settings.budget))
+        found.append(Reached(TIME, settings.budget))
     return found
 
 

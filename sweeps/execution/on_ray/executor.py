@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+import ray
+
 import lightning_modules  # noqa: F401 (where it lies is compared with where workers would find it)
 from sweeps.errors import ExecutionError
 from sweeps.execution.lane import check_pausing
@@ -166,7 +168,6 @@ class RayTune:
     def _check_store(self, store: Store) -> None:
         """Refuse, before anything is written, a store that workers elsewhere do not see. (Nodes may join later: each
         worker looks too.)"""
-        import ray
 
         hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
         if store.is_local and hosts != {socket.gethostname()}:
@@ -174,7 +175,6 @@ class RayTune:
 
     @contextmanager
     def _connection(self, workers: int | None) -> Iterator[None]:
-        import ray
 
         if ray.is_initialized() and self.address == _joined.get():  # by `resources`, or a notebook's or a test's own
             yield

@@ -8,17 +8,19 @@ import shlex
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
+
+from ray.exceptions import AuthenticationError
 
 from sweeps.errors import ExecutionError
 from sweeps.store.store import Store
 
-SCHEMES = ("http://", "https://")
-
-
-def is_job_address(address: str | None) -> TypeGuard[str]:
-    """Whether it is where a cluster takes jobs, and not the cluster's own."""
-    return address is not None and address.startswith(SCHEMES)
+try:
+    from ray.job_submission import JobStatus, JobSubmissionClient
+except ImportError as error:  # it is part of the extra `cluster`
+    _unavailable: ImportError | None = error
+else:
+    _unavailable = None
 
 
 def hand_over(
@@ -66,11 +68,8 @@ def submit(address: str, command: Sequence[str], folder: str | None, say: Callab
     folder, less what `.gitignore` names there; None: nothing is. On Ctrl-C the job goes on, and `say` hears how to
     follow or stop it. Raises ExecutionError where no cluster answers, or where it refuses the job.
     """
-    try:
-        from ray.exceptions import AuthenticationError
-        from ray.job_submission import JobStatus, JobSubmissionClient
-    except ImportError as error:
-        raise ExecutionError(f"--address {address}: {error}; valid with pip install 'memsweep[cluster]'") from None
+    if _unavailable:
+        raise ExecutionError(f"--address {address}: {_unavailable}; valid with pip install 'memsweep[cluster]'")
     try:
         client = JobSubmissionClient(address)
         job = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": folder} if folder else {})

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 from sweeps.execution.lane import judge_of
 from sweeps.planning.plan import Plan, Training
 from sweeps.stopping.judge import Answer, Curve, LocalJudge, Report
@@ -21,8 +24,6 @@ class RemoteJudge:
     @classmethod
     def of(cls, plan: Plan, store: Store) -> RemoteJudge | None:
         """None where nothing is stopped early. Raises StoreError."""
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         judge = judge_of(plan, store)
         if judge is None:
@@ -56,7 +57,6 @@ class RemoteJudge:
         return found
 
     def _ask(self, question: str, *about: Any) -> Any:
-        import ray
 
         return ray.get(self.actor.ask.remote(question, *about))
 

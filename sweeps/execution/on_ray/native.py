@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ray import tune
+
 from lightning_modules.data.sources import Dataset
 from sweeps.errors import StoreError
 from sweeps.execution.completed import completed_in
@@ -31,7 +33,8 @@ from sweeps.execution.worker import (
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.stopping.judge import settled_curves
-from sweeps.stopping.referee import TIME, Referee
+from sweeps.stopping.referee import Referee
+from sweeps.stopping.rules import TIME
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease
 from sweeps.store.records import Record
@@ -187,7 +190,6 @@ def trainable(start: Callable[[Mapping[str, Any], Any], NativeTraining]) -> Any:
 
     Made here because its base class is Ray's, which is not imported until something is to be trained.
     """
-    from ray import tune
 
     class Trial(tune.Trainable):
         def setup(self, config: dict[str, Any], shared: Any = None) -> None:

@@ -6,6 +6,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 from sweeps.errors import ExecutionError
 from sweeps.execution.resources import EIGHTHS, HEADROOM, Device, Kind, Resources
 from sweeps.planning.cost import available_bytes, core_rate
@@ -20,7 +24,6 @@ def cluster_resources(device: Device, on_gpu: str, scales: bool, say: Callable[[
     on_gpu: torch's name of what a GPU of Ray's is, "cuda". Where the cluster `scales`, maybe from zero, waits for
     its first node, saying so. Raises ExecutionError if there is none.
     """
-    import ray
 
     def standing() -> list[dict[str, float]]:
         return [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -54,9 +57,6 @@ def _has_cores(node: Mapping[str, float], gpus: Kind | None) -> bool:
 
 def _look(resources: Mapping[str, float], device: str) -> dict[str, Any]:
     """Memory and speed of a place with these resources, seen from there."""
-    import ray
-    from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     options: dict[str, Any] = {"num_cpus": resources["CPU"], "num_gpus": resources.get("GPU", 0)}
     there = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]

@@ -17,6 +17,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.stopper import CombinedStopper
+
 from lightning_modules.data import sources
 from lightning_modules.data.sources import Dataset
 from sweeps.errors import ExecutionError, StoreError
@@ -24,12 +30,12 @@ from sweeps.execution.lane import Lane
 from sweeps.execution.on_ray import native
 from sweeps.execution.on_ray.judge_actor import RemoteJudge
 from sweeps.execution.on_ray.native import store_stopped
+from sweeps.execution.on_ray.schedulers import make_stopper
 from sweeps.execution.protocol import Failure
 from sweeps.execution.resources import Grant
 from sweeps.execution.worker import Trained, Worker, train_and_store
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
-from sweeps.stopping.referee import make_stopper
 from sweeps.store.store import Store
 
 REPORT_SECONDS = 0.5
@@ -76,7 +82,6 @@ class Experiments:
     @classmethod
     def of(cls, plan: Plan, **more: Any) -> Experiments:
         """With the data sets of the plan shared: workers get them once a node, without a copy."""
-        import ray
 
         keys = {(cohort.members[0].point.data, cohort.members[0].point.complexity) for cohort in plan.cohorts}
         datasets = {key: ray.put(sources.load(*key)) for key in sorted(keys)}
@@ -88,9 +93,6 @@ class Experiments:
 
         Raises StoreError where a worker lost the store, ExecutionError where Ray itself fails.
         """
-        import ray
-        from ray import tune
-        from ray.exceptions import RayError
 
         kinds = list(dict.fromkeys(_resources(piece) for piece in pieces))
         requests = [tune.PlacementGroupFactory([dict(kind)]) for kind in kinds]
@@ -148,7 +150,6 @@ class Experiments:
         return lost
 
     def _stoppers(self, of_the_run: Any) -> Any:
-        from ray.tune.stopper import CombinedStopper
 
         rules = make_stopper(self.stopping) if self.stopping and self.scheduler is not None else None
         return CombinedStopper(of_the_run, rules) if rules else of_the_run
@@ -202,7 +203,6 @@ class _Shared:
 @lru_cache(maxsize=1)
 def _inputs(reference: Any) -> _Inputs:
     """In a worker process: those of the experiment, taken from Ray's object store once."""
-    import ray
 
     found: _Inputs = ray.get(reference)
     return found
@@ -214,8 +214,6 @@ def _resources(piece: Piece) -> tuple[tuple[str, float], ...]:
 
 def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
     """A Tune function trainable: one piece."""
-    import ray
-    from ray import tune
 
     inputs = _inputs(shared.inputs)
     sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
@@ -249,7 +247,6 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
 
 def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.NativeTraining:
     """One piece of one member, as a native trial."""
-    import ray
 
     inputs = _inputs(shared.inputs)
     sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
@@ -269,7 +266,6 @@ def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.Nativ
 
 def _worker(config: Mapping[str, Any], inputs: _Inputs) -> Worker:
     """Of this process, for a trial."""
-    import ray
 
     on_gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
     device = inputs.on_gpu if on_gpu else inputs.worker.device
@@ -283,7 +279,6 @@ def _in_order() -> Any:
     Tune's own names the first that waits, also one whose worker is being started, and has a worker that is free take it
     over, which ends the other. Where trials are shorter than that takes, there is never a second worker.
     """
-    from ray.tune.schedulers import FIFOScheduler
 
     class InOrder(FIFOScheduler):
         def choose_trial_to_run(self, tune_controller: Any) -> None:
@@ -297,7 +292,6 @@ def _watcher(members: Mapping[str, Training], heard: Heard) -> Any:
 
     Made here because their base classes are Ray's, which is not imported until something is to be trained.
     """
-    from ray import tune
 
     class Watcher(tune.Callback):
         def __init__(self, members: Mapping[str, Training], heard: Heard) -> None:

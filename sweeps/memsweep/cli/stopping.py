@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,13 +12,16 @@ from memsweep.asking import load_sweep
 from memsweep.cli.app import app, errors, print_json, say, wide
 from memsweep.cli.options import AtOnce, Json, Orders, Settings, StoreUri, SweepName
 
+from sweeps.spec.stopping import judging_schedulers
+
+# Typer shows the members of an enum as the valid choices; a registered scheduler is one of them.
+SchedulerName = StrEnum("SchedulerName", {name: name for name in judging_schedulers()})  # type: ignore[misc]
+
 
 @app.command()
 def replay(
     sweep: SweepName,
-    scheduler: Annotated[
-        Literal["asha", "hyperband", "median"], typer.Option("--scheduler", help="one of Ray Tune's own")
-    ],
+    scheduler: Annotated[SchedulerName, typer.Option("--scheduler", help="one of Ray Tune's own")],
     metric: Annotated[
         str | None,
         typer.Option(

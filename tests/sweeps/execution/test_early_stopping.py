@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -14,6 +16,7 @@ from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortStored, Progress
 from sweeps.planning.plan import Packing, Plan
+from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, SchedulerKind, register_scheduler
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.records import MEASURES
@@ -267,3 +270,28 @@ def test_native_trials_are_stopped_by_tune_itself(stopping, tmp_path, whole):
     again: list[Any] = []
     RayTune().execute(planned("", 1, workers=2).minus(store.done()), store, again.append)
     pd.testing.assert_frame_equal(curves(planned(), store), whole, check_exact=True)
+
+
+def stop_after_two(settings: EarlyStopping, horizon: int) -> object:
+    """A scheduler of one's own: whatever a training is worth, it stops after its second epoch."""
+    from ray.tune.schedulers import FIFOScheduler
+
+    class StopAfterTwo(FIFOScheduler):
+        def on_trial_result(self, controller, trial, result):
+            return self.STOP if result["epoch"] >= 2 else self.CONTINUE
+
+    return StopAfterTwo()
+
+
+def test_a_scheduler_of_ones_own_is_registered_and_judges_a_run(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr("sweeps.spec.stopping.SCHEDULERS", dict(SCHEDULERS))
+    for module in ("sweeps.spec.stopping_file", "sweeps.stopping.referee"):
+        monkeypatch.setattr(f"{module}.SCHEDULERS", sys.modules["sweeps.spec.stopping"].SCHEDULERS)
+    monkeypatch.setitem(sys.modules, "my_schedulers", SimpleNamespace(stop_after_two=stop_after_two))
+    register_scheduler("after_two", SchedulerKind("my_schedulers:stop_after_two"))
+    with pytest.raises(ValueError, match="'asha' is registered already"):
+        register_scheduler("asha", SchedulerKind("my_schedulers:stop_after_two"))
+    text = SWEEP + "early_stopping: {scheduler: after_two, metric: validation_loss}"
+    plan, store = Plan.of(parse_sweep(text, "own.yaml"), Packing(max_cohort=12)), Store(tmp_path)
+    Inline().execute(plan, store, mute)
+    assert set(check(plan, store, whole).values()) == {2}

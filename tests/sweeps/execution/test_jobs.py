@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from analysis.tables.points import points_table
 from sweeps.errors import ExecutionError
-from sweeps.execution.on_ray.jobs import is_job_address
+from sweeps.execution.protocol import is_job_address
 from sweeps.store.store import Store
 
 SWEEP = """

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.spec.stopping import HAS, EarlyStopping, Onset, Plateau, StopWhen, sense
+from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, Onset, Plateau, StopWhen, sense
 from sweeps.spec.stopping_file import of_scheduler, parse
 
 METRICS = ("validation_accuracy", "test_loss", "weight_norm")
@@ -29,10 +29,10 @@ rules = st.builds(
 
 @st.composite
 def every_setting(draw: st.DrawFn) -> EarlyStopping:
-    scheduler = draw(st.sampled_from(sorted(HAS)))
+    scheduler = draw(st.sampled_from(sorted(SCHEDULERS)))
     if scheduler == "none":
         return EarlyStopping(stop_when=draw(st.none() | rules))
-    numbers = {name: draw(NUMBERS[name]) for name in HAS[scheduler]}
+    numbers = {name: draw(NUMBERS[name]) for name in SCHEDULERS[scheduler].settings}
     return EarlyStopping(
         scheduler, draw(st.sampled_from(METRICS)), draw(modes), stop_when=draw(st.none() | rules), **numbers
     )
@@ -82,7 +82,7 @@ def test_what_it_looks_at_and_whether_it_pauses():
         "memorized_fraction",
         "validation_accuracy",
     )
-    assert [name for name in HAS if of_scheduler("", _given(name)).pauses] == ["hyperband"]
+    assert [name for name in SCHEDULERS if of_scheduler("", _given(name)).pauses] == ["hyperband"]
 
 
 def _given(scheduler: str) -> dict[str, str]:

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sweeps.execution.on_ray.schedulers import make_stopper
 from sweeps.replay.clock import Event, follow
-from sweeps.spec.stopping import EarlyStopping, Plateau, StopWhen
-from sweeps.stopping.referee import Referee, Status, drawing, make_scheduler, make_stopper
+from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, Plateau, StopWhen
+from sweeps.stopping.referee import Referee, Status
+from sweeps.stopping.seeding import drawing
 
 CASES_A_RUN = 17
 RUNS = 12
@@ -105,7 +107,7 @@ def recorder(cases: list[Case]) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.real = [make_scheduler(case.settings, case.horizon) for case in cases]
+            self.real = [SCHEDULERS[case.settings.scheduler].scheduler(case.settings, case.horizon) for case in cases]
             self.owns = [Own() for _ in cases]
 
         def _own(self, controller: Any, trial: Any) -> tuple[Case, Any, Own]:
@@ -237,7 +239,7 @@ def generated(seed: int) -> Case:
     return Case(settings, scores, breaks)
 
 
-SCHEDULERS = (
+SETTINGS = (
     EarlyStopping("asha", "score", "max", brackets=2, stop_when=StopWhen(plateau=Plateau("score", "max", 4))),
     EarlyStopping("hyperband", "score", "max"),
     EarlyStopping("median", "score", "min", min_samples=2),
@@ -245,7 +247,7 @@ SCHEDULERS = (
 
 
 def test_the_replay_of_a_live_run_gives_its_verdicts(live):
-    cases = [Case(settings, np.random.default_rng(1).random((10, 9))) for settings in SCHEDULERS]
+    cases = [Case(settings, np.random.default_rng(1).random((10, 9))) for settings in SETTINGS]
     live(cases)
     for case in cases:
         assert_replay_equals(case)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from sweeps.spec.stopping import EarlyStopping, Plateau, StopWhen
-from sweeps.stopping.referee import Referee, Status, Verdict, make_scheduler
+from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, Plateau, StopWhen
+from sweeps.stopping.referee import Referee, Status, Verdict
 
 ASHA = EarlyStopping("asha", "score", "max")
 HYPERBAND = EarlyStopping("hyperband", "score", "max")
@@ -45,7 +45,7 @@ def test_the_words_are_rays():
 def test_the_scheduler_is_rays_own_and_travels(settings):
     from ray import cloudpickle, tune
 
-    made = cloudpickle.loads(cloudpickle.dumps(make_scheduler(settings, 27)))
+    made = cloudpickle.loads(cloudpickle.dumps(SCHEDULERS[settings.scheduler].scheduler(settings, 27)))
     assert isinstance(made, tune.schedulers.TrialScheduler)
     assert type(made).__module__.startswith("ray.tune.schedulers.")
     assert made.metric == settings.metric

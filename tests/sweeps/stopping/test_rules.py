@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sweeps.execution.on_ray.schedulers import make_stopper
 from sweeps.spec.stopping import EarlyStopping, Onset, Plateau, StopWhen
-from sweeps.stopping.referee import make_stopper
 from sweeps.stopping.rules import rules_of
 
 
