@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from analysis.errors import AnalysisError
 from analysis.tables.cells import metric_values
 from analysis.tables.derived import first_epochs
+from lightning_modules.data.split_sizes import Shares, split_sizes
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,10 @@ class LiuRule:
         return ""
 
 
+SHARES = {"validation_fraction": 0.0, "subset_fraction": 1.0}
+"""The fields that split the training examples, at their defaults."""
+
+
 def _updates_per_epoch(points: pd.DataFrame, evidence: Evidence) -> pd.Series:
     size = pd.to_numeric(points["dataset_size"]).astype(float)
     if size.isna().any() and evidence.full_size is None:
@@ -179,10 +185,14 @@ def _updates_per_epoch(points: pd.DataFrame, evidence: Evidence) -> pd.Series:
         )
     if evidence.full_size is not None:
         size = size.fillna(evidence.full_size)
-    for name, part in (("validation_fraction", lambda f: 1 - f), ("subset_fraction", lambda f: f)):
-        if name in points:
-            size = (size * part(pd.to_numeric(points[name]).astype(float))).round()
-    return np.ceil(size / points["batch_size"].astype(float))
+    shares = [points.get(name, pd.Series(default, points.index)) for name, default in SHARES.items()]
+    rows = zip(size, *shares, points["batch_size"], strict=True)
+    return pd.Series([_updates(*map(float, row)) for row in rows], points.index, dtype=float)
+
+
+@lru_cache(maxsize=4096)
+def _updates(size: float, validation: float, subset: float, batch: float) -> int:
+    return split_sizes(Shares(int(size), validation, subset), int(size)).updates(int(batch))
 
 
 def choose(known: pd.Series, *cases: tuple[pd.Series, str]) -> pd.Series:

@@ -16,7 +16,7 @@ def rounded_share(fraction: float, total: int) -> int:
     return int((Decimal(repr(float(fraction))) * total).to_integral_value(ROUND_HALF_UP))
 
 
-class Shares(Protocol):
+class Splitting(Protocol):
     """The fields of a training that decide how its examples are split."""
 
     @property
@@ -25,8 +25,15 @@ class Shares(Protocol):
     def validation_fraction(self) -> float: ...
     @property
     def subset_fraction(self) -> float: ...
-    @property
-    def batch_size(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Shares:
+    """These fields by themselves, for a reader of tables that has no training at hand."""
+
+    dataset_size: int | None
+    validation_fraction: float
+    subset_fraction: float
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class SplitSizes:
         return -(-self.trained // batch_size)
 
 
-def split_sizes(settings: Shares, available: int) -> SplitSizes:
+def split_sizes(settings: Splitting, available: int) -> SplitSizes:
     """Split the examples of a training: first the validation part, then the subset of what remains.
 
     Args:
