@@ -7,7 +7,7 @@ RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 PRESETS := $(basename $(notdir $(wildcard sweeps/spec/presets/*.yaml)))
 
-.PHONY: quickstart test test-slow test-soak test-browser coverage bench reproduce lint docs clean
+.PHONY: quickstart test test-slow test-bits test-soak test-browser coverage bench reproduce lint docs clean
 
 quickstart: $(RUN)  ## set up, train the preset `quickstart`, write its report
 	$(BIN)/memsweep run quickstart
@@ -20,6 +20,10 @@ test: $(DEV)  ## set up and pass the fast tests, under 3 minutes on 2 cores
 test-slow: $(DEV)  ## what takes longer, and every property of the fast tests on more examples: about 15 minutes
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m '(slow or hypothesis) and not soak and not browser' \
 		--timeout 600 --hypothesis-profile thorough
+
+test-bits: $(DEV)  ## of the slow tests those of packing, of kernels and of stacks: what CI runs besides the fast ones
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow --timeout 600 \
+		tests/contracts/test_packing.py tests/memsweep tests/lightning_modules
 
 test-soak: $(DEV)  ## fifty kills each of drivers, workers and nodes, published figures: more than half an hour
 	$(BIN)/python -m pytest -m soak --timeout 3600
