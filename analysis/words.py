@@ -182,7 +182,7 @@ def is_unset(value: object) -> bool:
 
 
 def value_labels(field: str, values: Sequence[object]) -> list[str]:
-    """The values as short tick labels ("0.3", "1.2k", "all"), with as many digits as keep different values apart."""
+    """The values as short tick labels ("0.3", "1.2k", "all"), with just enough digits to keep them apart."""
     for digits in range(2, 8):
         labels = [_text(field, value, digits) for value in values]
         if len(set(labels)) == len(values):

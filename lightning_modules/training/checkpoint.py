@@ -63,7 +63,7 @@ class Checkpoint:
         return {**self.parameters, **self.constants}
 
     def serves(self, epochs: int, evaluated: Collection[int], measured: Mapping[int, Collection[str]]) -> bool:
-        """Whether a training of `epochs` epochs that is to be evaluated then can go on from here."""
+        """Return whether a training of `epochs` epochs, evaluated and measured as given, can resume from here."""
         if self.epoch >= epochs:
             return False
         seen = {epoch for epoch, _ in self.rows}

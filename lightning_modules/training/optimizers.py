@@ -1,8 +1,8 @@
 """SGD and AdamW over stacked parameters [K, ...], with a learning rate, momentum and weight decay per member.
 
-torch.optim's own take one number for all. The updates are those of torch.optim.SGD (heavy ball, L2 penalty) and
-torch.optim.AdamW (Loshchilov & Hutter 2019, decoupled decay), written without fused multiply-adds: torch's kernels fuse
-in their vector loop but not in its tail, so a member's bits would depend on where in the stack it lies.
+The optimizers of torch.optim take one number for all members. The updates are those of torch.optim.SGD (heavy ball, L2
+penalty) and torch.optim.AdamW (Loshchilov & Hutter 2019, decoupled decay), written without fused multiply-adds: torch's
+kernels fuse in their vector loop but not in its tail, so a member's bits would depend on where in the stack it lies.
 """
 
 from __future__ import annotations

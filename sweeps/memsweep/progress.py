@@ -177,7 +177,7 @@ class _Cell:
 
 @contextmanager
 def counted(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A bar that says how many of `what` are done, on a terminal; what it gives takes (done, total)."""
+    """Show a bar that counts finished `what`, on a terminal. Yields a function to call with (done, total)."""
     bar = Progress(
         TextColumn(f"{{task.completed:,}} of {{task.total:,}} {what}"),
         BarColumn(),

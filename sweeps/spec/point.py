@@ -176,7 +176,7 @@ class Point(BaseModel):
 
 
 def contradiction(point: Point) -> tuple[str, str] | None:
-    """What no single field shows: (the key to blame, why), or None."""
+    """Check for fields that contradict each other. Returns (the key to blame, the reason), or None."""
     if point.width is not None and point.parameter_count is not None:
         return "parameter_count", (
             f"given {point.parameter_count} together with width {point.width}; give one of the two"

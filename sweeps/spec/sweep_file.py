@@ -233,7 +233,7 @@ def _evaluation(source: str, value: Any) -> Evaluation:
 
 
 def _measurement(source: str, value: Any) -> Measurement:
-    """`measure: [a, {b: [1, 20]}]`: a where the grid asks for an epoch, b at these epochs."""
+    """Parse `measure: [a, {b: [1, 20]}]`: `a` at the epochs that the grid asks for, and `b` at epochs 1 and 20."""
     if not isinstance(value, list):
         raise SweepError(source, "measure", f"given {value!r}; valid: a list of measures, or of {{measure: epochs}}")
     epochs: dict[str, tuple[int, ...] | None] = {}

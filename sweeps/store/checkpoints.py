@@ -1,9 +1,9 @@
-"""Checkpoints of trainings under way: one object a trajectory, in the store, for whoever trains it next.
+"""Checkpoints of unfinished trainings: one object per training, in the store, from which any worker can resume.
 
     ROOT/checkpoints/<trajectory id>.pt
 
-They are what a lost cohort goes on from: under the same driver, under another one, in this executor or the other,
-packed as before or not. A new one replaces the old; it is deleted once the training's rows are stored.
+A lost cohort resumes from them under the same driver or another one, in either executor, packed as before or not. A
+new checkpoint replaces the old one, and is deleted once the rows of the training are stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SUFFIX = ".pt"
 HASH_BYTES = 20
 PROBE = "probe"
 AT_ONCE = 16
-"""Objects written or deleted at once: a remote store takes tens of milliseconds for each."""
+"""Objects that are written or deleted at the same time: a remote store takes tens of milliseconds per object."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Checkpoints:
     location: Location
 
     def ids(self) -> set[str]:
-        """The trajectories that have one."""
+        """Return the ids of the trainings that have a checkpoint."""
         return {info.base_name.removesuffix(SUFFIX) for info in self.location.list(FOLDER) if info.base_name[0] != "."}
 
     def read(self, trajectory_id: str) -> bytes | None:
-        """None if there is none, or what there is is damaged."""
+        """Return a checkpoint, or None where there is none or it is damaged."""
         held = self.location.read(_path(trajectory_id), _is_sound)
         return held[HASH_BYTES:] if held is not None and _is_sound(held) else None
 
@@ -48,7 +48,7 @@ class Checkpoints:
         self.delete([PROBE])
 
     def write(self, contents: Mapping[str, bytes]) -> None:
-        """By trajectory, each whole or not at all."""
+        """Write one checkpoint per training id, each whole or not at all."""
         held = {_path(trajectory_id): _hash(content) + content for trajectory_id, content in contents.items()}
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for _ in pool.map(lambda each: self.location.write(*each), held.items()):

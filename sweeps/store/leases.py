@@ -1,11 +1,11 @@
 """Leases: which trainings are under way on a store, so that two runs at once do not train the same.
 
     ROOT/leases/<run>.run          a run has begun
-    ROOT/leases/<run>-<id>.lease   the process of one of its workers, and the ids of the trajectories it trains now
+    ROOT/leases/<run>-<id>.lease   the process of one of its workers, and the ids of the trainings it trains now
 
-Who holds a lease writes it again and again; one that grew old is of a worker that died. Ages are told by the store's
-own clock. Who takes a lease looks around after it is written, and gives way to all it sees: two who come at the same
-moment both give way, and try again later.
+A worker that holds a lease renews it; a lease that is not renewed belongs to a worker that died. Ages are measured by
+the store's own clock. A worker that takes a lease lists the others after it has written its own, and gives way to all
+that it sees: two workers that take one at the same moment both give way, and try again later.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from sweeps.store.location import Location
 FOLDER = "leases"
 RENEW_SECONDS = 5.0
 HELD_SECONDS = 30.0
-"""A lease is taken for that of a dead worker when it was not renewed for this long; on the same machine, at once."""
+"""A lease that was not renewed for this long counts as a dead worker's; on the same machine, at once."""
 FORGET = datetime.timedelta(days=2)
-"""Of runs that began so long ago nothing is known any more; what they left is deleted by the next one."""
+"""Files of runs that began longer ago than this are ignored, and deleted by the next run."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Run:
 
     @classmethod
     def begin(cls, location: Location) -> Run:
-        """Raises StoreError."""
+        """Announce a new run in the store. Raises StoreError."""
         run = cls(uuid.uuid4().hex)
         location.write(f"{FOLDER}/{run.id}.run", b"")
         _delete_old(location)
@@ -49,9 +49,9 @@ class Run:
 
 
 class Lease:
-    """A context in which these trajectories are this worker's, less those that are `taken` by another run.
+    """A context in which trainings belong to this worker, except for those in `taken`, which another run trains.
 
-    `alone` says whether no other run has begun in the last days. Raises StoreError.
+    `alone` is True where no other run has begun in the last days. Raises StoreError.
     """
 
     def __init__(self, location: Location, run: Run, ids: Collection[str]) -> None:
@@ -70,14 +70,14 @@ class Lease:
         return self
 
     def take(self, ids: Collection[str]) -> frozenset[str]:
-        """Have these besides; those of them that are another run's are not had. Raises StoreError."""
+        """Lease further trainings, and return those that another run has already. Raises StoreError."""
         self._ids |= frozenset(ids)
         taken = self._look() & frozenset(ids)
         self.taken |= taken
         return taken
 
     def _look(self) -> frozenset[str]:
-        """Say what this has, and see what of it is another run's."""
+        """Write this lease, and return the trainings in it that another run has leased."""
         self._write()
         infos = self._location.list(FOLDER)
         others = [info for info in infos if not info.base_name.startswith((self._run.id, "."))]
@@ -117,7 +117,7 @@ class Lease:
 
 
 def _processes() -> set[str]:
-    """Those that run on this machine."""
+    """Return the names of the processes that run on this machine."""
     living = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -127,7 +127,7 @@ def _processes() -> set[str]:
 
 
 def _name(process: psutil.Process) -> str:
-    """Of this process and no later one of the same number."""
+    """Return a name that no later process with the same number has."""
     return f"{process.pid}@{process.create_time():.2f}"
 
 

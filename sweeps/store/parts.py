@@ -69,8 +69,10 @@ def encode(table: pa.Table, merged: bool = False) -> bytes:
 
 
 def listed(location: Location, folder: str) -> tuple[list[fs.FileInfo], dict[str, str]]:
-    """What is named as a part, and by path why other files are none. What begins with a dot is being written, or was
-    left behind by a killed writer: it is neither."""
+    """List the files that are named as parts, and map the path of every other file to why it is no part.
+
+    Names that begin with a dot are in neither: those files are being written, or were left by a killed writer.
+    """
     parts, foreign = [], {}
     for info in location.list(folder):
         if info.type == fs.FileType.File and _NAME.fullmatch(info.base_name):

@@ -257,7 +257,7 @@ def _discard(message: str) -> None:
 
 
 def _taken_by_workers() -> dict[str, str]:
-    """Packages of ours that a worker would find elsewhere, and where: it looks into the driver's folder first."""
+    """Map those of our packages that a worker would import from elsewhere to where: the driver's folder comes first."""
     found = {}
     for name in ("sweeps", "lightning_modules"):
         own = Path(sys.modules[name].__path__[0]).resolve()

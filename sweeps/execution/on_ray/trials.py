@@ -165,7 +165,7 @@ class Experiments:
 
 
 def local_elsewhere(store: Store, hosts: Sequence[str]) -> str:
-    """Why a folder is refused where workers run on these hosts."""
+    """Return the error message for a store folder that workers on these hosts do not see."""
     return (
         f"--store {store.uri}: a folder of this machine, but workers on {', '.join(hosts)} would write to folders of "
         "theirs; valid with nodes elsewhere: s3://BUCKET/PATH"
