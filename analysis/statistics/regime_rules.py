@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.errors import AnalysisError
 from analysis.tables.cells import metric_values
 from analysis.tables.derived import first_epochs
-from lightning_modules.data.split_sizes import Shares, split_sizes
+from lightning_modules.data.split_sizes import SplitSizes
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _updates_per_epoch(points: pd.DataFrame, evidence: Evidence) -> pd.Series:
 
 @lru_cache(maxsize=4096)
 def _updates(size: float, validation: float, subset: float, batch: float) -> int:
-    return split_sizes(Shares(int(size), validation, subset), int(size)).updates(int(batch))
+    return SplitSizes.of(int(size), validation, subset).updates(int(batch))
 
 
 def choose(known: pd.Series, *cases: tuple[pd.Series, str]) -> pd.Series:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Protocol
+
+from lightning_modules.settings import Settings
 
 
 def rounded_share(fraction: float, total: int) -> int:
@@ -14,26 +15,6 @@ def rounded_share(fraction: float, total: int) -> int:
     slightly less than 15 / 100.
     """
     return int((Decimal(repr(float(fraction))) * total).to_integral_value(ROUND_HALF_UP))
-
-
-class Splitting(Protocol):
-    """The fields of a training that decide how its examples are split."""
-
-    @property
-    def dataset_size(self) -> int | None: ...
-    @property
-    def validation_fraction(self) -> float: ...
-    @property
-    def subset_fraction(self) -> float: ...
-
-
-@dataclass(frozen=True)
-class Shares:
-    """These fields by themselves, for a reader of tables that has no training at hand."""
-
-    dataset_size: int | None
-    validation_fraction: float
-    subset_fraction: float
 
 
 @dataclass(frozen=True)
@@ -53,15 +34,20 @@ class SplitSizes:
         """Updates per epoch; the last batch may be smaller than the others."""
         return -(-self.trained // batch_size)
 
+    @classmethod
+    def of(cls, total: int, validation_fraction: float, subset_fraction: float) -> SplitSizes:
+        """Split `total` examples: first the validation part, then the subset of what remains."""
+        held_out = rounded_share(validation_fraction, total)
+        trained = rounded_share(subset_fraction, total - held_out)
+        return cls(trained, total - held_out - trained, held_out)
 
-def split_sizes(settings: Splitting, available: int) -> SplitSizes:
-    """Split the examples of a training: first the validation part, then the subset of what remains.
+
+def split_sizes(settings: Settings, available: int) -> SplitSizes:
+    """Split the examples of a training.
 
     Args:
         settings: the training; an unset `dataset_size` stands for all examples.
         available: training examples of the data set.
     """
     total = settings.dataset_size or available
-    held_out = rounded_share(settings.validation_fraction, total)
-    trained = rounded_share(settings.subset_fraction, total - held_out)
-    return SplitSizes(trained, total - held_out - trained, held_out)
+    return SplitSizes.of(total, settings.validation_fraction, settings.subset_fraction)

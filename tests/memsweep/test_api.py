@@ -99,7 +99,7 @@ class TestNames:
 
     @pytest.mark.parametrize("name", sorted(NAMES - {"MemsweepError", "MemsweepWarning", "Point", "Store"}))
     def test_have_types(self, name):
-        """Of every argument, for an editor and a type checker; `py.typed` says that they may be relied on."""
+        """Every argument has a type, for editors and type checkers; `py.typed` states that they may be relied on."""
         for parameter in inspect.signature(getattr(ms, name)).parameters.values():
             assert parameter.annotation is not parameter.empty, (name, parameter.name)
         assert (Path(ms.__file__).parent / "py.typed").is_file()

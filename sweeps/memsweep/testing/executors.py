@@ -117,7 +117,7 @@ def trained_one_by_one() -> tuple[pa.Table, pa.Table]:
 
 
 class BookkeepingSuite:
-    """What holds for every executor, one that only pretends to train included. Override the fixture `executor`."""
+    """Tests that every executor passes, also one that only pretends to train. Subclasses override `executor`."""
 
     @pytest.fixture(scope="class")
     @classmethod

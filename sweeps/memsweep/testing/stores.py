@@ -62,8 +62,11 @@ def _rewritten(table: pa.Table) -> bytes:
 
 
 class StoreSuite:
-    """What holds in every store location. Override the fixture `uri`: an address where nothing is yet, which contains
-    the word `store`; addresses with another word in its place have to be free, too."""
+    """Tests that every store location passes.
+
+    Subclasses override the fixture `uri`: an unused address that contains the word `store`. Addresses with another word
+    in its place have to be unused, too.
+    """
 
     @pytest.fixture
     def uri(self) -> str:

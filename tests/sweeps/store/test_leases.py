@@ -1,4 +1,4 @@
-"""Leases: who holds one, who gives way, and what becomes of one whose holder died."""
+"""Leases: which run holds one, which run gives way, and what becomes of a lease whose worker died."""
 
 from __future__ import annotations
 
