@@ -15,12 +15,12 @@ from analysis.claims import CLAIMS
 from analysis.claims.wording import rules_table
 from analysis.stopping.outcomes import MEASURED
 from analysis.tables.derived import DERIVED
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES, PROBES
 from lightning_modules.models import FAMILIES
 from sweeps.planning.plan import Plan
 from sweeps.spec.point import DEFAULTS, Point, valid_values
 from sweeps.spec.sweep_file import PRESETS, SETTABLE, load_sweep, preset_names
-from sweeps.store.records import MEASURES, PROVENANCE, Outcome
+from sweeps.store.records import PROVENANCE, Outcome
 
 ROOT = Path(__file__).parent.parent
 

@@ -183,6 +183,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     ),
     "analysis.stopping": (
         "lightning_modules.errors",
+        "lightning_modules.measures",
         "sweeps.errors",
         "sweeps.spec",
         "sweeps.store",
@@ -346,7 +347,7 @@ def names_of(package: str) -> list[str]:
 
 
 def test_every_import_runs_the_way_the_data_run():
-    assert violations(ROOT) in ([], ["sweeps.spec.stopping_file imports sweeps.store.records"])
+    assert violations(ROOT) == []
 
 
 def test_no_modules_import_each_other():

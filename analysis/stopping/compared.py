@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_modules.errors import choices
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.replay.baselines import IEpoch
 from sweeps.spec.stopping import EarlyStopping, Mode, sense
 from sweeps.spec.stopping_file import check_times, of_scheduler, rungs
-from sweeps.store.records import MEASURES, ON_DEMAND
 
 SCHEDULERS: tuple[str, ...] = ("asha", "hyperband", "median")
 CLEAN = "test_accuracy"

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from sweeps.planning.plan import Cell, Plan
 from sweeps.spec.point import FIELDS
 from sweeps.spec.sweep import Sweep
 from sweeps.store.done import Done
-from sweeps.store.records import MEASURES, ON_DEMAND, example_schema, plain_type, schema
+from sweeps.store.records import example_schema, plain_type, schema
 from sweeps.store.rows import KEY
 from sweeps.store.store import Contents
 

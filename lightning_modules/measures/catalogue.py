@@ -96,6 +96,24 @@ def _check_unrolled(settings: Settings, facts: Facts, epoch: int) -> None:
         )
 
 
+MEASURES: dict[str, str] = {
+    "train_loss": "mean cross-entropy on the training set, labels as given, in nats",
+    "train_accuracy": "accuracy on the training set, labels as given",
+    "validation_loss": "mean cross-entropy on the held-out part of the training data, labels as given, in nats",
+    "validation_accuracy": "accuracy on the held-out part of the training data, labels as given",
+    "test_loss": "mean cross-entropy on the clean test set, in nats",
+    "test_accuracy": "accuracy on the clean test set",
+    "clean_accuracy": "accuracy on the training examples whose label is true",
+    "clean_loss": "mean cross-entropy on the training examples whose label is true, in nats",
+    "memorized_fraction": "corrupted training examples predicted as their wrong label",
+    "recovered_fraction": "corrupted training examples predicted as their true label",
+    "other_fraction": "corrupted training examples predicted as neither",
+    "corrupted_loss": "mean cross-entropy on the corrupted training examples, labels as given, in nats",
+    "bits_memorized": "N log2 C + sum of log2 p(label as given), over the training set, in bits",
+    "weight_norm": "L2 norm of all trainable parameters",
+}
+"""Measures of every evaluated epoch. Null where they are not defined: no corrupted examples, no held-out part."""
+
 PROBES: dict[str, Measure] = {
     "critical_sample_ratio": Measure(
         summary="how often the prediction changes within a small box around an example (LASS search)",
@@ -166,6 +184,9 @@ PROBES: dict[str, Measure] = {
         examples={"correct": "1 if predicted as its given label (test: its true one), else 0"},
     ),
 }
+
+ON_DEMAND: dict[str, str] = {column: words for probe in PROBES.values() for column, words in probe.columns.items()}
+"""Measures that a sweep asks for, at the epochs it asks for. Null elsewhere."""
 
 
 def _find(name: str) -> Measure:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lightning_modules.data.sources import Dataset
+from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import StoreError
 from sweeps.execution.completed import completed_in
 from sweeps.execution.protocol import Failure
@@ -22,7 +23,7 @@ from sweeps.spec.stopping import EarlyStopping
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease, Run
 from sweeps.store.provenance import software
-from sweeps.store.records import MEASURES, Outcome, Record, Row
+from sweeps.store.records import Outcome, Record, Row
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:

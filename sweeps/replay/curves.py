@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lightning_modules.errors import choices
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND, PROBES
 from sweeps.errors import ReplayError
 from sweeps.planning.plan import Plan
 from sweeps.spec.stopping import EarlyStopping, Mode
-from sweeps.store.records import MEASURES, ON_DEMAND, Outcome
+from sweeps.store.records import Outcome
 from sweeps.store.store import Store
 
 SECONDS = "wall_seconds"

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from lightning_modules.errors import choices
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND, PROBES
 from sweeps.errors import SweepError
 from sweeps.spec.point import Point, training_form
 from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, Mode, Onset, Plateau, StopWhen, sense
-from sweeps.store.records import MEASURES, ON_DEMAND
 
 if TYPE_CHECKING:
     from sweeps.spec.evaluation import Evaluation, Measurement

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from sweeps.errors import StoreError
 from sweeps.spec.point import DEFAULTS
 from sweeps.store.location import Location, one_line
-from sweeps.store.records import MEASURES, ON_DEMAND, SCHEMA_VERSION, Outcome, example_schema, schema
+from sweeps.store.records import SCHEMA_VERSION, Outcome, example_schema, schema
 from sweeps.store.rows import KEY, once, once_examples
 
 _NAME = re.compile(r"[0-9a-f]{20}\.parquet")

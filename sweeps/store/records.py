@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pyarrow as pa
 
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from lightning_modules.measures.reading import PerExample
 from sweeps.spec.point import Point
 
@@ -37,27 +37,6 @@ class Outcome(StrEnum):
     MISSING = "missing"
     """There is no row yet. A stored row never says so."""
 
-
-MEASURES: dict[str, str] = {
-    "train_loss": "mean cross-entropy on the training set, labels as given, in nats",
-    "train_accuracy": "accuracy on the training set, labels as given",
-    "validation_loss": "mean cross-entropy on the held-out part of the training data, labels as given, in nats",
-    "validation_accuracy": "accuracy on the held-out part of the training data, labels as given",
-    "test_loss": "mean cross-entropy on the clean test set, in nats",
-    "test_accuracy": "accuracy on the clean test set",
-    "clean_accuracy": "accuracy on the training examples whose label is true",
-    "clean_loss": "mean cross-entropy on the training examples whose label is true, in nats",
-    "memorized_fraction": "corrupted training examples predicted as their wrong label",
-    "recovered_fraction": "corrupted training examples predicted as their true label",
-    "other_fraction": "corrupted training examples predicted as neither",
-    "corrupted_loss": "mean cross-entropy on the corrupted training examples, labels as given, in nats",
-    "bits_memorized": "N log2 C + sum of log2 p(label as given), over the training set, in bits",
-    "weight_norm": "L2 norm of all trainable parameters",
-}
-"""Measures of every evaluated epoch. Null where they are not defined: no corrupted examples, no held-out part."""
-
-ON_DEMAND: dict[str, str] = {column: words for probe in PROBES.values() for column, words in probe.columns.items()}
-"""Measures that a sweep asks for, at the epochs it asks for. Null elsewhere."""
 
 PROVENANCE: dict[str, tuple[pa.DataType, str]] = {
     "parameters": (pa.int64(), "trainable parameters of the network, counted"),

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sweeps.store.records import ON_DEMAND, Outcome, example_schema, plain_type
+from lightning_modules.measures.catalogue import ON_DEMAND
+from sweeps.store.records import Outcome, example_schema, plain_type
 
 KEY = ("trajectory_id", "epoch")
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from analysis.errors import AnalysisError, unknown
 from analysis.tables.derived import DERIVED
 from analysis.words import AXES, FIELDS, METRICS, setting, short, short_half, value_labels
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from sweeps.spec.point import FIELDS as SPEC_FIELDS
-from sweeps.store.records import MEASURES, ON_DEMAND
 
 
 def test_every_field_of_a_point_has_words() -> None:

@@ -87,9 +87,9 @@ evaluate: every
 
 def stub_training() -> None:
     """In a worker process: trainings that take no time. Nothing of memsweep's knows of it."""
+    from lightning_modules.measures.catalogue import MEASURES
     from lightning_modules.training import train as training
     from lightning_modules.training.train import CohortResult, MemberResult
-    from sweeps.store.records import MEASURES
 
     def train_cohort(
         members: Sequence[Any], dataset: Any, evaluated: Sequence[Sequence[int]], measured: Any = (),

@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from memsweep import cli
 
 from analysis.errors import AnalysisError
+from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import ExecutionError, ReplayError, SweepError
 from sweeps.execution.inline import Inline
 from sweeps.execution.protocol import CohortStored, Failure, Listener
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep, parse_sweep, preset_names
-from sweeps.store.records import MEASURES
 
 NAMES = {
     *("MemsweepError", "MemsweepWarning", "Point", "Store", "Sweep"),

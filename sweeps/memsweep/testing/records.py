@@ -6,8 +6,9 @@ import datetime
 import zlib
 from typing import Any
 
+from lightning_modules.measures.catalogue import MEASURES
 from sweeps.spec.point import Point
-from sweeps.store.records import MEASURES, Record, Row
+from sweeps.store.records import Record, Row
 
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
 """When every such training finished: equal records leave equal bytes."""

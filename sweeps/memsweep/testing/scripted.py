@@ -9,12 +9,12 @@ from typing import Any
 
 from memsweep.testing.records import WHEN, measure_at
 
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND, PROBES
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
 from sweeps.execution.resources import Resources, local_resources
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.point import Point
-from sweeps.store.records import MEASURES, ON_DEMAND, Record, Row
+from sweeps.store.records import Record, Row
 from sweeps.store.store import Store
 
 Measures = Mapping[str, float | None]

@@ -13,8 +13,9 @@ import pytest
 from memsweep.testing.records import make_record
 from pyarrow import fs
 
+from lightning_modules.measures.catalogue import MEASURES
 from sweeps.store.compaction import compact
-from sweeps.store.records import MEASURES, SCHEMA_VERSION, schema
+from sweeps.store.records import SCHEMA_VERSION, schema
 from sweeps.store.store import Store
 
 DAY = 1_700_000_000_000_000

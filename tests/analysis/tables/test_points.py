@@ -13,11 +13,11 @@ from pyarrow import parquet
 
 from analysis.report.export import write_table
 from analysis.tables.points import COLUMNS, READ, curves_table, failures, points_table
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from sweeps.errors import ExportError
 from sweeps.planning.plan import Plan
 from sweeps.spec.point import FIELDS
 from sweeps.spec.sweep_file import parse_sweep
-from sweeps.store.records import MEASURES, ON_DEMAND
 from sweeps.store.store import Store
 
 SWEEP = parse_sweep("name: x\nfixed: {data: digits}\ngrid: {epochs: [8, 2, 5], seed: [1, 0]}", "s.yaml")

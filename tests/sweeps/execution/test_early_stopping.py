@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.tables.points import curves_table, points_table
+from lightning_modules.measures.catalogue import MEASURES
 from lightning_modules.training.stack import Stack
 from sweeps.errors import ExecutionError
 from sweeps.execution.inline import Inline
@@ -19,7 +20,6 @@ from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, SchedulerKind, register_scheduler
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.checkpoints import Checkpoints
-from sweeps.store.records import MEASURES
 from sweeps.store.store import Store
 
 EPOCHS = 9

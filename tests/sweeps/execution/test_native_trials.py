@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.tables.points import curves_table
+from lightning_modules.measures.catalogue import MEASURES
 from sweeps.execution import lane
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray import executor as ray_tune
@@ -17,7 +18,6 @@ from sweeps.execution.on_ray.executor import RayTune
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.stopping.judge import LocalJudge
-from sweeps.store.records import MEASURES
 from sweeps.store.store import Store
 
 EPOCHS, PLACES = 9, 4

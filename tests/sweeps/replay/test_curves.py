@@ -6,12 +6,13 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
+from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import ReplayError
 from sweeps.planning.plan import Plan
 from sweeps.replay.curves import Curves, metrics_of
 from sweeps.spec.stopping import EarlyStopping, StopWhen
 from sweeps.spec.sweep_file import parse_sweep
-from sweeps.store.records import MEASURES, Record, Row
+from sweeps.store.records import Record, Row
 from sweeps.store.store import Contents
 
 PLAN = Plan.of(

@@ -13,6 +13,7 @@ import pytest
 from analysis.figures.parsing import figures_of
 from analysis.report import page
 from analysis.report.study import draw_report
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from lightning_modules.measures.reading import PerExample
 from sweeps.planning.cost import Rate
 from sweeps.planning.explain import summary
@@ -20,7 +21,7 @@ from sweeps.planning.plan import Packing, Plan, Training
 from sweeps.spec.evaluation import Evaluation
 from sweeps.spec.sweep import Sweep
 from sweeps.spec.sweep_file import load_sweep, preset_names
-from sweeps.store.records import MEASURES, ON_DEMAND, Record, Row
+from sweeps.store.records import Record, Row
 from sweeps.store.store import Store
 
 RATE = Rate(25e9, "about that of two cores")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from sweeps.spec.point import FIELDS
 from sweeps.store.provenance import software
-from sweeps.store.records import MEASURES, ON_DEMAND, PROVENANCE, SCHEMA_VERSION, schema, table_of
+from sweeps.store.records import PROVENANCE, SCHEMA_VERSION, schema, table_of
 
 
 def test_the_columns_are_the_keys_the_fields_the_measures_and_the_provenance():

@@ -22,6 +22,7 @@ from analysis.figures.kinds import FigureSpec
 from analysis.tables.cells import cells
 from analysis.tables.frames import frames
 from analysis.tables.points import curves_table, failures, outcomes, points_table
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from sweeps.execution.on_ray.trials import Experiments, Piece
 from sweeps.execution.protocol import CohortStored
 from sweeps.execution.resources import Grant
@@ -32,7 +33,6 @@ from sweeps.spec.point import FIELDS
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.done import Done
 from sweeps.store.leases import Run
-from sweeps.store.records import MEASURES, ON_DEMAND
 from sweeps.store.store import Store
 
 SWEEP = """
