@@ -1,13 +1,13 @@
-"""How fields and metrics are called in a picture, and how their values are written.
-
-`FIELDS` mirrors the fields of a sweep's points: a test holds the two together.
-"""
+"""How fields and metrics are called in a picture, and how their values are written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, SupportsFloat
+
+from lightning_modules.settings import FIELDS, Axis
 
 Direction = Literal["higher", "lower"] | None
 
@@ -85,71 +85,17 @@ METRICS: dict[str, Metric] = {
 """Every value that can be drawn; those with a complement are computed, the rest are columns."""
 
 
-@dataclass(frozen=True)
-class Field:
-    """What an axis is called.
-
-    unset: the word for a value that was left to its default. phrase: one setting in words, if not "WORDS VALUE".
-    """
-
-    words: str
-    unit: str = ""
-    count: bool = False
-    unset: str = "unset"
-    phrase: str = ""
-
-    @property
-    def label(self) -> str:
-        return f"{self.words} ({self.unit})" if self.unit else self.words
-
-
-FIELDS: dict[str, Field] = {
-    "data": Field("data set"),
-    "data_digest": Field("data digest"),
-    "dataset_size": Field("training examples", count=True, unset="all", phrase="{} training examples"),
-    "validation_fraction": Field("held out for validation", "fraction"),
-    "subset_fraction": Field("part of the examples seen", "fraction"),
-    "data_seed": Field("data seed", unset="as the seed"),
-    "complexity": Field("sub-clusters per class", count=True),
-    "label_noise": Field("label noise", "fraction"),
-    "label_noise_kind": Field("label noise kind"),
-    "input_noise": Field("input noise", "fraction"),
-    "input_noise_kind": Field("input noise kind"),
-    "rotation": Field("rotation", "degrees"),
-    "augment_noise": Field("augmentation noise", "standard deviation"),
-    "color_jitter": Field("colour jitter", "strength"),
-    "crop_flip": Field("crop and flip", "pixels of padding"),
-    "shift": Field("shift", "samples"),
-    "scale": Field("gain jitter", "fraction"),
-    "model": Field("model"),
-    "model_digest": Field("model digest"),
-    "parameter_count": Field("parameters", count=True, unset="by width", phrase="{} parameters"),
-    "width": Field("width", "units or channels", count=True, unset="by parameters"),
-    "depth": Field("depth", "layers", unset="default"),
-    "dropout": Field("dropout", "probability"),
-    "optimizer": Field("optimizer"),
-    "learning_rate": Field("learning rate"),
-    "momentum": Field("momentum"),
-    "weight_decay": Field("weight decay"),
-    "lr_schedule": Field("learning-rate schedule"),
-    "lr_decay_epochs": Field("decay every", "epochs", count=True),
-    "lr_decay_factor": Field("decay factor"),
-    "lr_decay_updates": Field("decay scale", "updates", count=True),
-    "batch_size": Field("batch size", "examples", count=True),
-    "epochs": Field("training length", "epochs", count=True, phrase="{} epochs"),
-    "precision": Field("precision"),
-    "seed": Field("seed"),
-}
-
 CAPACITY = ("parameters", "parameter_count", "width")
 """The axes that say how large a network is."""
 
-AXES: dict[str, Field] = {
-    **FIELDS,
-    "parameters": Field("parameters", count=True, unset="not built", phrase="{} parameters"),
-    "epoch": Field("epoch", count=True),
-    "randomization": Field("training data", phrase="{}"),
-}
+AXES: Mapping[str, Axis] = ChainMap(
+    {
+        "parameters": Axis("parameters", count=True, unset="not built", phrase="{} parameters"),
+        "epoch": Axis("epoch", count=True),
+        "randomization": Axis("training data", phrase="{}"),
+    },
+    FIELDS,  # in a ChainMap the names of the last mapping come first
+)
 """What can be an axis: the fields, the parameters a model really has, the epoch of a measurement, and what of the data
 is random (`randomization.with_randomization`)."""
 

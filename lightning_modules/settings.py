@@ -1,77 +1,287 @@
-"""What a training must be told: the attributes that this package reads from whoever describes a run.
+"""The fields of a training: type, bounds, default, meaning, name in a picture, and part in planning, each said once.
 
-A structural type, so that `sweeps.spec.point.Point` is one without this package knowing of it.
+`sweeps.spec.point.Point` is a `Settings` with an id. A field is a grid axis, a Parquet column and a plot axis alike.
+Adding a field: add it to `Settings`, or call `register_field` from outside. The order of the fields is the order of
+the columns in a store.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 
-class Settings(Protocol):
-    """One training. Fields, ranges and meanings are those of docs/fields.md; `width` and `depth` may be unset."""
+@dataclass(frozen=True)
+class Axis:
+    """How a field, or another axis of a picture, is called, and what planning has to know of it.
+
+    Attributes:
+        words: Its name in a sentence.
+        unit: Appended to the name in a label.
+        count: Whether its values are counts, which are written as "1.2k".
+        unset: The word for a value that was left to its default.
+        phrase: One setting in words, if not "WORDS VALUE".
+        problem: Whether it defines the problem that the practitioner is given, such as the data. Every other field can
+            be searched over.
+        stack: What the trainings of one stack have in common: "equal" (the same value), "on" (all zero, or all above
+            zero), or None (each has its own value).
+        inert: Whether the field changes nothing about a training of these settings. Points that differ only in it share
+            a training.
+    """
+
+    words: str
+    unit: str = ""
+    count: bool = False
+    unset: str = "unset"
+    phrase: str = ""
+    problem: bool = False
+    stack: Literal["equal", "on"] | None = None
+    inert: Callable[[Mapping[str, Any]], bool] | None = None
 
     @property
-    def data(self) -> str: ...
-    @property
-    def dataset_size(self) -> int | None: ...
-    @property
-    def validation_fraction(self) -> float: ...
-    @property
-    def subset_fraction(self) -> float: ...
-    @property
-    def data_seed(self) -> int | None: ...
-    @property
-    def complexity(self) -> int: ...
-    @property
-    def label_noise(self) -> float: ...
-    @property
-    def label_noise_kind(self) -> str: ...
-    @property
-    def input_noise(self) -> float: ...
-    @property
-    def input_noise_kind(self) -> str: ...
-    @property
-    def rotation(self) -> float: ...
-    @property
-    def augment_noise(self) -> float: ...
-    @property
-    def color_jitter(self) -> float: ...
-    @property
-    def crop_flip(self) -> int: ...
-    @property
-    def shift(self) -> int: ...
-    @property
-    def scale(self) -> float: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def width(self) -> int | None: ...
-    @property
-    def depth(self) -> int | None: ...
-    @property
-    def dropout(self) -> float: ...
-    @property
-    def optimizer(self) -> str: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def momentum(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def lr_schedule(self) -> str: ...
-    @property
-    def lr_decay_epochs(self) -> int: ...
-    @property
-    def lr_decay_factor(self) -> float: ...
-    @property
-    def lr_decay_updates(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def precision(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
+    def label(self) -> str:
+        return f"{self.words} ({self.unit})" if self.unit else self.words
+
+
+def _number(value: Any) -> Any:
+    """Refuse what pydantic would turn into a number behind the user's back."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number")
+    return value
+
+
+def _positive_zero(value: float) -> float:
+    return value + 0.0
+
+
+Real = Annotated[float, BeforeValidator(_number), AfterValidator(_positive_zero), Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_number), Field(lt=2**63)]
+Fraction = Annotated[Real, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+LabelNoiseKind = Literal["uniform", "symmetric", "pair"]
+InputNoiseKind = Literal["gaussian", "shuffled_pixels", "random_pixels"]
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["constant", "step", "inverse_sqrt", "cosine"]
+Precision = Literal["float32", "float64"]
+
+
+class Settings(BaseModel):
+    """One training setting and its seed. Immutable; every field has a default.
+
+    Raises:
+        pydantic.ValidationError: A value has the wrong type or is out of range, or a field is unknown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Annotated[Text, Axis("data set", problem=True, stack="equal")] = Field(
+        "mnist1d",
+        description="`mnist1d`, `mnist1d_16k`, `digits`, `clusters`, `parquet:PATH`, `hub:NAME` or "
+        "`package.module:function`",
+    )
+    data_digest: Annotated[str, Axis("data digest", problem=True, stack="equal")] = Field(
+        "", description="content hash of a data set from outside the package; memsweep fills it in"
+    )
+    dataset_size: Annotated[
+        Annotated[Whole, Field(ge=1)] | None,
+        Axis("training examples", count=True, unset="all", phrase="{} training examples", problem=True, stack="equal"),
+    ] = Field(None, description="training examples, a nested class-stratified subset; unset: all")
+    validation_fraction: Annotated[
+        Real, Field(ge=0, lt=1), Axis("held out for validation", "fraction", problem=True, stack="equal")
+    ] = Field(0.0, description="part of the training examples held out, with labels as noisy as the rest")
+    subset_fraction: Annotated[
+        Real, Field(gt=0, le=1), Axis("part of the examples seen", "fraction", problem=True, stack="equal")
+    ] = Field(1.0, description="part of those that a training sees, drawn by its seed (Feldman and Zhang's subsets)")
+    data_seed: Annotated[
+        Annotated[Whole, Field(ge=0)] | None,
+        Axis("data seed", unset="as the seed", problem=True, inert=lambda f: f["data_seed"] == f["seed"]),
+    ] = Field(
+        None, description="seed of the examples and of the noise, shared by trainings of other seeds; unset: `seed`"
+    )
+    complexity: Annotated[
+        Whole,
+        Field(ge=1),
+        Axis(
+            "sub-clusters per class", count=True, problem=True, stack="equal", inert=lambda f: f["data"] != "clusters"
+        ),
+    ] = Field(1, description="sub-clusters per class (`data: clusters`)")
+    label_noise: Annotated[Fraction, Axis("label noise", "fraction", problem=True)] = Field(
+        0.0, description="fraction of training labels redrawn"
+    )
+    label_noise_kind: Annotated[
+        LabelNoiseKind, Axis("label noise kind", problem=True, inert=lambda f: f["label_noise"] == 0)
+    ] = Field(
+        "uniform", description="`uniform` over all classes, `symmetric` over the wrong ones, `pair`: the next class"
+    )
+    input_noise: Annotated[Fraction, Axis("input noise", "fraction", problem=True, stack="on")] = Field(
+        0.0, description="fraction of training inputs replaced"
+    )
+    input_noise_kind: Annotated[
+        InputNoiseKind, Axis("input noise kind", problem=True, inert=lambda f: f["input_noise"] == 0)
+    ] = Field(
+        "gaussian",
+        description="`gaussian` of the data's mean and variance, `shuffled_pixels` (one permutation for all), "
+        "`random_pixels` (one per example)",
+    )
+
+    rotation: Annotated[Real, Field(ge=0, le=180), Axis("rotation", "degrees", stack="on")] = Field(
+        0.0, description="augmentation of images: random rotation up to this many degrees"
+    )
+    augment_noise: Annotated[Real, Field(ge=0), Axis("augmentation noise", "standard deviation", stack="on")] = Field(
+        0.0, description="augmentation: standard deviation of Gaussian noise added to every batch"
+    )
+    color_jitter: Annotated[Fraction, Axis("colour jitter", "strength", stack="on")] = Field(
+        0.0, description="augmentation of images: random brightness and contrast (and saturation, with 3 channels)"
+    )
+    crop_flip: Annotated[Whole, Field(ge=0), Axis("crop and flip", "pixels of padding", stack="on")] = Field(
+        0, description="augmentation of images: random crop after this much padding, in pixels, and horizontal flip"
+    )
+    shift: Annotated[Whole, Field(ge=0), Axis("shift", "samples", stack="on")] = Field(
+        0, description="augmentation of signals: random circular shift up to this many samples"
+    )
+    scale: Annotated[Real, Field(ge=0, lt=1), Axis("gain jitter", "fraction", stack="on")] = Field(
+        0.0, description="augmentation of signals: random gain in [1 - scale, 1 + scale]"
+    )
+
+    model: Annotated[Text, Axis("model", stack="equal")] = Field(
+        "mlp",
+        description="`linear`, `mlp`, `residual_mlp`, `convnet`, `resnet`, `transformer` or `package.module:function`",
+    )
+    model_digest: Annotated[str, Axis("model digest", stack="equal")] = Field(
+        "", description="hash of the code of a model from outside the package; memsweep fills it in"
+    )
+    parameter_count: Annotated[
+        Annotated[Whole, Field(ge=1)] | None, Axis("parameters", count=True, unset="by width", phrase="{} parameters")
+    ] = Field(None, description="parameters wanted: the width that comes nearest is trained, within 10 %")
+    width: Annotated[
+        Annotated[Whole, Field(ge=1)] | None,
+        Axis("width", "units or channels", count=True, unset="by parameters", stack="equal"),
+    ] = Field(None, description="units or channels of a layer; the direct form of parameter_count")
+    depth: Annotated[Annotated[Whole, Field(ge=1)] | None, Axis("depth", "layers", unset="default", stack="equal")] = (
+        Field(None, description="hidden layers or blocks; unset: the model family's default")
+    )
+    dropout: Annotated[
+        Real, Field(ge=0, lt=1), Axis("dropout", "probability", stack="on", inert=lambda f: f["model"] == "linear")
+    ] = Field(0.0, description="probability that a hidden activation is zeroed during training")
+
+    optimizer: Annotated[Optimizer, Axis("optimizer", stack="equal")] = Field("sgd", description="`sgd` or `adamw`")
+    learning_rate: Annotated[Real, Field(gt=0), Axis("learning rate")] = Field(
+        0.01, description="learning rate before the schedule"
+    )
+    momentum: Annotated[Real, Field(ge=0, lt=1), Axis("momentum", inert=lambda f: f["optimizer"] != "sgd")] = Field(
+        0.9, description="heavy-ball momentum of `sgd`"
+    )
+    weight_decay: Annotated[Real, Field(ge=0), Axis("weight decay")] = Field(
+        0.0, description="L2 penalty with `sgd`, decoupled decay with `adamw`"
+    )
+    lr_schedule: Annotated[Schedule, Axis("learning-rate schedule")] = Field(
+        "constant", description="`constant`, `step`, `inverse_sqrt` or `cosine`"
+    )
+    lr_decay_epochs: Annotated[
+        Whole, Field(ge=1), Axis("decay every", "epochs", count=True, inert=lambda f: f["lr_schedule"] != "step")
+    ] = Field(15, description="`step`: epochs between two decays")
+    lr_decay_factor: Annotated[
+        Real, Field(gt=0, le=1), Axis("decay factor", inert=lambda f: f["lr_schedule"] != "step")
+    ] = Field(0.5, description="`step`: factor of each decay")
+    lr_decay_updates: Annotated[
+        Whole,
+        Field(ge=1),
+        Axis("decay scale", "updates", count=True, inert=lambda f: f["lr_schedule"] != "inverse_sqrt"),
+    ] = Field(512, description="`inverse_sqrt`: rate / sqrt(1 + floor(update / this))")
+    batch_size: Annotated[Whole, Field(ge=1), Axis("batch size", "examples", count=True, stack="equal")] = Field(
+        128, description="examples in an update"
+    )
+    epochs: Annotated[
+        Whole, Field(ge=0, lt=2**31), Axis("training length", "epochs", count=True, phrase="{} epochs", stack="equal")
+    ] = Field(20, description="passes over the training set")
+    precision: Annotated[Precision, Axis("precision", stack="equal")] = Field(
+        "float32", description="`float32` or `float64`"
+    )
+    seed: Annotated[Whole, Field(ge=0), Axis("seed")] = Field(
+        0, description="initialisation, order, noise, dropout and augmentation all derive from it"
+    )
+
+
+FIELDS: dict[str, Axis] = {}
+"""Every field by name, in the order of the columns of a store."""
+DEFAULTS: dict[str, Any] = {}
+"""The default of every field."""
+SORTED_DEFAULTS: list[tuple[str, Any]] = []
+"""`DEFAULTS` by name: the order of the canonical form that ids are hashes of."""
+INERT: dict[str, Callable[[Mapping[str, Any]], bool]] = {}
+"""`Axis.inert` of the fields that have one."""
+EQUAL_IN_STACK: list[str] = []
+ON_IN_STACK: list[str] = []
+"""The fields whose `Axis.stack` is "equal", or "on"."""
+
+
+def _index() -> None:
+    """Bring the tables above up to date. They are changed in place, because other modules hold them."""
+    for table in (FIELDS, DEFAULTS, INERT):
+        table.clear()
+    for name, info in Settings.model_fields.items():
+        axis = FIELDS[name] = next(part for part in info.metadata if isinstance(part, Axis))
+        DEFAULTS[name] = info.default
+        if axis.inert is not None:
+            INERT[name] = axis.inert
+    SORTED_DEFAULTS[:] = sorted(DEFAULTS.items())
+    EQUAL_IN_STACK[:] = [name for name, axis in FIELDS.items() if axis.stack == "equal"]
+    ON_IN_STACK[:] = [name for name, axis in FIELDS.items() if axis.stack == "on"]
+
+
+def problem_fields() -> tuple[str, ...]:
+    """Return the fields that define a problem, which the practitioner is given. All other fields are searched over."""
+    return tuple(name for name, axis in FIELDS.items() if axis.problem)
+
+
+def register_field(name: str, annotation: Any, default: Any, description: str, axis: Axis) -> None:
+    """Add a field to every training. Sweeps can set it, a store keeps it, and a picture can have it as an axis.
+
+    A point that leaves the field at its default keeps its id, and rows stored before have the default. Whatever reads
+    the field, such as a registered data source, finds it as an attribute of the training's settings. Register a field
+    before points are made, and in every process (docs/your-own.md).
+
+    Args:
+        name: An identifier that is not a field yet.
+        annotation: Its type, with bounds as in `Annotated[float, pydantic.Field(ge=0)]`; a number, text, or a Literal
+            of texts, or one of these or None.
+        default: The value under which a training is what it was without the field.
+        description: One line for docs.
+        axis: Its name in pictures and its part in planning. `stack="equal"` is safe for every field.
+
+    Raises:
+        ValueError: The name is taken or is no identifier, or the default is not valid.
+    """
+    if name in FIELDS:
+        raise ValueError(f"field {name!r} is registered already")
+    if not name.isidentifier() or any(hasattr(kind, name) for kind in _kinds()):
+        raise ValueError(f"given {name!r}; a field's name is an identifier that is no attribute of a training")
+    kind: Any = Annotated[annotation, axis]
+    info = FieldInfo.from_annotated_attribute(kind, Field(default, description=description))
+    _rebuild({**Settings.model_fields, name: info})
+    try:
+        Settings(**{name: default})
+    except ValueError as error:
+        _rebuild({key: value for key, value in Settings.model_fields.items() if key != name})
+        raise ValueError(f"the default of field {name!r} is not valid: {error}") from None
+
+
+def _kinds() -> tuple[type[Settings], ...]:
+    return Settings, *Settings.__subclasses__()
+
+
+def _rebuild(fields: Mapping[str, FieldInfo]) -> None:
+    """Give `Settings` and its subclasses these fields."""
+    for kind in _kinds():
+        kind.__pydantic_fields__.clear()
+        kind.__pydantic_fields__.update(fields)
+        kind.model_rebuild(force=True)
+    _index()
+
+
+_index()

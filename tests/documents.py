@@ -17,9 +17,10 @@ from analysis.stopping.outcomes import MEASURED
 from analysis.tables.derived import DERIVED
 from lightning_modules.measures.catalogue import MEASURES, PROBES
 from lightning_modules.models import FAMILIES
+from lightning_modules.settings import DEFAULTS
 from sweeps.planning.plan import Plan
-from sweeps.spec.point import DEFAULTS, Point, valid_values
-from sweeps.spec.sweep_file import PRESETS, SETTABLE, load_sweep, preset_names
+from sweeps.spec.point import Point, valid_values
+from sweeps.spec.sweep_file import PRESETS, load_sweep, preset_names, settable
 from sweeps.store.records import PROVENANCE, Outcome
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 
 def fields() -> list[str]:
     rows = ["| field | default | valid | meaning |", "|---|---|---|---|"]
-    for name in SETTABLE:
+    for name in settable():
         default = "unset" if DEFAULTS[name] is None else f"`{DEFAULTS[name]}`"
         valid = valid_values(name).replace(" or null", "")
         rows.append(f"| `{name}` | {default} | {valid} | {Point.model_fields[name].description} |")

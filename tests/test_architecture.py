@@ -64,6 +64,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "sweeps.errors",
     ),
     "sweeps.store": (
+        "lightning_modules.settings",
         "lightning_modules.measures",
         "lightning_modules.training",
         "sweeps.errors",
@@ -125,6 +126,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "analysis.intervals": (),
     "analysis.tables": (
         "lightning_modules.errors",
+        "lightning_modules.settings",
         "lightning_modules.data",
         "lightning_modules.measures",
         "sweeps.errors",
@@ -145,6 +147,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     ),
     "analysis.figures": (
         "lightning_modules.errors",
+        "lightning_modules.settings",
         "sweeps.errors",
         "sweeps.spec",
         "analysis.errors",
@@ -183,6 +186,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     ),
     "analysis.stopping": (
         "lightning_modules.errors",
+        "lightning_modules.settings",
         "lightning_modules.measures",
         "sweeps.errors",
         "sweeps.spec",

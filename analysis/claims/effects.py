@@ -18,7 +18,7 @@ from analysis.claims.rows import Evidence, Where, chosen, drawn
 from analysis.errors import AnalysisError
 from analysis.statistics.estimates import Effects, Estimate
 from analysis.statistics.scores import correctness_matrix, overdispersion
-from analysis.tables.cells import UNSEEDED
+from analysis.tables.cells import varying
 from analysis.tables.derived import first_epochs
 
 
@@ -102,9 +102,7 @@ class Difference:
         sides = self._sides(evidence.points)
         compared = {*self.this, *self.that}
         both = pd.concat(sides)
-        keys = [
-            name for name in UNSEEDED if name in both and name not in compared and both[name].nunique(dropna=False) > 1
-        ]
+        keys = [name for name in varying(both) if name not in compared]
         numbers = []
         for side, censored in zip(sides, (self.censored, False), strict=True):
             values = drawn(side, self.value)

@@ -14,7 +14,7 @@ from analysis.errors import AnalysisError, unknown
 from analysis.figures import style
 from analysis.figures.captions import joined, seeds, unreached
 from analysis.figures.lines import MOST_TICKS, line_colours
-from analysis.figures.names import HUES
+from analysis.figures.names import hues
 from analysis.figures.spread import by_hue
 from analysis.statistics.emc import EPSILON, SIZE, effective_model_complexity
 from analysis.tables.cells import aggregate, check_axis, levels
@@ -50,7 +50,7 @@ def emc_plot(
     Args:
         points: One row per point.
         x: One of `CAPACITY`.
-        hue: One of `HUES`; one line is drawn per value.
+        hue: One of `names.hues()`; one line is drawn per value.
         epsilon: The training error up to which a training set counts as fitted, in 0..1.
         note: A sentence to begin the caption with.
         ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
@@ -95,8 +95,8 @@ def emc_plot(
 def _check(points: pd.DataFrame, x: str, hue: str | None) -> None:
     if x not in CAPACITY:
         raise unknown("x", x, CAPACITY)
-    if hue is not None and hue not in HUES:
-        raise unknown("hue", hue, HUES)
+    if hue is not None and hue not in hues():
+        raise unknown("hue", hue, hues())
     for key, name in (("x", x), (SIZE, SIZE), *([("hue", hue)] if hue else [])):
         check_axis(points, key, name)
 

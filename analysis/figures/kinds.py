@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analysis.figures.names import ANNOTATIONS, HUES, SCORES
+from analysis.figures.names import ANNOTATIONS, SCORES, hues
 from analysis.words import AXES, CAPACITY, METRICS
-from sweeps.spec.point import FIELDS
+from lightning_modules.settings import FIELDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ class Kind:
         `curves`: all curves; `examples`: measures of single examples, of which `measure` says which; `chance`: the
         accuracy of guessing.
     several: keys whose value may be a list of names.
-    names: per key, the valid names where they differ from NAMES, or "module:attribute".
+    names: per key, the valid names where they differ from NAMES, a function that returns them, or "module:attribute".
     measure: the measure of single examples that a figure needs.
     needs: the part of a store that a figure is drawn from, if not everything.
     """
@@ -65,7 +65,7 @@ class Kind:
     optional: tuple[str, ...] = ()
     takes: tuple[str, ...] = ("points",)
     several: tuple[str, ...] = ("facet", "over")
-    names: Mapping[str, Collection[str] | str] = field(default_factory=dict)
+    names: Mapping[str, Collection[str] | Callable[[], Collection[str]] | str] = field(default_factory=dict)
     measure: Callable[[FigureSpec], str | None] = lambda spec: None
     needs: Callable[[FigureSpec], Needs] | None = None
 
@@ -81,8 +81,8 @@ class Kind:
     def valid(self, key: str) -> Collection[str] | None:
         """The valid names under a key; None for a key whose value is no name."""
         names = self.names.get(key, NAMES.get(key))
-        valid: Collection[str] | None = _load(names) if isinstance(names, str) else names
-        return valid
+        valid: Any = _load(names) if isinstance(names, str) else names
+        return valid() if callable(valid) else valid
 
     @property
     def function(self) -> Callable[..., Picture | Axes]:
@@ -188,7 +188,7 @@ _KINDS = (
         names={"x": METRICS},
     ),
     Kind("bits", "analysis.figures.bits:bits_plot", (), ("hue",), ("points", "chance")),
-    Kind("emc", "analysis.figures.emc:emc_plot", ("x",), ("hue",), names={"x": CAPACITY, "hue": HUES}),
+    Kind("emc", "analysis.figures.emc:emc_plot", ("x",), ("hue",), names={"x": CAPACITY, "hue": hues}),
 )  # fmt: skip
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from analysis.words import CAPACITY
-from sweeps.spec.point import FIELDS
+from lightning_modules.settings import FIELDS
 
 Annotation = Literal["auto", "mean", "n", "interval"]
 ANNOTATIONS: tuple[str, ...] = get_args(Annotation)
 """The kinds of number that a heatmap can write in its cells."""
 
-HUES = tuple(field for field in FIELDS if field not in ("dataset_size", "seed", *CAPACITY))
-"""The fields that can distinguish the lines of effective model complexity."""
+
+def hues() -> tuple[str, ...]:
+    """Return the fields that can distinguish the lines of effective model complexity."""
+    return tuple(field for field in FIELDS if field not in ("dataset_size", "seed", *CAPACITY))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.stopping.recorded import GIVEN, Recorded, sign
+from analysis.stopping.recorded import Recorded, sign
 from analysis.tables.cells import levels
+from lightning_modules.settings import problem_fields
 
 MARGIN = 0.02
 """How far the error must fall, rise and fall again: 2 points of accuracy, about 1.3 standard errors of an accuracy that
@@ -134,7 +135,7 @@ def model_wise(recorded: Recorded, metric: str, margin: float = MARGIN) -> tuple
         return None
     error = -sign(metric) * recorded.final(metric)
     searched = [name for name in members if name not in ("seed", "search", "problem", "regime", "parameters", capacity)]
-    others = [name for name in searched if name not in GIVEN and len(levels(members, name)) > 1]
+    others = [name for name in searched if name not in problem_fields() and len(levels(members, name)) > 1]
     sides = pd.Series(np.nan, members.index, dtype=object)
     for _, group in members.groupby(["problem", *others], dropna=False, sort=False):
         curve = error[group.index].groupby(group[capacity]).mean()

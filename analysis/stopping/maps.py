@@ -17,9 +17,10 @@ from analysis.figures.captions import joined
 from analysis.figures.heatmaps import SMALLEST_TEXT, label_axes, mark_hole, panel_size
 from analysis.stopping.averages import many
 from analysis.stopping.looks import look, named, of_settings, signal_words
-from analysis.stopping.recorded import GIVEN, Recorded, check_stops
+from analysis.stopping.recorded import Recorded, check_stops
 from analysis.tables.cells import levels
 from analysis.words import AXES, settings
+from lightning_modules.settings import problem_fields
 
 Shown = Literal["stop_epoch", "finished"]
 LABELS = {"stop_epoch": "mean epoch at which training stopped", "finished": "trainings that reached the horizon (%)"}
@@ -37,7 +38,7 @@ def grid_axes(recorded: Recorded) -> tuple[str, str]:
     members = recorded.members
     counts = {name: len(levels(members, name)) for name in AXES if name in members and name not in ("epochs", "seed")}
     several = {name: count for name, count in counts.items() if count > 1 and name != "parameters"}
-    ranked = sorted(several, key=lambda name: (name in GIVEN, -several[name]))
+    ranked = sorted(several, key=lambda name: (name in problem_fields(), -several[name]))
     if len(ranked) == 1:
         ranked.append("seed")
     if len(ranked) < 2:
@@ -75,7 +76,7 @@ def stopping_map(
     rows = check_stops(of_settings(stops, chosen), recorded)
     rows = rows.join(recorded.members[[name for name in (x, y) if name not in rows]], on="trajectory_id")
     problems = recorded.problems
-    down: list[str | None] = [*problems] if len(problems) <= MOST_ROWS and not {x, y} & {*GIVEN} else [None]
+    down: list[str | None] = [*problems] if len(problems) <= MOST_ROWS and not {x, y} & {*problem_fields()} else [None]
     shape = (len(levels(recorded.members, y)), len(levels(recorded.members, x)))
     top = float(rows["horizon"].max())
     logarithmic = value == "stop_epoch" and top > 20
@@ -141,7 +142,7 @@ def _averaged(recorded: Recorded, rows: pd.DataFrame, x: str, y: str, down: Sequ
     inside = [name for name in recorded.members if name in AXES and name not in told]
     inside = [name for name in inside if len(levels(recorded.members, name)) > 1]
     if len(down) > 1:
-        inside = [name for name in inside if name not in GIVEN]
+        inside = [name for name in inside if name not in problem_fields()]
     over = [settings(name, levels(recorded.members, name)) for name in inside]
     n, orders = many(recorded.members["seed"].nunique(), "seed"), many(rows["order"].nunique(), "order")
     return f"mean over n = {n} and {orders} of arrival" + (f", and over {'; '.join(over)}" if over else "")

@@ -21,6 +21,7 @@ from analysis.statistics.regime_rules import Rule
 from analysis.statistics.regimes import name_regimes
 from analysis.tables.cells import levels
 from analysis.words import AXES, METRICS, setting
+from lightning_modules.settings import problem_fields
 
 STOPS = {
     "signal": "the metric that the scheduler saw",
@@ -33,12 +34,6 @@ STOPS = {
     "horizon": "epochs that the sweep asks of it",
 }
 """The meaning of each column of a table of stops."""
-
-GIVEN = (
-    "data", "data_digest", "dataset_size", "validation_fraction", "subset_fraction", "data_seed", "complexity",
-    "label_noise", "label_noise_kind", "input_noise", "input_noise_kind",
-)  # fmt: skip
-"""Fields that define a problem and are given to the practitioner. All other fields are searched over."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +128,7 @@ def recorded(
     members = curves.drop_duplicates("trajectory_id").set_index("trajectory_id")[fields]
     parameters = curves.groupby("trajectory_id")["parameters"].max() if "parameters" in curves else None
     members = members.assign(horizon=members["epochs"].astype(int), parameters=parameters)
-    separate = tuple(dict.fromkeys([*_varying(members, GIVEN), "seed"] if by is None else by))
+    separate = tuple(dict.fromkeys([*_varying(members, problem_fields()), "seed"] if by is None else by))
     for name in separate:
         if name not in members:
             raise unknown("by", name, fields)

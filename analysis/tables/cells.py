@@ -15,13 +15,13 @@ import pandas as pd
 
 from analysis.errors import AnalysisError, unknown
 from analysis.intervals import t_half
-from analysis.words import AXES, FIELDS, METRICS, value_labels
+from analysis.words import AXES, METRICS, value_labels
+from lightning_modules.settings import FIELDS
 
 OUTCOMES = ("finished", "diverged", "stopped", "failed", "missing")
 LOST = ("diverged", "stopped", "failed")
 """Outcomes of trainings without a result at this epoch, although they were trained."""
 LOSSES = ("train_loss", "test_loss")
-UNSEEDED = tuple(field for field in FIELDS if field != "seed")
 
 
 def check_axis(frame: pd.DataFrame, key: str, name: str) -> str:
@@ -47,7 +47,7 @@ def levels(frame: pd.DataFrame, field: str) -> list[Any]:
 
 def varying(frame: pd.DataFrame) -> list[str]:
     """The fields with more than one value, except for the seed."""
-    return [field for field in UNSEEDED if field in frame and frame[field].nunique(dropna=False) > 1]
+    return [field for field in FIELDS if field != "seed" and field in frame and frame[field].nunique(dropna=False) > 1]
 
 
 def metric_values(frame: pd.DataFrame, value: str) -> pd.Series:

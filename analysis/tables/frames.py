@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.tables.cells import LOSSES
 from analysis.tables.derived import DERIVED, FROM_CURVES, with_derived, with_gap
-from analysis.tables.points import COLUMNS, curves_table, points_table
+from analysis.tables.points import curves_table, point_columns, points_table
 from analysis.tables.randomization import with_randomization
 from analysis.words import METRICS
 from lightning_modules.data import sources
@@ -78,14 +78,14 @@ def frames(plan: Plan, contents: Contents, needs: Needs = EVERYTHING) -> tuple[p
         needs: the columns of the frames, and whether there are curves.
 
     Returns:
-        points: one row per point, in the order of the sweep; the columns of `points.COLUMNS`, of `derived.DERIVED` and
+        points: one row per point, in the order of the sweep; the columns of `point_columns()`, of `derived.DERIVED` and
             `randomization`. Measures are NaN unless `outcome` is "finished".
         curves: one row per training and evaluated epoch, with the same columns except for the derived ones of a whole
             training; None if `needs` asks for none.
     """
     if needs.metrics is None:
         return everything(plan, contents)
-    points = points_table(plan, contents, [name for name in COLUMNS if name != "point_id"]).to_pandas()
+    points = points_table(plan, contents, [name for name in point_columns() if name != "point_id"]).to_pandas()
     curves = None
     if needs.curves:
         names = [name for name in needs.measures if name != "parameters"]
@@ -122,6 +122,6 @@ def examples_frame(points: pd.DataFrame, store: Store, measures: Collection[str]
 
 def chance(plan: Plan) -> float | None:
     """The accuracy of guessing, 1/C for C classes; None if the points of the plan do not agree on it."""
-    keys = {(cell.point.data, cell.point.complexity) for cell in plan.cells}
+    keys = {sources.reference(cell.point) for cell in plan.cells}
     classes = {sources.facts(*key).classes for key in keys}
     return 1 / classes.pop() if len(classes) == 1 else None

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.settings import FIELDS
 from sweeps.planning.plan import Cell, Plan
-from sweeps.spec.point import FIELDS
 from sweeps.spec.sweep import Sweep
 from sweeps.store.done import Done
 from sweeps.store.records import example_schema, plain_type, schema
@@ -25,7 +25,10 @@ READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES, *ON_DEMAND
 EPOCH_BITS = 31
 """The bits of an epoch, beside the number of a training in one integer."""
 
-COLUMNS = ("point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *MEASURES, *ON_DEMAND, "outcome")
+
+def point_columns() -> tuple[str, ...]:
+    """Return the columns of a table of points, in order."""
+    return ("point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *MEASURES, *ON_DEMAND, "outcome")
 
 
 def outcomes(plan: Plan, contents: Contents) -> list[str]:
@@ -56,12 +59,13 @@ def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Arr
     return pa.array(rows).take(positions)
 
 
-def points_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMNS) -> pa.Table:
+def points_table(plan: Plan, contents: Contents, columns: Sequence[str] | None = None) -> pa.Table:
     """One row per point of the sweep, in its order.
 
     Measures are null unless `outcome` is "finished", and if the contents lack their column. `outcome` is finished,
     diverged (in this or an earlier epoch), stopped (before this epoch), failed, or missing.
     """
+    columns = point_columns() if columns is None else columns
     table, trainings = _own(plan, contents, [*READ, *plan.outcome_columns])
     finished = _finished_rows(plan, table, trainings)
     there = table.take(finished)
@@ -99,11 +103,12 @@ def examples_table(sweep: Sweep, plan: Plan, contents: Contents) -> pa.Table:
     return contents.table.cast(plain).join(trainings, "trajectory_id").sort_by(keys)
 
 
-def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] = COLUMNS) -> pa.Table:
+def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] | None = None) -> pa.Table:
     """One row per training and evaluated epoch up to the last that the sweep asks for; finished rows only.
 
     Fields are those of the training's first point. (A store may have later epochs, from another sweep.)
     """
+    columns = point_columns() if columns is None else columns
     table, trainings = _own(plan, contents, [name for name in READ if name in columns] + ["outcome"])
     last = np.array([*plan.horizons.values()])
     kept = _is_finished(table) & (table["epoch"].to_numpy() <= last[trainings])

@@ -1,7 +1,8 @@
 """Where data comes from: one table of sources, and what is asked of each.
 
-A new source is one file with a function that returns a Dataset, and a line in BUILT_IN or OUTSIDE. Planning imports
-this module, so the libraries that a source reads with are imported by its functions.
+To add a source, write one file with a function that returns a Dataset, and add a line to BUILT_IN or OUTSIDE; or call
+`register_source` from outside. Planning imports this module, so the libraries that a source reads with are imported by
+its functions.
 """
 
 from __future__ import annotations
@@ -10,72 +11,149 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from lightning_modules.data import builtin, files, hub, user_function
 from lightning_modules.data.dataset import Dataset, Facts
-from lightning_modules.errors import DataError, did_you_mean
+from lightning_modules.errors import DataError, choices, did_you_mean
+from lightning_modules.settings import DEFAULTS, FIELDS
 
-__all__ = ["FORMS", "Dataset", "Facts", "content_digest", "facts", "load"]
+__all__ = ["Dataset", "Facts", "Reference", "content_digest", "facts", "load", "reference", "register_source"]
+
+Reference = tuple[Any, ...]
+"""What names a data set: the value of the field `data`, and those of the fields that its source reads."""
 
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A source that comes with memsweep: its facts are known without loading."""
+    """A source of one name, whose facts are known without loading.
+
+    Attributes:
+        facts: Sizes, shape and classes of its data.
+        load: Returns the data set. Called, as `check` is, with the values of `fields`.
+        fields: The fields of a training that the data depends on, besides `data`.
+        check: Raises DataError for values that cannot be.
+    """
 
     facts: Facts
-    load: Callable[[int], Dataset]
-    """Takes the complexity."""
-    check: Callable[[int], None] = lambda complexity: None
-    """Raises DataError for a complexity that cannot be."""
+    load: Callable[..., Dataset]
+    fields: tuple[str, ...] = ()
+    check: Callable[..., None] = lambda *values: None
 
 
 @dataclass(frozen=True)
 class Outside:
-    """A source from outside the package, `prefix:argument`: its content is part of a point's id."""
+    """A source of data from outside the package, `prefix:argument`, whose content is part of a point's id.
 
+    `argument` is the word for the argument in messages.
+    """
+
+    argument: str
     load: Callable[[str], Dataset]
     digest: Callable[[str], str]
 
 
 BUILT_IN: dict[str, BuiltIn] = {
-    "mnist1d": BuiltIn(builtin.MNIST1D_FACTS, lambda complexity: builtin.mnist1d()),
-    "mnist1d_16k": BuiltIn(builtin.MNIST1D_16K_FACTS, lambda complexity: builtin.mnist1d_16k()),
-    "digits": BuiltIn(builtin.DIGITS_FACTS, lambda complexity: builtin.digits()),
-    "clusters": BuiltIn(builtin.CLUSTERS_FACTS, builtin.clusters, builtin.check_clusters),
+    "mnist1d": BuiltIn(builtin.MNIST1D_FACTS, builtin.mnist1d),
+    "mnist1d_16k": BuiltIn(builtin.MNIST1D_16K_FACTS, builtin.mnist1d_16k),
+    "digits": BuiltIn(builtin.DIGITS_FACTS, builtin.digits),
+    "clusters": BuiltIn(builtin.CLUSTERS_FACTS, builtin.clusters, ("complexity",), builtin.check_clusters),
 }
-
 
 OUTSIDE: dict[str, Outside] = {
-    "parquet": Outside(files.parquet, files.parquet_digest),
-    "hub": Outside(hub.hub, hub.hub_digest),
+    "parquet": Outside("PATH", files.parquet, files.parquet_digest),
+    "hub": Outside("NAME", hub.hub, hub.hub_digest),
 }
-IMPORTED = Outside(user_function.imported, user_function.imported_digest)
+IMPORTED = Outside("", user_function.imported, user_function.imported_digest)
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
-FORMS = (*BUILT_IN, "parquet:PATH", "hub:NAME", "package.module:function")
-"""Every valid form of a data set's name."""
+
+def register_source(
+    name: str,
+    load: Callable[..., Dataset],
+    *,
+    facts: Facts | None = None,
+    fields: tuple[str, ...] = (),
+    digest: Callable[[str], str] | None = None,
+) -> None:
+    """Add a source of data under a name that the field `data` may have.
+
+    Args:
+        name: The name, or with `digest` the prefix in `name:argument`.
+        load: Returns the data set. It is called with the values of `fields`, or with the argument.
+        facts: Sizes, shape and classes, which are known without loading. Required unless `digest` is given.
+        fields: The fields of a training that the data depends on, such as one that you registered.
+        digest: Returns the hash of the content that an argument names; part of a point's id.
+
+    Raises:
+        ValueError: The name is taken or has a colon, a field is unknown, or neither or both of facts and digest are
+            given.
+    """
+    if name in BUILT_IN or name in OUTSIDE or ":" in name:
+        raise ValueError(f"source {name!r} is registered already or has a colon; registered: {', '.join(forms())}")
+    if unknown := [field for field in fields if field not in FIELDS]:
+        raise ValueError(f"source {name!r} reads {choices(unknown[0], FIELDS)}")
+    if facts is not None and digest is None:
+        BUILT_IN[name] = BuiltIn(facts, load, fields)
+    elif digest is not None and facts is None and not fields:
+        OUTSIDE[name] = Outside("ARGUMENT", load, digest)
+    else:
+        raise ValueError("give facts (and fields) for a source of one name, or digest for one of many")
+
+
+def forms() -> tuple[str, ...]:
+    """Return every valid form of a data set's name."""
+    outside = (f"{prefix}:{source.argument}" for prefix, source in OUTSIDE.items())
+    return *BUILT_IN, *outside, "package.module:function"
+
+
+def fields_read(data: str) -> tuple[str, ...]:
+    """Return the fields besides `data` that the data set of this name depends on."""
+    return BUILT_IN[data].fields if data in BUILT_IN else ()
+
+
+def all_fields_read() -> tuple[str, ...]:
+    """Return the fields besides `data` that any source reads."""
+    return tuple(dict.fromkeys(name for source in BUILT_IN.values() for name in source.fields))
+
+
+def _defaults(data: str) -> tuple[Any, ...]:
+    return tuple(DEFAULTS[name] for name in fields_read(data))
+
+
+def reference(settings: Any) -> Reference:
+    """Return what names the data set of a training: the arguments of `facts` and `load`."""
+    return settings.data, *(getattr(settings, name) for name in fields_read(settings.data))
 
 
 @lru_cache(maxsize=1024)
-def facts(name: str, complexity: int = 1) -> Facts:
-    """Sizes, shape and classes. Free for a built-in source; loads any other, once in a process.
+def facts(name: str, *values: Any) -> Facts:
+    """Return sizes, shape and classes. Free for a built-in source; any other is loaded, once per process.
 
-    Loading in full is what tells that the data can be read before anything is trained on it. Raises DataError.
+    Loading in full is what tells that the data can be read before anything is trained on it.
+
+    Args:
+        name: The value of the field `data`.
+        values: The values of the fields that its source reads; none: their defaults.
+
+    Raises:
+        DataError: As `load` raises it.
     """
     if name in BUILT_IN:
-        BUILT_IN[name].check(complexity)
+        BUILT_IN[name].check(*(values or _defaults(name)))
         return BUILT_IN[name].facts
     source, argument = _outside(name)
     return source.load(argument).facts
 
 
-def load(name: str, complexity: int = 1) -> Dataset:
-    """The data set of this name, read anew at every call. `complexity` is read by `clusters` alone.
+def load(name: str, *values: Any) -> Dataset:
+    """Read a data set, anew at every call. The arguments are those of `facts`.
 
-    Raises DataError("data") for a name that is none of FORMS, or data that cannot be had, read or used.
+    Raises:
+        DataError: The name is none of `forms()`, or the data cannot be found, read or used.
     """
     if name in BUILT_IN:
-        return BUILT_IN[name].load(complexity)
+        return BUILT_IN[name].load(*(values or _defaults(name)))
     source, argument = _outside(name)
     return source.load(argument)
 
@@ -96,9 +174,9 @@ def _outside(name: str) -> tuple[Outside, str]:
     prefix, colon, argument = name.partition(":")
     if colon and prefix in OUTSIDE:
         if not argument:
-            raise DataError("data", f"given {name!r}, which names nothing; valid are {', '.join(FORMS)}")
+            raise DataError("data", f"given {name!r}, which names nothing; valid are {', '.join(forms())}")
         return OUTSIDE[prefix], argument
     if IMPORT_PATH.fullmatch(name):
         return IMPORTED, name
     hint = did_you_mean(prefix, [*BUILT_IN, *OUTSIDE]) or ";"
-    raise DataError("data", f"given {name!r}{hint} valid: {', '.join(FORMS)}")
+    raise DataError("data", f"given {name!r}{hint} valid: {', '.join(forms())}")

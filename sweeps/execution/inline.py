@@ -46,7 +46,7 @@ class Inline:
                 def on_epoch(epochs: int, index: int = index) -> None:
                     listen(Progress(index, epochs))
 
-                dataset = load(first.data, first.complexity)
+                dataset = load(*sources.reference(first))
                 if judge and plan.early_stopping:
                     lane = Lane(str(index), cohort, dataset, store, worker, judge, plan.early_stopping, on_epoch)
                     trained = lane.train()

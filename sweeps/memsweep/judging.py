@@ -100,9 +100,10 @@ def regime(points: pd.DataFrame, rule: str | Rule = "relative", **evidence: Any)
     from analysis.statistics.regimes import name_regimes
     from lightning_modules.data import sources
 
-    if "chance" not in evidence and {"data", "complexity"} <= {*points.columns}:
-        data = points[["data", "complexity"]].drop_duplicates().itertuples(index=False)
-        classes = {sources.facts(name, int(complexity)).classes for name, complexity in data}
+    named = ["data", *sources.all_fields_read()]
+    if "chance" not in evidence and {*named} <= {*points.columns}:
+        rows = points[named].drop_duplicates().itertuples(index=False)
+        classes = {sources.facts(*sources.reference(row)).classes for row in rows}
         evidence["chance"] = 1 / classes.pop() if len(classes) == 1 else None
     return name_regimes(points, rule, **evidence)
 

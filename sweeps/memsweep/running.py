@@ -13,6 +13,7 @@ from memsweep.told import Summary, warn_of_damage
 from rich.console import Console
 
 from analysis.figures.parsing import figures_of
+from lightning_modules.settings import DEFAULTS
 from sweeps.errors import ExecutionError
 from sweeps.execution.protocol import Executor, is_job_address
 from sweeps.execution.resources import Device, local_resources
@@ -20,8 +21,8 @@ from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES
 from sweeps.planning.cost import RATED, Rate, Speeds
 from sweeps.planning.explain import explain, summary
 from sweeps.planning.plan import Packing, Plan
-from sweeps.spec.point import DEFAULTS, Point
-from sweeps.spec.sweep_file import SETTABLE
+from sweeps.spec.point import Point
+from sweeps.spec.sweep_file import settable
 from sweeps.store.compaction import compact as merge_parts
 from sweeps.store.compaction import compact_if_many
 from sweeps.store.done import MARKS, STOPPED_BY, Done
@@ -252,7 +253,7 @@ def train(
     first = cohort.members[0].point
     result = train_cohort(
         [member.point for member in cohort.members],
-        sources.load(first.data, first.complexity),
+        sources.load(*sources.reference(first)),
         [member.evaluated for member in cohort.members],
         [member.measured for member in cohort.members],
         device=device,
@@ -268,7 +269,7 @@ def train(
 def _fields(point: Point | Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a training that are not as by default."""
     if isinstance(point, Point):
-        point = {name: value for name in SETTABLE if (value := getattr(point, name)) != DEFAULTS[name]}
+        point = {name: value for name in settable() if (value := getattr(point, name)) != DEFAULTS[name]}
     return plain(point, "train", "") or {"seed": DEFAULTS["seed"]}
 
 

@@ -44,7 +44,7 @@ def training_cost(point: Point, evaluations: int) -> Cost:
     stacks of 4 to 12 members of a megabyte and more, by family: 0.4 to 2.5 times as much; tests/lightning_modules/
     test_memory.py.)
     """
-    facts = sources.facts(point.data, point.complexity)
+    facts = sources.facts(*sources.reference(point))
     shape = (point.model, facts.shape, facts.classes, point.width, point.depth)
     forward = sizes.forward_flops(*shape)
     split = split_sizes(point, facts.train_size)

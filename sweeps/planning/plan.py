@@ -12,22 +12,21 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from lightning_modules.data import sources
-from lightning_modules.data.applicability import AUGMENTATIONS
 from lightning_modules.errors import InputError
 from lightning_modules.models import sizes
+from lightning_modules.settings import EQUAL_IN_STACK, FIELDS, ON_IN_STACK
 from sweeps.errors import SweepError
 from sweeps.planning.cost import Cost, training_cost
 from sweeps.planning.gc_disabled import gc_disabled
 from sweeps.spec.evaluation import Evaluation, Measurement
-from sweeps.spec.point import FIELDS, Point, digest, training_form
+from sweeps.spec.point import Point, digest, training_form
 from sweeps.spec.stopping import EarlyStopping
-from sweeps.spec.sweep import FOLLOWING, Sweep
+from sweeps.spec.sweep import Sweep, followed
 from sweeps.store.done import STOPPED_BY, Done
 from sweeps.store.records import Outcome
 
@@ -51,7 +50,7 @@ class Training:
 
     @cached_property
     def cost(self) -> Cost:
-        return _cost(_cost_key(self.point), len(self.evaluated))
+        return _cost(stack_key(self.point), len(self.evaluated))
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Plan:
     packing: Packing = Packing()
     measurement: Measurement = field(default_factory=Measurement)
     early_stopping: EarlyStopping | None = None
-    varied: tuple[str, ...] = FIELDS
+    varied: tuple[str, ...] = field(default_factory=lambda: tuple(FIELDS))
     """The fields in which points may differ; in all others they are as the first."""
 
     @classmethod
@@ -114,7 +113,7 @@ class Plan:
         with gc_disabled():
             cells = [_cell(sweep, point) for point in sweep.points()]
         axes = {name for grid in sweep.grids for name in grid}
-        varied = tuple(name for name in FIELDS if axes & {name, *FOLLOWING.get(name, ())})
+        varied = tuple(name for name in FIELDS if axes & {name, *followed(name)})
         return cls(
             sweep.name, tuple(cells), tuple(cells), sweep.evaluation, packing, sweep.measurement, sweep.early_stopping,
             varied,
@@ -203,7 +202,7 @@ def resolved(point: Point, **more: Any) -> Point:
 
     Raises lightning_modules.errors.InputError.
     """
-    facts = sources.facts(point.data, point.complexity)
+    facts = sources.facts(*sources.reference(point))
     width, depth = _size(point.model, facts.shape, facts.classes, point.parameter_count, point.width, point.depth)
     return point.with_(parameter_count=None, width=width, depth=depth, **more)
 
@@ -216,34 +215,16 @@ def _size(
     return size.width, size.depth
 
 
-_COST_FIELDS = ("data", "complexity", "dataset_size", "validation_fraction", "subset_fraction", "model", "width",
-                "depth", "batch_size", "optimizer", "precision", "epochs")  # fmt: skip
-
-
-_cost_values = attrgetter(*_COST_FIELDS)
-
-
-def _cost_key(point: Point) -> tuple[object, ...]:
-    return (*_cost_values(point), float(point.input_noise > 0))
+def stack_key(point: Point) -> tuple[object, ...]:
+    """Return a key that is equal where trainings may share one stack: same tensors, same steps, same work per step."""
+    values = point.__dict__
+    return *[values[name] for name in EQUAL_IN_STACK], *[values[name] > 0 for name in ON_IN_STACK]
 
 
 @lru_cache(maxsize=4096)
 def _cost(key: tuple[object, ...], evaluations: int) -> Cost:
-    fields: dict[str, Any] = dict(zip((*_COST_FIELDS, "input_noise"), key, strict=True))
+    fields: dict[str, Any] = dict(zip((*EQUAL_IN_STACK, *ON_IN_STACK), key, strict=True))
     return training_cost(Point.model_construct(**fields), evaluations)
-
-
-_augmentation_values = attrgetter(*AUGMENTATIONS)
-
-
-def stack_key(point: Point) -> tuple[object, ...]:
-    """Equal where trainings may share one stack: same tensors, same steps, same work in each step."""
-    return (
-        *_cost_key(point),
-        point.data_digest,
-        point.dropout > 0,
-        *(strength > 0 for strength in _augmentation_values(point)),
-    )
 
 
 def _pieces(stack: list[Training], packing: Packing, share: float) -> int:

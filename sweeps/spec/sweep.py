@@ -16,10 +16,11 @@ from lightning_modules.data.split_sizes import split_sizes
 from lightning_modules.errors import InputError
 from lightning_modules.measures import catalogue
 from lightning_modules.models import families
+from lightning_modules.settings import DEFAULTS
 from sweeps.errors import SweepError
 from sweeps.spec import stopping_file as reading_of_stopping
 from sweeps.spec.evaluation import Evaluation, Measurement
-from sweeps.spec.point import DEFAULTS, Point, contradiction
+from sweeps.spec.point import Point, contradiction
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.spec.yaml_dialect import Dumper
 
@@ -28,10 +29,15 @@ MAX_EVALUATIONS = 100_000
 """Of one training: rows of its learning curve."""
 
 
-FOLLOWING = {"data_digest": ("data",), "dataset_size": ("data", "complexity"), "model_digest": ("model",)}
-"""Fields of a point that its sweep fills in, and those that they follow from."""
-
 Axes = Mapping[str, tuple[Any, ...]]
+
+
+def followed(name: str) -> tuple[str, ...]:
+    """Return the fields that this one follows from, if it is one that a sweep fills in."""
+    following = {
+        "data_digest": ("data",), "dataset_size": ("data", *sources.all_fields_read()), "model_digest": ("model",),
+    }  # fmt: skip
+    return following.get(name, ())
 
 
 @dataclass(frozen=True)
@@ -83,16 +89,17 @@ class Sweep:
         if self.size() > MAX_POINTS:
             raise SweepError(self.source, "grid", f"has {self.size():,} cells; at most {MAX_POINTS:,} are allowed")
         base = Point.model_construct(_fields_set=set(), **{**DEFAULTS, **self.fixed})
-        known: dict[tuple[str, int], tuple[Facts, str]] = {}
+        known: dict[sources.Reference, tuple[Facts, str]] = {}
         code: dict[str, str] = {}
         seen: dict[str, Point] = {}
         for grid in self.grids:
             names = tuple(grid)
             for values in itertools.product(*grid.values()):
                 fields = dict(zip(names, values, strict=True))
-                key = fields.get("data", base.data), fields.get("complexity", base.complexity)
+                data = fields.get("data", base.data)
+                key = data, *(fields.get(name, getattr(base, name)) for name in sources.fields_read(data))
                 if key not in known:
-                    known[key] = _data(self.source, *key)
+                    known[key] = _data(self.source, key)
                 facts, fields["data_digest"] = known[key]
                 model = fields.get("model", base.model)
                 if model not in code:
@@ -153,9 +160,9 @@ def _matches(point: Point, rule: Axes) -> bool:
     return all(getattr(point, name) in values for name, values in rule.items())
 
 
-def _data(source: str, name: str, complexity: int) -> tuple[Facts, str]:
+def _data(source: str, data: sources.Reference) -> tuple[Facts, str]:
     try:
-        return sources.facts(name, complexity), sources.content_digest(name)
+        return sources.facts(*data), sources.content_digest(data[0])
     except InputError as error:
         raise SweepError(source, error.field, str(error)) from None
 

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from lightning_modules.errors import choices
 from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.settings import FIELDS
 from sweeps.errors import SweepError
 from sweeps.spec import stopping_file as early_stopping
 from sweeps.spec.evaluation import Evaluation, Measurement
-from sweeps.spec.point import FIELDS, valid_values, validate_value
+from sweeps.spec.point import valid_values, validate_value
 from sweeps.spec.sweep import Sweep
 from sweeps.spec.yaml_dialect import parse_yaml
 
@@ -28,7 +29,11 @@ VARIED = ("fixed", "grid", "evaluate", "measure", "early_stopping", "stop_when")
 """What a full variant may give anew."""
 FULL = "-full"
 LONGEST_RUN = 999_999
-SETTABLE = tuple(name for name in FIELDS if not name.endswith("_digest"))
+
+
+def settable() -> tuple[str, ...]:
+    """Return the fields that a sweep can set: all but the digests, which memsweep fills in."""
+    return tuple(name for name in FIELDS if not name.endswith("_digest"))
 
 
 def preset_names() -> list[str]:
@@ -183,8 +188,8 @@ def _axes(source: str, key: str, value: Any, scalars: bool = False) -> dict[str,
     axes = {}
     for name, options in _mapping(source, key, value).items():
         where = f"{key}.{name}" if key else str(name)
-        if name not in SETTABLE:
-            raise SweepError(source, where, f"unknown field; {choices(name, SETTABLE)}")
+        if name not in settable():
+            raise SweepError(source, where, f"unknown field; {choices(name, settable())}")
         options = _run(source, where, options)
         if scalars and not isinstance(options, list):
             options = [options]
@@ -214,8 +219,8 @@ def _run(source: str, where: str, options: Any) -> Any:
 
 
 def _value(source: str, where: str, name: str, value: Any) -> Any:
-    if name not in SETTABLE:
-        raise SweepError(source, where, f"unknown field; {choices(name, SETTABLE)}")
+    if name not in settable():
+        raise SweepError(source, where, f"unknown field; {choices(name, settable())}")
     try:
         return validate_value(name, value)
     except ValidationError:

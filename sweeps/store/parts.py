@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.settings import DEFAULTS
 from sweeps.errors import StoreError
-from sweeps.spec.point import DEFAULTS
 from sweeps.store.location import Location, one_line
 from sweeps.store.records import SCHEMA_VERSION, Outcome, example_schema, schema
 from sweeps.store.rows import KEY, once, once_examples

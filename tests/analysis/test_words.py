@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError, unknown
 from analysis.tables.derived import DERIVED
-from analysis.words import AXES, FIELDS, METRICS, setting, short, short_half, value_labels
+from analysis.words import AXES, METRICS, setting, short, short_half, value_labels
 from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
-from sweeps.spec.point import FIELDS as SPEC_FIELDS
+from lightning_modules.settings import FIELDS
 
 
-def test_every_field_of_a_point_has_words() -> None:
-    assert tuple(FIELDS) == SPEC_FIELDS
+def test_the_axes_are_the_fields_in_their_order_and_then_the_others() -> None:
+    assert [*AXES] == [*FIELDS, "parameters", "epoch", "randomization"]
 
 
 @pytest.mark.parametrize(

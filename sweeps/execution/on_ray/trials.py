@@ -83,7 +83,7 @@ class Experiments:
     def of(cls, plan: Plan, **more: Any) -> Experiments:
         """With the data sets of the plan shared: workers get them once a node, without a copy."""
 
-        keys = {(cohort.members[0].point.data, cohort.members[0].point.complexity) for cohort in plan.cohorts}
+        keys = {sources.reference(cohort.members[0].point) for cohort in plan.cohorts}
         datasets = {key: ray.put(sources.load(*key)) for key in sorted(keys)}
         members = {member.id: member for member in plan.trainings}
         return cls(datasets=datasets, members=members, stopping=plan.early_stopping, **more)
@@ -231,7 +231,7 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
     try:
         if inputs.store.is_local and socket.gethostname() != inputs.host:
             raise StoreError(local_elsewhere(inputs.store, [socket.gethostname()]))
-        dataset = ray.get(inputs.datasets[first.data, first.complexity])
+        dataset = ray.get(inputs.datasets[sources.reference(first)])
         if inputs.judge and inputs.stopping:
             name = inputs.lanes[config["piece"]]
             lane = Lane(name, cohort, dataset, inputs.store, worker, inputs.judge, inputs.stopping, on_epoch)
@@ -256,7 +256,7 @@ def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.Nativ
     def dataset() -> Dataset:
         if inputs.store.is_local and socket.gethostname() != inputs.host:
             raise StoreError(local_elsewhere(inputs.store, [socket.gethostname()]))
-        found: Dataset = ray.get(inputs.datasets[point.data, point.complexity])
+        found: Dataset = ray.get(inputs.datasets[sources.reference(point)])
         return found
 
     assert inputs.stopping

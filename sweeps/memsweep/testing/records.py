@@ -7,6 +7,7 @@ import zlib
 from typing import Any
 
 from lightning_modules.measures.catalogue import MEASURES
+from lightning_modules.settings import FIELDS
 from sweeps.spec.point import Point
 from sweeps.store.records import Record, Row
 
@@ -31,7 +32,7 @@ def make_record(
         diverged: The epoch of a row that says so and has no measures; likewise `stopped` and `failed`.
         more: Fields of the point, or provenance.
     """
-    fields = {name: more.pop(name) for name in list(more) if name in Point.model_fields}
+    fields = {name: more.pop(name) for name in list(more) if name in FIELDS}
     rows = [
         Row(epoch, "finished", {name: measure_at(trajectory_id, epoch, name) for name in MEASURES})
         for epoch in finished

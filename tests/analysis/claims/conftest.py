@@ -12,17 +12,9 @@ import pytest
 
 from analysis.claims import Evidence
 from analysis.tables.derived import with_derived
-from analysis.words import FIELDS
+from lightning_modules.settings import DEFAULTS
 
-DEFAULTS: dict[str, Any] = {
-    "data": "mnist1d", "data_digest": "", "dataset_size": 4000, "validation_fraction": 0.0, "subset_fraction": 1.0,
-    "data_seed": None, "complexity": 1, "label_noise": 0.0, "label_noise_kind": "uniform", "input_noise": 0.0,
-    "input_noise_kind": "gaussian", "rotation": 0.0, "augment_noise": 0.0, "color_jitter": 0.0, "crop_flip": 0,
-    "shift": 0, "scale": 0.0, "model": "mlp", "model_digest": "", "parameter_count": None, "width": None,
-    "depth": None, "dropout": 0.0, "optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.0,
-    "lr_schedule": "constant", "lr_decay_epochs": 15, "lr_decay_factor": 0.5, "lr_decay_updates": 512,
-    "batch_size": 128, "epochs": 100, "precision": "float32", "seed": 0,
-}  # fmt: skip
+FIELDS = {**DEFAULTS, "dataset_size": 4000, "epochs": 100}
 MEASURES = (
     "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy",
     "clean_accuracy", "memorized_fraction", "recovered_fraction", "bits_memorized", "critical_sample_ratio",
@@ -36,7 +28,7 @@ def tables(rows: Iterable[Row], examples: pd.DataFrame | None = None) -> Evidenc
     """rows: fields and measures of each point; `curve`: epoch -> measures (its last: those of the point); `outcome`."""
     points, curves = [], []
     for row in rows:
-        fields = {name: row.get(name, default) for name, default in DEFAULTS.items()}
+        fields = {name: row.get(name, default) for name, default in FIELDS.items()}
         training = repr([value for name, value in fields.items() if name != "epochs"])
         ids = {"trajectory_id": hashlib.blake2b(training.encode(), digest_size=10).hexdigest()}
         outcome = row.get("outcome", "finished")
@@ -55,7 +47,6 @@ def tables(rows: Iterable[Row], examples: pd.DataFrame | None = None) -> Evidenc
                  "parameters": parameters}
                 for epoch, values in history.items()
             ]  # fmt: skip
-    assert set(DEFAULTS) == set(FIELDS)
     made = pd.DataFrame(points)
     evaluated = pd.DataFrame(curves, columns=None if curves else [*made.columns])
     none = pd.DataFrame(columns=["trajectory_id", "epoch", "measure", "split", "example_id", "value"])

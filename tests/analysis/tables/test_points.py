@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from analysis.report.export import write_table
-from analysis.tables.points import COLUMNS, READ, curves_table, failures, points_table
+from analysis.tables.points import READ, curves_table, failures, point_columns, points_table
 from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.settings import FIELDS
 from sweeps.errors import ExportError
 from sweeps.planning.plan import Plan
-from sweeps.spec.point import FIELDS
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
 
@@ -35,9 +35,9 @@ def filled(store: Store, make_record) -> Store:
 
 
 def test_columns():
-    assert COLUMNS[:2] == ("point_id", "trajectory_id")
-    assert COLUMNS[-1] == "outcome"
-    assert set(COLUMNS) == {
+    assert point_columns()[:2] == ("point_id", "trajectory_id")
+    assert point_columns()[-1] == "outcome"
+    assert set(point_columns()) == {
         "point_id",
         "trajectory_id",
         *FIELDS,
@@ -52,7 +52,7 @@ def test_columns():
 class TestPoints:
     def test_are_rows_in_the_order_of_the_sweep(self, filled):
         table = points_table(PLAN, filled.read())
-        assert table.column_names == list(COLUMNS)
+        assert table.column_names == list(point_columns())
         assert table["epochs"].to_pylist() == [8, 8, 2, 2, 5, 5]
         assert table["seed"].to_pylist() == [1, 0, 1, 0, 1, 0]
         assert table["epoch"].to_pylist() == table["epochs"].to_pylist()
@@ -99,7 +99,7 @@ class TestPoints:
 class TestCurves:
     def test_are_every_finished_epoch_of_the_sweeps_trainings(self, filled):
         table = curves_table(PLAN, filled.read())
-        assert table.column_names == list(COLUMNS)
+        assert table.column_names == list(point_columns())
         rows = {(row["seed"], row["epoch"]) for row in table.to_pylist()}
         assert rows == {(1, 1), (1, 2), (1, 4), (1, 5), (0, 2)}
         assert table.num_rows == 5
@@ -136,7 +136,7 @@ class TestFiles:
         write_table(table, tmp_path / "points.csv")
         with open(tmp_path / "points.csv", newline="") as file:
             read = list(csv.DictReader(file))
-        assert list(read[0]) == list(COLUMNS)
+        assert list(read[0]) == list(point_columns())
         for row, expected in zip(read, table.to_pylist(), strict=True):
             assert {name: text and type(expected[name])(text) for name, text in row.items()} == {
                 name: "" if value is None else value for name, value in expected.items()

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lightning_modules.data.sources import BUILT_IN, FORMS, Facts, content_digest, facts, load
+from lightning_modules.data.sources import BUILT_IN, Facts, content_digest, facts, forms, load, reference
 from lightning_modules.errors import DataError
+from lightning_modules.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -45,11 +46,13 @@ def test_a_prefix_alone_names_nothing(name):
 
 def test_built_in_sources_have_no_digest_and_are_listed():
     assert {content_digest(name) for name in BUILT_IN} == {""}
-    assert set(BUILT_IN) <= set(FORMS)
+    assert set(BUILT_IN) <= set(forms())
 
 
 def test_complexity_is_read_by_clusters_alone():
-    assert np.array_equal(load("digits", 5).train_inputs, load("digits").train_inputs)
+    assert [reference(Settings(data=name, complexity=5)) for name in ("digits", "clusters")] == [
+        ("digits",), ("clusters", 5),
+    ]  # fmt: skip
     assert not np.array_equal(load("clusters", 5).train_inputs, load("clusters").train_inputs)
 
 

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_modules.settings import DEFAULTS
 from sweeps.errors import SweepError
 from sweeps.planning.cost import Rate
 from sweeps.planning.explain import summary
 from sweeps.planning.plan import SMALLEST_SPLIT, Packing, Plan, resolved
 from sweeps.spec.evaluation import Evaluation
-from sweeps.spec.point import DEFAULTS, Point
+from sweeps.spec.point import Point
 from sweeps.spec.sweep import Sweep
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.done import Done

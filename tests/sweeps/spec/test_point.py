@@ -12,10 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lightning_modules.settings import DEFAULTS, FIELDS, INERT
 from sweeps.spec.point import (
-    DEFAULTS,
-    FIELDS,
-    INERT,
     Point,
     canonical_form,
     training_form,

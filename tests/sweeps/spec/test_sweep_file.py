@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from analysis.figures.parsing import figures_of
+from lightning_modules.settings import FIELDS
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.spec.evaluation import Evaluation
-from sweeps.spec.point import FIELDS, valid_values
+from sweeps.spec.point import valid_values
 from sweeps.spec.sweep import Sweep
-from sweeps.spec.sweep_file import PRESETS, SETTABLE, load_sweep, override, parse_sweep, preset_names
+from sweeps.spec.sweep_file import PRESETS, load_sweep, override, parse_sweep, preset_names, settable
 
 ALL_FIELDS = ", ".join(sorted(name for name in FIELDS if not name.endswith("_digest")))
 
@@ -235,7 +236,7 @@ class TestOverride:
         assert str(caught.value) == message
 
     def test_every_field_but_the_digest_can_be_set(self):
-        assert set(SETTABLE) == set(FIELDS) - {"data_digest", "model_digest"}
-        for name in SETTABLE:
+        assert set(settable()) == set(FIELDS) - {"data_digest", "model_digest"}
+        for name in settable():
             if "null" in valid_values(name):
                 assert override(self.SWEEP, [f"{name}=null"]).fixed[name] is None

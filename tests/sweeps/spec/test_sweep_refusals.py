@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_modules.settings import FIELDS
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
-from sweeps.spec.point import FIELDS
 from sweeps.spec.sweep_file import parse_sweep
 
 ALL_FIELDS = ", ".join(sorted(name for name in FIELDS if not name.endswith("_digest")))

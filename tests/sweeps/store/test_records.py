@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
-from sweeps.spec.point import FIELDS
+from lightning_modules.settings import FIELDS
 from sweeps.store.provenance import software
 from sweeps.store.records import PROVENANCE, SCHEMA_VERSION, schema, table_of
 

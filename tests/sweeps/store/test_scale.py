@@ -23,13 +23,13 @@ from analysis.tables.cells import cells
 from analysis.tables.frames import frames
 from analysis.tables.points import curves_table, failures, outcomes, points_table
 from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.settings import FIELDS
 from sweeps.execution.on_ray.trials import Experiments, Piece
 from sweeps.execution.protocol import CohortStored
 from sweeps.execution.resources import Grant
 from sweeps.execution.worker import Worker
 from sweeps.planning.cost import RATED, Speeds
 from sweeps.planning.plan import Cohort, Packing, Plan
-from sweeps.spec.point import FIELDS
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.done import Done
 from sweeps.store.leases import Run
@@ -221,7 +221,7 @@ def _tables_are_those_of_every_field(plan: Plan, store: Store, make_record: Call
     store.append([make_record(member.id, member.evaluated) for member in plan.trainings])
     contents = store.read()
     for table in (points_table, curves_table):
-        assert table(plan, contents).equals(table(replace(plan, varied=FIELDS), contents))
+        assert table(plan, contents).equals(table(replace(plan, varied=tuple(FIELDS)), contents))
 
 
 def test_python_does_the_same_work_for_ten_times_the_rows(tmp_path, make_record):
