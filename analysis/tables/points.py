@@ -14,9 +14,9 @@ from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from lightning_modules.settings import FIELDS
 from sweeps.planning.plan import Cell, Plan
 from sweeps.spec.sweep import Sweep
+from sweeps.store.deduplication import KEY
 from sweeps.store.done import Done
 from sweeps.store.records import example_schema, plain_type, schema
-from sweeps.store.rows import KEY
 from sweeps.store.store import Contents
 
 READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES, *ON_DEMAND)

@@ -7,12 +7,12 @@ from functools import cache
 import pyarrow as pa
 
 from sweeps.planning.plan import Training
+from sweeps.store.deduplication import KEY, deduplicate
+from sweeps.store.deduplication import LATEST as LATEST_COLUMNS
 from sweeps.store.done import MARKS, STOPPED_BY, Done
 from sweeps.store.leases import Run
 from sweeps.store.parts import PARTS, Part, listed, load
 from sweeps.store.records import Outcome, schema
-from sweeps.store.rows import KEY, once
-from sweeps.store.rows import LATEST as LATEST_COLUMNS
 from sweeps.store.store import Store
 
 
@@ -42,7 +42,7 @@ class CompletedElsewhere:
                 part = load(self._location, f"{PARTS}/{info.base_name}", kept)
                 self._seen.add(info.base_name)
                 if isinstance(part, Part):
-                    self._done = self._done.united(Done.of(once(part.rows)))
+                    self._done = self._done.union(Done.of(deduplicate(part.rows)))
 
 
 def _covers(done: Done, training: Training, stopped_by: str | None) -> bool:

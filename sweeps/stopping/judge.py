@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from sweeps.planning.plan import Plan, Training, stack_key
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.stopping.referee import Referee, Status, Verdict
+from sweeps.store.deduplication import KEY
 from sweeps.store.records import Outcome
-from sweeps.store.rows import KEY
 from sweeps.store.store import Store
 
 Curve = Sequence[tuple[int, Mapping[str, float | None]]]

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sweeps.errors import StoreError
-from sweeps.store.location import Location
+from sweeps.store.atomic_files import Location
 
 FOLDER = "checkpoints"
 SUFFIX = ".pt"

@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 from pyarrow import fs
 
 from sweeps.errors import StoreError
+from sweeps.store.atomic_files import LEFTOVER, Location
 from sweeps.store.checkpoints import FOLDER as CHECKPOINTS
 from sweeps.store.checkpoints import SUFFIX, Checkpoints
+from sweeps.store.deduplication import canonical
 from sweeps.store.leases import FOLDER as LEASES
-from sweeps.store.location import LEFTOVER, Location
 from sweeps.store.parts import KINDS, PARTS, encode, listed, load, name_of
 from sweeps.store.records import Outcome
-from sweeps.store.rows import canonical
 from sweeps.store.store import READERS, Store
 
 SMALL = 8 * 2**20
@@ -143,10 +143,10 @@ def _groups(infos: list[fs.FileInfo]) -> Iterator[list[fs.FileInfo]]:
 
 def _merge(location: Location, folder: str, sources: list[_Source]) -> str | None:
     """The path of a part that holds the rows of all, and that is there; None if another compaction took it already."""
-    once = KINDS[folder][1]
+    deduplicate = KINDS[folder][1]
 
     def settled(tables: list[pa.Table]) -> pa.Table:
-        return canonical(once(pa.concat_tables(tables).unify_dictionaries()))
+        return canonical(deduplicate(pa.concat_tables(tables).unify_dictionaries()))
 
     rows = settled([source.rows for source in sources])
     for source in sorted(sources, key=lambda source: source.path):

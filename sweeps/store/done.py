@@ -1,44 +1,105 @@
-"""The set of what is finished in a store."""
+"""Sets of the points that a store has finished, small enough for millions of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lightning_modules.measures.catalogue import PROBES
-from sweeps.store.pairs import Pairs
 from sweeps.store.records import Outcome
 
 STOPPED_BY = "stopped_by"
 
-
 MARKS = {name: next(iter(probe.columns)) for name, probe in PROBES.items()}
-"""By measure on demand: its first column, which is never null where it was taken."""
+"""The first column of each measure on demand: it is null exactly where the measure was not taken."""
+
+
+class Pairs(Set[tuple[str, int]]):
+    """An immutable set of (trajectory id, epoch), equal to any other set of the same pairs.
+
+    It stores a set of epochs per trajectory, and trajectories with equal sets share one object: 3 million pairs of
+    100,000 trajectories take 15 MB, against 700 MB as a frozenset of tuples.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, int]] = ()) -> None:
+        epochs: dict[str, set[int]] = {}
+        for trajectory_id, epoch in pairs:
+            epochs.setdefault(trajectory_id, set()).add(epoch)
+        self._epochs: Mapping[str, frozenset[int]] = {key: frozenset(values) for key, values in epochs.items()}
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Pairs:
+        """Collect the trajectory_id and epoch of every row of a table."""
+        ids = table["trajectory_id"].cast(pa.string()).dictionary_encode().combine_chunks()
+        codes, epochs = ids.indices.to_numpy(), table["epoch"].to_numpy()
+        order = np.argsort(codes, kind="stable")
+        ends = 4 * np.cumsum(np.bincount(codes, minlength=len(ids.dictionary)))
+        buffer, shared = epochs[order].astype(np.int32).tobytes(), dict[bytes, frozenset[int]]()
+        by_id, start = {}, 0
+        for trajectory_id, end in zip(ids.dictionary.to_pylist(), ends.tolist(), strict=True):
+            key, start = buffer[start:end], end
+            if key not in shared:
+                shared[key] = frozenset(np.frombuffer(key, np.int32).tolist())
+            by_id[trajectory_id] = shared[key]
+        return cls._from_sets(by_id)
+
+    @classmethod
+    def _from_sets(cls, epochs: Mapping[str, frozenset[int]]) -> Pairs:
+        pairs = cls()
+        pairs._epochs = epochs
+        return pairs
+
+    def __contains__(self, pair: object) -> bool:
+        trajectory_id, epoch = cast(tuple[str, int], pair)
+        return epoch in self._epochs.get(trajectory_id, ())
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return ((trajectory_id, epoch) for trajectory_id, epochs in self._epochs.items() for epoch in epochs)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._epochs.values()))
+
+    def __or__(self, other: Set[Any]) -> Any:
+        """Return the union; for two Pairs, the time grows with their trajectories and not with their epochs."""
+        if not isinstance(other, Pairs):
+            return super().__or__(other)
+        union = dict(self._epochs)
+        for trajectory_id, epochs in other._epochs.items():
+            union[trajectory_id] = union.get(trajectory_id, frozenset()) | epochs
+        return self._from_sets(union)
+
+    def __repr__(self) -> str:
+        return f"Pairs({sorted(self)})"
 
 
 @dataclass(frozen=True)
 class Done:
-    """The set of finished ids: what a plan need not train again."""
+    """The set of finished ids, which a plan need not train again."""
 
     rows: Set[tuple[str, int]] = frozenset()
-    """(trajectory id, epoch) with measures."""
+    """(trajectory id, epoch) of the points whose measures are stored."""
     diverged: dict[str, int] = field(default_factory=dict)
-    """trajectory id -> the epoch it diverged in: every later epoch is settled as well."""
+    """trajectory id -> the epoch in which it diverged. Every later epoch is settled as well."""
     failed: dict[str, int] = field(default_factory=dict)
-    """trajectory id -> the horizon it was to reach: not tried again up to there unless asked."""
+    """trajectory id -> the horizon that it failed to reach. It is not tried again up to there unless requested."""
     measured: frozenset[tuple[str, int, str]] = frozenset()
-    """(trajectory id, epoch, measure on demand) that was taken."""
+    """(trajectory id, epoch, measure on demand) that are stored."""
     stopped: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(trajectory id, digest of settings of early stopping) -> the horizon it was to reach when it was stopped under
-    these: settled up to there for a sweep that has them, and not done for any other."""
+    """(trajectory id, digest of early-stopping settings) -> the horizon that it was to reach when it was
+    stopped. Up to there it is settled for a sweep with the same settings, and not done for any other sweep."""
 
     @classmethod
     def of(cls, table: pa.Table) -> Done:
-        """What rows with the columns trajectory_id, epoch and outcome say; of measures on demand, where the columns
-        of MARKS are there too; of what was stopped, where stopped_by is."""
+        """Collect what a table's rows settle.
+
+        The columns trajectory_id, epoch and outcome are required. Without the columns of MARKS no measure on demand
+        counts as taken, and without stopped_by no training counts as stopped.
+        """
         finished = pc.equal(table["outcome"], Outcome.FINISHED)
         names = [name for name in ("trajectory_id", "epoch", "outcome", STOPPED_BY) if name in table.column_names]
         others = table.select(names).filter(pc.invert(finished))
@@ -49,8 +110,8 @@ class Done:
             if outcome == Outcome.DIVERGED:
                 diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))
             elif outcome == Outcome.STOPPED:
-                for each in by:
-                    stopped[trajectory_id, each] = max(epoch, stopped.get((trajectory_id, each), epoch))
+                for digest in by:
+                    stopped[trajectory_id, digest] = max(epoch, stopped.get((trajectory_id, digest), epoch))
             else:
                 failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
         measured: set[tuple[str, int, str]] = set()
@@ -62,8 +123,11 @@ class Done:
         return cls(Pairs.of(table.filter(finished)), diverged, failed, frozenset(measured), stopped)
 
     def outcome(self, trajectory_id: str, epoch: int, stopped_by: str | None = None) -> Outcome:
-        """finished, diverged (in this or an earlier epoch), stopped (on the way to it, under these settings), failed
-        (on the way to it), or missing."""
+        """Return how a training ended at an epoch.
+
+        A training that diverged earlier counts as diverged. It counts as stopped or failed if that happened on the way
+        to this epoch or a later one; as stopped, only under the settings whose digest is `stopped_by`.
+        """
         if (trajectory_id, epoch) in self.rows:
             return Outcome.FINISHED
         if self.diverged.get(trajectory_id, epoch + 1) <= epoch:
@@ -75,8 +139,8 @@ class Done:
     def covers(self, trajectory_id: str, epoch: int) -> bool:
         return self.outcome(trajectory_id, epoch) != "missing"
 
-    def united(self, other: Done) -> Done:
-        """What either says."""
+    def union(self, other: Done) -> Done:
+        """Return everything that this set or the other settles."""
         diverged, failed = dict(self.diverged), dict(self.failed)
         for trajectory_id, epoch in other.diverged.items():
             diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))

@@ -23,7 +23,7 @@ import psutil
 from pyarrow import fs
 
 from sweeps.errors import StoreError
-from sweeps.store.location import Location
+from sweeps.store.atomic_files import Location
 
 FOLDER = "leases"
 RENEW_SECONDS = 5.0

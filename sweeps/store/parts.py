@@ -20,9 +20,9 @@ from pyarrow import fs
 from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from lightning_modules.settings import DEFAULTS
 from sweeps.errors import StoreError
-from sweeps.store.location import Location, one_line
+from sweeps.store.atomic_files import Location, one_line
+from sweeps.store.deduplication import KEY, deduplicate, deduplicate_examples
 from sweeps.store.records import SCHEMA_VERSION, Outcome, example_schema, schema
-from sweeps.store.rows import KEY, once, once_examples
 
 _NAME = re.compile(r"[0-9a-f]{20}\.parquet")
 _MERGED = b"memsweep_merged"
@@ -140,7 +140,7 @@ def _default_column(column: pa.Field, rows: int) -> pa.Array:
 
 PARTS, EXAMPLES = "parts", "examples"
 KINDS: dict[str, tuple[Callable[[], pa.Schema], Callable[[pa.Table], pa.Table]]] = {
-    PARTS: (schema, once),
-    EXAMPLES: (example_schema, once_examples),
+    PARTS: (schema, deduplicate),
+    EXAMPLES: (example_schema, deduplicate_examples),
 }
 """By folder: the columns of its parts, and each of their rows once."""

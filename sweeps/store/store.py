@@ -23,12 +23,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sweeps.errors import StoreError
-from sweeps.store.done import MARKS, STOPPED_BY, Done
-from sweeps.store.location import Location
-from sweeps.store.pairs import Pairs
+from sweeps.store.atomic_files import Location
+from sweeps.store.deduplication import KEY, LATEST, deduplicate, deduplicate_examples
+from sweeps.store.done import MARKS, STOPPED_BY, Done, Pairs
 from sweeps.store.parts import EXAMPLES, PARTS, Part, encode, listed, load, name_of
 from sweeps.store.records import Outcome, Record, example_schema, examples_of, schema, table_of
-from sweeps.store.rows import KEY, LATEST, once, once_examples
 
 READERS = 16
 ROUNDS = 20
@@ -103,7 +102,7 @@ class Store:
         wanted = None if epochs is None else np.array(sorted(epochs), np.int32)
         parts, damaged = self._read(PARTS, _by_number(kept), wanted=wanted)
         plain = pa.schema([kept.field(name) for name in asked], metadata=kept.metadata)
-        rows = once(
+        rows = deduplicate(
             _without_superseded(_united(_by_number(kept), [part.rows for part in parts]), parts), asked, ordered
         )
         return Contents(rows.cast(plain), damaged)
@@ -114,7 +113,7 @@ class Store:
         if measures is not None:
             condition &= pc.field("measure").isin(pa.array(sorted(measures), pa.string()))
         parts, damaged = self._read(EXAMPLES, example_schema(), condition)
-        return Contents(once_examples(_united(example_schema(), [part.rows for part in parts])), damaged)
+        return Contents(deduplicate_examples(_united(example_schema(), [part.rows for part in parts])), damaged)
 
     def done(self) -> Done:
         """What the parts say is finished. Raises StoreError if the store is there but cannot be listed."""

@@ -21,14 +21,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from sweeps.store import location as place
+from sweeps.store import atomic_files
 
 FAULTS = ("500", "503", "slow", "dropped", "dropped after", "truncated", "truncated as whole")
 
 
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place, "WAITS", (0.0,) * len(place.WAITS))
+    monkeypatch.setattr(atomic_files, "WAITS", (0.0,) * len(atomic_files.WAITS))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from sweeps.errors import StoreError
 from sweeps.execution.inline import Inline
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
-from sweeps.store import location as place
+from sweeps.store import atomic_files
 from sweeps.store.compaction import compact
 from sweeps.store.store import Store
 
@@ -28,7 +28,7 @@ grid: {label_noise: [0, 0.5], width: [4, 9], seed: [0, 1], epochs: [1, 2]}
 @pytest.fixture(autouse=True)
 def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client library waits about a second before it tries again; here only we do."""
-    monkeypatch.setattr(place, "SDK_ATTEMPTS", 1)
+    monkeypatch.setattr(atomic_files, "SDK_ATTEMPTS", 1)
 
 
 def first_of_each(kind: str):
@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_no_damage(faulty, make_record):
     faulty.fault = lambda command, path: "dropped" if path.endswith(".parquet") else None
     with pytest.raises(StoreError, match=r"^store s3://bucket/.*: parts/[0-9a-f]{20}\.parquet cannot be read: .*reply"):
         store.done()
-    assert faulty.done["dropped"] >= 1 + len(place.WAITS)
+    assert faulty.done["dropped"] >= 1 + len(atomic_files.WAITS)
     faulty.behave()
     assert store.done().rows == {("a", 1)}
 
@@ -160,7 +160,7 @@ def test_a_sweep_ends_as_if_nothing_had_been(faulty, undisturbed, seed, chance):
 def test_a_sweep_with_the_librarys_own_attempts(
     faulty, undisturbed, seed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setattr(place, "SDK_ATTEMPTS", 3)
+    monkeypatch.setattr(atomic_files, "SDK_ATTEMPTS", 3)
     store = Store(faulty.uri)
     run_until_done(store, faulty, seed, 0.4)
     faulty.behave()

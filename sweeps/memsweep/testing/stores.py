@@ -274,7 +274,7 @@ class StoreSuite:
     def test_objects_are_written_whole_read_listed_and_deleted(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("sweeps.store.location.CHUNK", 1000)
+        monkeypatch.setattr("sweeps.store.atomic_files.CHUNK", 1000)
         objects = store.location
         assert objects.read("checkpoints/a.pt") is None
         assert objects.list("checkpoints") == []

@@ -127,7 +127,7 @@ def test_a_longer_training_goes_on_from_a_shorter_ones_checkpoint(lost, tmp_path
 
 def test_without_room_for_a_checkpoint_the_run_ends_with_a_clear_error(tmp_path, monkeypatch):
     from sweeps.errors import StoreError
-    from sweeps.store.location import Location
+    from sweeps.store.atomic_files import Location
 
     write = Location.write
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.store.atomic_files import Location
 from sweeps.store.checkpoints import Checkpoints
-from sweeps.store.location import Location
 
 CONTENT = bytes(range(256)) * 3
 

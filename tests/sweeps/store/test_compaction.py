@@ -33,9 +33,9 @@ from lightning_modules.training.checkpoint import Checkpoint
 from lightning_modules.training.checkpoint import encode as encode_checkpoint
 from sweeps.errors import StoreError
 from sweeps.spec.point import Point
+from sweeps.store.atomic_files import Location
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.compaction import compact
-from sweeps.store.location import Location
 from sweeps.store.parts import encode, name_of
 from sweeps.store.records import SCHEMA_VERSION, Record, Row, plain_type
 from sweeps.store.store import Contents, Store

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sweeps.store import leases
+from sweeps.store.atomic_files import Location
 from sweeps.store.leases import Lease, Run
-from sweeps.store.location import Location
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_it_is_given_back_and_after_days_nothing_is_left(location, tmp_path):
 HOLDER = """
 import sys
 from sweeps.store.leases import Lease, Run
-from sweeps.store.location import Location
+from sweeps.store.atomic_files import Location
 location = Location(sys.argv[1])
 with Lease(location, Run.begin(location), ["a"]):
     print("held", flush=True)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from lightning_modules.measures.reading import PerExample
 from sweeps.errors import StoreError
+from sweeps.store.atomic_files import Location
 from sweeps.store.done import Done
-from sweeps.store.location import Location
 from sweeps.store.records import example_schema
 from sweeps.store.store import Store
 

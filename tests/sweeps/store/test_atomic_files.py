@@ -1,4 +1,4 @@
-"""Resources: what is tried again and for how long, how a URI is understood, and a disk that is full."""
+"""Location: retries and their limits, the parsing of URIs, and a full disk."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from sweeps.errors import StoreError
 from sweeps.execution.inline import Inline
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import load_sweep
-from sweeps.store import location as place
-from sweeps.store.location import Location
+from sweeps.store import atomic_files
+from sweeps.store.atomic_files import Location
 from sweeps.store.store import Store
 
 S3 = "s3://bucket/path?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
@@ -32,7 +32,7 @@ S3 = "s3://bucket/path?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-
 def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that were to be waited, none of which are."""
     slept: list[float] = []
-    monkeypatch.setattr(place.time, "sleep", slept.append)
+    monkeypatch.setattr(atomic_files.time, "sleep", slept.append)
     return slept
 
 
@@ -75,7 +75,7 @@ class TestAgain:
         remote, handler = answering(BUSY, BUSY, BUSY, b"content")
         assert remote.read("a") == b"content"
         assert handler.answers == []
-        assert [wait / base for wait, base in zip(waited, place.WAITS, strict=False)] == pytest.approx(
+        assert [wait / base for wait, base in zip(waited, atomic_files.WAITS, strict=False)] == pytest.approx(
             [0.75] * 3, abs=0.25
         )
 
@@ -85,15 +85,15 @@ class TestAgain:
             StoreError, match=r"^store s3://bucket/path: a cannot be read: AWS Error SLOW_DOWN .* rate$"
         ):
             remote.read("a")
-        assert len(waited) == len(place.WAITS) == 20 - len(handler.answers) - 1
+        assert len(waited) == len(atomic_files.WAITS) == 20 - len(handler.answers) - 1
 
     def test_no_attempt_begins_when_patience_is_over(self, waited, monkeypatch):
         moments = iter(range(0, 1000, 50))
-        monkeypatch.setattr(place.time, "monotonic", lambda: next(moments))
+        monkeypatch.setattr(atomic_files.time, "monotonic", lambda: next(moments))
         remote, handler = answering(*[BUSY] * 20)
         with pytest.raises(StoreError, match="SLOW_DOWN"):
             remote.read("a")
-        assert 20 - len(handler.answers) == 1 + place.PATIENCE // 50
+        assert 20 - len(handler.answers) == 1 + atomic_files.PATIENCE // 50
 
     @pytest.mark.parametrize(
         "said",
@@ -140,7 +140,7 @@ class TestAgain:
     def test_what_stays_damaged_is_returned_as_it_is(self, waited):
         remote, handler = answering(*[b"con"] * 20)
         assert remote.read("a", lambda content: False) == b"con"
-        assert len(waited) == place.READ_AGAIN == 20 - len(handler.answers) - 1
+        assert len(waited) == atomic_files.READ_AGAIN == 20 - len(handler.answers) - 1
 
     def test_a_folder_is_asked_once(self, tmp_path, waited, monkeypatch):
         folder = Location(tmp_path)
@@ -170,7 +170,7 @@ class TestUris:
     def test_of_a_gs_uri_too(self):
         uri = "gs://anonymous@bucket/a?endpoint_override=127.0.0.1:1&scheme=http"
         options = Location(uri)._opened[0].__reduce__()[1][0]
-        assert options["retry_time_limit"] == place.GCS_RETRIES
+        assert options["retry_time_limit"] == atomic_files.GCS_RETRIES
         assert (options["anonymous"], options["endpoint_override"]) == (True, "127.0.0.1:1")
         options = Location(f"{uri}&retry_limit_seconds=7")._opened[0].__reduce__()[1][0]
         assert options["retry_time_limit"] == timedelta(seconds=7)
@@ -193,10 +193,10 @@ class TestUris:
         assert str(caught.value).startswith("store s3://bucket/a?colour=red: ")
 
     def test_nobody_there(self, waited, monkeypatch):
-        monkeypatch.setattr(place, "SDK_ATTEMPTS", 1)
+        monkeypatch.setattr(atomic_files, "SDK_ATTEMPTS", 1)
         with pytest.raises(StoreError, match=r"^store s3://bucket/path\?.*: cannot be read: .*NETWORK_CONNECTION"):
             Location(S3).list("parts")
-        assert len(waited) == len(place.WAITS)
+        assert len(waited) == len(atomic_files.WAITS)
 
 
 SWEEP = """

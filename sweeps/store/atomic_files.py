@@ -1,8 +1,8 @@
-"""Where a store lies: a folder, or objects of S3 or Google Cloud Storage through pyarrow's file systems.
+"""Files of a store in a folder, S3 or Google Cloud Storage, each written atomically: whole or not at all.
 
-Objects are written whole or not at all, and every error is a StoreError that names the store. An error of a remote
-store that may pass is tried again, first by the client library and then here, which also sees what the library takes
-for success: a connection that ended early can leave a body of the right length with anything in its tail.
+Every error is a StoreError that names the store. A remote operation that fails for a reason that may pass is retried,
+first by the client library and then here. This module also detects what the library takes for success: after a
+connection that ended early, a body can have the right length and anything in its tail.
 """
 
 from __future__ import annotations

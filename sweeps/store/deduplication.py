@@ -1,4 +1,4 @@
-"""Rows that several parts hold, each kept once."""
+"""Deduplication of rows that several parts hold."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from sweeps.store.records import Outcome, example_schema, plain_type
 
 KEY = ("trajectory_id", "epoch")
 
-
 LATEST = ("finished_at", "wall_seconds")
 """Columns that decide between two rows of one training, epoch and outcome: the row written last is kept."""
 
 
-def once(table: pa.Table, columns: Sequence[str] | None = None, ordered: bool = True) -> pa.Table:
+def deduplicate(table: pa.Table, columns: Sequence[str] | None = None, ordered: bool = True) -> pa.Table:
     """Keep one row per training and epoch: the best outcome first (see `Outcome`), then the latest row.
 
     A training that was repeated for another measure has a row without the first measure, so measures on demand are
@@ -34,15 +33,15 @@ def once(table: pa.Table, columns: Sequence[str] | None = None, ordered: bool = 
         ids = _ids(table)
         key = np.sort(_key(ids.indices.to_numpy(), table))
         if not (key[1:] == key[:-1]).any():
-            return table.select(columns).combine_chunks()  # whose rows are looked up faster
-    order, again = _order(table)
-    if not again.any():
+            return table.select(columns).combine_chunks()  # lookups are faster in one chunk
+    order, repeats = _order(table)
+    if not repeats.any():
         table = table.select(columns)
         return table if order is None else table.take(order)
     table = table if order is None else table.take(order)
-    several = pa.array(again | np.append(again[1:], False))
-    alone, best = table.filter(pc.invert(several)), _deduplicate(table.filter(several))
-    table = pa.concat_tables([alone.select(columns), best.select(columns)]).unify_dictionaries()
+    duplicated = pa.array(repeats | np.append(repeats[1:], False))
+    unique, best = table.filter(pc.invert(duplicated)), _resolve_duplicates(table.filter(duplicated))
+    table = pa.concat_tables([unique.select(columns), best.select(columns)]).unify_dictionaries()
     order, _ = _order(table)
     return table if order is None else table.take(order)
 
@@ -60,8 +59,8 @@ def _order(table: pa.Table) -> tuple[pa.Array | None, np.ndarray]:
     if (key[1:] < key[:-1]).any():
         order = np.argsort(key, kind="stable")
         key = key[order]
-    again = np.append(False, key[1:] == key[:-1])[: len(key)]
-    return None if order is None else pa.array(order), again
+    repeats = np.append(False, key[1:] == key[:-1])[: len(key)]
+    return None if order is None else pa.array(order), repeats
 
 
 def _ids(table: pa.Table) -> pa.DictionaryArray:
@@ -73,37 +72,37 @@ def _key(trainings: np.ndarray, table: pa.Table) -> np.ndarray:
     return trainings.astype(np.int64) << 32 | table["epoch"].to_numpy()
 
 
-def _deduplicate(table: pa.Table) -> pa.Table:
+def _resolve_duplicates(table: pa.Table) -> pa.Table:
     """Keep one row per (training, epoch): best outcome first, then the latest."""
     schema = table.schema
-    for name in ("trajectory_id", "outcome"):  # which may be dictionaries, and those are not grouped by
+    for name in ("trajectory_id", "outcome"):  # pyarrow cannot group by dictionary columns
         table = table.set_column(schema.get_field_index(name), name, table[name].cast(pa.string()))
     rank = pc.index_in(table["outcome"], pa.array([*Outcome], pa.string()))
     order = [("trajectory_id", "ascending"), ("epoch", "ascending"), ("_rank", "ascending")]
     order += [(name, "descending") for name in LATEST]
     table = table.append_column("_rank", rank).sort_by(order)
-    _, again = _order(table)
-    united = _on_demand(table)
-    table = table.filter(pa.array(~again))
-    for name in united.column_names:
-        table = table.set_column(table.column_names.index(name), table.schema.field(name), united[name])
+    _, repeats = _order(table)
+    merged = _on_demand(table)
+    table = table.filter(pa.array(~repeats))
+    for name in merged.column_names:
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), merged[name])
     return table.drop_columns("_rank").cast(schema)
 
 
 def _on_demand(table: pa.Table) -> pa.Table:
     """Merge the measures on demand of the rows of each (training, epoch), sorted by both."""
     names = [name for name in ON_DEMAND if name in table.column_names]
-    each = table.select([*KEY, *names]).group_by([*KEY]).aggregate([(name, "max") for name in names])
-    each = each.sort_by([(name, "ascending") for name in KEY])
-    return each.select([f"{name}_max" for name in names]).rename_columns(names)
+    merged = table.select([*KEY, *names]).group_by([*KEY]).aggregate([(name, "max") for name in names])
+    merged = merged.sort_by([(name, "ascending") for name in KEY])
+    return merged.select([f"{name}_max" for name in names]).rename_columns(names)
 
 
-def once_examples(table: pa.Table) -> pa.Table:
+def deduplicate_examples(table: pa.Table) -> pa.Table:
     """Keep one row per (training, epoch, measure, split, example), sorted by them."""
     keys = example_schema().names[:-1]
     plain = pa.schema([(field.name, plain_type(field.type)) for field in example_schema()])  # can be sorted
-    each = table.cast(plain).group_by(keys).aggregate([("value", "max")]).rename_columns(plain.names)
-    return each.sort_by([(key, "ascending") for key in keys]).combine_chunks().cast(example_schema())
+    unique = table.cast(plain).group_by(keys).aggregate([("value", "max")]).rename_columns(plain.names)
+    return unique.sort_by([(key, "ascending") for key in keys]).combine_chunks().cast(example_schema())
 
 
 def canonical(table: pa.Table) -> pa.Table:

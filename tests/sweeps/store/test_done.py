@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.store.pairs import Pairs
+from sweeps.store.done import Pairs
 
 pairs = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 5)))
 
