@@ -5,6 +5,7 @@ MemsweepError       see `lightning_modules.errors`
 ├── StoreError      a store that cannot be opened, read or written
 ├── ExportError     a table, figure or page that cannot be written
 ├── ReplayError     recorded curves that a scheduler cannot be replayed on
+├── PluginError     a plug-in that cannot be imported
 └── ExecutionError  workers that cannot be started, or that are lost for good
 """
 
@@ -39,6 +40,10 @@ class ExportError(MemsweepError):
 
 
 class ReplayError(MemsweepError):
+    pass
+
+
+class PluginError(MemsweepError):
     pass
 
 

@@ -23,14 +23,17 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "lightning_modules": (),
     "lightning_modules.errors": (),
     "lightning_modules.streams": (),
+    "lightning_modules.hashing": (),
     "lightning_modules.settings": ("lightning_modules.errors",),
     "lightning_modules.schedules": ("lightning_modules.settings",),
     "lightning_modules.data": (
+        "lightning_modules.hashing",
         "lightning_modules.errors",
         "lightning_modules.streams",
         "lightning_modules.settings",
     ),
     "lightning_modules.models": (
+        "lightning_modules.hashing",
         "lightning_modules.errors",
         "lightning_modules.streams",
         "lightning_modules.settings",
@@ -55,7 +58,9 @@ ROOMS: Mapping[str, Sequence[str]] = {
     # Orchestration.
     "sweeps": (),
     "sweeps.errors": ("lightning_modules.errors",),
+    "sweeps.plugins": ("sweeps.errors",),
     "sweeps.spec": (
+        "lightning_modules.hashing",
         "lightning_modules.errors",
         "lightning_modules.settings",
         "lightning_modules.data",
@@ -71,6 +76,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "sweeps.spec",
     ),
     "sweeps.planning": (
+        "lightning_modules.hashing",
         "lightning_modules.errors",
         "lightning_modules.settings",
         "lightning_modules.data",
@@ -93,6 +99,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "sweeps.stopping",
     ),
     "sweeps.execution.on_ray": (
+        "sweeps.plugins",
         "lightning_modules",
         "lightning_modules.data",
         "lightning_modules.measures",

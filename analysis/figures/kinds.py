@@ -1,6 +1,6 @@
 """The kinds of figures that a sweep file can ask for, one entry each. Imports no plotting library.
 
-To add a kind, add an entry to the table, or call `register` from outside.
+To add a kind, add an entry to the table, or call `register_figure` from outside.
 """
 
 from __future__ import annotations
@@ -195,6 +195,6 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}
 """Every kind by its name."""
 
 
-def register(kind: Kind) -> None:
+def register_figure(kind: Kind) -> None:
     """Add a kind of figure. A kind of the same name is replaced."""
     KINDS[kind.name] = kind

@@ -16,6 +16,7 @@ from typing import Any
 from lightning_modules.data import builtin, files, hub, user_function
 from lightning_modules.data.dataset import Dataset, Facts
 from lightning_modules.errors import DataError, choices, did_you_mean
+from lightning_modules.hashing import hash_of_code, hash_of_text
 from lightning_modules.settings import DEFAULTS, FIELDS
 
 __all__ = ["Dataset", "Facts", "Reference", "content_digest", "facts", "load", "reference", "register_source"]
@@ -33,12 +34,14 @@ class BuiltIn:
         load: Returns the data set. Called, as `check` is, with the values of `fields`.
         fields: The fields of a training that the data depends on, besides `data`.
         check: Raises DataError for values that cannot be.
+        digest: What stands for its content in a point's id; "" for a source of this package.
     """
 
     facts: Facts
     load: Callable[..., Dataset]
     fields: tuple[str, ...] = ()
     check: Callable[..., None] = lambda *values: None
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def register_source(
     if unknown := [field for field in fields if field not in FIELDS]:
         raise ValueError(f"source {name!r} reads {choices(unknown[0], FIELDS)}")
     if facts is not None and digest is None:
-        BUILT_IN[name] = BuiltIn(facts, load, fields)
+        BUILT_IN[name] = BuiltIn(facts, load, fields, digest=hash_of_text(f"{name}:{hash_of_code(load)}"))
     elif digest is not None and facts is None and not fields:
         OUTSIDE[name] = Outside("ARGUMENT", load, digest)
     else:
@@ -159,13 +162,16 @@ def load(name: str, *values: Any) -> Dataset:
 
 
 def content_digest(name: str) -> str:
-    """20 hexadecimal digits of the content of data from outside the package; empty for a built-in source.
+    """Return 20 hexadecimal digits of the content of data from outside the package; "" for a source of this package.
 
-    Independent of where the data lies and how it is compressed or partitioned. Reads the data at every call, but does
-    not decode images. Raises DataError.
+    They do not depend on where the data lies or how it is compressed or partitioned. The data is read at every call,
+    but images are not decoded. For a registered source of one name, the digits are those of its name and code.
+
+    Raises:
+        DataError: As `load` raises it.
     """
     if name in BUILT_IN:
-        return ""
+        return BUILT_IN[name].digest
     source, argument = _outside(name)
     return source.digest(argument)
 

@@ -1,4 +1,4 @@
-"""The families by name. A new family is one file with a `FAMILY`, and its line here."""
+"""The families by name. A new family is one file with a `FAMILY`, and its line here, or a call of `register_family`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lightning_modules.errors import ModelError, choices
+from lightning_modules.hashing import hash_of_code
 from lightning_modules.models import convnet, linear, mlp, residual_mlp, resnet, transformer
-from lightning_modules.models.family import AnyFamily, Family
+from lightning_modules.models.family import Family
 from lightning_modules.models.layers import Shape
-from lightning_modules.models.user_model import ImportedFamily, import_family, source_digest
+from lightning_modules.models.user_model import ImportedFamily, import_family
 
 if TYPE_CHECKING:
     from torch import nn
+
+AnyFamily = Family | ImportedFamily
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -25,6 +28,20 @@ FAMILIES: dict[str, Family] = {
         transformer.FAMILY,
     )
 }
+
+
+BUILT_IN = frozenset(FAMILIES)
+
+
+def register_family(family: Family) -> None:
+    """Add a family under its name, which sweeps can then give as `model`. Its code is part of the ids of its points.
+
+    Raises:
+        ValueError: The name is taken or has a colon.
+    """
+    if family.name in FAMILIES or ":" in family.name:
+        raise ValueError(f"family {family.name!r} is registered already, or has a colon; taken: {', '.join(FAMILIES)}")
+    FAMILIES[family.name] = family
 
 
 @lru_cache(maxsize=256)
@@ -45,8 +62,18 @@ def find(model: str) -> AnyFamily:
 
 
 def digest(model: str) -> str:
-    """What stands for the code of a family in a point's id: empty for a family of this package. Raises ModelError."""
-    return "" if isinstance(find(model), Family) else source_digest(model)
+    """Return what stands for the code of a family in a point's id: "" for a family of this package.
+
+    Raises:
+        ModelError: As `find` raises it.
+    """
+    family = find(model)
+    if isinstance(family, Family):
+        return "" if model in BUILT_IN else _digest_of(family.layout)
+    return _digest_of(family.make)
+
+
+_digest_of = lru_cache(maxsize=256)(hash_of_code)
 
 
 def check(model: str, shape: Shape, classes: int, width: int | None, depth: int | None) -> AnyFamily:

@@ -5,37 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lightning_modules.errors import ModelError
 from lightning_modules.models.layers import Layer, Shape, Size
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-class AnyFamily(Protocol):
-    """What sizing and building need to know: of a family of this package, and of one named by import path.
-
-    A family whose default width is None and that `takes_width` chooses a width itself, or has to be given one.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def default_width(self) -> int | None: ...
-    @property
-    def default_depth(self) -> int | None: ...
-    @property
-    def takes_width(self) -> bool: ...
-    @property
-    def takes_depth(self) -> bool: ...
-
-    def size(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> Size:
-        """Cost of one example of this shape (see `layers.Size`); raises ModelError for a shape it cannot use."""
-
-    def build(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> nn.Module:
-        """[batch, *shape] -> [batch, classes], initialised from torch's global generator; raises as `size` does."""
 
 
 Layout = Callable[[Shape, int, int, int], Layer]

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lightning_modules.errors import ModelError
-from lightning_modules.models.families import check
-from lightning_modules.models.family import AnyFamily
+from lightning_modules.models.families import AnyFamily, check
 from lightning_modules.models.layers import Shape, Size
 
 TOLERANCE_PERCENT = 10

@@ -7,8 +7,6 @@ unset. Its sizes are measured on torch's meta device, so planning with such a fa
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -99,21 +97,6 @@ def import_family(path: str) -> ImportedFamily:
     anything = next((p for p in accepted.values() if p.kind is inspect.Parameter.VAR_KEYWORD), None)
     parameters = {key: accepted.get(key, anything) for key in KEYWORDS}
     return ImportedFamily(path, make, {key: value for key, value in parameters.items() if value is not None})
-
-
-@lru_cache(maxsize=256)
-def source_digest(path: str) -> str:
-    """20 hexadecimal digits of the code of the module that the function is in; empty where it has no Python source.
-
-    Comments and layout do not count. What the module itself imports does not either. Raises as `import_family` does.
-    """
-    make = import_family(path).make
-    module = inspect.getmodule(make)
-    try:
-        source = inspect.getsource(module) if module else ""
-    except (OSError, TypeError):
-        return ""
-    return hashlib.blake2b(ast.unparse(ast.parse(source)).encode(), digest_size=10).hexdigest()
 
 
 def _is_named(parameter: inspect.Parameter) -> bool:

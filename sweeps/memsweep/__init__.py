@@ -22,20 +22,28 @@ if TYPE_CHECKING:
     from memsweep.tables import curves, example_scores, examples, points, read
     from memsweep.told import MemsweepWarning
 
+    from analysis.claims import register_claim
     from analysis.figures.bits import bits_plot as bits
     from analysis.figures.curves import curves_figure
     from analysis.figures.emc import emc_plot as emc
     from analysis.figures.frontier import frontier_plot as frontier
     from analysis.figures.heatmaps import heatmap
     from analysis.figures.histograms import histogram as scores
+    from analysis.figures.kinds import register_figure
     from analysis.figures.lines import line_plot as lines
     from analysis.figures.regime_maps import regime_map as regimes
     from analysis.figures.spread import spread_plot as spread
+    from lightning_modules.data.sources import register_source
     from lightning_modules.errors import MemsweepError
+    from lightning_modules.models.families import register_family
+    from lightning_modules.settings import Axis, register_field
+    from sweeps.plugins import load_plugins
     from sweeps.spec.point import Point
+    from sweeps.spec.stopping import register_scheduler
     from sweeps.store.store import Store
 
 __all__ = [
+    "Axis",
     "MemsweepError",
     "MemsweepWarning",
     "Point",
@@ -52,6 +60,7 @@ __all__ = [
     "frontier",
     "heatmap",
     "lines",
+    "load_plugins",
     "load_sweep",
     "plan",
     "points",
@@ -59,6 +68,12 @@ __all__ = [
     "read",
     "regime",
     "regimes",
+    "register_claim",
+    "register_family",
+    "register_field",
+    "register_figure",
+    "register_scheduler",
+    "register_source",
     "replay",
     "report",
     "run",
@@ -77,8 +92,15 @@ _MODULES = {
     "memsweep.told": ("MemsweepWarning",),
     "analysis.figures.curves": ("curves_figure",),
     "analysis.figures.heatmaps": ("heatmap",),
+    "analysis.claims": ("register_claim",),
+    "analysis.figures.kinds": ("register_figure",),
+    "lightning_modules.data.sources": ("register_source",),
     "lightning_modules.errors": ("MemsweepError",),
+    "lightning_modules.models.families": ("register_family",),
+    "lightning_modules.settings": ("Axis", "register_field"),
+    "sweeps.plugins": ("load_plugins",),
     "sweeps.spec.point": ("Point",),
+    "sweeps.spec.stopping": ("register_scheduler",),
     "sweeps.store.store": ("Store",),
 }
 _FIGURES = {
@@ -99,6 +121,9 @@ def __getattr__(name: str) -> Any:
     from memsweep.guard import check_packages
 
     check_packages()
+    from sweeps.plugins import load_plugins
+
+    load_plugins()
     module, _, attribute = _PLACES[name].partition(":")
     value = globals()[name] = getattr(import_module(module), attribute)
     return value

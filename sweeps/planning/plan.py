@@ -18,13 +18,14 @@ import numpy as np
 
 from lightning_modules.data import sources
 from lightning_modules.errors import InputError
+from lightning_modules.hashing import hash_of_text
 from lightning_modules.models import sizes
 from lightning_modules.settings import EQUAL_IN_STACK, FIELDS, ON_IN_STACK
 from sweeps.errors import SweepError
 from sweeps.planning.cost import Cost, training_cost
 from sweeps.planning.gc_disabled import gc_disabled
 from sweeps.spec.evaluation import Evaluation, Measurement
-from sweeps.spec.point import Point, digest, training_form
+from sweeps.spec.point import Point, training_form
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.spec.sweep import Sweep, followed
 from sweeps.store.done import STOPPED_BY, Done
@@ -190,7 +191,7 @@ class Plan:
 
 def _cell(sweep: Sweep, point: Point) -> Cell:
     try:
-        return Cell(point, digest(training_form(resolved(point))))
+        return Cell(point, hash_of_text(training_form(resolved(point))))
     except InputError as error:
         raise SweepError(sweep.source, error.field, str(error)) from None
 

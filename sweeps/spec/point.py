@@ -6,7 +6,6 @@ defaults, so a field added later changes no id that exists.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache, lru_cache
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, model_validator
 
+from lightning_modules.hashing import hash_of_text
 from lightning_modules.settings import DEFAULTS, INERT, SORTED_DEFAULTS, Settings
 
 HORIZON_SCHEDULES = frozenset({"cosine"})
@@ -36,7 +36,7 @@ class Point(Settings):
     @property
     def id(self) -> str:
         """20 hexadecimal digits: the hash of the canonical form."""
-        return digest(self.canonical())
+        return hash_of_text(self.canonical())
 
     def canonical(self) -> str:
         """The fields that differ from their defaults, as JSON sorted by name."""
@@ -68,10 +68,6 @@ def contradiction(point: Point) -> tuple[str, str] | None:
     if point.lr_schedule in HORIZON_SCHEDULES and point.epochs == 0:
         return "epochs", f"given 0 with lr_schedule {point.lr_schedule}, which needs at least 1"
     return None
-
-
-def digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
 @lru_cache(maxsize=65536)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from sweeps.spec.point import digest
+from lightning_modules.hashing import hash_of_text
 
 Mode = Literal["max", "min"]
 
@@ -176,7 +176,7 @@ class EarlyStopping:
 
     def digest(self) -> str:
         """20 hexadecimal digits that name these settings and nothing else: equal where `definition()` is."""
-        return digest(json.dumps(_plain(self.definition()), sort_keys=True))
+        return hash_of_text(json.dumps(_plain(self.definition()), sort_keys=True))
 
     def words(self) -> str:
         """asha(validation_accuracy max, grace 1, factor 3, 1 bracket)"""

@@ -29,11 +29,13 @@ from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep, parse_sweep, preset_names
 
 NAMES = {
-    *("MemsweepError", "MemsweepWarning", "Point", "Store", "Sweep"),
+    *("Axis", "MemsweepError", "MemsweepWarning", "Point", "Store", "Sweep"),
     *("load_sweep", "presets", "plan", "run", "status", "compact", "train"),
     *("points", "curves", "examples", "example_scores", "read"),
     *("regime", "decide_claims", "replay", "stopping_study", "report"),
     *("bits", "curves_figure", "emc", "frontier", "heatmap", "lines", "regimes", "scores", "spread"),
+    *("load_plugins", "register_claim", "register_family", "register_field", "register_figure", "register_scheduler"),
+    *("register_source",),
 }
 
 FIXED = {"data": "digits", "depth": 1, "width": 4}

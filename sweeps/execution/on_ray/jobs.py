@@ -13,6 +13,7 @@ from typing import Any
 from ray.exceptions import AuthenticationError
 
 from sweeps.errors import ExecutionError
+from sweeps.plugins import VARIABLE
 from sweeps.store.store import Store
 
 try:
@@ -72,7 +73,10 @@ def submit(address: str, command: Sequence[str], folder: str | None, say: Callab
         raise ExecutionError(f"--address {address}: {_unavailable}; valid with pip install 'memsweep[cluster]'")
     try:
         client = JobSubmissionClient(address)
-        job = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": folder} if folder else {})
+        environment: dict[str, Any] = {"working_dir": folder} if folder else {}
+        if named := os.environ.get(VARIABLE):
+            environment["env_vars"] = {VARIABLE: named}
+        job = client.submit_job(entrypoint=shlex.join(command), runtime_env=environment)
     except AuthenticationError as error:
         said = str(error).splitlines()[0]
         raise ExecutionError(

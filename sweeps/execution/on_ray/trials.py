@@ -35,6 +35,7 @@ from sweeps.execution.protocol import Failure
 from sweeps.execution.resources import Grant
 from sweeps.execution.worker import Trained, Worker, train_and_store
 from sweeps.planning.plan import Cohort, Plan, Training
+from sweeps.plugins import load_plugins
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.store.store import Store
 
@@ -61,7 +62,7 @@ class Piece:
 class Experiments:
     """Runs trials over pieces of one plan. `datasets` are references into Ray's object store."""
 
-    datasets: Mapping[tuple[str, int], Any]
+    datasets: Mapping[sources.Reference, Any]
     store: Store
     worker: Worker
     """As on a core; on a GPU its device is `on_gpu`."""
@@ -84,7 +85,7 @@ class Experiments:
         """With the data sets of the plan shared: workers get them once a node, without a copy."""
 
         keys = {sources.reference(cohort.members[0].point) for cohort in plan.cohorts}
-        datasets = {key: ray.put(sources.load(*key)) for key in sorted(keys)}
+        datasets = {key: ray.put(sources.load(*key)) for key in sorted(keys, key=str)}
         members = {member.id: member for member in plan.trainings}
         return cls(datasets=datasets, members=members, stopping=plan.early_stopping, **more)
 
@@ -115,6 +116,7 @@ class Experiments:
             on_gpu=self.on_gpu,
             host=socket.gethostname(),
             search_path=[entry for entry in sys.path if entry and os.path.isdir(entry)],
+            plugins=load_plugins(),
         )
         watcher = _watcher(self.members, heard)
         body: Any = _train_trial if self.scheduler is None else native.trainable(_native_training)
@@ -183,14 +185,15 @@ class _Inputs:
     lanes: list[str]
     stopping: EarlyStopping | None
     judge: RemoteJudge | None
-    datasets: Mapping[tuple[str, int], Any]
+    datasets: Mapping[sources.Reference, Any]
     store: Store
     worker: Worker
     on_gpu: str
     host: str
     """The driver's."""
     search_path: list[str]
-    """Where a data set or model of the user's own lies, besides what is installed."""
+    """Where a data set, model or plug-in of the user's own lies, besides what is installed."""
+    plugins: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -202,10 +205,12 @@ class _Shared:
 
 @lru_cache(maxsize=1)
 def _inputs(reference: Any) -> _Inputs:
-    """In a worker process: those of the experiment, taken from Ray's object store once."""
+    """Fetch the inputs of the experiment, once per worker process, and make what the user brought importable."""
 
-    found: _Inputs = ray.get(reference)
-    return found
+    inputs: _Inputs = ray.get(reference)
+    sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
+    load_plugins(inputs.plugins)
+    return inputs
 
 
 def _resources(piece: Piece) -> tuple[tuple[str, float], ...]:
@@ -216,7 +221,6 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
     """A Tune function trainable: one piece."""
 
     inputs = _inputs(shared.inputs)
-    sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
     cohort = ray.get(inputs.cohorts[config["piece"]])
     first = cohort.members[0].point
     worker = _worker(config, inputs)
@@ -249,7 +253,6 @@ def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.Nativ
     """One piece of one member, as a native trial."""
 
     inputs = _inputs(shared.inputs)
-    sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
     (member,) = ray.get(inputs.cohorts[config["piece"]]).members
     point = member.point
 

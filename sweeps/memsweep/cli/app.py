@@ -16,6 +16,7 @@ from memsweep.told import MemsweepWarning
 from rich.console import Console
 
 from lightning_modules.errors import MemsweepError
+from sweeps.plugins import load_plugins
 
 app = typer.Typer(
     add_completion=False,
@@ -36,6 +37,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × is no reason to end
     try:
+        load_plugins()
         app(standalone_mode=True)  # which makes an exit of 130 of a KeyboardInterrupt
     except MemsweepError as error:
         _fail(str(error))

@@ -10,9 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_modules.errors import ModelError
-from lightning_modules.models import Resolved, build, resolve
+from lightning_modules.models import Resolved, build, families, resolve
 from lightning_modules.models.sizes import activation_floats, forward_flops
-from lightning_modules.models.user_model import source_digest
 
 SOURCE = """
 from math import prod
@@ -202,7 +201,7 @@ def test_its_code_has_a_digest_that_comments_and_layout_do_not_change(tmp_path: 
     digests = []
     for name, text in (("as_it_was", SOURCE), ("laid_out", same), ("changed", SOURCE.replace("nn.ReLU", "nn.Tanh"))):
         (tmp_path / f"{name}.py").write_text(text)
-        digests.append(source_digest(f"{name}:make"))
+        digests.append(families.digest(f"{name}:make"))
     assert all(re.fullmatch("[0-9a-f]{20}", digest) for digest in digests)
     assert digests[0] == digests[1] != digests[2]
     assert same != SOURCE
