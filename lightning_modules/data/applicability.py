@@ -1,4 +1,4 @@
-"""Which augmentation is for which inputs. Without torch, so that planning can refuse a sweep before anything runs."""
+"""Check which augmentations apply to which inputs. Needs no torch, so that planning can refuse a sweep early."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ AUGMENTATIONS: dict[str, frozenset[int]] = {
     "scale": frozenset({SIGNALS}),
     "augment_noise": frozenset({VECTORS, SIGNALS, IMAGES}),
 }
-"""The fields of a training that vary its batches, and the dimensions of the inputs that each is for."""
+"""Augmentation settings, and the numbers of input dimensions to which each applies."""
 
 
 def check_applicable(settings: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Raise DataError(field) for an augmentation that is on and that inputs of this shape cannot have.
+    """Raise DataError(field) if an augmentation is on that does not apply to inputs of this shape.
 
-    `settings` holds fields of AUGMENTATIONS by name, and may hold others; an absent one is off, as one at 0 is.
+    Args:
+        settings: values by field. A field of AUGMENTATIONS that is absent or 0 is off; other fields are ignored.
+        shape: the shape of one input.
     """
     for field, dimensions in AUGMENTATIONS.items():
         strength = settings.get(field, 0)

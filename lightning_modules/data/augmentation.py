@@ -1,8 +1,8 @@
 """Augmentation of the batches of K members at once.
 
-Each member draws the parameters of its own transformations from its own generator, and draws nothing for one that is
-off: what it gets depends on nobody beside it. The transformations themselves then run on the members' examples as one
-batch; every one of them computes an example from that example alone, so its bits do not depend on the batch either.
+Each member draws the parameters of its transformations from its own generator, and draws nothing for a transformation
+that is off, so its draws do not depend on the other members. The transformations then run on the examples of all
+members as one batch. Each output is computed from one example alone, so its bits do not depend on the batch either.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from lightning_modules.data.applicability import AUGMENTATIONS, check_applicable
 from lightning_modules.settings import Settings
 
 Draw = Callable[[float, tuple[int, ...], torch.Generator], Tensor]
-"""(strength, shape [B, *shape] of a member's batch, its generator) -> float64 parameters [B, ...]."""
+"""(strength, shape [B, *shape] of one member's batch, its generator) -> float64 parameters [B, ...]."""
 
 Apply = Callable[[Tensor, Tensor], Tensor]
-"""(inputs [N, *shape], parameters [N, ...] of the inputs' type) -> inputs [N, *shape]."""
+"""(inputs [N, *shape], parameters [N, ...] of the same dtype) -> inputs [N, *shape]."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A transformation whose strength is the field of its name; 0 is off."""
+    """A transformation whose strength is the setting named `field`; 0 turns it off."""
 
     field: str
     draw: Draw
@@ -33,10 +33,10 @@ class Operation:
 
 
 class Augmenter:
-    """What the members' settings do to their batches: inputs [K, B, *shape] -> inputs [K, B, *shape].
+    """A callable that applies each member's augmentation: inputs [K, B, *shape] -> inputs [K, B, *shape].
 
-    Operations in the order of OPERATIONS. A member whose settings have all of them off keeps its inputs' bits. Raises
-    DataError(field) for an operation that inputs of this shape cannot have.
+    Applies the operations in the order of OPERATIONS. The inputs of a member that uses none keep their bits. Raises
+    DataError(field) for an operation that does not apply to inputs of this shape.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Augmenter:
 
     @property
     def active(self) -> bool:
-        """Whether any member's batches change at all."""
+        """True if any member uses an operation."""
         return bool(self._steps)
 
     def __call__(self, inputs: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """A new tensor, or `inputs` itself if nothing is on. `generators` are the members', in their order."""
+        """Augment the batches with one generator per member. Returns `inputs` itself if no operation is on."""
         batch = inputs.shape[1:]
         for operation, strengths, chosen in self._steps:
             drawn = torch.stack([operation.draw(s, tuple(batch), generators[k]) for k, s in strengths.items()])
@@ -73,29 +73,29 @@ class Augmenter:
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform in [0, 1). Drawn in float64 whatever the training's precision, so that both make the same draws."""
+    """Draw uniformly from [0, 1), always in float64 so that trainings of both precisions draw the same numbers."""
     return torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device)
 
 
 def _symmetric(strength: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform in [-strength, strength)."""
+    """Draw uniformly from [-strength, strength)."""
     return (2 * _uniform(shape, generator) - 1) * strength
 
 
 def _whole(strength: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniform over the whole numbers in -strength..strength."""
+    """Draw uniformly from the whole numbers -strength..strength."""
     return torch.floor(_uniform(shape, generator) * (2 * strength + 1)) - strength
 
 
 def _draw_crop_flip(strength: float, batch: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """[B, 3]: pixels down, pixels right, and 1 to flip."""
+    """Draw [B, 3]: pixels down, pixels right, and 1 to flip."""
     moves = _whole(strength, (batch[0], 2), generator)
     flips = torch.floor(2 * _uniform((batch[0], 1), generator))
     return torch.cat([moves, flips], dim=1)
 
 
 def _crop_flip(images: Tensor, parameters: Tensor) -> Tensor:
-    """A crop of the image's size after padding by repeated edges, then mirrored left to right for some."""
+    """Pad by repeated edges, crop to the image's size, then mirror some images left to right."""
     height, width = images.shape[-2:]
     down, right, flip = parameters.long().unbind(1)
     rows = torch.arange(height, device=images.device) + down[:, None]
@@ -106,22 +106,22 @@ def _crop_flip(images: Tensor, parameters: Tensor) -> Tensor:
 
 
 def _rotation(images: Tensor, degrees: Tensor) -> Tensor:
-    """Anticlockwise about the centre, bilinear; beyond the picture its edges are repeated."""
+    """Rotate anticlockwise about the centre, with bilinear interpolation and repeated edges."""
     from kornia.geometry.transform import rotate
 
     return rotate(images, degrees, padding_mode="border")
 
 
 def _draw_color_jitter(strength: float, batch: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """[B, 3]: brightness to add, and factors of contrast and saturation."""
+    """Draw [B, 3]: brightness to add, factor of contrast, factor of saturation."""
     jitter = _symmetric(strength, (batch[0], 3), generator)
     return jitter + torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64, device=jitter.device)
 
 
 def _color_jitter(images: Tensor, parameters: Tensor) -> Tensor:
-    """Saturation (blended with the grey image; 3 channels only), contrast (a factor about 0), brightness (added).
+    """Change saturation (3 channels only: blend with the grey image), contrast (scale about 0) and brightness (add).
 
-    Nothing is clipped, so it does not matter whether levels lie in 0..1 or -1..1.
+    Nothing is clipped, so levels may lie in 0..1 or -1..1.
     """
     from kornia.color import rgb_to_grayscale
     from kornia.enhance import adjust_brightness, adjust_contrast
@@ -134,7 +134,7 @@ def _color_jitter(images: Tensor, parameters: Tensor) -> Tensor:
 
 
 def _shift(signals: Tensor, samples: Tensor) -> Tensor:
-    """Later by this many samples; what leaves at the end enters at the start."""
+    """Roll each signal to later times by its number of samples; the end wraps around to the start."""
     length = signals.shape[-1]
     index = (torch.arange(length, device=signals.device) - samples.long()[:, None]) % length
     return signals.take_along_dim(index[:, None, :], dim=2)
@@ -153,4 +153,4 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("scale", lambda s, batch, g: 1 + _symmetric(s, batch[:1], g), lambda x, gain: x * gain[:, None, None]),
     Operation("augment_noise", _draw_noise, torch.add),
 )
-"""In the order in which they are drawn and applied; noise comes last, so nothing smooths it."""
+"""The operations in the order in which they are drawn and applied. Noise comes last, so that nothing smooths it."""

@@ -1,10 +1,10 @@
-"""The data sets that come with memsweep: generated or packaged with a library, never downloaded.
+"""Data sets that come with memsweep. They are generated, or packaged with a library; none is downloaded.
 
 name          train   test    shape      classes
 mnist1d       4,000   1,000   (1, 40)    10       the published frozen arrays (Greydanus 2020)
 mnist1d_16k   4,000   12,000  (1, 40)    10       16,000 samples of the same generator, for double descent
 digits        1,437   360     (1, 8, 8)  10       scikit-learn's scanned digits
-clusters      4,000   1,000   (16,)      10       synthetic; `complexity` is its number of sub-clusters a class
+clusters      4,000   1,000   (16,)      10       synthetic; `complexity` is the number of sub-clusters per class
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ DIGITS_FACTS = Facts(1437, 360, (1, 8, 8), 10)
 CLUSTERS_FACTS = Facts(4000, 1000, (16,), 10)
 
 CLUSTER_SD = 0.65
-"""Spread of a sub-cluster, where the centres are standard normal in 16 dimensions. Chosen by 1-nearest-neighbour test
-accuracy: 100 % at complexity 1, where a linear model has 100 % too; 89 % at 16, where a linear model has 33 %."""
+"""Standard deviation of a sub-cluster; the centres are standard normal in 16 dimensions. Chosen by test accuracies: at
+complexity 1, 1-nearest-neighbour and a linear model both reach 100 %; at complexity 16, they reach 89 % and 33 %."""
 
 _global_state = Lock()
 
 
 def mnist1d() -> Dataset:
-    """Signals, together of mean 0 and variance 1 over the published 5,000."""
+    """Generate signals of mean 0 and variance 1 over the published 5,000 examples."""
     return _mnist1d(5000, 0.8)
 
 
 def mnist1d_16k() -> Dataset:
-    """Signals, together of mean 0 and variance 1 over the 16,000."""
+    """Generate signals of mean 0 and variance 1 over all 16,000 examples."""
     return _mnist1d(16000, 0.25)
 
 
@@ -48,13 +48,13 @@ def _mnist1d(samples: int, train_split: float) -> Dataset:
     args = get_dataset_args()
     args.num_samples, args.train_split = samples, train_split
     with _global_generators_restored():
-        made = make_dataset(args)
-    return Dataset.of(made["x"][:, None], made["y"], made["x_test"][:, None], made["y_test"], classes=10)
+        arrays = make_dataset(args)
+    return Dataset.of(arrays["x"][:, None], arrays["y"], arrays["x_test"][:, None], arrays["y_test"], classes=10)
 
 
 @contextmanager
 def _global_generators_restored() -> Iterator[None]:
-    """mnist1d seeds the generators of numpy and random that belong to everybody."""
+    """Restore the global generators of numpy and random afterwards: mnist1d seeds them."""
     with _global_state:
         numpy_state, random_state = np.random.get_state(), random.getstate()
         try:
@@ -65,7 +65,10 @@ def _global_generators_restored() -> Iterator[None]:
 
 
 def digits() -> Dataset:
-    """Images of 17 grey levels scaled to -1..1. The split is ours, stratified; ids are scikit-learn's positions."""
+    """Load images of 17 grey levels, scaled to -1..1.
+
+    The stratified split is our own. Ids are positions in scikit-learn's array.
+    """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -87,10 +90,10 @@ def check_clusters(complexity: int) -> None:
 
 
 def clusters(complexity: int) -> Dataset:
-    """Vectors, of variance 1 by construction. Each class is the union of `complexity` Gaussian sub-clusters.
+    """Generate vectors of variance 1. Each class is the union of `complexity` Gaussian sub-clusters.
 
-    The data is the same for every seed of a training, and the sub-clusters of a complexity are among those of every
-    larger one. Raises DataError("complexity") above the number of training examples of a class.
+    The data does not depend on the seed of a training. The sub-clusters of one complexity are among those of every
+    larger one. Raises DataError("complexity") above the number of training examples per class.
     """
     check_clusters(complexity)
     facts = CLUSTERS_FACTS
@@ -98,7 +101,7 @@ def clusters(complexity: int) -> Dataset:
     total = facts.train_size + facts.test_size
     centres = numpy_generator(0, "clusters/centres").standard_normal((complexity, facts.classes, dimensions))
     labels = np.arange(total) % facts.classes
-    # Round robin over the classes, then over a class's sub-clusters: each has as many examples, give or take one.
+    # Round robin over classes, then over the sub-clusters of a class: their sizes differ by at most one.
     members = np.arange(total) // facts.classes % complexity
     noise = numpy_generator(0, "clusters/noise").standard_normal((total, dimensions))
     inputs = (centres[members, labels] + CLUSTER_SD * noise) / np.sqrt(1 + CLUSTER_SD**2)

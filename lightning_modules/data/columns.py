@@ -1,4 +1,4 @@
-"""Columns: a data set as it lies in an Arrow table, before it becomes arrays; for Parquet files and the hub alike.
+"""Columns: the columns of an Arrow table that hold a data set. Used for Parquet files and for the hub.
 
 column                        | Arrow type                                   | becomes
 `features` or `image`         | list of numbers                              | as given, in the shape below
@@ -6,10 +6,10 @@ column                        | Arrow type                                   | b
 `label`                       | integer                                      | the class, from 0
 `split`                       | string                                       | `train` or `test`
 
-The shape of a list: the schema metadata `shape`, e.g. "1,40", if there; else `features` are vectors, and `image` is
-square and grey, or square with 3 channels first.
+The shape of a list is that of the schema's metadata `shape`, e.g. "1,40". Without it, `features` are vectors, and
+`image` is square, with one channel or with 3 channels first.
 
-Every malformed column is a DataError("data") that names the place, the column, what was found and what is valid.
+A malformed column raises DataError("data"), which names the place, the column, the value found and the valid values.
 """
 
 from __future__ import annotations
@@ -28,27 +28,30 @@ from lightning_modules.data.images import decode
 from lightning_modules.errors import DataError
 
 NUMBERS = ("features", "image")
-"""Columns that hold an input, in the order in which they are looked for."""
+"""Names of the column of inputs, in the order in which they are looked up."""
 
 NO_VALUES = np.empty(0, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """n examples, of training and test. `encoded` holds images' bytes, and is empty where `values` holds numbers."""
+    """The training and test examples of a table, n together.
+
+    `encoded` holds the bytes of images, and is empty if `values` holds numbers.
+    """
 
     values: Floats
     encoded: tuple[bytes, ...]
     shape: Shape | None
-    """Of one example; None for encoded images, whose shape is known once they are decoded."""
+    """The shape of one example; None for encoded images, whose shape is known only after decoding."""
     labels: Ints
     is_train: NDArray[np.bool_]
     places: tuple[tuple[str, int], ...]
-    """(what to call it, number of examples) for each file or split that the examples come from, in order."""
+    """(name for messages, number of examples) of each file or split that the examples come from, in order."""
     classes: int | None = None
 
     def dataset(self, name: str) -> Dataset:
-        """The arrays; ids are positions in the table. Decodes images."""
+        """Convert to arrays, decoding images. Ids are positions in the table."""
         for split, chosen in (("train", self.is_train), ("test", ~self.is_train)):
             if not chosen.any():
                 raise DataError("data", f"{name}: there is no example of the split {split!r}; both splits are needed")
@@ -66,7 +69,7 @@ class Columns:
         )
 
     def place(self, position: int) -> str:
-        """Where an example is, for a message."""
+        """Name the place of an example, for a message."""
         for name, count in self.places:
             if position < count:
                 return f"{name}, row {position}"
@@ -74,7 +77,7 @@ class Columns:
         raise IndexError(position)
 
     def digest(self) -> str:
-        """The hash of the content: not of paths, compression, partition into files or the images' decoder."""
+        """Hash the content, independently of paths, compression, partition into files and the images' decoder."""
         lengths = np.array([len(part) for part in self.encoded], dtype=np.int64)
         joined = np.frombuffer(b"".join(self.encoded), dtype=np.uint8)
         shape = np.array(self.shape or (), dtype=np.int64)
@@ -85,10 +88,14 @@ class Columns:
 def read_columns(
     table: pa.Table, name: str, *, split: str | None = None, inputs: str | None = None, label: str = "label"
 ) -> Columns:
-    """The columns of one table, called `name` in messages.
+    """Read the columns of one table.
 
-    `split` is the split of every row, where the table has no such column; `inputs` and `label` are the columns' names,
-    where they are not the ones above.
+    Args:
+        table: the table.
+        name: its name in messages.
+        split: the split of every row, for a table without the column `split`.
+        inputs: the column of inputs, if it is not one of NUMBERS.
+        label: the column of labels.
     """
     column = inputs or _input_column(table, name)
     values, encoded, shape = _inputs(table, column, name)
@@ -98,7 +105,7 @@ def read_columns(
 
 
 def concatenate(parts: list[Columns]) -> Columns:
-    """The examples of several tables, in order. Raises DataError where they do not hold the same kind of input."""
+    """Join the examples of several tables in order. Raises DataError if their inputs are not of the same kind."""
     first = parts[0]
     for part in parts[1:]:
         if part.shape != first.shape:
@@ -124,8 +131,8 @@ def _described(columns: Columns) -> str:
 def _input_column(table: pa.Table, name: str) -> str:
     present = [column for column in NUMBERS if column in table.column_names]
     if len(present) != 1:
-        found = " and ".join(f"`{column}`" for column in present) or f"the columns {_listed(table)}"
-        raise DataError("data", f"{name}: found {found}; valid is one column of inputs, `features` or `image`")
+        names = " and ".join(f"`{column}`" for column in present) or f"the columns {_listed(table)}"
+        raise DataError("data", f"{name}: found {names}; valid is one column of inputs, `features` or `image`")
     return present[0]
 
 
@@ -134,7 +141,7 @@ def _listed(table: pa.Table) -> str:
 
 
 def _column(table: pa.Table, column: str, name: str, wanted: str) -> pa.Array:
-    """One column as one array without nulls."""
+    """Return a column as one array. Raises DataError unless it occurs once and has no nulls."""
     count = table.column_names.count(column)
     if count != 1:
         problem = "missing" if count == 0 else f"there {count} times"
@@ -174,9 +181,9 @@ def _splits(table: pa.Table, name: str) -> NDArray[np.bool_]:
         array = array.dictionary_decode()
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise _wrong_type(array, "split", name, wanted)
-    strange = np.asarray(pc.invert(pc.is_in(array, value_set=pa.array(["train", "test"], array.type))))
-    if strange.any():
-        row = int(np.flatnonzero(strange)[0])
+    invalid = np.asarray(pc.invert(pc.is_in(array, value_set=pa.array(["train", "test"], array.type))))
+    if invalid.any():
+        row = int(np.flatnonzero(invalid)[0])
         raise DataError("data", f"{name}: column `split` is {array[row].as_py()!r} in row {row}; valid is {wanted}")
     return np.asarray(pc.equal(array, pa.scalar("train", array.type)))
 
@@ -211,12 +218,12 @@ def _numbers(array: Any, column: str, name: str) -> Floats:
     lengths = np.asarray(pc.list_value_length(array))
     if len(lengths) == 0:
         raise DataError("data", f"{name}: column `{column}` has no rows")
-    odd = np.flatnonzero((lengths != lengths[0]) | (lengths == 0))
-    if len(odd):
+    uneven = np.flatnonzero((lengths != lengths[0]) | (lengths == 0))
+    if len(uneven):
         raise DataError(
             "data",
-            f"{name}: column `{column}` has {lengths[odd[0]]} numbers in row {odd[0]} and {lengths[0]} in row 0; every "
-            "row must have the same, at least 1",
+            f"{name}: column `{column}` has {lengths[uneven[0]]} numbers in row {uneven[0]} and {lengths[0]} in row "
+            "0; every row needs the same number, at least 1",
         )
     if flat.null_count:
         row = _first(flat.is_null()) // int(lengths[0])
@@ -241,7 +248,7 @@ def _shape(table: pa.Table, length: int, column: str, name: str) -> Shape:
             raise DataError(
                 "data",
                 f"{name}: the schema's metadata has shape {text.decode(errors='replace')!r} and column `{column}` "
-                f"{length} numbers a row; valid are 1 to 3 positive integers, as '3,32,32', whose product is that",
+                f"{length} numbers per row; valid are 1 to 3 positive integers, as '3,32,32', whose product is that",
             )
         return shape
     if column == "features":
@@ -252,6 +259,6 @@ def _shape(table: pa.Table, length: int, column: str, name: str) -> Shape:
             return (channels, side, side)
     raise DataError(
         "data",
-        f"{name}: column `{column}` has {length} numbers a row, which is no square image of 1 or 3 channels; say the "
-        "shape in the schema's metadata, as shape='1,28,20'",
+        f"{name}: column `{column}` has {length} numbers per row, which is not a square image of 1 or 3 channels; give "
+        "the shape in the schema's metadata, as shape='1,28,20'",
     )

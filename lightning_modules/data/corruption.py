@@ -1,12 +1,11 @@
-"""Noise that nests: cells of a grid differ by the amount of noise, not by luck.
+"""Nested noise: the cells of a grid differ in the amount of noise, not by chance.
 
-Every draw is made once for the whole training set, example by example, and neither the fraction nor the subset enters
-it. So
+Random numbers are drawn once per example of the whole training set, whatever the fraction and the subset. Therefore:
 - the examples corrupted at fraction 0.2 are among those corrupted at 0.4, with the same wrong labels or inputs;
-- an example has the same wrong label and the same wrong input in every subset that it is in;
+- an example has the same wrong label and the same wrong input in every subset that contains it;
 - a subset of n examples is a prefix of the subset of 2 n.
-Exactly how many are corrupted is `rounded_share` of the subset at hand. (Fixing a threshold on the draw instead
-would make the corrupted of n a subset of the corrupted of 2 n as well, but leave their number to chance.)
+The number of corrupted examples is exactly `rounded_share` of the subset's size. (A threshold on the random numbers
+would also make the corrupted examples of n a subset of those of 2 n, but would leave their number to chance.)
 
 Use: `order = subset_order(labels, g)[:n]`, then `corrupt_labels(labels[order], draws.of(order), ...)`.
 """
@@ -31,14 +30,14 @@ Mask = NDArray[np.bool_]
 
 
 def subset_order(labels: Ints, generator: Generator) -> Ints:
-    """An order of all N examples whose every prefix is stratified: positions, int64 [N].
+    """Order all N examples so that every prefix is stratified; return positions, int64 [N].
 
-    Among the first n, class c (N_c examples) has strictly less than one example more or less than n * N_c / N, for
-    every n and c. Which examples of a class come first, and which classes where several could, is random.
+    For every n and c, the number of examples of class c (N_c in all) among the first n differs from n * N_c / N by
+    less than one. The order within a class is random, and so is the choice between classes that could come next.
 
-    Each class's examples are spread evenly: the j-th may come no earlier and no later than keeps the bound, and the
-    one due soonest goes next. Unit jobs scheduled so meet every deadline if any order does, and one does (Tijdeman
-    1980, the chairman assignment problem). O(N log classes): 0.1 s for 50,000.
+    The examples of each class are spread evenly: the bound gives the j-th a release time and a deadline, and the
+    example with the earliest deadline goes next. For unit jobs this rule meets every deadline if any order does, and
+    one does (Tijdeman 1980, the chairman assignment problem). O(N log classes): 0.1 s for 50,000.
     """
     total = len(labels)
     queues = [generator.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
@@ -60,7 +59,7 @@ def subset_order(labels: Ints, generator: Generator) -> Ints:
 
 
 def corrupted_mask(rank: NDArray[np.float64], fraction: float) -> Mask:
-    """True for the `rounded_share` examples of lowest rank: bool [n]."""
+    """Mark the `rounded_share` examples of lowest rank; bool [n]."""
     mask = np.zeros(len(rank), dtype=np.bool_)
     mask[np.argsort(rank, kind="stable")[: rounded_share(fraction, len(rank))]] = True
     return mask
@@ -68,22 +67,22 @@ def corrupted_mask(rank: NDArray[np.float64], fraction: float) -> Mask:
 
 @dataclass(frozen=True, eq=False)
 class LabelDraws:
-    """What chance says of each example's label, before any fraction or kind is chosen. All arrays are [n]."""
+    """The random numbers behind each example's label, for any fraction and kind of noise. All arrays are [n]."""
 
     rank: NDArray[np.float64]
-    """Uniform in [0, 1): the lowest are corrupted first."""
+    """Uniform in [0, 1); the examples of lowest rank are corrupted first."""
     any_class: Ints
     """Uniform in 0..classes-1."""
     offset: Ints
-    """Uniform in 1..classes-1: what takes the true class to a wrong one, modulo classes. (0 with a single class.)"""
+    """Uniform in 1..classes-1; added to the true class, modulo classes, it gives a wrong one. (0 for one class.)"""
 
     def of(self, positions: Ints) -> LabelDraws:
-        """The draws of some of the examples."""
+        """Select the draws of some of the examples."""
         return LabelDraws(self.rank[positions], self.any_class[positions], self.offset[positions])
 
 
 def label_draws(total: int, classes: int, generator: Generator) -> LabelDraws:
-    """The draws for a whole training set of `total` examples."""
+    """Draw for a whole training set of `total` examples."""
     return LabelDraws(
         rank=generator.random(total),
         any_class=generator.integers(0, classes, total),
@@ -96,14 +95,15 @@ LABEL_NOISE: dict[str, Callable[[Ints, LabelDraws, int], Ints]] = {
     "symmetric": lambda labels, draws, classes: (labels + draws.offset) % classes,
     "pair": lambda labels, draws, classes: (labels + 1) % classes,
 }
-"""kind -> the labels given in place of the true ones: any class, the true one included (Zhang 2017, MNIST-1D: wrong
-with probability q (C-1)/C); any wrong class (Nakkiran 2019: wrong with probability q); the next class."""
+"""kind -> the labels that replace the true ones: any class, including the true one (Zhang 2017, MNIST-1D: wrong with
+probability q (C-1)/C); any wrong class (Nakkiran 2019: wrong with probability q); the next class."""
 
 
 def corrupt_labels(labels: Ints, draws: LabelDraws, fraction: float, kind: str, classes: int) -> Ints:
-    """A new array in which the `rounded_share` examples of lowest rank have another label. int64 [n].
+    """Return a copy of the labels in which the `rounded_share` examples of lowest rank are relabelled; int64 [n].
 
-    Raises DataError for a fraction outside 0..1, an unknown kind, or a wrong class asked for where there is one class.
+    Raises DataError for a fraction outside 0..1, for an unknown kind, and for a kind that needs a wrong class where
+    the data has one class only.
     """
     _check("label_noise", fraction, kind, LABEL_NOISE)
     if fraction > 0 and kind != "uniform" and classes < 2:
@@ -114,7 +114,7 @@ def corrupt_labels(labels: Ints, draws: LabelDraws, fraction: float, kind: str, 
 
 
 class Moments:
-    """Mean and standard deviation of all numbers of an array, summed in float64 when first asked for."""
+    """Mean and standard deviation of all numbers of an array, computed lazily in float64."""
 
     def __init__(self, inputs: Floats) -> None:
         self._inputs = inputs
@@ -125,32 +125,32 @@ class Moments:
 
     @cached_property
     def sd(self) -> float:
-        # Example by example: a float64 copy of a large data set would be twice its size.
+        # One example at a time: a float64 copy of a large data set would take twice its size.
         squares = sum(np.square(np.subtract(x, self.mean, dtype=np.float64)).sum() for x in self._inputs)
         return sqrt(float(squares) / self._inputs.size)
 
 
 @dataclass(frozen=True, eq=False)
 class InputDraws:
-    """What chance says of each example's input, before any fraction or kind is chosen.
+    """The random numbers behind each example's input, for any fraction and kind of noise.
 
-    The noise itself is not stored: an example's is generated when it is needed, from a counter-based generator whose
-    key is the member's and whose counter is the example, so that it depends on nobody else's.
+    The noise itself is not stored. It is generated per example when needed, by a counter-based generator whose key
+    belongs to the member and whose counter is the example, so that it does not depend on any other example.
     """
 
     rank: NDArray[np.float64]
-    """[n], uniform in [0, 1): the lowest are corrupted first."""
+    """[n], uniform in [0, 1); the examples of lowest rank are corrupted first."""
     example: Ints
-    """[n], the example's position in the whole training set."""
+    """[n], each example's position in the whole training set."""
     key: int
-    """128 bits, one a member."""
+    """128 bits, one key per member."""
     permutation: Ints
-    """[pixels], the one permutation of `shuffled_pixels`."""
+    """[pixels], the one permutation that `shuffled_pixels` applies to every example."""
     moments: Moments
-    """Of the whole training set's inputs."""
+    """Moments of the inputs of the whole training set."""
 
     def of(self, positions: Ints) -> InputDraws:
-        """The draws of some of the examples."""
+        """Select the draws of some of the examples."""
         return replace(self, rank=self.rank[positions], example=self.example[positions])
 
     def generator(self, example: int) -> Generator:
@@ -158,7 +158,7 @@ class InputDraws:
 
 
 def input_draws(inputs: Floats, generator: Generator) -> InputDraws:
-    """The draws for a whole training set [N, *shape]: pass all of it, whichever subset is trained on."""
+    """Draw for a whole training set [N, *shape]. Pass all of it, whichever subset is trained on."""
     return InputDraws(
         rank=generator.random(len(inputs)),
         example=np.arange(len(inputs)),
@@ -186,16 +186,17 @@ INPUT_NOISE: dict[str, Callable[[Floats, InputDraws, int], Floats]] = {
     "shuffled_pixels": _shuffled_pixels,
     "random_pixels": _random_pixels,
 }
-"""kind -> one example's input [channels, pixels] replaced: i.i.d. normal with the data's mean and variance (Zhang 2017,
-Arpit 2017's randX), or its pixels permuted, alike for all or each by its own permutation (Zhang 2017)."""
+"""kind -> function that replaces one example's input [channels, pixels]: by i.i.d. normal numbers of the data's mean
+and variance (Zhang 2017, randX of Arpit 2017), or by its own pixels in an order that is common to all examples or drawn
+per example (both Zhang 2017)."""
 
 
 def corrupt_inputs(inputs: Floats, draws: InputDraws, fraction: float, kind: str) -> Floats:
-    """A new array in which the `rounded_share` examples of lowest rank are replaced; float32 [n, *shape].
+    """Return a copy in which the `rounded_share` examples of lowest rank are replaced; float32 [n, *shape].
 
-    A pixel is a position: of an image (channels, height, width) or a signal (channels, length) the channels stay
-    together; of a vector each number is one. Where nothing is corrupted the result is `inputs` itself. About 70 µs an
-    example of 3072 numbers. Raises DataError for a fraction outside 0..1 or an unknown kind.
+    A pixel is a position: the channels of an image (channels, height, width) or a signal (channels, length) move
+    together, and each number of a vector is one pixel. Returns `inputs` itself if nothing is corrupted. Takes about
+    70 µs per example of 3072 numbers. Raises DataError for a fraction outside 0..1 or an unknown kind.
     """
     _check("input_noise", fraction, kind, INPUT_NOISE)
     chosen = np.flatnonzero(corrupted_mask(draws.rank, fraction))
@@ -204,9 +205,9 @@ def corrupt_inputs(inputs: Floats, draws: InputDraws, fraction: float, kind: str
     channels = 1 if inputs.ndim == 2 else inputs.shape[1]
     result = inputs.copy()
     flat = result.reshape(len(inputs), channels, prod(_pixels(inputs)))
-    replaced = INPUT_NOISE[kind]
+    replace_input = INPUT_NOISE[kind]
     for position in chosen:
-        flat[position] = replaced(flat[position], draws, int(draws.example[position]))
+        flat[position] = replace_input(flat[position], draws, int(draws.example[position]))
     return result
 
 

@@ -1,7 +1,7 @@
-"""CohortData: what K members train on, as tensors on the device; a batch is K rows of indices into them.
+"""CohortData: the examples of K members as tensors on the device. A batch is K rows of indices into them.
 
-Data sets of this field's size fit in memory many times over, so there are no loader workers: a step gathers its
-examples by index. Members share the inputs unless some of theirs are noise.
+The data sets of this field fit in memory many times over, so there are no loader workers: a step gathers its examples
+by index. Members share one copy of the inputs; only members with input noise have inputs of their own.
 """
 
 from __future__ import annotations
@@ -23,38 +23,39 @@ from lightning_modules.streams import numpy_generator, torch_generator
 
 @dataclass(frozen=True)
 class Examples:
-    """The same number of examples for each member. `rows` [K, n] index `inputs` [N, *shape]."""
+    """The same number n of examples for each of K members. `rows` [K, n] index `inputs` [N, *shape]."""
 
     inputs: Tensor
     rows: Tensor
     ids: Tensor
-    """[K, n] rows of the data set's training (or test) arrays: the same example has the same id in every training."""
+    """[K, n] rows of the data set's training (or test) arrays: an example has the same id in every training."""
     given: Tensor
-    """[K, n] labels as trained on."""
+    """[K, n] labels that the member is trained on."""
     true: Tensor
-    """[K, n] labels before any noise."""
+    """[K, n] labels before label noise."""
 
     @property
     def size(self) -> int:
         return self.rows.shape[1]
 
     def of(self, positions: Tensor) -> Examples:
-        """The examples at `positions` [K, m] of each member."""
-        rows, ids, given, true = (each.gather(1, positions) for each in (self.rows, self.ids, self.given, self.true))
+        """Select the examples at `positions` [K, m] of each member."""
+        columns = (self.rows, self.ids, self.given, self.true)
+        rows, ids, given, true = (column.gather(1, positions) for column in columns)
         return Examples(self.inputs, rows, ids, given, true)
 
     def take(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [K, B, *shape] and given labels [K, B] at `positions` [K, B] of each member."""
+        """Gather inputs [K, B, *shape] and given labels [K, B] at `positions` [K, B] of each member."""
         rows = self.rows.gather(1, positions)
         return self._inputs(rows), self.given.gather(1, positions)
 
     def slice(self, start: int, stop: int) -> Tensor:
-        """Inputs [K, stop - start, *shape]."""
+        """Gather inputs [K, stop - start, *shape]."""
         return self._inputs(self.rows[:, start:stop])
 
     def of_members(self, members: Tensor) -> Examples:
-        """Those of these members alone, as their numbers [k]."""
-        rows, ids, given, true = (each[members] for each in (self.rows, self.ids, self.given, self.true))
+        """Select the examples of some members, given as indices [k]."""
+        rows, ids, given, true = (column[members] for column in (self.rows, self.ids, self.given, self.true))
         return Examples(self.inputs, rows, ids, given, true)
 
     def _inputs(self, rows: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Splits:
-    """What members are measured on."""
+    """The splits on which members are measured."""
 
     train: Examples
     validation: Examples | None
@@ -71,13 +72,16 @@ class Splits:
 
 
 class CohortData(pl.LightningDataModule):
-    """The examples of members that agree in data, sizes and batch_size: `train` is what they are trained on; `left_out`
-    the rest of it where members see a subset, `validation` the held-out part; both None where there is none.
+    """The examples of members that agree in data, sizes and batch_size.
 
-    `train_dataloader` yields one thing an epoch: the order [K, n] in which each member goes through `train`, drawn from
-    its own seed. (Lightning's loop around a batch takes 0.4 ms, as long as updating six small networks.) The test
-    examples are the clean ones of the data set, untouched by any noise. `chances`, if given, keeps what a data seed
-    decides about the data set, for the next stack that is made of it.
+    Members are trained on `train`. `left_out` holds the training examples outside the members' subsets and `validation`
+    the held-out part; each is None if empty. `test` holds the clean test examples of the data set, without any noise.
+
+    `train_dataloader` yields one item per epoch: the order [K, n] in which each member goes through `train`, drawn from
+    its own seed. (Lightning's loop around a batch takes 0.4 ms, as long as updating six small networks.)
+
+    Args:
+        chances: cache of the random decisions per data seed, which later stacks on the same data set reuse.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class CohortData(pl.LightningDataModule):
         self.members = tuple(members)
         self.dataset = dataset
         self.first_epochs = (0,) * len(members)
-        """How many epochs each member was trained before this, from whose end its training goes on."""
+        """Number of epochs that each member was trained for earlier; its training continues after them."""
         first = members[0]
         self.batch_size = first.batch_size
         sizes = split_sizes(first, len(dataset.train_labels))
@@ -115,21 +119,23 @@ class CohortData(pl.LightningDataModule):
         return _Epoch(self)
 
     def order(self, epochs: Sequence[int]) -> Tensor:
-        """Positions [K, n]: the order in which each member goes through its training set in this epoch of its own,
-        from 0.
+        """Return the order in which each member goes through its training set: positions [K, n].
 
-        A function of seed and epoch alone, so it does not matter how often Lightning starts to iterate. Members of one
-        seed that stand at the same epoch share it.
+        The order depends on seed and epoch alone, so it does not matter how often Lightning starts to iterate. Members
+        with the same seed and epoch share it.
+
+        Args:
+            epochs: the epoch of each member, counted from 0.
         """
         drawn = [(member.seed, epoch) for member, epoch in zip(self.members, epochs, strict=True)]
         orders = {
             (seed, epoch): torch.randperm(self.train.size, generator=torch_generator(seed, f"order/{epoch}"))
             for seed, epoch in {*drawn}
         }
-        return torch.stack([orders[each] for each in drawn]).to(self.train.rows.device)
+        return torch.stack([orders[key] for key in drawn]).to(self.train.rows.device)
 
     def splits(self, members: Sequence[int] | None = None) -> Splits:
-        """Of all members, or of these."""
+        """Return the splits of the members with these indices, or of all."""
         if members is None:
             return Splits(self.train, self.validation, self.test)
         index = torch.tensor([*members], device=self.train.rows.device)
@@ -139,7 +145,7 @@ class CohortData(pl.LightningDataModule):
 
 @dataclass(frozen=True)
 class _Epoch:
-    """An iterable of the current epoch's order, as one batch."""
+    """An iterable that yields the order of the current epoch as its only batch."""
 
     data: CohortData
 
@@ -156,7 +162,7 @@ def _data_seed(member: Settings) -> int:
 
 
 class _Chance:
-    """All that chance decides about a data set for one data seed: the same for every member that has it."""
+    """The random decisions about a data set for one data seed, shared by all members with that seed."""
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         count = len(dataset.train_labels)
@@ -166,14 +172,14 @@ class _Chance:
 
 
 Chances = dict[int, _Chance]
-"""By data seed."""
+"""data seed -> random decisions."""
 
 
 def _examples(
     dataset: Dataset, members: Sequence[Settings], chances: Sequence[_Chance], size: int, device: torch.device,
     dtype: torch.dtype,
 ) -> Examples:  # fmt: skip
-    """Each member's subset with its noise. Inputs are stored once; beside them, those of members with input noise."""
+    """Build each member's subset with its noise. Clean inputs are stored once, noisy ones once per kind of noise."""
     blocks, rows, ids, given, true = [torch.from_numpy(dataset.train_inputs).to(device, dtype)], [], [], [], []
     noisy: dict[tuple[int, float, str], int] = {}
     for member, chance in zip(members, chances, strict=True):
@@ -203,12 +209,12 @@ def _examples(
 
 def _part(examples: Examples, start: int, stop: int) -> Examples:
     cut = slice(start, stop)
-    fields = (each[:, cut] for each in (examples.rows, examples.ids, examples.given, examples.true))
-    return Examples(examples.inputs, *fields)
+    columns = (column[:, cut] for column in (examples.rows, examples.ids, examples.given, examples.true))
+    return Examples(examples.inputs, *columns)
 
 
 def _subsets(examples: Examples, members: Sequence[Settings], seen: int) -> tuple[Examples, Examples]:
-    """Split each member's examples into the `seen` ones and the rest. A smaller subset is part of a larger one."""
+    """Split each member's examples into `seen` ones and the rest. A smaller subset is part of a larger one."""
     drawn = {
         seed: torch.randperm(examples.size, generator=torch_generator(seed, "subset_fraction"))
         for seed in {member.seed for member in members}

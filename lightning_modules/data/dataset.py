@@ -1,7 +1,7 @@
-"""Dataset: the arrays of a classification problem, and the checks that every source's arrays pass.
+"""Dataset: the arrays of a classification problem, with checks that apply to every source.
 
-The array types and the content hash are the same for every source, so that a data set of the user's own is trained
-and named exactly as a built-in one.
+The array types and the content hash are the same for every source, so that a user's own data set is trained and named
+exactly like a built-in one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHAPES = "(d,) for vectors, (channels, length) for signals or (channels, height,
 
 @dataclass(frozen=True)
 class Facts:
-    """What planning needs to know of a data set: sizes in examples, the shape of one input, the number of classes."""
+    """The facts about a data set that planning needs: sizes in examples, the shape of one input, number of classes."""
 
     train_size: int
     test_size: int
@@ -35,11 +35,10 @@ class Facts:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A classification problem with a fixed split. All arrays are C-contiguous; nobody may write to them.
+    """A classification problem with a fixed split. All arrays are C-contiguous and must not be written to.
 
     Inputs are float32 [n, *shape]; a shape is (d,) for vectors, (channels, length) for signals, (channels, height,
-    width) for images. Labels are int64 in 0..classes-1. Ids are int64, stable under re-loading, and no two examples
-    share one.
+    width) for images. Labels are int64 in 0..classes-1. Ids are int64, unique, and stable under re-loading.
     """
 
     train_inputs: Floats
@@ -63,18 +62,18 @@ class Dataset:
         test_ids: ArrayLike | None = None,
         name: str = "the data set",
     ) -> Dataset:
-        """A checked Dataset of four array-likes, in the types above.
+        """Check four array-likes and convert them to a Dataset.
 
-        `classes` defaults to the largest label plus one; every label below it must then occur. Ids default to the
-        position, the test examples counted after the training examples. Anything unusable raises DataError("data"),
-        which names the data set as `name` and the array.
+        `classes` defaults to the largest label plus one; every smaller label must then occur. Ids default to the
+        position, with the test examples counted after the training examples. Raises DataError("data") for unusable
+        arrays; the message contains `name` and the array's name.
         """
         inputs = [_inputs(train_inputs, name, "train_inputs"), _inputs(test_inputs, name, "test_inputs")]
         if inputs[0].shape[1:] != inputs[1].shape[1:]:
             raise DataError(
                 "data",
                 f"{name}: train_inputs are of shape {inputs[0].shape[1:]} and test_inputs of shape "
-                f"{inputs[1].shape[1:]} an example; they must be the same",
+                f"{inputs[1].shape[1:]} per example; they must be the same",
             )
         labels = [
             _labels(train_labels, len(inputs[0]), name, "train_labels"),
@@ -106,14 +105,14 @@ class Dataset:
         return Facts(len(self.train_labels), len(self.test_labels), self.shape, self.classes)
 
     def digest(self) -> str:
-        """The hash of the content: inputs, labels and classes. Ids follow from the order, so they are not in it."""
+        """Hash the inputs, labels and classes. Ids follow from the order, so they are left out."""
         return content_hash(
             self.train_inputs, self.train_labels, self.test_inputs, self.test_labels, np.int64(self.classes)
         )
 
 
 def content_hash(*arrays: np.ndarray | np.generic) -> str:
-    """20 hexadecimal digits that depend on the types, shapes and values of the arrays."""
+    """Hash the types, shapes and values of the arrays to 20 hexadecimal digits."""
     state = hashlib.blake2b(digest_size=10)
     for array in arrays:
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
@@ -123,10 +122,10 @@ def content_hash(*arrays: np.ndarray | np.generic) -> str:
 
 
 def count_classes(labels: Ints, classes: int | None, name: str) -> int:
-    """`classes`, or one more than the largest label, checked against the labels.
+    """Return the number of classes, checked against the labels.
 
-    Labels 1..10 would train a class that has no examples without a word; so where the number of classes is not
-    declared, each must occur.
+    If `classes` is None, it is the largest label plus one, and each class must occur: labels 1..10 would otherwise
+    silently train a class without examples.
     """
     largest = int(labels.max())
     if classes is not None:
@@ -135,7 +134,7 @@ def count_classes(labels: Ints, classes: int | None, name: str) -> int:
         return classes
     present = np.unique(labels)
     if len(present) <= largest:
-        # The first place where the sorted labels leave 0, 1, 2, ... is the smallest one missing.
+        # The smallest missing label is where the sorted labels first differ from 0, 1, 2, ...
         missing = int(np.flatnonzero(np.append(present, -1) != np.arange(len(present) + 1))[0])
         raise DataError(
             "data",
@@ -164,7 +163,7 @@ def _labels(values: ArrayLike, expected: int, name: str, array: str) -> Ints:
     if given.dtype.kind not in "iu":
         raise DataError("data", f"{name}: {array} has elements of type {given.dtype}; they must be integers")
     if given.shape != (expected,):
-        raise DataError("data", f"{name}: {array} has shape {given.shape}; one label an example makes it ({expected},)")
+        raise DataError("data", f"{name}: {array} has shape {given.shape}; one label per example is ({expected},)")
     if given.min() < 0:
         raise DataError("data", f"{name}: {array} has the label {given.min()}; valid labels are 0 and above")
     return np.ascontiguousarray(given, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""`parquet:PATH`: a Parquet file, or a folder of them, with the columns that `columns` describes."""
+"""The source `parquet:PATH`: a Parquet file or a folder of them, with the columns described in `columns`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def parquet(path: str) -> Dataset:
-    """The arrays; an example's id is its row, counted through a folder's files in the order of their names."""
+    """Load a file or folder. An example's id is its row, counted over all files in the order of their names."""
     return _read(path).dataset(path)
 
 
@@ -28,14 +28,14 @@ def _read(path: str) -> Columns:
 
 
 def _files(path: str) -> list[Path]:
-    """A folder's Parquet files at any depth, sorted; names that start with a dot or underscore are not data."""
+    """List the Parquet files of a folder at any depth, sorted, without names that start with a dot or underscore."""
     given = Path(path).expanduser()
     if given.is_dir():
         inside = (file.relative_to(given) for file in given.rglob("*.parquet") if file.is_file())
-        found = sorted(file for file in inside if not any(part.startswith((".", "_")) for part in file.parts))
-        if not found:
+        data = sorted(file for file in inside if not any(part.startswith((".", "_")) for part in file.parts))
+        if not data:
             raise DataError("data", f"{path}: the folder holds no file that ends in .parquet")
-        return [given / file for file in found]
+        return [given / file for file in data]
     if not given.is_file():
         raise DataError("data", f"{path}: there is no such file or folder; valid is parquet:PATH of one that exists")
     return [given]
@@ -48,10 +48,10 @@ def _read_file(file: Path) -> Columns:
     from lightning_modules.data.columns import NUMBERS, read_columns
 
     try:
-        # Not pq.read_table, which takes columns from the names of the folders.
+        # Not pq.read_table, which adds columns from the names of the folders.
         with pq.ParquetFile(file) as opened:
             names = opened.schema_arrow.names
-            # A file without any of the columns is read for its row count alone, and refused with its own names.
+            # A file with none of these columns is read in full, so that the refusal lists its columns.
             table = opened.read(columns=[name for name in names if name in (*NUMBERS, "label", "split")] or None)
     except pa.ArrowException as error:
         raise DataError("data", f"{file}: not a readable Parquet file: {_said(error)}") from error
@@ -62,7 +62,7 @@ def _read_file(file: Path) -> Columns:
     except DataError as error:
         if "split" not in names and "`split`" in str(error):
             raise DataError(
-                "data", f"{error} (a folder with a file a split, as the hub has them, is read by hub:PATH)"
+                "data", f"{error} (a folder with one file per split, as the hub has them, is read by hub:PATH)"
             ) from error
         raise
 

@@ -1,4 +1,4 @@
-"""`hub:NAME`: a data set of the Hugging Face hub, or a local folder laid out as one, through `datasets`."""
+"""The source `hub:NAME`: a data set of the Hugging Face hub, or a local folder in its layout, read by `datasets`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ SPLITS = ("train", "test")
 
 
 def hub(name: str) -> Dataset:
-    """The arrays; an example's id is its row, the test split's counted after the training split's.
+    """Load a data set with the splits `train` and `test`.
 
-    Inputs are the column `features` or `image`, or else the only one with the feature Image; labels are the column
-    `label`, or else the only one with the feature ClassLabel. The splits `train` and `test` must both be there.
+    An example's id is its row; the test rows are counted after the training rows. Inputs are the column `features` or
+    `image`, or else the only column with the feature Image. Labels are the column `label`, or else the only column with
+    the feature ClassLabel.
     """
     return _read(name).dataset(f"hub:{name}")
 
@@ -42,17 +43,17 @@ def _read(name: str) -> Columns:
 
     try:
         with _quietly(datasets):
-            found = datasets.load_dataset(name)
+            loaded = datasets.load_dataset(name)
     except Exception as error:
-        # What a data set's name can lead to (network, authentication, another's files) has no common base class.
+        # The possible errors (network, authentication, malformed files) have no common base class.
         raise DataError("data", f"hub:{name} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(found, datasets.DatasetDict) or not set(SPLITS) <= set(found):
-        splits = ", ".join(sorted(str(split) for split in found)) if isinstance(found, datasets.DatasetDict) else "none"
+    if not isinstance(loaded, datasets.DatasetDict) or not set(SPLITS) <= set(loaded):
+        splits = ", ".join(sorted(map(str, loaded))) if isinstance(loaded, datasets.DatasetDict) else "none"
         raise DataError("data", f"hub:{name} has the splits {splits}; it needs train and test")
     from lightning_modules.data.columns import concatenate
 
-    columns = concatenate([_split(found[split], split, f"hub:{name} ({split})") for split in SPLITS])
-    labels = found["train"].features[_label(found["train"].features, datasets, name)]
+    columns = concatenate([_split(loaded[split], split, f"hub:{name} ({split})") for split in SPLITS])
+    labels = loaded["train"].features[_label(loaded["train"].features, datasets, name)]
     return replace(columns, classes=labels.num_classes) if isinstance(labels, datasets.ClassLabel) else columns
 
 
@@ -63,7 +64,7 @@ def _split(part: datasets.Dataset, split: str, place: str) -> Columns:
     from lightning_modules.data.columns import read_columns
 
     table = part.with_format("arrow")[:]
-    # The library's own metadata is about its features, and its extension types are not Arrow's.
+    # Drop the library's metadata, which describes its features, and its extension types, which Arrow does not know.
     plain = pa.table({field.name: _storage(table.column(field.name)) for field in table.schema})
     inputs = _input(part.features, datasets, place)
     return read_columns(plain, place, split=split, inputs=inputs, label=_label(part.features, datasets, place))
@@ -102,7 +103,7 @@ def _one(features: Any, names: tuple[str, ...], kind: type, wanted: str, place: 
 
 @contextmanager
 def _quietly(datasets: Any) -> Iterator[None]:
-    """Without progress bars, unless they were off already."""
+    """Turn progress bars off, and on again afterwards if they were on."""
     if datasets.are_progress_bars_disabled():
         yield
         return

@@ -1,4 +1,4 @@
-"""Encoded images (PNG, JPEG and whatever else Pillow reads) to one array."""
+"""Decode images (PNG, JPEG and whatever else Pillow reads) to one array."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from lightning_modules.errors import DataError
 
 GREY = frozenset({"1", "L", "LA"})
 COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
-"""Pillow's modes of at most 8 bits a channel. Transparency is dropped."""
+"""Pillow's modes with at most 8 bits per channel. Transparency is dropped."""
 
 
 def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
-    """[n, 1, height, width] if every image is grey, else [n, 3, height, width]; levels 0..255 scaled to -1..1.
+    """Decode to [n, 1, height, width] if every image is grey, else to [n, 3, height, width].
 
-    Raises DataError("data") for bytes that are no image, an image of more than 8 bits a channel, or images of several
-    sizes; `place` says where an image is. Cost: about 50 µs for an image of 32 x 32.
+    Levels 0..255 are scaled to -1..1. Takes about 50 µs per image of 32 x 32.
+
+    Args:
+        encoded: the bytes of each image.
+        place: returns the name of an image's place, for messages.
+
+    Raises:
+        DataError: "data", for bytes that are not an image, more than 8 bits per channel, or images of different sizes.
     """
     from PIL import Image
 
@@ -31,17 +37,17 @@ def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
 
     def _undecodable(position: int, error: Exception) -> DataError:
         count = len(encoded[position])
-        return DataError("data", f"{place(position)}: column `image` has {count} bytes that are no image: {error}")
+        return DataError("data", f"{place(position)}: column `image` has {count} bytes that are not an image: {error}")
 
     colour = False
     size = (0, 0)
     for position in range(len(encoded)):
-        # Opening reads the header alone: sizes and modes are known before anything is decoded.
+        # Opening reads only the header, so sizes and modes are checked before anything is decoded.
         with opened(position) as image:
             if image.mode not in GREY | COLOUR:
                 raise DataError(
                     "data",
-                    f"{place(position)}: the image is of mode {image.mode}; valid are 8 bits a channel at most",
+                    f"{place(position)}: the image is of mode {image.mode}; valid are at most 8 bits per channel",
                 )
             colour = colour or image.mode in COLOUR
             size = size if position else image.size

@@ -1,8 +1,8 @@
-"""Where data comes from: one table of sources, and what is asked of each.
+"""Registry of data sources: load a data set, or its sizes and digest, by name.
 
 To add a source, write one file with a function that returns a Dataset, and add a line to BUILT_IN or OUTSIDE; or call
-`register_source` from outside. Planning imports this module, so the libraries that a source reads with are imported by
-its functions.
+`register_source` from outside. Planning imports this module, so a source imports the libraries that it reads with
+inside its functions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lightning_modules.settings import DEFAULTS, FIELDS
 __all__ = ["Dataset", "Facts", "Reference", "content_digest", "facts", "load", "reference", "register_source"]
 
 Reference = tuple[Any, ...]
-"""What names a data set: the value of the field `data`, and those of the fields that its source reads."""
+"""The name of a data set: the value of the field `data`, and those of the fields that its source reads."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class BuiltIn:
         facts: Sizes, shape and classes of its data.
         load: Returns the data set. Called, as `check` is, with the values of `fields`.
         fields: The fields of a training that the data depends on, besides `data`.
-        check: Raises DataError for values that cannot be.
-        digest: What stands for its content in a point's id; "" for a source of this package.
+        check: Raises DataError for invalid values.
+        digest: The digest of its content and code for a point's id; "" for a source of this package.
     """
 
     facts: Facts
@@ -46,9 +46,12 @@ class BuiltIn:
 
 @dataclass(frozen=True)
 class Outside:
-    """A source of data from outside the package, `prefix:argument`, whose content is part of a point's id.
+    """A source of data from outside the package, `prefix:argument`.
 
-    `argument` is the word for the argument in messages.
+    Attributes:
+        argument: The word for the argument in messages.
+        load: Returns the data set for an argument.
+        digest: Returns the hash of its content, which is part of a point's id.
     """
 
     argument: str
@@ -125,19 +128,20 @@ def _defaults(data: str) -> tuple[Any, ...]:
 
 
 def reference(settings: Any) -> Reference:
-    """Return what names the data set of a training: the arguments of `facts` and `load`."""
+    """Return the arguments that `facts` and `load` need for the data set of a training."""
     return settings.data, *(getattr(settings, name) for name in fields_read(settings.data))
 
 
 @lru_cache(maxsize=1024)
 def facts(name: str, *values: Any) -> Facts:
-    """Return sizes, shape and classes. Free for a built-in source; any other is loaded, once per process.
+    """Return the sizes, input shape and number of classes of a data set.
 
-    Loading in full is what tells that the data can be read before anything is trained on it.
+    This is free for a built-in source. Any other source is loaded in full, once per process, so that unreadable data
+    is refused before anything is trained on it.
 
     Args:
         name: The value of the field `data`.
-        values: The values of the fields that its source reads; none: their defaults.
+        values: The values of the fields that its source reads, or nothing for their defaults.
 
     Raises:
         DataError: As `load` raises it.
@@ -150,10 +154,10 @@ def facts(name: str, *values: Any) -> Facts:
 
 
 def load(name: str, *values: Any) -> Dataset:
-    """Read a data set, anew at every call. The arguments are those of `facts`.
+    """Load a data set, anew at every call. The arguments are those of `facts`.
 
     Raises:
-        DataError: The name is none of `forms()`, or the data cannot be found, read or used.
+        DataError: The name matches none of `forms()`, or the data is missing, unreadable or invalid.
     """
     if name in BUILT_IN:
         return BUILT_IN[name].load(*(values or _defaults(name)))
@@ -162,10 +166,10 @@ def load(name: str, *values: Any) -> Dataset:
 
 
 def content_digest(name: str) -> str:
-    """Return 20 hexadecimal digits of the content of data from outside the package; "" for a source of this package.
+    """Hash the content of data from outside the package (20 hexadecimal digits); "" for a source of this package.
 
-    They do not depend on where the data lies or how it is compressed or partitioned. The data is read at every call,
-    but images are not decoded. For a registered source of one name, the digits are those of its name and code.
+    The digest does not depend on where the data is stored or on how it is compressed or partitioned. Every call reads
+    the data, but does not decode images. A registered source of one name is hashed by its name and code.
 
     Raises:
         DataError: As `load` raises it.

@@ -1,4 +1,4 @@
-"""How many training examples a network is trained on, and how many are kept from it."""
+"""Numbers of examples that a network is trained on, and of those withheld from it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from lightning_modules.settings import Settings
 
 
 def rounded_share(fraction: float, total: int) -> int:
-    """Return `fraction * total` to the nearest whole number, halves upwards.
+    """Return `fraction * total` rounded to the nearest whole number, halves upwards.
 
-    The fraction is taken as the decimal number that it is written as: 0.15 of 10 is 2, although the float 0.15 is
-    slightly less than 15 / 100.
+    The fraction is the decimal number that its repr shows: 0.15 of 10 is 2, although the float 0.15 is slightly less
+    than 15 / 100.
     """
     return int((Decimal(repr(float(fraction))) * total).to_integral_value(ROUND_HALF_UP))
 
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """Numbers of examples: `trained` on, `left_out` of a subset, and `held_out` for validation."""
+    """Numbers of examples `trained` on, `left_out` of the subset, and `held_out` for validation."""
 
     trained: int
     left_out: int
@@ -27,11 +27,11 @@ class SplitSizes:
 
     @property
     def total(self) -> int:
-        """All training examples of the data set that belong to the training."""
+        """Number of training examples that the training takes from the data set."""
         return self.trained + self.left_out + self.held_out
 
     def updates(self, batch_size: int) -> int:
-        """Updates per epoch; the last batch may be smaller than the others."""
+        """Return the number of updates per epoch. The last batch may be smaller than the others."""
         return -(-self.trained // batch_size)
 
     @classmethod

@@ -1,8 +1,8 @@
-"""A data set of the user's own, named by import path: `package.module:function`.
+"""A user's own data set, named by import path: `package.module:function`.
 
 The function takes no argument and returns a Dataset, or the four arrays train_inputs, train_labels, test_inputs and
-test_labels as a tuple in that order or a dict. It must return the same every time it is called: its content names the
-points that were trained on it.
+test_labels, as a dict or as a tuple in that order. Every call must return the same data, because the data's content is
+part of the ids of the points trained on it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
 
 def imported(path: str) -> Dataset:
-    """What the function returns, checked. Raises DataError("data") if it cannot be imported, fails or returns else."""
-    made = _call(path)
-    if isinstance(made, Dataset):
-        given: dict[str, Any] = {**vars(made)}
-    elif isinstance(made, Mapping):
-        if set(made) != set(ARRAYS):
-            keys = ", ".join(str(key) for key in made)
+    """Call the function and check its result.
+
+    Raises DataError("data") if the function cannot be imported, fails, or returns anything else.
+    """
+    result = _call(path)
+    if isinstance(result, Dataset):
+        given: dict[str, Any] = {**vars(result)}
+    elif isinstance(result, Mapping):
+        if set(result) != set(ARRAYS):
+            keys = ", ".join(str(key) for key in result)
             raise DataError("data", f"{path} returned a dict of {keys or 'nothing'}; it must have {', '.join(ARRAYS)}")
-        given = {name: made[name] for name in ARRAYS}
-    elif isinstance(made, tuple) and len(made) == len(ARRAYS):
-        given = dict(zip(ARRAYS, made, strict=True))
+        given = {name: result[name] for name in ARRAYS}
+    elif isinstance(result, tuple) and len(result) == len(ARRAYS):
+        given = dict(zip(ARRAYS, result, strict=True))
     else:
-        size = f" of {len(made)}" if isinstance(made, tuple) else ""
+        size = f" of {len(result)}" if isinstance(result, tuple) else ""
         raise DataError(
             "data",
-            f"{path} returned a {type(made).__name__}{size}; valid is a Dataset, or a dict or tuple of "
+            f"{path} returned a {type(result).__name__}{size}; valid is a Dataset, or a dict or tuple of "
             f"{', '.join(ARRAYS)}",
         )
     return Dataset.of(**given, name=path)
@@ -42,13 +45,13 @@ def imported(path: str) -> Dataset:
 
 @cache
 def imported_digest(path: str) -> str:
-    """The hash of the content. Calls the function twice: data that differ from call to call would be new every time.
+    """Hash the content of the data that the function returns.
 
-    Raises DataError as `imported` does, and for such data.
+    Raises DataError as `imported` does, and if two calls return different data: every plan would see new points.
     """
     first, second = imported(path).digest(), imported(path).digest()
     if first != second:
-        raise DataError("data", f"{path} returned other data when it was called again; seed its generators")
+        raise DataError("data", f"{path} returned different data when it was called again; seed its generators")
     return first
 
 
@@ -57,7 +60,7 @@ def _call(path: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        # A module of the user's may raise anything while it is imported.
+        # A user's module may raise anything on import.
         raise DataError("data", f"{path}: cannot import {module_name}: {type(error).__name__}: {error}") from error
     function = getattr(module, attribute, None)
     if not callable(function):

@@ -1,4 +1,4 @@
-"""An augmentation that the inputs cannot have is refused, by the field's name."""
+"""Tests that augmentations which do not apply to the inputs are refused, naming the setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentation: alone equals stacked bit for bit, strength 0 changes no bit, and each operation does what it says."""
+"""Tests of augmentation: stacking and strength 0 change no bit, and each operation does what its docstring says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_modules.streams import torch_generator
 
 @dataclass(frozen=True)
 class Strengths:
-    """The fields that an Augmenter reads of a member's settings."""
+    """The settings of a member that an Augmenter reads."""
 
     rotation: float = 0.0
     augment_noise: float = 0.0
@@ -75,7 +75,7 @@ def test_a_member_gets_the_same_bits_alone_and_in_any_company(dtype, case, batch
         own = torch_generator(k, "augmentation")
         alone = Augmenter([member], shape, CPU, dtype)(inputs[k : k + 1], [own])
         assert torch.equal(alone[0], stacked[k])
-        # The generators agree afterwards too: the next batch is again the same.
+        # The generators agree afterwards too, so the next batch is also the same.
         assert torch.equal(own.get_state(), stacked_generators[k].get_state())
 
 
@@ -84,7 +84,7 @@ def test_strength_zero_changes_no_bit_and_draws_nothing(case):
     shape, members = case
     members = [Strengths(), *members]
     inputs = random_inputs(len(members), 3, *shape)
-    # A pass through any arithmetic would lose the sign of a zero, and noise would swallow a NaN's payload.
+    # Any arithmetic could lose the sign of a zero or the payload of a NaN.
     inputs[0].flatten()[0] = -0.0
     before = inputs.clone()
     own = generators(len(members))
@@ -138,7 +138,7 @@ def test_an_operation_for_other_inputs_is_refused():
 def test_rotation_agrees_with_scipy(degrees):
     images = random_inputs(2, 3, 9, 9)
     ours = APPLY["rotation"](images, torch.full((2,), degrees, dtype=torch.float64))
-    # scipy turns the other two axes in the same sense: anticlockwise as displayed.
+    # scipy rotates in the same direction: anticlockwise as displayed.
     theirs = ndimage.rotate(images.numpy(), degrees, axes=(-2, -1), reshape=False, order=1, mode="nearest")
     assert np.allclose(ours.numpy(), theirs, atol=1e-9)
 
@@ -163,7 +163,7 @@ def test_crop_flip_is_a_window_of_the_padded_image(down, right, flip):
     ours = APPLY["crop_flip"](images, torch.tensor([[down, right, flip]], dtype=torch.float64))
     padded = np.pad(images.numpy(), ((0, 0), (0, 0), (4, 4), (4, 4)), mode="edge")
     window = padded[:, :, 4 + down : 9 + down, 4 + right : 10 + right]
-    # Mirroring the image before or after the crop is the same in distribution; ours mirrors the window.
+    # Mirroring before or after the crop gives the same distribution; this implementation mirrors the window.
     assert np.array_equal(ours.numpy(), window[..., ::-1] if flip else window)
 
 

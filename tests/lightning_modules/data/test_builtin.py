@@ -1,4 +1,4 @@
-"""The data sets that come with memsweep: their facts, their content, and what makes each what it is."""
+"""Tests of the data sets that come with memsweep: their facts, content and characteristic properties."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTENT = {
     "digits": "427c6e46a0a1f8801243",
     "clusters": "6c9311eb3d9eb23c46aa",
 }
-"""A library that changes its data would change results without changing an id: these hashes notice."""
+"""Hashes of the content. A library that changes its data would change results, but no id."""
 
 
 NAMES = [
@@ -48,7 +48,7 @@ def test_facts_are_those_of_the_arrays(loaded, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_content_is_pinned(loaded, name):
     dataset = loaded[name]
-    # In thousandths, so that the last bits of another processor's arithmetic do not count.
+    # Rounded to thousandths, so that the last bits may differ between processors.
     rounded = [np.rint(x * 1000.0).astype(np.int64) for x in (dataset.train_inputs, dataset.test_inputs)]
     ids = (dataset.train_ids, dataset.test_ids)
     assert content_hash(*rounded, dataset.train_labels, dataset.test_labels, *ids) == CONTENT[name]
@@ -107,7 +107,7 @@ class TestClusters:
         assert dataset.train_inputs.std() == pytest.approx(1, abs=0.12)
 
     def test_sub_clusters_nest(self):
-        # Example 0 of each class is in its sub-cluster 0, whatever the complexity; and the noise is the same.
+        # At every complexity, example 0 of each class is in sub-cluster 0 and has the same noise.
         assert np.array_equal(builtin.clusters(1).train_inputs[:10], builtin.clusters(8).train_inputs[:10])
         assert not np.array_equal(builtin.clusters(1).train_inputs[10:20], builtin.clusters(8).train_inputs[10:20])
 

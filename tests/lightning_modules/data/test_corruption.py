@@ -1,4 +1,4 @@
-"""Rule 2: noise nests. Properties over drawn data, hand cases, and counts against independent arithmetic."""
+"""Tests that noise is nested: properties over generated data, hand cases, and counts from independent arithmetic."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLASSES = 7
 seeds = st.integers(0, 2**32)
 fractions = st.integers(0, 1000).map(lambda n: n / 1000)
 label_arrays = st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=120).map(np.array)
-# Few classes of very different sizes are where an order is hardest to keep in proportion.
+# Keeping an order in proportion is hardest for a few classes of very different sizes.
 skewed = st.lists(st.integers(1, 60), min_size=1, max_size=12).map(lambda n: np.repeat(np.arange(len(n)), n))
 
 
@@ -45,7 +45,7 @@ class TestSubsetOrder:
         counts = np.cumsum(labels[order][:, None] == np.unique(labels), axis=0)
         sizes = np.bincount(labels)
         prefix = np.arange(1, len(labels) + 1)[:, None]
-        # In whole numbers, so that "strictly less than one" is exact.
+        # Whole numbers make "strictly less than one" exact.
         assert (np.abs(counts * len(labels) - prefix * sizes) < len(labels)).all()
 
     @given(label_arrays, seeds)
@@ -60,7 +60,7 @@ class TestSubsetOrder:
         assert (np.sort(labels[order].reshape(10, 4), axis=1) == np.arange(4)).all()
 
     def test_which_example_comes_first_is_uniform(self):
-        # The first place is due to the larger class, and to any example of it.
+        # The first position belongs to the larger class, and may go to any of its examples.
         labels = np.array([0] * 6 + [1] * 3)
         first = [subset_order(labels, numpy_generator(seed, "subset"))[0] for seed in range(1800)]
         assert stats.chisquare(np.bincount(first, minlength=6)).pvalue > 1e-3
@@ -154,7 +154,7 @@ class TestLabels:
         assert stats.chisquare(pairs[0].ravel()).pvalue > 1e-3
         assert np.diag(pairs[1]).sum() == 0
         assert stats.chisquare(pairs[1][~np.eye(CLASSES, dtype=bool)]).pvalue > 1e-3
-        # Zhang's convention: a redrawn label is right with probability 1 / classes.
+        # Convention of Zhang et al.: a redrawn label is correct with probability 1 / classes.
         assert np.trace(pairs[0]) / len(labels) == pytest.approx(1 / CLASSES, abs=0.01)
 
     def test_the_rank_is_uniform_and_independent_of_the_class_drawn(self):
@@ -228,7 +228,7 @@ class TestInputs:
         noise = corrupt_inputs(inputs[some], draws.of(some), 1.0, "gaussian").astype(np.float64)
         standard = (noise - inputs.mean(dtype=np.float64)) / inputs.std(dtype=np.float64)
         assert stats.kstest(standard.ravel(), "norm").pvalue > 1e-3
-        # Between examples and between pixels there is nothing left to correlate.
+        # No correlation is left between examples or between pixels.
         between = np.corrcoef(standard.reshape(200, -1))[np.triu_indices(200, 1)]
         assert abs(between.mean()) < 0.005
         assert between.std() == pytest.approx(1 / np.sqrt(60), rel=0.05)

@@ -1,4 +1,4 @@
-"""What members train on: nested, disjoint where it should be, and the test set untouched."""
+"""Tests of the members' examples: subsets are nested, splits are disjoint, and the test set is untouched."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_subsets_are_drawn_by_the_seed_alone_and_nest():
     assert set(small) < set(large)
     both = data(point(subset_fraction=0.7, seed=3, **settings), point(subset_fraction=0.7, seed=4, **settings)).train
     assert both.ids[0].tolist() == large
-    # Two independent subsets of 0.7 share 0.49 of the examples: 245 of 500, give or take 3 standard deviations of 4.7.
+    # Two independent subsets of 0.7 share 0.49 of the examples: 245 of 500, with a standard deviation of 4.7.
     assert 230 <= len(set(large) & set(both.ids[1].tolist())) <= 260
 
 

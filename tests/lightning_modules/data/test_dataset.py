@@ -1,4 +1,4 @@
-"""The checks that every source's arrays pass, and the content hash."""
+"""Tests of the checks on the arrays of every source, and of the content hash."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_classes_may_be_declared_where_not_all_occur():
         ({"train_inputs": np.full((4, 3), np.inf)}, r"train_inputs\[0, 0\] is inf; every number must be finite"),
         ({"train_labels": [0.0, 1.0, 2.0, 0.0]}, "train_labels has elements of type float64; they must be integers"),
         ({"train_labels": [True, False, True, True]}, "train_labels has elements of type bool"),
-        ({"train_labels": [0, 1, 2]}, r"train_labels has shape \(3,\); one label an example makes it \(4,\)"),
+        ({"train_labels": [0, 1, 2]}, r"train_labels has shape \(3,\); one label per example is \(4,\)"),
         ({"test_labels": [1, -2]}, "test_labels has the label -2; valid labels are 0 and above"),
         ({"train_labels": [1, 2, 3, 1]}, "labels go up to 3 but none is 0; number the classes 0, 1, 2"),
         ({"train_labels": [0, 1, 9, 0]}, "labels go up to 9 but none is 3"),

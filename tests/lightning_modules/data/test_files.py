@@ -1,4 +1,4 @@
-"""`parquet:PATH`: what it reads, and one readable error for every way in which a file can be malformed."""
+"""Tests of `parquet:PATH`: valid files, and one readable error for each way in which a file can be malformed."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class TestFolders:
         good, rest = picture(np.zeros((2, 2))), {"label": [0, 1], "split": ["train", "test"]}
         written(tmp_path / "a.parquet", {"image": images(good, good), **rest})
         bad = written(tmp_path / "b.parquet", {"image": images(good, b"junk"), **rest})
-        with pytest.raises(DataError, match=f"{bad}, row 1: column `image` has 4 bytes that are no image"):
+        with pytest.raises(DataError, match=f"{bad}, row 1: column `image` has 4 bytes that are not an image"):
             parquet(str(tmp_path))
 
     def test_files_must_agree_in_shape(self, tmp_path):
@@ -162,11 +162,11 @@ class TestImages:
     @pytest.mark.parametrize(
         ("second", "message"),
         [
-            (b"", "row 1: column `image` has 0 bytes that are no image"),
-            (b"not an image", "row 1: column `image` has 12 bytes that are no image"),
+            (b"", "row 1: column `image` has 0 bytes that are not an image"),
+            (b"not an image", "row 1: column `image` has 12 bytes that are not an image"),
             (
                 picture(np.arange(4096).reshape(64, 64) % 251)[:200],
-                "row 1: column `image` has 200 bytes that are no image",
+                "row 1: column `image` has 200 bytes that are not an image",
             ),
             (None, "column `image` has no bytes in row 1; images must be inside the file, not named by a path"),
             (picture(np.zeros((3, 2))), "row 1: the image is 2 x 3 pixels, and the first is 64 x 64"),
@@ -184,7 +184,7 @@ class TestImages:
         stream = io.BytesIO()
         Image.fromarray(np.full((2, 2), 40_000, dtype=np.uint16)).save(stream, "PNG")
         path = written(tmp_path / "d.parquet", {"image": images(*[stream.getvalue()] * 4), **REST})
-        with pytest.raises(DataError, match="row 0: the image is of mode I;16; valid are 8 bits a channel at most"):
+        with pytest.raises(DataError, match="row 0: the image is of mode I;16; valid are at most 8 bits per channel"):
             parquet(path)
 
 
@@ -253,11 +253,11 @@ class TestMalformed:
             ),
             (
                 {"features": [[1.0, 2.0], [3.0], [4.0, 5.0], [6.0, 7.0]]},
-                "column `features` has 1 numbers in row 1 and 2 in row 0; every row must have the same, at least 1",
+                "column `features` has 1 numbers in row 1 and 2 in row 0; every row needs the same number, at least 1",
             ),
             (
                 {"features": pa.array([[]] * 4, pa.list_(pa.float32()))},
-                "column `features` has 0 numbers in row 0 and 0 in row 0; every row must have the same, at least 1",
+                "column `features` has 0 numbers in row 0 and 0 in row 0; every row needs the same number, at least 1",
             ),
             (
                 {"features": [[1.0, 2.0], None, [4.0, 5.0], [6.0, 7.0]]},
@@ -273,8 +273,8 @@ class TestMalformed:
             ),
             (
                 {"features": None, "image": [[1.0, 2.0]] * 4},
-                "column `image` has 2 numbers a row, which is no square image of 1 or 3 channels; say the shape in the "
-                "schema's metadata, as shape='1,28,20'",
+                "column `image` has 2 numbers per row, which is not a square image of 1 or 3 channels; give the shape "
+                "in the schema's metadata, as shape='1,28,20'",
             ),
             (
                 {"features": None, "image": ["a", "b", "c", "d"]},

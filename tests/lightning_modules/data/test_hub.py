@@ -1,4 +1,4 @@
-"""`hub:NAME`, on small local data sets that the `datasets` library itself writes."""
+"""Tests of `hub:NAME` on small local data sets written by the `datasets` library itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def saved(folder: Path, columns: dict[str, Any], features: Any, splits: tuple[str, ...] = ("train", "test")) -> str:
-    """A folder as the hub has it: one Parquet file a split, two thirds of the rows in the first."""
+    """Write a folder in the hub's layout: one Parquet file per split, two thirds of the rows in the first."""
     (folder / "data").mkdir(parents=True)
     whole = datasets.Dataset.from_dict(columns, features=features)
     for split, rows in zip(splits, (range(4), range(4, 6)), strict=False):

@@ -1,4 +1,4 @@
-"""Names of data sets, and what planning may ask without loading or importing anything heavy."""
+"""Tests of the names of data sets, and that planning loads no data and imports no heavy library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`package.module:function`: a data set of the user's own, and what is said when it is not one."""
+"""Tests of `package.module:function`: a user's own data set, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
 @pytest.fixture
 def returning(tmp_path, monkeypatch) -> Callable[[Any], str]:
-    """The import path of a function that returns the given value."""
+    """Create a function that returns the given value, and return its import path."""
     module = ModuleType("a_users_data")
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
@@ -83,7 +83,7 @@ def test_the_ten_line_example_from_a_file(tmp_path, monkeypatch):
         ({"x": 1}, "returned a dict of x; it must have train_inputs, train_labels, test_inputs, test_labels"),
         ({}, "returned a dict of nothing"),
         ((ARRAYS[0], ARRAYS[1] / 2, *ARRAYS[2:]), r"a_users_data:make: train_labels has elements of type float64"),
-        ((np.zeros((2, 2)), *ARRAYS[1:]), r"train_labels has shape \(3,\); one label an example makes it \(2,\)"),
+        ((np.zeros((2, 2)), *ARRAYS[1:]), r"train_labels has shape \(3,\); one label per example is \(2,\)"),
     ],
 )
 def test_what_is_no_data_set_is_refused(returning, value, message):
@@ -130,5 +130,5 @@ def test_data_that_change_from_call_to_call_are_refused(monkeypatch) -> None:
     module, calls = ModuleType("restless_data"), iter(range(9))
     module.make = lambda: (ARRAYS[0] + next(calls), *ARRAYS[1:])  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    with pytest.raises(DataError, match="returned other data when it was called again; seed its generators"):
+    with pytest.raises(DataError, match="returned different data when it was called again; seed its generators"):
         content_digest("restless_data:make")

@@ -1,4 +1,4 @@
-"""A member of a stacked model has the bits that it has alone (rule 1 of a sweep)."""
+"""Tests that a member of a stacked model computes the same bits as alone (rule 1 of a sweep)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def members(model: str, shape: Shape, width: int | None, depth: int | None, dtyp
 
 
 def trained(networks: list[nn.Module], xs: Tensor, ys: Tensor) -> dict[str, Tensor]:
-    """Two SGD steps of a stack and an evaluation: logits, weights and buffers, each with a first axis of members."""
+    """Run two SGD steps of a stack and an evaluation.
+
+    Returns logits, weights and buffers, each with a first axis of members.
+    """
     weights, buffers = stack_module_state(networks)
     base = networks[0]
 
@@ -84,7 +87,7 @@ def test_stacked_bits_are_solo_bits(
 ) -> None:
     networks = members(model, shape, width, depth, dtype)
     xs, ys = drawn(shape, dtype)
-    # One convolution and a grouped one are different kernels in float32.
+    # In float32, a single and a grouped convolution use different kernels.
     tolerance = 1e-5 if dtype == torch.float32 and model in CONVOLUTIONS else 0.0
     solo = [trained(networks[k : k + 1], xs[k : k + 1], ys[k : k + 1]) for k in range(MEMBERS)]
     for chosen in ([0], [6, 2, 4], list(range(MEMBERS))):
