@@ -1,4 +1,4 @@
-"""The root of every error that memsweep raises on purpose, the errors of this package, and how a refusal is worded.
+"""Errors of this package, the root of all errors that memsweep raises on purpose, and the wording of refusals.
 
 MemsweepError
 ├── InputError (a ValueError too)
@@ -15,15 +15,15 @@ from collections.abc import Iterable
 
 
 class MemsweepError(Exception):
-    """The text is complete: the command line prints it and exits with 2."""
+    """An error with a complete text, which the command line prints before it exits with 2."""
 
 
 class InputError(MemsweepError, ValueError):
     """A setting that cannot be used.
 
     Attributes:
-        field: the name of the setting. A caller that read it from a file adds the file and the key to the message,
-            which says what was given and what is valid.
+        field: the name of the setting. The message states the given and the valid values; a caller that read the
+            setting from a file adds the file and the key.
     """
 
     def __init__(self, field: str, message: str) -> None:
@@ -43,12 +43,12 @@ class ModelError(InputError):
 
 
 def choices(given: object, valid: Iterable[object], *, ordered: bool = False) -> str:
-    """The words for a value outside a closed set: "given 'X'; did you mean Y? valid: A, B, C".
+    """Describe a value outside a closed set: "given 'X'; did you mean Y? valid: A, B, C".
 
     Args:
         given: the value.
         valid: the set.
-        ordered: list the set in its own order, which says something, not by the alphabet.
+        ordered: list the set in its own, meaningful order instead of alphabetically.
     """
     names = [str(name) for name in valid]
     listed = ", ".join(names if ordered else sorted(names)) or "none"
@@ -56,6 +56,6 @@ def choices(given: object, valid: Iterable[object], *, ordered: bool = False) ->
 
 
 def did_you_mean(given: object, valid: Iterable[str]) -> str:
-    """Name the nearest valid name, as in "; did you mean Y?". The text is empty if none is near."""
+    """Suggest the nearest valid name, as in "; did you mean Y?"; return "" if none is near."""
     near = difflib.get_close_matches(str(given), list(valid), n=1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""Learning rates of every update, by schedule."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from lightning_modules.settings import Settings
 
 
 def learning_rates(member: Settings, updates: np.ndarray, updates_per_epoch: int) -> np.ndarray:
-    """The learning rate at these updates (counted from 0), float64 [len(updates)].
+    """Compute the learning rate at these updates (counted from 0); float64 [len(updates)].
 
-    `constant`; `step`: × lr_decay_factor every lr_decay_epochs; `inverse_sqrt`: rate / √(1 + ⌊t / lr_decay_updates⌋)
-    (Nakkiran et al. 2019); `cosine`: per update, from the rate to 0 at the horizon (Loshchilov & Hutter 2017).
+    `constant` keeps the rate; `step` multiplies it by lr_decay_factor every lr_decay_epochs; `inverse_sqrt` is
+    rate / √(1 + ⌊t / lr_decay_updates⌋) (Nakkiran et al. 2019); `cosine` falls from the rate to 0 at the horizon,
+    update by update (Loshchilov & Hutter 2017).
     """
     shape = {
         "constant": lambda t: np.ones(len(t)),

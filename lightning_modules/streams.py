@@ -1,7 +1,7 @@
-"""Named random streams: every draw of a member comes from a generator of its own, derived from its seed.
+"""Named random streams: each kind of random decision of a member has its own generator, derived from its seed.
 
-The same seed gives the same stream in every cell of a grid, so cells differ by their axis and not by luck; and a
-member's draws depend on nobody beside it, so it trains to the same numbers alone and in any cohort.
+The same seed gives the same stream in every cell of a grid, so cells differ by their axis and not by chance. A member's
+random numbers do not depend on other members, so it trains to the same numbers alone and in any cohort.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def stream_seed(seed: int, stream: str) -> int:
-    """A 63-bit seed for the stream of this name, e.g. "init", "order", "dropout", "label_noise"."""
+    """Derive the 63-bit seed of a named stream, e.g. "init", "order", "dropout", "label_noise"."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest(), "little") >> 1
 
 

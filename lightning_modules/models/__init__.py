@@ -1,6 +1,6 @@
-"""Networks of every size: families, their sizes without torch, and their modules.
+"""Model families in every size: their sizes (computed without torch) and their modules.
 
-`resolve` says what a parameter count or a width comes to, `build` makes it.
+`resolve` turns a parameter count or a width into a size, and `build` creates the module.
 """
 
 from lightning_modules.models.families import FAMILIES, build, find

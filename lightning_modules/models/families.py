@@ -1,4 +1,7 @@
-"""The families by name. A new family is one file with a `FAMILY`, and its line here, or a call of `register_family`."""
+"""Registry of model families by name.
+
+To add a family, write one file with a `FAMILY` and list it here, or call `register_family` from outside.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +53,9 @@ def _imported(model: str) -> ImportedFamily:
 
 
 def find(model: str) -> AnyFamily:
-    """The family of this name, or of this import path (`package.module:function`), which is imported here.
+    """Look up a family by name, or import it from its path `package.module:function`.
 
-    Raises ModelError("model", ...) for a name that is neither, and for what cannot be imported.
+    Raises ModelError("model", ...) for a name that is neither, and for a path that cannot be imported.
     """
     if model in FAMILIES:
         return FAMILIES[model]
@@ -62,7 +65,7 @@ def find(model: str) -> AnyFamily:
 
 
 def digest(model: str) -> str:
-    """Return what stands for the code of a family in a point's id: "" for a family of this package.
+    """Hash a family's code for a point's id; "" for a family of this package.
 
     Raises:
         ModelError: As `find` raises it.
@@ -77,7 +80,7 @@ _digest_of = lru_cache(maxsize=256)(hash_of_code)
 
 
 def check(model: str, shape: Shape, classes: int, width: int | None, depth: int | None) -> AnyFamily:
-    """The family, if it can be asked for this width and depth; raises ModelError blaming the setting that is wrong."""
+    """Look up the family and check the settings. Raises ModelError, which names the invalid setting."""
     family = find(model)
     if not 1 <= len(shape) <= 3 or min(shape) < 1:
         raise ModelError("model", f"given data of shape {shape}; valid are one to three axes, each at least 1")
@@ -92,9 +95,9 @@ def check(model: str, shape: Shape, classes: int, width: int | None, depth: int 
 
 
 def build(model: str, shape: Shape, classes: int, width: int | None = None, depth: int | None = None) -> nn.Module:
-    """The network as an ordinary module, [batch, *shape] -> [batch, classes], at the family's defaults for None.
+    """Build the network as an ordinary module, [batch, *shape] -> [batch, classes].
 
-    Initialised as torch does by default, from its global generator: seed that first. Every place for dropout is an
-    `nn.Dropout`. Raises ModelError as `sizes.resolve` does.
+    A width or depth of None is the family's default. The initialisation is torch's default, from torch's global
+    generator, which the caller seeds first. Dropout layers are `nn.Dropout`. Raises ModelError as `sizes.resolve` does.
     """
     return check(model, shape, classes, width, depth).build(shape, classes, width, depth)

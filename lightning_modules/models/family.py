@@ -1,4 +1,4 @@
-"""Family: a kind of network whose size is a width and a depth. Needs no torch until something is built."""
+"""Family: a kind of network whose size is a width and a depth. Only building one imports torch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 Layout = Callable[[Shape, int, int, int], Layer]
-"""(shape, classes, width, depth) -> the network."""
+"""(shape, classes, width, depth) -> network."""
 
 RANKS = {1: "(features,)", 2: "(channels, length)", 3: "(channels, height, width)"}
 
 
 @dataclass(frozen=True)
 class Family:
-    """One architecture. A default of None says that there is nothing to choose (`linear` has no width)."""
+    """An architecture. A default of None means that the architecture has no such size (`linear` has no width)."""
 
     name: str
     summary: str
@@ -30,7 +30,7 @@ class Family:
     default_width: int | None
     default_depth: int | None
     ranks: tuple[int, ...] = (1, 2, 3)
-    """Numbers of axes that an example may have."""
+    """Valid numbers of axes of an example."""
 
     @property
     def takes_width(self) -> bool:
@@ -41,7 +41,7 @@ class Family:
         return self.default_depth is not None
 
     def network(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> Layer:
-        """The layers, at the defaults where width or depth is None.
+        """Lay out the network; a width or depth of None is the default.
 
         Raises ModelError("model", ...) for a shape that this architecture cannot use.
         """

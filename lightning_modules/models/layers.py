@@ -1,4 +1,4 @@
-"""An architecture as a value: layers without torch, each of which knows its size.
+"""Architectures as values: layers without torch, each of which computes its size.
 
 A family writes its network once, as a `Chain` of these. Two interpreters read it: `Layer.size` (parameters, operations
 and memory, for planning, which must not import torch) and `modules.module` (the `torch.nn.Module`). They cannot
@@ -20,11 +20,14 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a layer costs for one example.
+    """The cost of a layer per example.
 
-    `shape`: of its output; `parameters`: trainable numbers; `flops`: operations of a forward pass, a multiplication
-    and an addition counting as two, and only those of matrix products and convolutions; `activations`: numbers kept
-    for the backward pass, in units of one float (an estimate, within a factor of two for whole networks).
+    Attributes:
+        shape: shape of the output.
+        parameters: number of trainable parameters.
+        flops: operations of the matrix products and convolutions in a forward pass; a multiply-add counts as two.
+        activations: numbers kept for the backward pass, in units of one float (an estimate, within a factor of two for
+            whole networks).
     """
 
     shape: Shape
@@ -33,7 +36,7 @@ class Size:
     activations: int = 0
 
     def then(self, after: Size) -> Size:
-        """This layer and one behind it."""
+        """Return the cost of this layer followed by another one."""
         return Size(
             after.shape,
             self.parameters + after.parameters,
@@ -45,12 +48,12 @@ class Size:
 class Layer(ABC):
     @abstractmethod
     def size(self, shape: Shape) -> Size:
-        """For one example of this shape at the input."""
+        """Compute the cost of one example whose input has this shape."""
 
 
 @dataclass(frozen=True)
 class Chain(Layer):
-    """One after the other."""
+    """Layers that run one after the other."""
 
     layers: tuple[Layer, ...]
 
@@ -62,13 +65,13 @@ class Chain(Layer):
 
 
 def chain(*layers: Layer | Iterable[Layer]) -> Chain:
-    """A Chain of layers and of sequences of layers."""
-    return Chain(tuple(each for item in layers for each in ([item] if isinstance(item, Layer) else item)))
+    """Build a Chain from layers and sequences of layers."""
+    return Chain(tuple(layer for item in layers for layer in ([item] if isinstance(item, Layer) else item)))
 
 
 @dataclass(frozen=True)
 class Residual(Layer):
-    """shortcut(x) + body(x); without a shortcut, x + body(x)."""
+    """The sum shortcut(x) + body(x); x + body(x) without a shortcut."""
 
     body: Layer
     shortcut: Layer | None = None
@@ -80,7 +83,7 @@ class Residual(Layer):
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """The same numbers under another shape."""
+    """A change of shape only."""
 
     shape: Shape
 
@@ -96,7 +99,7 @@ class Flatten(Layer):
 
 @dataclass(frozen=True)
 class Linear(Layer):
-    """A full connection over the last axis, with biases."""
+    """A fully connected layer over the last axis, with biases."""
 
     outputs: int
 
@@ -107,7 +110,7 @@ class Linear(Layer):
 
 @dataclass(frozen=True)
 class Conv(Layer):
-    """A convolution in as many dimensions as the input has, with the same kernel, stride and padding along each."""
+    """A convolution over all axes but the channels, with the same kernel, stride and padding along each."""
 
     channels: int
     kernel: int
@@ -124,7 +127,7 @@ class Conv(Layer):
 
 @dataclass(frozen=True)
 class ReLU(Layer):
-    """The one nonlinearity: in torch's CPU kernels the bits of exp, tanh and GELU depend on where a number lies."""
+    """The only nonlinearity: in torch's CPU kernels, bits of exp, tanh and GELU depend on a number's position."""
 
     def size(self, shape: Shape) -> Size:
         return Size(shape, activations=prod(shape))
@@ -132,7 +135,7 @@ class ReLU(Layer):
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Where hidden activations may be dropped; the rate belongs to whoever trains."""
+    """A place where hidden activations may be dropped. The training sets the rate."""
 
     def size(self, shape: Shape) -> Size:
         return Size(shape, activations=2 * prod(shape))
@@ -140,7 +143,7 @@ class Dropout(Layer):
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """Over the batch and every axis but the first, with a scale and a shift a channel."""
+    """Batch normalisation over the batch and all axes but the first, with a scale and a shift per channel."""
 
     def size(self, shape: Shape) -> Size:
         return Size(shape, 2 * shape[0], activations=prod(shape))
@@ -148,7 +151,7 @@ class BatchNorm(Layer):
 
 @dataclass(frozen=True)
 class LayerNorm(Layer):
-    """Over the last axis, with a scale and a shift a feature."""
+    """Layer normalisation over the last axis, with a scale and a shift per feature."""
 
     def size(self, shape: Shape) -> Size:
         return Size(shape, 2 * shape[-1], activations=2 * prod(shape))
@@ -156,18 +159,18 @@ class LayerNorm(Layer):
 
 @dataclass(frozen=True)
 class MaxPool(Layer):
-    """The maximum of blocks that do not overlap; a rest at the far end is dropped."""
+    """The maximum of non-overlapping blocks; an incomplete block at the far end is dropped."""
 
     block: Shape
 
     def size(self, shape: Shape) -> Size:
         out = (shape[0], *(side // block for side, block in zip(shape[1:], self.block, strict=True)))
-        return Size(out, activations=3 * prod(out))  # the output, and its indices of 64 bits
+        return Size(out, activations=3 * prod(out))  # the output and its 64-bit indices
 
 
 @dataclass(frozen=True)
 class Mean(Layer):
-    """The mean over these axes, which vanish."""
+    """The mean over these axes, which are removed."""
 
     axes: tuple[int, ...]
 
@@ -178,9 +181,9 @@ class Mean(Layer):
 
 @dataclass(frozen=True)
 class Patches(Layer):
-    """(channels, *sides) cut into blocks, each a token: (blocks, channels * block).
+    """Blocks of (channels, *sides) as tokens: (blocks, channels * block).
 
-    Sides that the block does not divide are padded with zeros at their far ends.
+    Sides that are not a multiple of the block are padded with zeros at their far ends.
     """
 
     block: Shape
@@ -193,7 +196,7 @@ class Patches(Layer):
 
 @dataclass(frozen=True)
 class Position(Layer):
-    """A trained vector added to each token."""
+    """A trained vector that is added to each token."""
 
     def size(self, shape: Shape) -> Size:
         return Size(shape, prod(shape))
@@ -201,15 +204,15 @@ class Position(Layer):
 
 @dataclass(frozen=True)
 class Attention(Layer):
-    """Self-attention of (tokens, features), every token to every token.
+    """Self-attention between all tokens of (tokens, features).
 
-    A head has ceil(features / heads) units, so that any number of features will do.
+    Each head has ceil(features / heads) units, so any number of features is valid.
     """
 
     heads: int
 
     def inner(self, shape: Shape) -> int:
-        """Units of all heads together."""
+        """Return the number of units of all heads together."""
         return self.heads * -(-shape[-1] // self.heads)
 
     def size(self, shape: Shape) -> Size:

@@ -1,4 +1,4 @@
-"""linear: softmax regression. On MNIST-1D (40 features, 10 classes) the published 410 parameters."""
+"""linear: softmax regression. On MNIST-1D (40 features, 10 classes) it has the published 410 parameters."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """mlp: fully connected, `depth` hidden ReLU layers of `width` units.
 
-Depth 2 on MNIST-1D is the double-descent network of its paper (width² + 52 width + 10 parameters); on MNIST at
-width 4096 that of Arpit et al. 2017; depth 1 and 3 at width 512 on 28 x 28 crops of CIFAR-10 are those of Zhang et
-al. 2017 (1,209,866 and 1,735,178 parameters).
+Depth 2 gives the double-descent network of the MNIST-1D paper (width² + 52 width + 10 parameters) and, at width 4096 on
+MNIST, the network of Arpit et al. 2017. Depths 1 and 3 at width 512 on 28 x 28 crops of CIFAR-10 give the networks of
+Zhang et al. 2017 (1,209,866 and 1,735,178 parameters).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The torch reading of `layers`: each layer as an ordinary `nn.Module` with torch's default initialisation.
+"""Interpreter of `layers` that builds each layer as an ordinary `nn.Module` with torch's default initialisation.
 
-Everything here runs under `torch.func.vmap`, and gives a stacked model the bits that it gives the model alone: no
-branch on data, no nonlinearity but ReLU, and attention as plain matrix products. Dropout is always `nn.Dropout`,
-so that whoever trains can replace it.
+All modules run under `torch.func.vmap` and compute the same bits stacked as alone: they do not branch on data, their
+only nonlinearity is ReLU, and attention consists of plain matrix products. Dropout is always `nn.Dropout`, so that the
+training can replace it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _BATCH_NORM: dict[int, type[nn.BatchNorm1d] | type[nn.BatchNorm2d]] = {2: nn.Bat
 
 
 def module(layer: Layer, shape: Shape) -> nn.Module:
-    """The module of this layer for inputs [batch, *shape], drawn from torch's global generator."""
+    """Build the module of a layer for inputs [batch, *shape], initialised from torch's global generator."""
     match layer:
         case layers.Chain(parts):
-            built = []
+            modules = []
             for part in parts:
-                built.append(module(part, shape))
+                modules.append(module(part, shape))
                 shape = part.size(shape).shape
-            return nn.Sequential(*built)
+            return nn.Sequential(*modules)
         case layers.Residual(body, shortcut):
             return Residual(module(body, shape), nn.Identity() if shortcut is None else module(shortcut, shape))
         case layers.Reshape(out):
@@ -110,7 +110,7 @@ class Position(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention as explicit products: fused kernels may sum a stacked model in another order."""
+    """Self-attention as explicit matrix products: fused kernels may sum a stacked model in a different order."""
 
     def __init__(self, features: int, heads: int, units: int) -> None:
         super().__init__()

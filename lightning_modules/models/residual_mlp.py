@@ -1,6 +1,6 @@
 """residual_mlp: an mlp whose hidden layers after the first are added to their input, h + relu(W h + b).
 
-Width 100 and depth 2 on MNIST-1D is the MLP of that benchmark (Greydanus), 15,210 parameters.
+Width 100 and depth 2 on MNIST-1D give the MLP of that benchmark (Greydanus), with 15,210 parameters.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""resnet: the preactivation ResNet of He et al. 2016 for images; width k, `depth` blocks a stage.
+"""resnet: the preactivation ResNet of He et al. 2016 for images, with width k and `depth` blocks per stage.
 
-Stages have k, 2k, 4k and 8k channels, each after the first at half the resolution of the one before. Stages that would
-see fewer than 4 pixels along the shorter side are left out: four from 25 x 25 on, three from 13 x 13, two from 7 x 7
-(the digits' 8 x 8), one below. Depth 2 with four stages is the ResNet18 of Nakkiran et al. 2019, which like the public
-code it comes from has no normalisation after the last block: 11,171,146 parameters at width 64 on CIFAR-10.
+The stages have k, 2k, 4k and 8k channels; each stage halves the resolution of the one before. A stage that would have
+fewer than 4 pixels along the shorter side is left out: there are four stages from 25 x 25 on, three from 13 x 13, two
+from 7 x 7 (such as 8 x 8 for digits) and one below. Depth 2 with four stages is the ResNet18 of Nakkiran et al. 2019,
+which, like the public code that it comes from, has no normalisation after the last block: 11,171,146 parameters at
+width 64 on CIFAR-10.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def layout(shape: Shape, classes: int, width: int, depth: int) -> Layer:
 
 
 def stages(shape: Shape) -> int:
-    """1 to 4: as many as leave the last at least 4 pixels on the shorter side."""
+    """Count the stages (1 to 4) of which the last has at least 4 pixels along the shorter side."""
     side = min(shape[1:])
     count = 1
     while count < 4 and (side + 1) // 2 >= 4:
@@ -47,7 +48,7 @@ def _conv(channels: int, stride: int = 1) -> Conv:
 
 
 def _block(channels: int, halves: bool) -> Chain:
-    """A projecting block projects what its first BatchNorm and ReLU made of the input; the others keep the input."""
+    """Lay out a block. A halving block's shortcut projects the normalised input; other shortcuts are the identity."""
     opening = [BatchNorm(), ReLU()]
     body = [_conv(channels, 2 if halves else 1), BatchNorm(), ReLU(), Dropout(), _conv(channels)]
     if halves:

@@ -1,4 +1,4 @@
-"""A member's network, initialised from its own seed."""
+"""Build a member's network from its own seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_modules.streams import stream_seed
 
 
 def build_member(member: Settings, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The member's network, initialised from its own seed; torch's global generator is left as it was."""
+    """Build a member's network, initialised from its own seed. Restores torch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(member.seed, "init"))
         return build(member.model, shape, classes, member.width, member.depth)

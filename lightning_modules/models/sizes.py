@@ -1,7 +1,7 @@
-"""How big a network is, and which width comes nearest to a parameter count.
+"""Sizes of networks, and the width whose parameter count is nearest to a given one.
 
-No torch for the package's own families. `width` and `depth` of None mean the family's default everywhere here; shapes
-are those of one example.
+The package's own families need no torch here. A `width` or `depth` of None is the family's default; shapes are those
+of one example.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from lightning_modules.models.families import AnyFamily, check
 from lightning_modules.models.layers import Shape, Size
 
 TOLERANCE_PERCENT = 10
-"""How far from the parameters asked for a network may be."""
+"""Largest deviation of a network's parameter count from the requested one."""
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What will be built. None where the family has no such choice, or makes it itself."""
+    """The size of a network. None means that the family has no such size, or chooses it itself."""
 
     width: int | None
     depth: int | None
@@ -28,25 +28,25 @@ class Resolved:
 
 
 def parameter_count(model: str, shape: Shape, classes: int, width: int | None = None, depth: int | None = None) -> int:
-    """Trainable numbers."""
+    """Count the trainable parameters."""
     return size(model, shape, classes, width, depth).parameters
 
 
 def forward_flops(model: str, shape: Shape, classes: int, width: int | None = None, depth: int | None = None) -> int:
-    """Operations of one example's forward pass: two for each multiply-add of a matrix product or convolution."""
+    """Count the operations of a forward pass per example: two per multiply-add of a matrix product or convolution."""
     return size(model, shape, classes, width, depth).flops
 
 
 def activation_floats(
     model: str, shape: Shape, classes: int, width: int | None = None, depth: int | None = None
 ) -> int:
-    """Floats that one example leaves for the backward pass, within a factor of two."""
+    """Estimate the floats kept per example for the backward pass, within a factor of two."""
     return size(model, shape, classes, width, depth).activations
 
 
 @lru_cache(maxsize=65536)
 def size(model: str, shape: Shape, classes: int, width: int | None = None, depth: int | None = None) -> Size:
-    """All three at once. Raises ModelError as `resolve` does."""
+    """Compute all three numbers at once. Raises ModelError as `resolve` does."""
     family = check(model, shape, classes, width, depth)
     return family.size(shape, classes, width, depth)
 
@@ -61,19 +61,20 @@ def resolve(
     width: int | None = None,
     depth: int | None = None,
 ) -> Resolved:
-    """The width and depth to build, and their count.
+    """Choose the width and depth to build, and count their parameters.
 
-    The width is as given, or the one whose count is nearest to `parameter_count` (the smaller of two equally near), or
-    the family's default.
+    The width is the given one, or the one whose count is nearest to `parameter_count` (the smaller of two equally near
+    ones), or the family's default.
 
-    Raises ModelError, blaming "model" for an unknown family or a shape that it cannot use, "parameter_count" when no
-    width comes within 10 % or a width is given too, "width" or "depth" when it is below 1 or the family has none.
+    Raises:
+        ModelError: "model" for an unknown family or a shape that it cannot use, "parameter_count" if no width comes
+            within 10 % or a width is given too, "width" or "depth" if it is below 1 or the family has none.
     """
     family = check(model, shape, classes, width, depth)
-    deep = family.default_depth if depth is None else depth
+    chosen_depth = family.default_depth if depth is None else depth
     if parameter_count is None:
-        wide = family.default_width if width is None else width
-        return Resolved(wide, deep, size(model, shape, classes, width, depth).parameters)
+        chosen_width = family.default_width if width is None else width
+        return Resolved(chosen_width, chosen_depth, size(model, shape, classes, width, depth).parameters)
     if width is not None:
         raise ModelError("parameter_count", f"given {parameter_count} together with width {width}; give one of the two")
     if parameter_count < 1:
@@ -81,17 +82,18 @@ def resolve(
     if not family.takes_width:
         count = size(model, shape, classes, None, depth).parameters
         _within(family, shape, parameter_count, [(None, count)])
-        return Resolved(None, deep, count)
+        return Resolved(None, chosen_depth, count)
     counts = _neighbours(model, shape, classes, depth, parameter_count)
     _within(family, shape, parameter_count, counts)
     nearest = min(counts, key=lambda item: (abs(item[1] - parameter_count), item[0]))
-    return Resolved(nearest[0], deep, nearest[1])
+    return Resolved(nearest[0], chosen_depth, nearest[1])
 
 
 def _neighbours(model: str, shape: Shape, classes: int, depth: int | None, asked: int) -> list[tuple[int, int]]:
-    """The widest network of at most `asked` parameters and the next wider one, as (width, count).
+    """Find the widest network of at most `asked` parameters and the next wider one; return (width, count) pairs.
 
-    Just the narrowest if that is too big already. Each unit has a parameter, so no width above `asked` is looked at.
+    Returns only the narrowest network if that is too big already. Each unit has at least one parameter, so the search
+    ends at width `asked`.
     """
 
     def count(width: int) -> int:
@@ -111,6 +113,6 @@ def _neighbours(model: str, shape: Shape, classes: int, depth: int | None, asked
 def _within(family: AnyFamily, shape: Shape, asked: int, counts: Sequence[tuple[int | None, int]]) -> None:
     if any(100 * abs(count - asked) <= TOLERANCE_PERCENT * asked for _, count in counts):
         return
-    said = " and ".join(f"{count}" + (f" (width {width})" if width else "") for width, count in counts)
+    nearest = " and ".join(f"{count}" + (f" (width {width})" if width else "") for width, count in counts)
     start = f"given {asked}; unreachable within {TOLERANCE_PERCENT} % by {family.name} on data of shape {shape}: "
-    raise ModelError("parameter_count", start + (f"nearest are {said}" if len(counts) > 1 else f"nearest is {said}"))
+    raise ModelError("parameter_count", start + f"nearest {'are' if len(counts) > 1 else 'is'} {nearest}")

@@ -1,10 +1,10 @@
-"""transformer: a small pre-norm encoder over patches, four heads, `depth` blocks of `width` features.
+"""transformer: a small pre-norm encoder over patches, with four heads and `depth` blocks of `width` features.
 
 A signal is cut into at most 32 patches of at least 2 samples (MNIST-1D: 20 of 2), an image into at most 8 x 8 patches
-of at least 2 x 2 pixels (digits: 16 of 2 x 2; MNIST: 49 of 4 x 4; CIFAR: 64 of 4 x 4). Plain features are read as a
-signal of one channel; what does not divide is padded with zeros. Then a linear embedding, trained positions, blocks of
-attention and of 4 width ReLU units, each behind a LayerNorm and beside a shortcut, a LayerNorm, the mean over patches,
-and a linear layer. Any width will do: a head has ceil(width / 4) units.
+of at least 2 x 2 pixels (digits: 16 of 2 x 2; MNIST: 49 of 4 x 4; CIFAR: 64 of 4 x 4). Vectors are treated as signals
+of one channel, and incomplete patches are padded with zeros. After a linear embedding and trained positions, each block
+applies attention and then an MLP of 4 width ReLU units, both after a LayerNorm and with a shortcut. The network ends
+with a LayerNorm, the mean over patches and a linear layer. Any width is valid: a head has ceil(width / 4) units.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A family of the user's own, named by import path: `package.module:function`.
+"""A user's own family, named by import path: `package.module:function`.
 
-The function (or class) returns an `nn.Module` that maps [batch, *shape] to [batch, classes]. It is called with those of
-the keywords `shape`, `classes`, `width` and `depth` that it accepts, and without `width` or `depth` where they are
-unset. Its sizes are measured on torch's meta device, so planning with such a family imports torch.
+The function (or class) returns an `nn.Module` that maps [batch, *shape] to [batch, classes]. It is called with the
+keywords among `shape`, `classes`, `width` and `depth` that it accepts, except for an unset `width` or `depth`. Its
+sizes are measured on torch's meta device, so planning with such a family imports torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEYWORDS = ("shape", "classes", "width", "depth")
 
 @dataclass(frozen=True)
 class ImportedFamily:
-    """A user's function as a family; `parameters` are those of KEYWORDS that it accepts, with its own defaults."""
+    """A user's function as a family. `parameters` holds the KEYWORDS that the function accepts, with its defaults."""
 
     name: str
     make: Callable[..., Any]
@@ -52,7 +52,7 @@ class ImportedFamily:
         return value if isinstance(value, int) else None
 
     def size(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> Size:
-        """Measured, once for each combination; raises ModelError("model", ...) if the function or its module fails."""
+        """Measure the module, once per combination. Raises ModelError if the function or its module fails."""
         return _measured(self, shape, classes, width, depth)
 
     def build(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> nn.Module:
@@ -67,7 +67,7 @@ class ImportedFamily:
             module = self.make(**chosen)
         except (Exception, SystemExit) as error:
             words = ", ".join(f"{key}={value}" for key, value in chosen.items())
-            raise ModelError("model", f"{self.name} failed for {words}: {_said(error)}") from error
+            raise ModelError("model", f"{self.name} failed for {words}: {_text(error)}") from error
         if not isinstance(module, nn.Module):
             raise ModelError("model", f"{self.name} returned {type(module).__name__}; it must return a torch nn.Module")
         return module
@@ -77,25 +77,26 @@ class ImportedFamily:
 
 
 def import_family(path: str) -> ImportedFamily:
-    """Raises ModelError("model", ...) that names the module, or the attribute, that is not there."""
-    where, _, what = path.partition(":")
+    """Import a user's function. Raises ModelError("model", ...), which names the missing module or attribute."""
+    module_name, _, attribute = path.partition(":")
     try:
-        found = importlib.import_module(where)
+        module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        raise ModelError("model", f"given {path!r}; module {where!r} cannot be imported: {_said(error)}") from error
-    make = getattr(found, what, None)
+        problem = f"module {module_name!r} cannot be imported: {_text(error)}"
+        raise ModelError("model", f"given {path!r}; {problem}") from error
+    make = getattr(module, attribute, None)
     if make is None:
-        names = [name for name, value in vars(found).items() if callable(value) and not name.startswith("_")]
-        hint = did_you_mean(what, names)
-        raise ModelError("model", f"given {path!r}; module {where!r} has no {what!r}{hint}")
+        names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        hint = did_you_mean(attribute, names)
+        raise ModelError("model", f"given {path!r}; module {module_name!r} has no {attribute!r}{hint}")
     if not callable(make):
-        raise ModelError("model", f"given {path!r}; {what!r} is not a function but {type(make).__name__}")
+        raise ModelError("model", f"given {path!r}; {attribute!r} is not a function but {type(make).__name__}")
     try:
         accepted = inspect.signature(make).parameters
     except ValueError as error:
-        raise ModelError("model", f"given {path!r}; {_said(error)}") from error
-    anything = next((p for p in accepted.values() if p.kind is inspect.Parameter.VAR_KEYWORD), None)
-    parameters = {key: accepted.get(key, anything) for key in KEYWORDS}
+        raise ModelError("model", f"given {path!r}; {_text(error)}") from error
+    var_keyword = next((p for p in accepted.values() if p.kind is inspect.Parameter.VAR_KEYWORD), None)
+    parameters = {key: accepted.get(key, var_keyword) for key in KEYWORDS}
     return ImportedFamily(path, make, {key: value for key, value in parameters.items() if value is not None})
 
 
@@ -103,7 +104,7 @@ def _is_named(parameter: inspect.Parameter) -> bool:
     return parameter.kind is not inspect.Parameter.VAR_KEYWORD
 
 
-def _said(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
@@ -112,7 +113,7 @@ def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | N
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    batch = 2  # BatchNorm trains on no less
+    batch = 2  # BatchNorm cannot train on fewer examples
     kept: dict[int, int] = {}
 
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -130,7 +131,7 @@ def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | N
             with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 out = module(torch.empty(batch, *shape))
         except Exception as error:
-            raise ModelError("model", f"{family.name} cannot use data of shape {shape}: {_said(error)}") from error
+            raise ModelError("model", f"{family.name} cannot use data of shape {shape}: {_text(error)}") from error
     if tuple(out.shape) != (batch, classes):
         raise ModelError(
             "model",
