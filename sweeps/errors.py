@@ -1,7 +1,7 @@
-"""The errors of this package, each with the sentence that the user reads.
+"""The errors of this package. Their messages are sentences for the user.
 
 MemsweepError       see `lightning_modules.errors`
-├── SweepError      a sweep file, a preset's name or a --set: which file, which key, what was given, what is valid
+├── SweepError      a sweep file, preset name or --set that is not valid: the file, the key, the value, what is valid
 ├── StoreError      a store that cannot be opened, read or written
 ├── ExportError     a table, figure or page that cannot be written
 ├── ReplayError     recorded curves that a scheduler cannot be replayed on
@@ -15,7 +15,7 @@ from lightning_modules.errors import MemsweepError
 
 
 class SweepError(MemsweepError):
-    """A sweep that cannot be trained as asked.
+    """A sweep that is not valid or cannot be trained.
 
     Attributes:
         source: the file, preset or option.

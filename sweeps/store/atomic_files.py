@@ -27,25 +27,25 @@ from sweeps.errors import StoreError
 T = TypeVar("T")
 
 WAITS: tuple[float, ...] = (0.5, 1, 2, 4, 8, 16)
-"""Seconds before each further attempt at what may pass; each is shortened at random by up to half."""
+"""Seconds to wait before each retry; each wait is shortened at random by up to half."""
 PATIENCE = 120
-"""Seconds after which no further attempt begins: attempts that wait for an answer take long themselves."""
+"""Seconds after which no further retry begins: attempts that wait for an answer take long themselves."""
 READ_AGAIN = 3
-"""Attempts, after the first, at an object that arrives damaged."""
+"""Retries of an object that arrives damaged."""
 SDK_ATTEMPTS = 3
 CONNECT_SECONDS, ANSWER_SECONDS = 10, 20
-"""S3's client gives up a silent connection after 3 s by default, which a store under load exceeds."""
+"""S3's client gives up a silent connection after 3 s by default, and a store under load may stay silent for longer."""
 GCS_RETRIES = timedelta(seconds=30)
-"""Google's client tries again for 15 minutes by default."""
+"""Google's client retries for 15 minutes by default."""
 
 CHUNK = 2**24
-"""Bytes asked for at once."""
+"""Bytes requested at once."""
 VALID = "valid: a folder, s3://BUCKET/PATH or gs://BUCKET/PATH"
 LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp|\.probe-[0-9a-f]{32}")
-"""What a killed writer can leave behind; never read."""
+"""Names of files that a killed writer can leave behind; they are never read."""
 _GONE = re.compile("NO_SUCH_KEY|RESOURCE_NOT_FOUND")
-"""Between S3's saying how large the object is and sending it."""
-_FOR_GOOD = re.compile(
+"""Errors of an object that was deleted after S3 had reported its size and before it was sent."""
+_PERMANENT = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID|"
     r"UNRECOGNIZED_CLIENT|INVALID_SIGNATURE|MISSING_AUTHENTICATION_TOKEN|HTTP status (?:3|4(?!08|29))\d|"
     r"Bucket '.*' not found|PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ARGUMENT|NOT_FOUND"
@@ -53,10 +53,10 @@ _FOR_GOOD = re.compile(
 
 
 class Location:
-    """A folder or a URI (`s3://bucket/path?endpoint_override=...`, `gs://...`). Paths in it are relative to it.
+    """A folder or a URI (`s3://bucket/path?endpoint_override=...`, `gs://...`), to which all paths are relative.
 
-    Cheap to make. Every method raises StoreError: for a folder at once, for a remote location after half a minute of
-    further attempts (three minutes where it does not answer at all), or at once where retrying cannot help (no
+    It is cheap to create. Every method raises StoreError: for a folder at once; for a remote location after half a
+    minute of retries (three minutes where it does not answer at all), or at once where a retry cannot help (no
     permission, no such bucket).
     """
 
@@ -65,59 +65,60 @@ class Location:
 
     @property
     def shown(self) -> str:
-        """The URI without keys."""
+        """The URI without access keys."""
         return re.sub(r"(?<=://)[^/@]*@", "", self.uri)
 
     @cached_property
     def _opened(self) -> tuple[fs.FileSystem, str]:
         if "://" not in self.uri:
             return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
-        try:  # may ask a bucket for its region
-            filesystem, root = _patiently(lambda: fs.FileSystem.from_uri(self.uri))
+        try:  # this may send a request for the bucket's region
+            filesystem, root = _retry(lambda: fs.FileSystem.from_uri(self.uri))
         except (pa.ArrowException, OSError, ValueError) as error:
-            said = one_line(error).replace(self.uri, self.shown)
-            raise StoreError(f"store {self.shown}: cannot be opened: {said}; {VALID}") from None
+            message = one_line(error).replace(self.uri, self.shown)
+            raise StoreError(f"store {self.shown}: cannot be opened: {message}; {VALID}") from None
         if not root.strip("/"):
             raise StoreError(f"store {self.shown}: names no bucket; {VALID}")
-        return _patient(filesystem), root.rstrip("/")
+        return _with_our_limits(filesystem), root.rstrip("/")
 
     @property
     def is_local(self) -> bool:
-        return "://" not in self.uri or self.uri.startswith("file://")  # to open a bucket may take a minute
+        return "://" not in self.uri or self.uri.startswith("file://")  # without opening it: a bucket may take a minute
 
     @property
     def root(self) -> str:
-        """The store as pyarrow names it: an absolute folder, or BUCKET/PATH."""
+        """The path that pyarrow uses for the store: an absolute folder, or BUCKET/PATH."""
         return self._opened[1]
 
     def full(self, path: str) -> str:
         return f"{self.root}/{path}"
 
     def prepare(self, folder: str) -> None:
-        """Make the folder if it is not there, and find out whether it can be written."""
-        filesystem, why = self._opened[0], "cannot be written"
+        """Create the folder if it does not exist, and check that it can be written to."""
+        filesystem, problem = self._opened[0], "cannot be written"
         probe = f"{folder}/.probe-{uuid.uuid4().hex}"
-        if not isinstance(filesystem, fs.GcsFileSystem):  # which would make a bucket; and objects need no folder
-            self._try(why, lambda: filesystem.create_dir(self.full(folder), recursive=True))
-        self._try(why, lambda: self._write(probe, b"memsweep"))
+        if not isinstance(filesystem, fs.GcsFileSystem):  # it would create a bucket; and objects need no folder
+            self._try(problem, lambda: filesystem.create_dir(self.full(folder), recursive=True))
+        self._try(problem, lambda: self._write(probe, b"memsweep"))
         self.delete(probe)
 
     def write(self, path: str, content: bytes) -> None:
-        """The object is there, whole, when this returns; when it raises, what was there before is."""
+        """Write an object atomically. If this raises, the object that was there before is unchanged."""
         self._try(f"{path} cannot be written", lambda: self._write(path, content))
 
     def read(self, path: str, sound: Callable[[bytes], bool] | None = None) -> bytes | None:
-        """The whole object; None if there is none.
+        """Read a whole object; return None if it does not exist.
 
-        sound: whether the bytes are those that were written. Remote bytes that are not are read again; what is
-        returned after the last attempt may be damaged still.
+        Args:
+            sound: tells whether bytes are those that were written. Damaged bytes of a remote store are read again; the
+                bytes of the last attempt are returned even if they are damaged.
         """
 
         def whole() -> bytes | None:
             try:
                 if self.is_local:
                     return Path(self.full(path)).read_bytes()
-                # As a stream: a random access file of Google's holds the interpreter's lock while it waits.
+                # A stream: Google's random-access files hold the interpreter's lock while they wait.
                 with self._opened[0].open_input_stream(self.full(path), compression=None) as source:
                     return b"".join(iter(partial(source.read, CHUNK), b""))
             except OSError as error:
@@ -133,7 +134,7 @@ class Location:
         return content
 
     def delete(self, path: str) -> None:
-        """It is not there when this returns, also if it never was."""
+        """Delete an object, if it exists."""
 
         def delete() -> None:
             with suppress(FileNotFoundError):
@@ -142,12 +143,12 @@ class Location:
         self._try(f"{path} cannot be deleted", delete)
 
     def list(self, folder: str) -> list[fs.FileInfo]:
-        """Files and folders in a folder, in the order of their names; none if it is not there."""
+        """List the files and folders in a folder, sorted by name; an empty list if the folder does not exist."""
         if self.is_local and os.path.exists(self.root) and not os.path.isdir(self.root):
             raise StoreError(f"store {self.shown}: is a file; {VALID}")
         selector = fs.FileSelector(self.full(folder), allow_not_found=True)
-        found = self._try("cannot be read", lambda: self._opened[0].get_file_info(selector))
-        return sorted(found, key=lambda info: info.path)
+        infos = self._try("cannot be read", lambda: self._opened[0].get_file_info(selector))
+        return sorted(infos, key=lambda info: info.path)
 
     def _write(self, path: str, content: bytes) -> None:
         if not self.is_local:
@@ -155,29 +156,31 @@ class Location:
                 stream.write(content)  # the object appears when the upload is complete
             return
         folder = os.path.dirname(self.full(path))
-        aside = f"{folder}/.{uuid.uuid4().hex}.tmp"
+        temporary = f"{folder}/.{uuid.uuid4().hex}.tmp"
         os.makedirs(folder, exist_ok=True)
         try:
-            with open(aside, "wb") as file:
+            with open(temporary, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(aside, self.full(path))
+            os.replace(temporary, self.full(path))
         finally:
-            if os.path.exists(aside):
-                os.remove(aside)
+            if os.path.exists(temporary):
+                os.remove(temporary)
         _sync_folder(folder)
 
-    def _try(self, what: str, action: Callable[[], T]) -> T:
+    def _try(self, problem: str, action: Callable[[], T]) -> T:
         try:
-            return action() if self.is_local else _patiently(action)
+            return action() if self.is_local else _retry(action)
         except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"store {self.shown}: {what}: {one_line(error)}") from None
+            raise StoreError(f"store {self.shown}: {problem}: {one_line(error)}") from None
 
 
-def _patient(filesystem: fs.FileSystem) -> fs.FileSystem:
-    """The same file system with our retries and time limits. Only its constructor takes them, not a URI; its pickled
-    form holds every other argument."""
+def _with_our_limits(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """Return the same file system with our retries and time limits.
+
+    A URI cannot set them, but the constructor can. The file system's pickled form holds all other arguments.
+    """
     if not isinstance(filesystem, fs.S3FileSystem | fs.GcsFileSystem):
         return filesystem
     options: dict[str, Any] = dict(filesystem.__reduce__()[1][0])
@@ -189,14 +192,14 @@ def _patient(filesystem: fs.FileSystem) -> fs.FileSystem:
     return fs.GcsFileSystem(**options)
 
 
-def _patiently(action: Callable[[], T]) -> T:
+def _retry(action: Callable[[], T]) -> T:
     end = time.monotonic() + PATIENCE
     for wait in WAITS:
         try:
             return action()
         except OSError as error:
-            for_good = isinstance(error, FileNotFoundError | PermissionError) or _FOR_GOOD.search(str(error))
-            if for_good or time.monotonic() > end:
+            permanent = isinstance(error, FileNotFoundError | PermissionError) or _PERMANENT.search(str(error))
+            if permanent or time.monotonic() > end:
                 raise
         _sleep(wait)
     return action()
@@ -207,7 +210,7 @@ def _sleep(wait: float) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """A new name outlives a power failure only when its folder is on the disk too."""
+    """Flush a folder to disk: without that, a new name in it may not survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

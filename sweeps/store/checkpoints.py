@@ -2,8 +2,8 @@
 
     ROOT/checkpoints/<trajectory id>.pt
 
-A lost cohort resumes from them under the same driver or another one, in either executor, packed as before or not. A
-new checkpoint replaces the old one, and is deleted once the rows of the training are stored.
+A lost cohort resumes from them under the same driver or another one, in either executor, in the same cohorts or in
+others. A new checkpoint replaces the old one, and it is deleted once the rows of the training are stored.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ SUFFIX = ".pt"
 HASH_BYTES = 20
 PROBE = "probe"
 AT_ONCE = 16
-"""Objects that are written or deleted at the same time: a remote store takes tens of milliseconds per object."""
+"""Number of objects to write or delete at once: a remote store takes tens of milliseconds per object."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one store, as bytes behind their hash; `lightning_modules.training.checkpoint` defines their
-    content. Every method raises StoreError."""
+    """The checkpoints of one store: bytes that follow their hash. Every method raises StoreError.
+
+    `lightning_modules.training.checkpoint` defines the bytes.
+    """
 
     location: Location
 
@@ -36,12 +38,12 @@ class Checkpoints:
         return {info.base_name.removesuffix(SUFFIX) for info in self.location.list(FOLDER) if info.base_name[0] != "."}
 
     def read(self, trajectory_id: str) -> bytes | None:
-        """Return a checkpoint, or None where there is none or it is damaged."""
-        held = self.location.read(_path(trajectory_id), _is_sound)
-        return held[HASH_BYTES:] if held is not None and _is_sound(held) else None
+        """Return a checkpoint, or None if there is none or it is damaged."""
+        stored = self.location.read(_path(trajectory_id), _is_sound)
+        return stored[HASH_BYTES:] if stored is not None and _is_sound(stored) else None
 
     def check(self) -> None:
-        """Find out whether checkpoints can be kept here, before any is needed."""
+        """Check that the store can keep checkpoints, before any is needed."""
         self.write({PROBE: b""})
         if self.read(PROBE) is None:
             raise StoreError(f"store {self.location.shown}: what is written to {FOLDER}/ cannot be read again")
@@ -49,19 +51,19 @@ class Checkpoints:
 
     def write(self, contents: Mapping[str, bytes]) -> None:
         """Write one checkpoint per training id, each whole or not at all."""
-        held = {_path(trajectory_id): _hash(content) + content for trajectory_id, content in contents.items()}
+        objects = {_path(trajectory_id): _hash(content) + content for trajectory_id, content in contents.items()}
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for _ in pool.map(lambda each: self.location.write(*each), held.items()):
+            for _ in pool.map(self.location.write, objects.keys(), objects.values()):
                 pass
 
     def delete(self, trajectory_ids: Iterable[str]) -> None:
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for _ in pool.map(lambda each: self.location.delete(_path(each)), trajectory_ids):
+            for _ in pool.map(self.location.delete, map(_path, trajectory_ids)):
                 pass
 
 
-def _is_sound(held: bytes) -> bool:
-    return _hash(held[HASH_BYTES:]) == held[:HASH_BYTES]
+def _is_sound(stored: bytes) -> bool:
+    return _hash(stored[HASH_BYTES:]) == stored[:HASH_BYTES]
 
 
 def _hash(content: bytes) -> bytes:

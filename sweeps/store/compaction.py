@@ -1,9 +1,9 @@
-"""Small parts merged into large ones, while others read, train and compact.
+"""Compaction: merges small parts into large ones while other processes read, train and compact.
 
-A part is deleted only when another is there, read back, that holds its rows; whoever is killed in between leaves rows
-twice, and rows count once. So at every moment every row is in some part, in any order of any number of compactions:
-a merged part may itself be merged and deleted only in that way, and of parts that hold the same rows everyone keeps
-the one whose name comes first.
+A part is deleted only after another part that holds its rows was written and read back. A process that is killed in
+between leaves duplicate rows, which readers remove. So at every moment every row is in some part, in any order of any
+number of compactions: a merged part is itself merged and deleted only in this way, and if several parts hold the same
+rows, every process keeps the one whose name comes first.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from sweeps.store.records import Outcome
 from sweeps.store.store import READERS, Store
 
 SMALL = 8 * 2**20
-"""Bytes of a part from which on it is left as it is."""
+"""Parts of at least this many bytes are left as they are."""
 LARGE = 128 * 2**20
-"""Bytes of the parts that become one, at most."""
+"""Maximum total size in bytes of the parts that are merged into one."""
 MEMORY = 128 * 2**20
-"""Bytes of their rows, uncompressed, at most; a compaction takes four to six times as much."""
+"""Maximum size in bytes of their rows, uncompressed. A compaction takes four to six times as much memory."""
 OLD = datetime.timedelta(days=1)
 MANY = 500
-"""Parts from which on a run merges what it leaves: opening so many takes longer than reading their rows."""
+"""Number of parts from which on a run compacts the store: opening so many takes longer than reading their rows."""
 
 
 @dataclass
 class Compaction:
-    """What a compaction did. Sizes are in bytes; what others write meanwhile counts."""
+    """The result of a compaction. Sizes are in bytes and include what other processes write meanwhile."""
 
     parts_before: int = 0
     bytes_before: int = 0
     parts_after: int = 0
     bytes_after: int = 0
     leftovers: int = 0
-    """Files of killed writers and workers that were removed."""
+    """Number of files of killed writers and workers that were removed."""
     left_alone: dict[str, str] = field(default_factory=dict)
-    """Files that are no parts, or damaged, and why."""
+    """path -> the reason why a file is damaged or not a part."""
 
     def words(self) -> str:
-        said = f"{self.parts_before:,} parts ({self.bytes_before / 1e6:,.1f} MB) before, "
-        said += f"{self.parts_after:,} ({self.bytes_after / 1e6:,.1f} MB) after"
-        return said + (f"; {self.leftovers:,} leftovers of killed runs removed" if self.leftovers else "")
+        text = f"{self.parts_before:,} parts ({self.bytes_before / 1e6:,.1f} MB) before, "
+        text += f"{self.parts_after:,} ({self.bytes_after / 1e6:,.1f} MB) after"
+        return text + (f"; {self.leftovers:,} leftovers of killed runs removed" if self.leftovers else "")
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,25 @@ class _Source:
 
 
 def compact_if_many(store: Store) -> Compaction | None:
-    """Merge the parts of a store that has MANY. Raises StoreError, as `compact` does."""
+    """Compact a store that has MANY parts or more. Raises StoreError, as `compact` does."""
     return compact(store) if len(listed(store.location, PARTS)[0]) >= MANY else None
 
 
 def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = MEMORY) -> Compaction:
-    """Merge the parts below `small` bytes, and remove what killed writers left more than a day ago, and checkpoints
-    that their trainings outlived.
+    """Merge the parts below `small` bytes, and remove leftovers of killed writers and obsolete checkpoints.
 
-    Damaged and foreign files stay, and so do parts with columns that this version of memsweep does not know. Raises
-    StoreError, having lost nothing, if the store cannot be read or written.
+    Leftovers and checkpoints are removed when they are more than a day old. Damaged and foreign files stay, and so do
+    parts with columns that this version of memsweep does not know.
+
+    Raises:
+        StoreError: if the store cannot be read or written; nothing is lost then.
     """
     location, done = store.location, Compaction()
     for folder in KINDS:
         before, foreign = listed(location, folder)
         done.left_alone |= foreign
-        for sources in _batches(
-            location, folder, [i for i in before if i.size < small], large, memory, done.left_alone
-        ):
+        smaller = [info for info in before if info.size < small]
+        for sources in _batches(location, folder, smaller, large, memory, done.left_alone):
             kept = _merge(location, folder, sources)
             if kept is not None:
                 for source in sources:
@@ -93,18 +94,18 @@ def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = 
         done.bytes_before += sum(info.size for info in before)
         done.parts_after += len(after)
         done.bytes_after += sum(info.size for info in after)
-    done.leftovers = _remove_leftovers(location) + _remove_outlived(store)
+    done.leftovers = _remove_leftovers(location) + _remove_obsolete_checkpoints(store)
     return done
 
 
 def _batches(
     location: Location, folder: str, infos: list[fs.FileInfo], large: int, memory: int, left_alone: dict[str, str]
 ) -> Iterator[list[_Source]]:
-    """Two or more parts at a time, as many as may become one."""
+    """Yield lists of two or more parts, as many as may be merged into one."""
     batch: list[_Source] = []
     for source in _sources(location, folder, infos, left_alone):
-        size, rows = (sum(each) for each in zip(*((s.size, s.rows.nbytes) for s in [*batch, source]), strict=True))
-        if size > large or rows > memory:
+        candidates = [*batch, source]
+        if sum(s.size for s in candidates) > large or sum(s.rows.nbytes for s in candidates) > memory:
             if len(batch) > 1:
                 yield batch
             batch = []
@@ -116,7 +117,7 @@ def _batches(
 def _sources(
     location: Location, folder: str, infos: list[fs.FileInfo], left_alone: dict[str, str]
 ) -> Iterator[_Source]:
-    """The parts that can be merged, read many at a time but never more than some SMALL bytes ahead."""
+    """Yield the parts that can be merged. Many are read at once, but never more than a few times SMALL bytes ahead."""
     columns = KINDS[folder][0]()
     with ThreadPoolExecutor(READERS) as pool:
         for group in _groups(infos):
@@ -124,7 +125,7 @@ def _sources(
             for info, part in zip(group, parts, strict=True):
                 if isinstance(part, str):
                     left_alone[info.path] = part
-                elif part is not None and part.whole:  # None: another compaction was faster
+                elif part is not None and part.whole:  # None: another compaction has deleted it
                     yield _Source(f"{folder}/{info.base_name}", info.size, part.rows)
 
 
@@ -142,15 +143,15 @@ def _groups(infos: list[fs.FileInfo]) -> Iterator[list[fs.FileInfo]]:
 
 
 def _merge(location: Location, folder: str, sources: list[_Source]) -> str | None:
-    """The path of a part that holds the rows of all, and that is there; None if another compaction took it already."""
+    """Return the path of a part that exists and holds the rows of all; None if another compaction has deleted it."""
     deduplicate = KINDS[folder][1]
 
-    def settled(tables: list[pa.Table]) -> pa.Table:
+    def merge(tables: list[pa.Table]) -> pa.Table:
         return canonical(deduplicate(pa.concat_tables(tables).unify_dictionaries()))
 
-    rows = settled([source.rows for source in sources])
+    rows = merge([source.rows for source in sources])
     for source in sorted(sources, key=lambda source: source.path):
-        if source.rows.num_rows >= rows.num_rows and settled([source.rows]).equals(rows):
+        if source.rows.num_rows >= rows.num_rows and merge([source.rows]).equals(rows):
             return source.path
     content = encode(rows, merged=True)
     name = name_of(content)
@@ -163,31 +164,31 @@ def _merge(location: Location, folder: str, sources: list[_Source]) -> str | Non
 
 
 def _remove_leftovers(location: Location) -> int:
-    """Files that killed writers left, counted; younger ones may belong to a writer that lives."""
-    oldest = datetime.datetime.now(datetime.UTC) - OLD
-    found = [
+    """Delete old files of killed writers, and return their number. A younger file may still be in use by its writer."""
+    cutoff = datetime.datetime.now(datetime.UTC) - OLD
+    paths = [
         f"{folder}/{info.base_name}"
         for folder in (*KINDS, CHECKPOINTS, LEASES)
         for info in location.list(folder)
-        if info.type == fs.FileType.File and LEFTOVER.fullmatch(info.base_name) and info.mtime < oldest
+        if info.type == fs.FileType.File and LEFTOVER.fullmatch(info.base_name) and info.mtime < cutoff
     ]
-    for path in found:
+    for path in paths:
         location.delete(path)
-    return len(found)
+    return len(paths)
 
 
-def _remove_outlived(store: Store) -> int:
-    """Checkpoints of a worker that died after it had stored the rows and before it had deleted them, counted.
+def _remove_obsolete_checkpoints(store: Store) -> int:
+    """Delete checkpoints of workers that died after storing the rows, before deleting them; return their number.
 
-    That is one of more than a day ago, of a training that was stored later and ended: that diverged, or that has every
-    epoch which the checkpoint reached. One of a training that was stopped on its way to a later epoch, or that failed
-    and may be tried again, stays, and so does one of another version of memsweep or torch.
+    A checkpoint is obsolete if it is more than a day old and its training was stored later and ended: it diverged, or
+    it has every epoch that the checkpoint reached. The checkpoint stays if the training was stopped on its way to a
+    later epoch, if it failed and may be tried again, or if another version of memsweep or torch wrote it.
     """
-    oldest = datetime.datetime.now(datetime.UTC) - OLD
+    cutoff = datetime.datetime.now(datetime.UTC) - OLD
     old = {
         info.base_name.removesuffix(SUFFIX): info.mtime
         for info in store.location.list(CHECKPOINTS)
-        if info.base_name[0] != "." and info.base_name.endswith(SUFFIX) and info.mtime < oldest
+        if info.base_name[0] != "." and info.base_name.endswith(SUFFIX) and info.mtime < cutoff
     }
     if not old:
         return 0
@@ -199,15 +200,15 @@ def _remove_outlived(store: Store) -> int:
     for row in table.to_pylist():
         if row["finished_at"] is not None and row["finished_at"] > old[row["trajectory_id"]]:
             later.setdefault(row["trajectory_id"], {})[row["epoch"]] = row["outcome"]
-    kept, outlived = Checkpoints(store.location), []
+    checkpoints, obsolete = Checkpoints(store.location), []
     for trajectory_id, outcomes in later.items():
-        content = kept.read(trajectory_id)
+        content = checkpoints.read(trajectory_id)
         checkpoint = None if content is None else decode(content)
         if checkpoint is None:
             continue
         finished = {epoch for epoch, outcome in outcomes.items() if outcome == Outcome.FINISHED}
         reached = checkpoint.epoch <= max(finished, default=-1) and {epoch for epoch, _ in checkpoint.rows} <= finished
         if reached or Outcome.DIVERGED in outcomes.values():
-            outlived.append(trajectory_id)
-    kept.delete(outlived)
-    return len(outlived)
+            obsolete.append(trajectory_id)
+    checkpoints.delete(obsolete)
+    return len(obsolete)

@@ -1,11 +1,11 @@
-"""Leases: which trainings are under way on a store, so that two runs at once do not train the same.
+"""Leases of trainings that are in progress, so that two runs on one store do not train the same.
 
     ROOT/leases/<run>.run          a run has begun
-    ROOT/leases/<run>-<id>.lease   the process of one of its workers, and the ids of the trainings it trains now
+    ROOT/leases/<run>-<id>.lease   the process of one of its workers, and the ids of the trainings that it trains now
 
-A worker that holds a lease renews it; a lease that is not renewed belongs to a worker that died. Ages are measured by
-the store's own clock. A worker that takes a lease lists the others after it has written its own, and gives way to all
-that it sees: two workers that take one at the same moment both give way, and try again later.
+A worker renews its lease; a lease that is not renewed belongs to a worker that died. Ages are measured by the store's
+own clock. A worker that takes a lease writes it, then lists the others, and gives way to all that it sees: two workers
+that take a lease on the same training at the same moment both give way, and try again later.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from sweeps.store.atomic_files import Location
 FOLDER = "leases"
 RENEW_SECONDS = 5.0
 HELD_SECONDS = 30.0
-"""A lease that was not renewed for this long counts as a dead worker's; on the same machine, at once."""
+"""A lease that was not renewed for this long counts as a dead worker's. On the same machine it counts at once."""
 FORGET = datetime.timedelta(days=2)
 """Files of runs that began longer ago than this are ignored, and deleted by the next run."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a sweep. Its workers share the id."""
+    """One run of a sweep, whose workers share the id."""
 
     id: str
 
@@ -51,7 +51,7 @@ class Run:
 class Lease:
     """A context in which trainings belong to this worker, except for those in `taken`, which another run trains.
 
-    `alone` is True where no other run has begun in the last days. Raises StoreError.
+    `alone` is True if no other run has begun in the last days. Entering it raises StoreError.
     """
 
     def __init__(self, location: Location, run: Run, ids: Collection[str]) -> None:
@@ -60,49 +60,49 @@ class Lease:
         self._path = f"{FOLDER}/{run.id}-{uuid.uuid4().hex}.lease"
         self._ids = frozenset(ids)
         self._ended = threading.Event()
-        self._renewing = threading.Thread(target=self._renew, daemon=True)
+        self._renewal = threading.Thread(target=self._renew, daemon=True)
         self.taken: frozenset[str] = frozenset()
         self.alone = True
 
     def __enter__(self) -> Lease:
-        self.taken = self._look()
-        self._renewing.start()
+        self.taken = self._claim()
+        self._renewal.start()
         return self
 
     def take(self, ids: Collection[str]) -> frozenset[str]:
-        """Lease further trainings, and return those that another run has already. Raises StoreError."""
+        """Lease further trainings, and return those that another run has already leased. Raises StoreError."""
         self._ids |= frozenset(ids)
-        taken = self._look() & frozenset(ids)
+        taken = self._claim() & frozenset(ids)
         self.taken |= taken
         return taken
 
-    def _look(self) -> frozenset[str]:
+    def _claim(self) -> frozenset[str]:
         """Write this lease, and return the trainings in it that another run has leased."""
         self._write()
         infos = self._location.list(FOLDER)
         others = [info for info in infos if not info.base_name.startswith((self._run.id, "."))]
         self.alone = not others
         now = max(info.mtime for info in infos if self._path.endswith(info.base_name))
-        held = [
+        recent = [
             info for info in others
             if info.base_name.endswith(".lease") and (now - info.mtime).total_seconds() < HELD_SECONDS
         ]  # fmt: skip
-        taken = frozenset(i for info in held for i in self._held_by_living(info)) & self._ids
+        taken = frozenset(i for info in recent for i in self._leased_ids(info)) & self._ids
         if taken:
             self._ids -= taken
-            self._write()  # others need not give way for those
+            self._write()  # so that others need not give way for them
         return taken
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
-        self._renewing.join()
-        with suppress(StoreError):  # it grows old by itself
+        self._renewal.join()
+        with suppress(StoreError):  # a lease that stays expires
             self._location.delete(self._path)
 
-    def _held_by_living(self, info: fs.FileInfo) -> list[str]:
-        holder, *ids = (
-            (self._location.read(f"{FOLDER}/{info.base_name}") or b"\n").decode("utf-8", "replace").split("\n")
-        )
+    def _leased_ids(self, info: fs.FileInfo) -> list[str]:
+        """Return the ids in a lease, or none if its process ran on this machine and is dead."""
+        content = self._location.read(f"{FOLDER}/{info.base_name}") or b"\n"
+        holder, *ids = content.decode("utf-8", "replace").split("\n")
         host, _, process = holder.rpartition(" ")
         return [] if host == socket.gethostname() and process not in _processes() else ids
 
@@ -112,7 +112,7 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_SECONDS):
-            with suppress(StoreError):  # what cannot be written now will be told when the rows are to be
+            with suppress(StoreError):  # storing the rows will report that the store cannot be written
                 self._write()
 
 

@@ -1,7 +1,7 @@
-"""A part: rows as the bytes of a Parquet file that is named after them.
+"""Parts: rows as the bytes of a Parquet file, named by the hash of these bytes.
 
-Parquet's page checksums leave headers and footer out, so a part is named after all of its bytes: what does not hash to
-its name is damaged. Rows may be in several parts; which one is shown depends on the rows alone, not on the parts.
+Parquet's page checksums do not cover headers and the footer. The hash covers all bytes: a part that does not hash to
+its name is damaged. A row may be in several parts; which copy is shown depends on the rows alone, not on the parts.
 """
 
 from __future__ import annotations
@@ -31,19 +31,21 @@ _MEASURED = frozenset((*MEASURES, *ON_DEMAND))
 
 @dataclass(frozen=True)
 class Part:
-    """What a part holds."""
+    """The contents of a part."""
 
     rows: pa.Table
     merged: bool
-    """It took the place of other parts."""
+    """Whether it replaced other parts."""
     whole: bool
-    """`rows` are all it holds: it has no column that was not asked for."""
+    """Whether `rows` is all that it holds: it has no column that was not requested."""
     rest: pa.Table | None = None
-    """Where rows were left out, the trajectory_id and epoch of those: all finished."""
+    """The trajectory_id and epoch of the rows that were left out, all of them finished; None if there are none."""
 
-    def of_epochs(self, wanted: np.ndarray) -> Part:
-        """Without the rows that finished at other epochs than these ascending ones, but for the last of each training:
-        a thirtieth of long curves, with every training and all that says how it ended."""
+    def at_epochs(self, wanted: np.ndarray) -> Part:
+        """Leave out the finished rows at other epochs than `wanted` (sorted), except for the last row of each training.
+
+        What stays says how every training ended, and is a thirtieth of long curves.
+        """
         ids, outcomes = (self.rows[name].combine_chunks() for name in ("trajectory_id", "outcome"))
         finished = pc.equal(outcomes.dictionary, Outcome.FINISHED).to_numpy(zero_copy_only=False)
         epochs, code = self.rows["epoch"].to_numpy(), ids.indices.to_numpy()
@@ -61,8 +63,8 @@ def name_of(content: bytes | pa.Buffer) -> str:
 def encode(table: pa.Table, merged: bool = False) -> bytes:
     if merged:
         table = table.replace_schema_metadata({**table.schema.metadata, _MERGED: b"yes"})
-    # Read against zstd, dictionaries everywhere and statistics: half the time, with parts of four fifths the size. What
-    # was measured repeats itself too seldom for a dictionary, and statistics make a third of a small part's footer.
+    # Compared with zstd, dictionaries for all columns, and statistics, this is read in half the time and takes four
+    # fifths of the size. Measured values repeat too seldom for a dictionary; statistics are a third of a small footer.
     few_values = [name for name in table.column_names if name not in _MEASURED]
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="lz4", use_dictionary=few_values, write_statistics=False)
@@ -70,9 +72,9 @@ def encode(table: pa.Table, merged: bool = False) -> bytes:
 
 
 def listed(location: Location, folder: str) -> tuple[list[fs.FileInfo], dict[str, str]]:
-    """List the files that are named as parts, and map the path of every other file to why it is no part.
+    """List the files that are named like parts, and map the path of every other file to the reason it is not one.
 
-    Names that begin with a dot are in neither: those files are being written, or were left by a killed writer.
+    Names that begin with a dot are in neither: such files are being written, or were left by a killed writer.
     """
     parts, foreign = [], {}
     for info in location.list(folder):
@@ -84,8 +86,14 @@ def listed(location: Location, folder: str) -> tuple[list[fs.FileInfo], dict[str
 
 
 def load(location: Location, path: str, kept: pa.Schema, condition: pc.Expression | None = None) -> Part | str | None:
-    """These columns of a part, or why it is none; None if it is gone. Raises StoreError if a remote store fails: its
-    parts are not damaged then."""
+    """Load the columns `kept` of a part.
+
+    Returns:
+        The part, the reason why the file is not a part, or None if it is gone.
+
+    Raises:
+        StoreError: if a remote store fails; that does not mean that the part is damaged.
+    """
     name = path.rpartition("/")[2]
     try:
         content = location.read(path, lambda content: name_of(content) == name)
@@ -99,21 +107,21 @@ def load(location: Location, path: str, kept: pa.Schema, condition: pc.Expressio
 def _decode(name: str, content: bytes, kept: pa.Schema, condition: pc.Expression | None) -> Part | str:
     if name_of(content) != name:
         return "damaged: its bytes do not hash to its name"
-    numbered = [column.name for column in kept if pa.types.is_dictionary(column.type)]
+    dictionaries = [column.name for column in kept if pa.types.is_dictionary(column.type)]
     try:
-        with _opened(content, numbered) as file:
+        with _open(content, dictionaries) as file:
             about, names = file.metadata.metadata or {}, file.schema.names
             version = about.get(b"memsweep_schema")
             if version is None:
                 return "a Parquet file, but not one of memsweep's"
             if int(version) > SCHEMA_VERSION:
                 return f"written by a newer memsweep (schema {int(version)}; this one reads up to {SCHEMA_VERSION})"
-            # No threads of its own: several parts are read at once.
-            held = file.read([name for name in kept.names if name in names], use_threads=False)
+            # Without threads: several parts are read at once.
+            table = file.read([name for name in kept.names if name in names], use_threads=False)
         for column in kept:
-            if column.name not in names:  # a field added since: its rows were trained at the default
-                held = held.append_column(column, _default_column(column, held.num_rows))
-        rows = held.select(kept.names)
+            if column.name not in names:  # the field was added later: these rows were trained at its default
+                table = table.append_column(column, _default_column(column, table.num_rows))
+        rows = table.select(kept.names)
         if not rows.schema.equals(kept):
             rows = rows.cast(kept)
         if condition is not None:
@@ -123,11 +131,11 @@ def _decode(name: str, content: bytes, kept: pa.Schema, condition: pc.Expression
         return f"damaged: {one_line(error)}"
 
 
-def _opened(content: bytes, numbered: list[str]) -> pq.ParquetFile:
-    """With these columns as dictionaries, if it has them: they are so in the file, and need not be made again."""
+def _open(content: bytes, dictionaries: list[str]) -> pq.ParquetFile:
+    """Open a file and read some columns as dictionaries, as they are stored, so that they are not built again."""
     try:
-        return pq.ParquetFile(pa.BufferReader(content), read_dictionary=numbered)
-    except KeyError:  # it lacks one
+        return pq.ParquetFile(pa.BufferReader(content), read_dictionary=dictionaries)
+    except KeyError:  # the file lacks one of the columns
         return pq.ParquetFile(pa.BufferReader(content))
 
 
@@ -143,4 +151,4 @@ KINDS: dict[str, tuple[Callable[[], pa.Schema], Callable[[pa.Table], pa.Table]]]
     PARTS: (schema, deduplicate),
     EXAMPLES: (example_schema, deduplicate_examples),
 }
-"""By folder: the columns of its parts, and each of their rows once."""
+"""folder -> (the columns of its parts, the function that deduplicates their rows)."""

@@ -1,4 +1,4 @@
-"""Where a training was computed: versions, machine and commit."""
+"""Provenance of a training: versions, machine and commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @cache
 def software() -> dict[str, str]:
-    """Versions and machine: the part of the provenance that is the same for everything a process trains."""
+    """Return the versions and the machine, which are the same for all trainings of a process."""
     return {
         "host": f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores",
         "memsweep_version": metadata.version("memsweep"),
@@ -23,7 +23,7 @@ def software() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """The commit this code was loaded from, or "" where it does not lie in its own git checkout."""
+    """Return the commit of this code, or "" if it is not in its own git checkout."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""

@@ -1,7 +1,7 @@
-"""Record: what a trajectory leaves, and the one versioned Arrow schema it is stored in.
+"""Records of trainings, and the versioned Arrow schema that stores them.
 
-A part is a table with one row per (trajectory, evaluated epoch): the fields of the training, the measures at that
-epoch, how it ended there, and where it was computed. A trajectory that broke leaves a row too, with its reason.
+A part is a table with one row per (training, evaluated epoch): the fields of the training, the measures at that epoch,
+its outcome, and where it was computed. A training that broke has a row too, with the reason.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from lightning_modules.measures.reading import PerExample
 from sweeps.spec.point import Point
 
 SCHEMA_VERSION = 2
-"""2: trainings may have been stopped early, which a reader of 1 would take for failed."""
+"""Version 2 added trainings that were stopped early, which a reader of version 1 would count as failed."""
 
 
 class Outcome(StrEnum):
-    """How a training ended at an epoch, from the best to the worst: of several rows of one epoch the first is kept."""
+    """How a training ended at an epoch, from best to worst. If an epoch has several rows, the best is kept."""
 
     FINISHED = "finished"
-    """The measures at this epoch are there."""
+    """The measures at this epoch are stored."""
     DIVERGED = "diverged"
     """The loss or a parameter stopped being finite in this epoch."""
     STOPPED = "stopped"
     """Early stopping ended the training after epoch `stopped_after`, on the way to this one."""
     FAILED = "failed"
-    """The training raised an exception; `reason` says which."""
+    """The training raised an exception, which `reason` names."""
     MISSING = "missing"
-    """There is no row yet. A stored row never says so."""
+    """There is no row yet. No stored row has this outcome."""
 
 
 PROVENANCE: dict[str, tuple[pa.DataType, str]] = {
@@ -65,13 +65,13 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type without dictionary encoding: for sorting, and for readers that know nothing of it."""
+    """Return the type without dictionary encoding, for sorting and for readers that do not know the encoding."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 @cache
 def schema() -> pa.Schema:
-    """The columns of a part, in order; the version is in its metadata."""
+    """Return the columns of a part, in order, with the version as metadata."""
     columns = [
         pa.field("trajectory_id", pa.string(), nullable=False),
         pa.field("epoch", pa.int32(), nullable=False),
@@ -85,7 +85,7 @@ def schema() -> pa.Schema:
 
 @cache
 def example_schema() -> pa.Schema:
-    """The columns of a part of per-example measures: one row an example, measure and epoch of a training."""
+    """Return the columns of a part of per-example measures: one row per training, epoch, measure, split and example."""
     columns = [
         pa.field("trajectory_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
         pa.field("epoch", pa.int32(), nullable=False),
@@ -99,7 +99,7 @@ def example_schema() -> pa.Schema:
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluated epoch of one trajectory, or the epoch in which it broke."""
+    """One evaluated epoch of a training, or the epoch in which it broke."""
 
     epoch: int
     outcome: Outcome
@@ -109,27 +109,28 @@ class Row:
 
 @dataclass(frozen=True)
 class Record:
-    """What one trajectory leaves."""
+    """The results of one training."""
 
     trajectory_id: str
     point: Point
     rows: tuple[Row, ...]
     provenance: Mapping[str, Any]
     examples: tuple[tuple[int, PerExample], ...] = ()
-    """(epoch, a measure of single examples)."""
+    """(epoch, per-example measure)."""
 
 
 def table_of(records: Iterable[Record]) -> pa.Table:
-    """The rows of these records. What a training's rows have in common is converted once a training, not once a row."""
+    """Convert records to a table. The columns that all rows of a training share are converted once per training."""
     records = [*records]
     rows = [row for record in records for row in record.rows]
     common = [
         {"trajectory_id": record.trajectory_id, **record.point.__dict__, **record.provenance} for record in records
     ]
     measured = {"epoch", "outcome", "reason", *MEASURES, *ON_DEMAND}
-    trainings = pa.Table.from_pylist(common, schema=pa.schema([each for each in schema() if each.name not in measured]))
-    of_row = pa.array([place for place, record in enumerate(records) for _ in record.rows], pa.int64())
-    columns = dict(zip(trainings.column_names, trainings.take(of_row).columns, strict=True))
+    shared = pa.schema([column for column in schema() if column.name not in measured])
+    trainings = pa.Table.from_pylist(common, schema=shared)
+    training_of_row = pa.array([index for index, record in enumerate(records) for _ in record.rows], pa.int64())
+    columns = dict(zip(trainings.column_names, trainings.take(training_of_row).columns, strict=True))
     columns |= {name: pa.array([getattr(row, name) for row in rows], schema().field(name).type)
                 for name in ("epoch", "outcome", "reason")}  # fmt: skip
     columns |= {name: pa.array([row.measures.get(name) for row in rows], pa.float64())
@@ -138,21 +139,26 @@ def table_of(records: Iterable[Record]) -> pa.Table:
 
 
 def examples_of(records: Iterable[Record]) -> pa.Table:
-    """The per-example measures of these records, in the order of id, epoch, measure and split: equal contents are
-    equal bytes, whoever was in the cohort."""
+    """Collect the per-example measures of records, sorted by id, epoch, measure and split.
+
+    Equal contents give equal bytes, no matter which trainings shared a cohort.
+    """
     blocks = sorted(
-        ((record.trajectory_id, epoch, each) for record in records for epoch, each in record.examples),
+        ((record.trajectory_id, epoch, measured) for record in records for epoch, measured in record.examples),
         key=lambda block: (block[0], block[1], block[2].measure, block[2].split),
     )
     tables = [
         pa.table(
             [
-                *(pa.repeat(value, len(each.values)) for value in (trajectory_id, epoch, each.measure, each.split)),
-                pa.array(each.example_ids, pa.int64()),
-                pa.array(each.values, pa.float64(), from_pandas=True),
+                *(
+                    pa.repeat(key, len(measured.values))
+                    for key in (trajectory_id, epoch, measured.measure, measured.split)
+                ),
+                pa.array(measured.example_ids, pa.int64()),
+                pa.array(measured.values, pa.float64(), from_pandas=True),
             ],
             names=example_schema().names,
         ).cast(example_schema())
-        for trajectory_id, epoch, each in blocks
+        for trajectory_id, epoch, measured in blocks
     ]
     return pa.concat_tables([example_schema().empty_table(), *tables]).unify_dictionaries()

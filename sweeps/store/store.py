@@ -1,11 +1,11 @@
-"""The store: append-only Parquet parts in a folder or a bucket. Every path in a store is made here.
+"""The store: append-only Parquet parts in a folder or a bucket.
 
-    ROOT/parts/<hash of its bytes>.parquet       a row a training and evaluated epoch
-    ROOT/examples/<hash of its bytes>.parquet    a row an example, where a sweep asks for measures of single examples
+    ROOT/parts/<hash of its bytes>.parquet       one row per training and evaluated epoch
+    ROOT/examples/<hash of its bytes>.parquet    one row per example, if a sweep requests per-example measures
 
-A part is written whole or not at all. What is done is read from the parts alone; a file that is damaged or foreign is
-reported by name and never counted. Stores are shared: two sweeps with a training in common find it under one id, and
-any number of processes may append, read and compact at once.
+A part is written whole or not at all. The parts alone say which points are done. A damaged or foreign file is reported
+by name and never counted. Stores are shared: two sweeps with a training in common find it under one id, and any number
+of processes may append, read and compact at once.
 """
 
 from __future__ import annotations
@@ -35,21 +35,23 @@ ROUNDS = 20
 
 @dataclass(frozen=True)
 class Contents:
-    """What a store holds: one row per (trajectory, epoch), and the files that could not be read, with why."""
+    """The contents of a store: one row per (training, epoch), and the files that could not be read."""
 
     table: pa.Table
     damaged: dict[str, str]
+    """path -> the reason why the file could not be read."""
 
     @cached_property
     def trajectories(self) -> pa.DictionaryArray:
-        """Each row's trajectory_id by number: who looks for some of millions of rows compares texts but once each."""
+        """The trajectory_id column as a dictionary, so that a search in millions of rows compares each text once."""
         return self.table["trajectory_id"].cast(pa.string()).dictionary_encode().combine_chunks()
 
 
 class Store:
-    """A folder or a URI (`s3://bucket/path?endpoint_override=...`, `gs://...`). Cheap to make and to pickle.
+    """A store in a folder or at a URI (`s3://bucket/path?endpoint_override=...`, `gs://...`).
 
-    A relative folder is taken from where the driver runs, also by workers that run elsewhere.
+    It is cheap to create and to pickle. A relative folder is relative to the driver's working directory, also for
+    workers that run elsewhere.
     """
 
     def __init__(self, uri: str | Path) -> None:
@@ -67,13 +69,13 @@ class Store:
         return self.location.is_local
 
     def prepare(self) -> None:
-        """Make the store if it is not there, and find out now, not after the training, that it cannot be written."""
+        """Create the store if it does not exist, and check before any training that it can be written to."""
         self.location.prepare(PARTS)
 
     def append(self, records: Sequence[Record]) -> str:
-        """Write one part and return its name. The name is a hash of its bytes, so a repetition replaces itself.
+        """Write one part and return its name, the hash of its bytes. Appending the same records again changes nothing.
 
-        Measures of single examples go into a part of their own, first: what a row says was measured is there.
+        Per-example measures are written first, to a part of their own, so that they exist for every row that is stored.
         """
         examples = examples_of(records)
         if examples.num_rows:
@@ -89,34 +91,35 @@ class Store:
     def read(
         self, columns: Sequence[str] | None = None, epochs: Collection[int] | None = None, ordered: bool = True
     ) -> Contents:
-        """All parts, each (trajectory, epoch) once; a finished row wins over a diverged one, that over a stopped one,
-        that over a failed one, and of equals the latest.
+        """Read all parts, with one row per (training, epoch); see `deduplicate` for which of several rows is kept.
 
-        epochs: rows of these alone, of each training one at least, and of all that did not finish: everything that says
-        how trainings ended, without the rest of their curves. ordered: by id and epoch.
+        Args:
+            columns: the columns to read beside KEY and `outcome`; all by default.
+            epochs: leave out the finished rows at other epochs, except for one per training. The result still says how
+                every training ended, without its curve.
+            ordered: sort by id and epoch.
         """
-        asked = schema().names if columns is None else [*dict.fromkeys((*KEY, "outcome", *columns))]
+        names = schema().names if columns is None else [*dict.fromkeys((*KEY, "outcome", *columns))]
         kept = pa.schema(
-            [schema().field(name) for name in dict.fromkeys((*asked, *LATEST))], metadata=schema().metadata
+            [schema().field(name) for name in dict.fromkeys((*names, *LATEST))], metadata=schema().metadata
         )
         wanted = None if epochs is None else np.array(sorted(epochs), np.int32)
-        parts, damaged = self._read(PARTS, _by_number(kept), wanted=wanted)
-        plain = pa.schema([kept.field(name) for name in asked], metadata=kept.metadata)
-        rows = deduplicate(
-            _without_superseded(_united(_by_number(kept), [part.rows for part in parts]), parts), asked, ordered
-        )
+        parts, damaged = self._read(PARTS, _with_dictionaries(kept), wanted=wanted)
+        plain = pa.schema([kept.field(name) for name in names], metadata=kept.metadata)
+        table = _concatenate(_with_dictionaries(kept), [part.rows for part in parts])
+        rows = deduplicate(_without_superseded(table, parts), names, ordered)
         return Contents(rows.cast(plain), damaged)
 
     def read_examples(self, trajectory_ids: Collection[str], measures: Collection[str] | None = None) -> Contents:
-        """Measures of single examples of these trajectories: each (trajectory, epoch, measure, split, example) once."""
+        """Read per-example measures of some trainings: one row per (training, epoch, measure, split, example)."""
         condition = pc.field("trajectory_id").isin(pa.array(sorted(trajectory_ids), pa.string()))
         if measures is not None:
             condition &= pc.field("measure").isin(pa.array(sorted(measures), pa.string()))
         parts, damaged = self._read(EXAMPLES, example_schema(), condition)
-        return Contents(deduplicate_examples(_united(example_schema(), [part.rows for part in parts])), damaged)
+        return Contents(deduplicate_examples(_concatenate(example_schema(), [part.rows for part in parts])), damaged)
 
     def done(self) -> Done:
-        """What the parts say is finished. Raises StoreError if the store is there but cannot be listed."""
+        """Return the set of finished points. Raises StoreError if the store exists but cannot be listed."""
         return Done.of(self.read([*MARKS.values(), STOPPED_BY]).table)
 
     def _read(
@@ -126,26 +129,26 @@ class Store:
         condition: pc.Expression | None = None,
         wanted: np.ndarray | None = None,
     ) -> tuple[list[Part], dict[str, str]]:
-        """These columns of all parts in a folder, in the order of their names, and the files that are none.
+        """Read the columns `kept` of all parts in a folder, sorted by name, and map all other files to the reason.
 
-        A listing is no moment: it can miss a merged part that appears behind it and the parts that vanish ahead of
-        it. So what a second listing has more is read too, and another follows as long as a part is gone or a merged
-        one is new. A row that is then in two parts counts once.
+        A listing is not a snapshot: it can miss a merged part that appears behind it and also the parts that vanish
+        ahead of it. So the folder is listed again, and new parts are read, as long as a listed part is gone or a new
+        part is a merged one. Rows that are then in two parts are deduplicated later.
         """
 
-        def part_of(name: str) -> Part | str | None:
+        def load_part(name: str) -> Part | str | None:
             part = load(self.location, f"{folder}/{name}", kept, condition)
-            return part.of_epochs(wanted) if isinstance(part, Part) and wanted is not None else part
+            return part.at_epochs(wanted) if isinstance(part, Part) and wanted is not None else part
 
         seen: dict[str, Part | str] = {}
         gone: Counter[str] = Counter()
-        # Nothing is waited for on a disk: more threads than cores would wait for each other.
+        # Reads from a disk do not wait, so more threads than cores would only compete.
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if self.is_local else READERS) as pool:
-            for again in range(ROUNDS):
+            for attempt in range(ROUNDS):
                 infos, foreign = listed(self.location, folder)
                 new = [info.base_name for info in infos if info.base_name not in seen]
-                changed = not again
-                for name, part in zip(new, pool.map(part_of, new), strict=True):
+                changed = not attempt
+                for name, part in zip(new, pool.map(load_part, new), strict=True):
                     if part is not None:
                         seen[name] = part
                         changed |= isinstance(part, Part) and part.merged
@@ -165,18 +168,18 @@ class Store:
         return parts, dict(sorted({**damaged, **foreign}.items()))
 
 
-def _united(kept: pa.Schema, tables: list[pa.Table]) -> pa.Table:
+def _concatenate(kept: pa.Schema, tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables([kept.empty_table(), *tables]).unify_dictionaries()
 
 
 def _without_superseded(table: pa.Table, parts: list[Part]) -> pa.Table:
-    """Less the rows that did not finish and of which another part has one that did, among those left out."""
+    """Drop the rows that did not finish but are finished in another part, among the rows that were left out."""
     broken = pc.not_equal(table["outcome"], Outcome.FINISHED)
     rest = [part.rest for part in parts if part.rest is not None]
     if not rest or not pc.any(broken).as_py():
         return table
     ids = table["trajectory_id"].filter(broken).cast(pa.string()).unique()
-    others = [each.filter(pc.is_in(each["trajectory_id"].cast(pa.string()), ids)) for each in rest]
+    others = [keys.filter(pc.is_in(keys["trajectory_id"].cast(pa.string()), ids)) for keys in rest]
     finished = Pairs.of(pa.concat_tables(others).unify_dictionaries())
     if not finished:
         return table
@@ -184,9 +187,9 @@ def _without_superseded(table: pa.Table, parts: list[Part]) -> pa.Table:
     return table.filter(pa.array([not (lost and (trajectory, epoch) in finished) for trajectory, epoch, lost in pairs]))
 
 
-def _by_number(kept: pa.Schema) -> pa.Schema:
-    """With dictionaries for the columns that name a few things in many rows: a sixth of the memory, half the time."""
+def _with_dictionaries(kept: pa.Schema) -> pa.Schema:
+    """Make the columns with few distinct texts dictionaries, which takes a sixth of the memory and half the time."""
     for name in ("trajectory_id", "outcome"):
-        place = kept.get_field_index(name)
-        kept = kept.set(place, pa.field(name, pa.dictionary(pa.int32(), pa.string()), nullable=False))
+        index = kept.get_field_index(name)
+        kept = kept.set(index, pa.field(name, pa.dictionary(pa.int32(), pa.string()), nullable=False))
     return kept
