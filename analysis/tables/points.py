@@ -45,7 +45,7 @@ def _outcomes(plan: Plan, table: pa.Table, finished: pa.Array) -> list[str]:
     if lost:
         done = Done.of(table.filter(pc.not_equal(table["outcome"], "finished")))
         for place in lost:
-            ends[place] = done.outcome(plan.cells[place].trajectory_id, plan.cells[place].epoch, plan.stopped_by)
+            ends[place] = done.outcome(plan.cells[place].trajectory_id, plan.cells[place].epoch, plan.stopping_digest)
     return ends
 
 

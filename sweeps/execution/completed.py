@@ -46,7 +46,7 @@ class CompletedElsewhere:
 
 
 def _covers(done: Done, training: Training, stopped_by: str | None) -> bool:
-    for epoch in training.asked:
+    for epoch in training.requested:
         outcome = done.outcome(training.id, epoch, stopped_by)
         wanted = {(training.id, at, name) for at in training.measured if at <= epoch for name in training.measured[at]}
         if outcome == Outcome.MISSING or (outcome == Outcome.FINISHED and not wanted <= done.measured):

@@ -99,7 +99,7 @@ class Display:
             epochs = cohort.epochs
             self._cohorts += 1
             self._trainings += len(cohort.members)
-            self._points += sum(len(member.asked) for member in cohort.members)
+            self._points += sum(len(member.requested) for member in cohort.members)
             for failure in event.failures:
                 self._tell(failure)
         else:

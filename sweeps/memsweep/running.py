@@ -67,7 +67,7 @@ def plan(
     """
     study = as_sweep(sweep)
     done, speeds = _known(as_store(store), study)
-    planned = plan_of(study, max_cohort, workers).minus(done)
+    planned = plan_of(study, max_cohort, workers).without(done)
     rate = _rate(planned, speeds)
     return Summary(summary(planned, rate), explain(planned, rate))
 
@@ -154,7 +154,7 @@ def run(
     done, speeds = _known(place, study)
     with executor.resources(workers, say) as resources:
         everything = Plan.of(study, resources.packing(workers, max_cohort))
-        todo = everything.minus(done.without_failed() if retry_failed else done)
+        todo = everything.without(done.without_failed() if retry_failed else done)
         say(explain(todo, _rate(todo, speeds)))
         with Display(todo, console) as display:
             if todo.missing:
@@ -276,7 +276,9 @@ def _fields(point: Point | Mapping[str, Any]) -> dict[str, Any]:
 def _known(store: Store, study: Sweep) -> tuple[Done, Speeds]:
     """What the store says is done, with the measures that this sweep asks for, and how fast that was."""
     stopped = [STOPPED_BY] if study.early_stopping else []
-    contents = store.read([*(MARKS[measure] for measure in study.measurement.epochs), *stopped, *RATED], study.asked)
+    contents = store.read(
+        [*(MARKS[measure] for measure in study.measurement.epochs), *stopped, *RATED], study.requested_epochs
+    )
     warn_of_damage(contents.damaged)
     return Done.of(contents.table), Speeds.of(contents.table)
 

@@ -1,1 +1,1 @@
-"""What a sweep still has to train, what it costs, and how that is explained."""
+"""Plans of what a sweep still has to train, their costs, and their explanation."""

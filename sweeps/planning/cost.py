@@ -1,4 +1,4 @@
-"""What a training costs: floating-point operations, bytes, and seconds at a measured rate."""
+"""Estimated costs of a training: floating-point operations, bytes, and seconds at a measured rate."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ from sweeps.spec.point import Point
 
 BYTES = {"float32": 4, "float64": 8}
 STACK_EFFICIENCY = 0.25
-"""Part of a batched matrix product's rate that a stacked training reaches; used only before anything was trained
-(measured on two cores with MLPs of width 16 to 100 on MNIST-1D: 0.2 to 0.5)."""
+"""The fraction of a batched matrix product's rate that a stacked training reaches, used only before anything was
+trained. (Measured on two cores with MLPs of width 16 to 100 on MNIST-1D: 0.2 to 0.5.)"""
 _OPTIMIZER_STATES = {"sgd": 1, "adamw": 2}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one trajectory as a member of a cohort."""
+    """The cost of one training as a member of a cohort."""
 
     flops: float
     bytes: int
 
 
 def training_cost(point: Point, evaluations: int) -> Cost:
-    """`point` has its width and depth resolved; its `epochs` is the horizon.
+    """Estimate the cost of a training from a point whose width and depth are resolved.
 
-    A backward pass counts as two forward passes; an evaluation is a forward pass over the examples that are trained on,
-    the validation part and the test set. Bytes
-    are parameters, gradients, optimiser state and one temporary of each, the activations kept for backward (twice, for
-    their gradients) or those of an evaluation, whichever are more, and the member's own labels and inputs. (Measured on
-    stacks of 4 to 12 members of a megabyte and more, by family: 0.4 to 2.5 times as much; tests/lightning_modules/
-    test_memory.py.)
+    Operations: a backward pass counts as two forward passes, and an evaluation as one forward pass over the trained
+    examples, the validation part and the test set.
+
+    Bytes: parameters, gradients, optimizer state and one temporary of each; the activations kept for the backward pass
+    (twice, for their gradients) or those of an evaluation, whichever are more; and the member's own labels and inputs.
+    (In stacks of 4 to 12 members of a megabyte or more, 0.4 to 2.5 times this estimate was measured, depending on the
+    family.)
     """
     facts = sources.facts(*sources.reference(point))
     shape = (point.model, facts.shape, facts.classes, point.width, point.depth)
@@ -72,35 +73,35 @@ class Rate:
 
 
 RATED = ("model", "flops", "wall_seconds")
-"""What `Speeds` needs of a store's columns."""
+"""The columns of a store that `Speeds` reads."""
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Operations and seconds of a store's trainings, together, by model."""
+    """Total operations and seconds of a store's trainings, per model."""
 
     of_model: Mapping[str, tuple[float, float]]
 
     @classmethod
     def of(cls, table: pa.Table) -> Speeds:
-        """Of rows of a store, with its columns RATED."""
+        """Sum up the rows of a store, which have the columns RATED."""
         table = table.filter(pc.and_(pc.greater(table["wall_seconds"], 0), pc.greater(table["flops"], 0)))
         table = table.set_column(table.column_names.index("model"), "model", table["model"].cast(pa.string()))
-        each = table.group_by(["trajectory_id", "model"]).aggregate([("flops", "max"), ("wall_seconds", "max")])
-        all_of = each.group_by("model").aggregate([("flops_max", "sum"), ("wall_seconds_max", "sum")]).to_pylist()
-        return cls({row["model"]: (row["flops_max_sum"], row["wall_seconds_max_sum"]) for row in all_of})
+        trainings = table.group_by(["trajectory_id", "model"]).aggregate([("flops", "max"), ("wall_seconds", "max")])
+        models = trainings.group_by("model").aggregate([("flops_max", "sum"), ("wall_seconds_max", "sum")]).to_pylist()
+        return cls({row["model"]: (row["flops_max_sum"], row["wall_seconds_max_sum"]) for row in models})
 
     def rate(self, models: Collection[str]) -> Rate:
-        """Operations over seconds of all trainings of these models; failing that, a 0.1 s matrix product's."""
+        """Return the rate of all trainings of these models; if there are none, that of a matrix product of 0.1 s."""
         known = [self.of_model[model] for model in sorted(models) if model in self.of_model]
         if known:
-            flops, seconds = (sum(each) for each in zip(*known, strict=True))
+            flops, seconds = (sum(values) for values in zip(*known, strict=True))
             return Rate(flops / seconds, "measured on this store's trainings of the same models")
         return Rate(core_rate() * STACK_EFFICIENCY, "from a 0.1 s matrix product; measured once something is trained")
 
 
 def core_rate() -> float:
-    """FLOP/s of one worker's core on a batched product of the size that a stacked layer has."""
+    """Measure the FLOP/s of one core on a batched matrix product of the size of a stacked layer."""
     a, b = np.ones((16, 128, 64), np.float32), np.ones((16, 64, 64), np.float32)
     seconds: list[float] = []
     with threadpool_limits(1):
@@ -113,5 +114,5 @@ def core_rate() -> float:
 
 
 def available_bytes() -> int:
-    """Memory that is available now on this machine, the page cache included."""
+    """Return the memory that is available now on this machine, including the page cache."""
     return int(psutil.virtual_memory().available)

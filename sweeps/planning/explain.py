@@ -1,4 +1,4 @@
-"""A plan as text: what is done, what will train, what folding and packing save, and how long it will take."""
+"""Text about a plan: what is done, what will train, what folding and packing save, and how long it will take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN = 12
 
 
 def summary(plan: Plan, rate: Rate) -> dict[str, Any]:
-    """The figures of `explain`, for machines."""
+    """Return the numbers of `explain` for programs."""
     trainings, cohorts = plan.trainings, plan.cohorts
     flops = sum(training.cost.flops for training in trainings)
     point_epochs = sum(cell.epoch for cell in plan.missing)
@@ -38,16 +38,16 @@ def summary(plan: Plan, rate: Rate) -> dict[str, Any]:
 
 
 def makespan(plan: Plan, rate: Rate) -> float:
-    """Seconds until the last worker is done, each taking the next cohort of the list when it is free."""
-    busy = [0.0] * plan.packing.workers
+    """Return the seconds until the last worker is done, if each takes the next cohort of the list when it is free."""
+    free_at = [0.0] * plan.packing.workers
     for cohort in plan.cohorts:
-        first = min(range(len(busy)), key=busy.__getitem__)
-        busy[first] += cohort.cost.flops / rate.flops_per_second
-    return max(busy)
+        first = min(range(len(free_at)), key=free_at.__getitem__)
+        free_at[first] += cohort.cost.flops / rate.flops_per_second
+    return max(free_at)
 
 
 def explain(plan: Plan, rate: Rate) -> str:
-    """The plan for a reader. A function of the plan and the rate alone."""
+    """Describe the plan for a reader. The text depends on the plan and the rate alone."""
     facts = summary(plan, rate)
     lines = [f"{plan.name}: {_count(facts['points'], 'point')}, {facts['done']:,} done, {facts['missing']:,} to train"]
     if not plan.missing:
@@ -73,8 +73,8 @@ def explain(plan: Plan, rate: Rate) -> str:
             f"{_quantity(plan.packing.bytes_per_worker, 'B')}: it may be killed; fewer --workers have more each"
         )
     lines += ["", "cohorts, longest first"]
-    for (what, members, epochs), times in list(_kinds(plan).items())[:SHOWN]:
-        lines.append(f"  {times:>4} × {_count(members, 'member'):<11} {_count(epochs, 'epoch'):<10} {what}")
+    for (model, members, epochs), times in list(_kinds(plan).items())[:SHOWN]:
+        lines.append(f"  {times:>4} × {_count(members, 'member'):<11} {_count(epochs, 'epoch'):<10} {model}")
     hidden = len(_kinds(plan)) - SHOWN
     if hidden > 0:
         lines.append(f"  and {_count(hidden, 'other kind')}")

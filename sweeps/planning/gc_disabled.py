@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector, switched off while many long-lived objects are made."""
+"""A context that disables Python's cyclic garbage collector while many long-lived objects are created."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 @contextmanager
 def gc_disabled() -> Iterator[None]:
     """Disable the cyclic GC: with 1e5 live points each pass costs 0.1 s and frees nothing."""
-    was = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_enabled:
             gc.enable()

@@ -1,4 +1,4 @@
-"""Plan: what a sweep still has to train, folded into trainings and packed into cohorts. A pure function.
+"""Plans: pure functions that fold the points a sweep still has to train into trainings, and pack these into cohorts.
 
     points - done -> trainings -> cohorts
 
@@ -31,8 +31,8 @@ from sweeps.spec.sweep import Sweep, followed
 from sweeps.store.done import STOPPED_BY, Done
 from sweeps.store.records import Outcome
 
-_When = tuple[tuple[int, ...], tuple[int, ...], Mapping[int, tuple[str, ...]]]
-"""The epochs asked of a training, those at which it is evaluated, and what is measured at which."""
+_Schedule = tuple[tuple[int, ...], tuple[int, ...], Mapping[int, tuple[str, ...]]]
+"""The last three fields of a `Training`."""
 
 SMALLEST_SPLIT = 8
 """Cohorts are not split below this many members to spread them over workers: a stack this small wastes its steps."""
@@ -40,14 +40,16 @@ SMALLEST_SPLIT = 8
 
 @dataclass(frozen=True)
 class Training:
-    """One training: `point` has width, depth and (as `epochs`) the horizon resolved; `asked` are its points' epochs."""
+    """One training to run."""
 
     id: str
     point: Point
-    asked: tuple[int, ...]
+    """The fields, with width and depth resolved; `epochs` is the horizon."""
+    requested: tuple[int, ...]
+    """The epochs of its points."""
     evaluated: tuple[int, ...]
     measured: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """Epoch -> the measures on demand that are taken then."""
+    """epoch -> the measures on demand that are taken there."""
 
     @cached_property
     def cost(self) -> Cost:
@@ -72,7 +74,7 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Packing:
-    """How trainings may be stacked: `bytes_per_worker` caps a stack's memory, `max_cohort` its members."""
+    """Limits of stacking: `bytes_per_worker` caps the memory of a stack, `max_cohort` its number of members."""
 
     workers: int = 1
     max_cohort: int = 64
@@ -81,7 +83,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class Cell:
-    """A point of the sweep and the row that holds its result."""
+    """A point of the sweep and the training whose row holds its result."""
 
     point: Point
     trajectory_id: str
@@ -93,23 +95,26 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """`cells` are all points of the sweep; `missing` those that still have to be trained."""
+    """The points of a sweep and those that still have to be trained."""
 
     name: str
     cells: tuple[Cell, ...]
+    """All points of the sweep."""
     missing: tuple[Cell, ...]
+    """The points that still have to be trained."""
     evaluation: Evaluation
     packing: Packing = Packing()
     measurement: Measurement = field(default_factory=Measurement)
     early_stopping: EarlyStopping | None = None
     varied: tuple[str, ...] = field(default_factory=lambda: tuple(FIELDS))
-    """The fields in which points may differ; in all others they are as the first."""
+    """The fields in which points may differ; in all other fields they equal the first point."""
 
     @classmethod
     def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:
-        """Everything the sweep asks for, as if nothing were done.
+        """Plan the whole sweep, as if nothing were done.
 
-        Raises SweepError for a model or size that cannot be built, naming the sweep's file and the key.
+        Raises:
+            SweepError: if a model or size cannot be built; it names the sweep's file and the key.
         """
         with gc_disabled():
             cells = [_cell(sweep, point) for point in sweep.points()]
@@ -120,32 +125,35 @@ class Plan:
             varied,
         )  # fmt: skip
 
-    def minus(self, done: Done) -> Plan:
-        """The same plan without what is there already: the row of the epoch that a point asks for, with every measure
-        that the sweep asks for up to there; or what the sweep's own early stopping has stopped on the way to it."""
+    def without(self, done: Done) -> Plan:
+        """Return the plan without the points that are done.
 
-        def there(cell: Cell) -> bool:
-            outcome = done.outcome(cell.trajectory_id, cell.epoch, self.stopped_by)
+        A finished point is done if all measures on demand up to its epoch were taken. Any other stored outcome counts
+        as done; a stopped one only if this sweep's own early stopping has stopped it.
+        """
+
+        def is_done(cell: Cell) -> bool:
+            outcome = done.outcome(cell.trajectory_id, cell.epoch, self.stopping_digest)
             if outcome != Outcome.FINISHED or not self.measurement.epochs:
                 return outcome != Outcome.MISSING
             wanted = self.measurement.at([cell.epoch])
             return all((cell.trajectory_id, at, name) in done.measured for at in wanted for name in wanted[at])
 
-        return replace(self, missing=tuple(cell for cell in self.missing if not there(cell)))
+        return replace(self, missing=tuple(cell for cell in self.missing if not is_done(cell)))
 
     @cached_property
-    def stopped_by(self) -> str | None:
-        """What rows of trainings say that were stopped as this sweep would stop them."""
+    def stopping_digest(self) -> str | None:
+        """The value of the column `stopped_by` in rows of trainings that were stopped by this sweep's settings."""
         return self.early_stopping.digest() if self.early_stopping else None
 
     @property
     def outcome_columns(self) -> tuple[str, ...]:
-        """What tells of a store's rows how this sweep's points ended, besides their outcome."""
+        """The columns of a store, besides `outcome`, that determine how this sweep's points ended."""
         return (STOPPED_BY,) if self.early_stopping else ()
 
     @cached_property
     def horizons(self) -> dict[str, int]:
-        """The last epoch that the sweep asks of each training, done or not, in its order."""
+        """trajectory id -> the last epoch of its points, done or not, in the order of the sweep."""
         horizons: dict[str, int] = {}
         for cell, epoch in zip(self.cells, self.epochs.tolist(), strict=True):
             if horizons.get(cell.trajectory_id, -1) < epoch:
@@ -154,29 +162,29 @@ class Plan:
 
     @cached_property
     def epochs(self) -> np.ndarray:
-        """The epoch that each point asks for."""
+        """The epoch of each point."""
         return np.array([cell.point.epochs for cell in self.cells], np.int64)
 
     @cached_property
     def trainings(self) -> tuple[Training, ...]:
-        """What is trained: one for each id among the missing cells, up to the largest epoch asked of it."""
-        asked: dict[str, list[Cell]] = {}
+        """One training per id among the missing points, up to the largest epoch of these points."""
+        cells_of: dict[str, list[Cell]] = {}
         for cell in self.missing:
-            asked.setdefault(cell.trajectory_id, []).append(cell)
-        when: dict[tuple[int, ...], _When] = {}  # shared: most trainings of a sweep have the same
+            cells_of.setdefault(cell.trajectory_id, []).append(cell)
+        schedules: dict[tuple[int, ...], _Schedule] = {}  # shared: most trainings of a sweep have the same
         result = []
-        for trajectory_id, cells in asked.items():
+        for trajectory_id, cells in cells_of.items():
             epochs = tuple(sorted({cell.epoch for cell in cells}))
-            if epochs not in when:
+            if epochs not in schedules:
                 measured = self.measurement.at(epochs)
-                when[epochs] = epochs, self.evaluation.epochs(epochs[-1], {*epochs, *measured}), measured
+                schedules[epochs] = epochs, self.evaluation.epochs(epochs[-1], {*epochs, *measured}), measured
             point = resolved(cells[0].point, epochs=epochs[-1])
-            result.append(Training(trajectory_id, point, *when[epochs]))
+            result.append(Training(trajectory_id, point, *schedules[epochs]))
         return tuple(result)
 
     @cached_property
     def cohorts(self) -> tuple[Cohort, ...]:
-        """Same shapes together, within the caps, in enough pieces to keep every worker busy; longest first."""
+        """Trainings of equal shapes, within the limits, in enough pieces to keep all workers busy; longest first."""
         stacks: dict[tuple[object, ...], list[Training]] = {}
         for training in self.trainings:
             stacks.setdefault(stack_key(training.point), []).append(training)
@@ -197,11 +205,13 @@ def _cell(sweep: Sweep, point: Point) -> Cell:
 
 
 def resolved(point: Point, **more: Any) -> Point:
-    """The point as it is trained: the width that comes nearest to parameter_count, and the family's own depth.
+    """Resolve the size of a point: the width nearest to `parameter_count`, and the family's default depth.
 
-    more: fields to change besides.
+    Args:
+        more: other fields to change.
 
-    Raises lightning_modules.errors.InputError.
+    Raises:
+        lightning_modules.errors.InputError: if no such network can be built.
     """
     facts = sources.facts(*sources.reference(point))
     width, depth = _size(point.model, facts.shape, facts.classes, point.parameter_count, point.width, point.depth)
@@ -217,7 +227,7 @@ def _size(
 
 
 def stack_key(point: Point) -> tuple[object, ...]:
-    """Return a key that is equal where trainings may share one stack: same tensors, same steps, same work per step."""
+    """Return a key that is equal for trainings that may share a stack: same tensors, same steps, same work per step."""
     values = point.__dict__
     return *[values[name] for name in EQUAL_IN_STACK], *[values[name] > 0 for name in ON_IN_STACK]
 
@@ -229,16 +239,16 @@ def _cost(key: tuple[object, ...], evaluations: int) -> Cost:
 
 
 def _pieces(stack: list[Training], packing: Packing, share: float) -> int:
-    """Into how many cohorts a stack is cut."""
+    """Return the number of cohorts into which to split a stack."""
     limit = max(1, min(packing.max_cohort, packing.bytes_per_worker // max(1, stack[0].cost.bytes)))
     needed = math.ceil(len(stack) / limit)
-    # No cohort longer than half a worker's share, so that the last one to finish leaves the others idle but briefly.
+    # No cohort takes longer than half a worker's share, so that workers idle only briefly while the last one finishes.
     balanced = math.ceil(2 * sum(t.cost.flops for t in stack) / share) if packing.workers > 1 and share else 1
     return max(needed, min(balanced, len(stack) // SMALLEST_SPLIT))
 
 
 def nearly_equal(stack: list[Training], pieces: int) -> Iterable[list[Training]]:
-    """Nearly equal parts, in order."""
+    """Split a list into parts of nearly equal length, in order."""
     small, larger = divmod(len(stack), pieces)
     start = 0
     for i in range(pieces):

@@ -1,4 +1,4 @@
-"""When a training is evaluated, and which measures on demand are taken."""
+"""The epochs at which a training is evaluated, and the measures on demand that are taken."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Evaluation:
-    """At which epochs a trajectory is measured, beside those its points ask for."""
+    """The epochs at which a training is evaluated, in addition to those of its points."""
 
     every: int | None = None
-    """None: log-spaced, two an octave: 1, 2, 3, 4, 6, 8, 11, 16, 23, 32, ..."""
+    """The interval in epochs. None: log-spaced, two per octave: 1, 2, 3, 4, 6, 8, 11, 16, 23, 32, ..."""
 
-    def epochs(self, horizon: int, asked: Iterable[int]) -> tuple[int, ...]:
+    def epochs(self, horizon: int, requested: Iterable[int]) -> tuple[int, ...]:
         if self.every:
             own: Iterable[int] = range(self.every, horizon + 1, self.every)
         else:
             own = itertools.takewhile(lambda epoch: epoch <= horizon, (round(2 ** (i / 2)) for i in itertools.count()))
-        return tuple(sorted({*own, *asked}))
+        return tuple(sorted({*own, *requested}))
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Which measures on demand are taken, and when."""
+    """The measures on demand of a sweep, and the epochs at which they are taken."""
 
     epochs: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
-    """By measure: the epochs it is taken at, or None: at every epoch that the grid asks for."""
+    """measure -> the epochs at which it is taken; None stands for every epoch in the grid."""
 
-    def at(self, asked: Iterable[int]) -> dict[int, tuple[str, ...]]:
-        """For a training whose points ask for these epochs: what is taken at which, up to the last of them."""
-        asked = tuple(asked)
-        found: dict[int, list[str]] = {}
-        for name, given in self.epochs.items():
-            for epoch in asked if given is None else (epoch for epoch in given if epoch <= max(asked)):
-                found.setdefault(epoch, []).append(name)
-        return {epoch: tuple(sorted(names)) for epoch, names in sorted(found.items())}
+    def at(self, requested: Iterable[int]) -> dict[int, tuple[str, ...]]:
+        """Return epoch -> names of measures, up to the last epoch, for a training that has points at these epochs."""
+        requested = tuple(requested)
+        names_at: dict[int, list[str]] = {}
+        for name, own in self.epochs.items():
+            for epoch in requested if own is None else (epoch for epoch in own if epoch <= max(requested)):
+                names_at.setdefault(epoch, []).append(name)
+        return {epoch: tuple(sorted(names)) for epoch, names in sorted(names_at.items())}

@@ -1,13 +1,13 @@
-"""Which trainings of a sweep are stopped early: a scheduler that compares them, and rules for each by itself.
+"""Settings of early stopping: a scheduler that compares trainings, and rules that look at one training at a time.
 
     early_stopping: {scheduler: asha, metric: validation_accuracy, grace_period: 1, reduction_factor: 3, brackets: 1}
     stop_when:
-      interpolated: 0.99                                               train_accuracy reached it
-      plateau: {metric: validation_loss, patience: 5, tolerance: 0.0}  no better in 5 evaluations
-      memorization_onset: {evaluations: 3}                             wrong labels learned while validation falls
+      interpolated: 0.99                                               train_accuracy has reached it
+      plateau: {metric: validation_loss, patience: 5, tolerance: 0.0}  no improvement in 5 evaluations
+      memorization_onset: {evaluations: 3}                             wrong labels are learned while validation falls
       budget: 50                                                       epochs
 
-Time is in epochs. A training is judged where it is evaluated, so `evaluate: every` judges at every epoch.
+Time is measured in epochs. A training is judged whenever it is evaluated: with `evaluate: every`, at every epoch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SchedulerKind:
         make: `module:function` that maps (EarlyStopping, horizon) to a scheduler with the interface of Ray Tune's
             `TrialScheduler`; time is the key `epoch` of a result. It is imported when a sweep is judged, so that
             reading a sweep file does not import Ray.
-        settings: the settings that it has besides metric and mode. What it would ignore is refused.
+        settings: its settings besides metric and mode. A sweep file that gives others is refused.
         pauses: whether it pauses a training until others have caught up, so that the training has to be resumed.
     """
 
@@ -40,7 +40,7 @@ class SchedulerKind:
     pauses: bool = False
 
     def scheduler(self, settings: EarlyStopping, horizon: int) -> Any:
-        """Make the scheduler. `horizon` is the last epoch of the longest training."""
+        """Create the scheduler. `horizon` is the last epoch of the longest training."""
         module, _, function = self.make.partition(":")
         return getattr(import_module(module), function)(settings, horizon)
 
@@ -67,12 +67,12 @@ def register_scheduler(name: str, kind: SchedulerKind) -> None:
 
 
 def judging_schedulers() -> tuple[str, ...]:
-    """Return the names of the schedulers that stop trainings: all but `none`."""
+    """Return the names of the schedulers that stop trainings, which are all but `none`."""
     return tuple(name for name in SCHEDULERS if name != "none")
 
 
 def sense(metric: str) -> Mode | None:
-    """Which way is better, where the name says it: accuracies up, losses down. None: somebody has to say."""
+    """Return the better direction of an accuracy or a loss, or None for other metrics, which need an explicit mode."""
     if metric.endswith("_accuracy"):
         return "max"
     return "min" if metric.endswith("_loss") else None
@@ -80,7 +80,7 @@ def sense(metric: str) -> Mode | None:
 
 @dataclass(frozen=True)
 class Plateau:
-    """Stop when the metric was no better than its best by more than `tolerance` in `patience` evaluations in a row."""
+    """A rule that stops after `patience` evaluations in a row that improve the best by at most `tolerance`."""
 
     metric: str
     mode: Mode
@@ -90,10 +90,10 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Onset:
-    """Stop when memorized_fraction rose and `metric` got worse in so many evaluations in a row.
+    """A rule that stops when memorized_fraction rose and `metric` got worse in `evaluations` evaluations in a row.
 
-    The metric is the held-out part of the training data unless another is given: nothing is chosen on test data
-    unasked. A training without wrong labels memorizes none, and is not stopped.
+    By default the metric is of the held-out part of the training data, so that no choice is based on test data unless
+    requested. A training without wrong labels memorizes none and is not stopped.
     """
 
     evaluations: int
@@ -102,38 +102,41 @@ class Onset:
 
 @dataclass(frozen=True)
 class StopWhen:
-    """Rules for a training by itself; the first that holds stops it. None: no such rule."""
+    """Rules that look at one training at a time; the first that holds stops it. None stands for no such rule."""
 
     interpolated: float | None = None
-    """A train_accuracy, labels as given, in (0, 1]."""
+    """The train_accuracy at which to stop, on the labels as given, in (0, 1]."""
     plateau: Plateau | None = None
     memorization_onset: Onset | None = None
     budget: int | None = None
-    """Epochs."""
+    """The number of epochs."""
 
     def words(self) -> str:
-        said = []
+        rules = []
         if self.interpolated is not None:
-            said.append(f"train_accuracy at least {self.interpolated:g}")
+            rules.append(f"train_accuracy at least {self.interpolated:g}")
         if self.plateau:
             rule = self.plateau
-            said.append(f"{rule.metric} {rule.mode} not better by {rule.tolerance:g} in {rule.patience} evaluations")
+            rules.append(f"{rule.metric} {rule.mode} not better by {rule.tolerance:g} in {rule.patience} evaluations")
         if self.memorization_onset:
             onset = self.memorization_onset
-            said.append(f"memorizing while {onset.metric} worsens for {onset.evaluations} evaluations")
+            rules.append(f"memorizing while {onset.metric} worsens for {onset.evaluations} evaluations")
         if self.budget is not None:
-            said.append(f"{self.budget} epochs")
-        return "stop at " + " or ".join(said)
+            rules.append(f"{self.budget} epochs")
+        return "stop at " + " or ".join(rules)
 
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Settings of one of Tune's schedulers, with the rules beside it. Settings it does not have are at their defaults.
+    """Settings of a scheduler and of the rules beside it. Settings that the scheduler lacks keep their defaults.
 
-    grace_period: epochs that a training is given before it is judged. reduction_factor: of asha and hyperband, one in
-    so many goes on to the next rung. brackets: of asha, each with a first rung later than the one before. min_samples:
-    of median, other trainings that must have got as far. ASHA: Li et al., arXiv 1810.05934; HyperBand: Li et al., arXiv
-    1603.06560; median: Golovin et al. 2017 (Vizier).
+    ASHA: Li et al., arXiv 1810.05934; HyperBand: Li et al., arXiv 1603.06560; median: Golovin et al. 2017 (Vizier).
+
+    Attributes:
+        grace_period: epochs before a training is first judged.
+        reduction_factor: asha and hyperband let one in this many trainings go on to the next rung.
+        brackets: asha has this many brackets, each with a later first rung than the one before.
+        min_samples: median judges an epoch once this many other trainings have reached it.
     """
 
     scheduler: str = "none"
@@ -151,49 +154,50 @@ class EarlyStopping:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Everything that is looked at, each once."""
+        """The metrics that the scheduler and the rules read, without duplicates."""
         rules = self.stop_when or StopWhen()
-        named = (
+        names = (
             self.metric,
             rules.interpolated is not None and "train_accuracy",
             rules.plateau and rules.plateau.metric,
             rules.memorization_onset and "memorized_fraction",
             rules.memorization_onset and rules.memorization_onset.metric,
         )
-        return tuple(dict.fromkeys(name for name in named if name))
+        return tuple(dict.fromkeys(name for name in names if name))
 
     def definition(self) -> dict[str, dict[str, Any]]:
-        """What a sweep file would say: the keys early_stopping and stop_when, as far as there is something to say."""
-        found: dict[str, dict[str, Any]] = {}
+        """Return the keys early_stopping and stop_when of a sweep file with these settings, without empty ones."""
+        content: dict[str, dict[str, Any]] = {}
         if self.scheduler != "none":
             own = ("scheduler", "metric", "mode", *SCHEDULERS[self.scheduler].settings)
-            found["early_stopping"] = {name: getattr(self, name) for name in own}
+            content["early_stopping"] = {name: getattr(self, name) for name in own}
         elif self.stop_when is None:
-            found["early_stopping"] = {"scheduler": "none"}
+            content["early_stopping"] = {"scheduler": "none"}
         if self.stop_when is not None:
-            found["stop_when"] = {name: value for name, value in asdict(self.stop_when).items() if value is not None}
-        return found
+            content["stop_when"] = {name: value for name, value in asdict(self.stop_when).items() if value is not None}
+        return content
 
     def digest(self) -> str:
-        """20 hexadecimal digits that name these settings and nothing else: equal where `definition()` is."""
+        """Return 20 hexadecimal digits that depend on `definition()` alone."""
         return hash_of_text(json.dumps(_plain(self.definition()), sort_keys=True))
 
     def words(self) -> str:
-        """asha(validation_accuracy max, grace 1, factor 3, 1 bracket)"""
+        """Describe the settings, such as `asha(validation_accuracy max, grace 1, factor 3, 1 bracket)`."""
         if self.scheduler == "none":
             return self.stop_when.words() if self.stop_when else "none"
-        how = {
+        phrases = {
             "grace_period": f"grace {self.grace_period}",
             "reduction_factor": f"factor {self.reduction_factor:g}",
             "brackets": f"{self.brackets} bracket{'s' if self.brackets > 1 else ''}",
             "min_samples": f"{self.min_samples} sample{'s' if self.min_samples > 1 else ''}",
         }
-        said = ", ".join([f"{self.metric} {self.mode}", *(how[name] for name in SCHEDULERS[self.scheduler].settings)])
-        return f"{self.scheduler}({said})" + (f", {self.stop_when.words()}" if self.stop_when else "")
+        own = [phrases[name] for name in SCHEDULERS[self.scheduler].settings]
+        text = ", ".join([f"{self.metric} {self.mode}", *own])
+        return f"{self.scheduler}({text})" + (f", {self.stop_when.words()}" if self.stop_when else "")
 
 
 def _plain(value: Any) -> Any:
-    """3 and 3.0, which are equal, as one text."""
+    """Convert integers to floats, so that 3 and 3.0, which are equal, give the same text."""
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     return float(value) if isinstance(value, int) else value

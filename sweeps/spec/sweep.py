@@ -1,4 +1,4 @@
-"""Sweep: a named grid, and the points it stands for."""
+"""Sweeps: named grids of points."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from sweeps.spec.yaml_dialect import Dumper
 
 MAX_POINTS = 5_000_000
 MAX_EVALUATIONS = 100_000
-"""Of one training: rows of its learning curve."""
+"""The maximum number of evaluations of one training, which are the rows of its learning curve."""
 
 
 Axes = Mapping[str, tuple[Any, ...]]
 
 
 def followed(name: str) -> tuple[str, ...]:
-    """Return the fields that this one follows from, if it is one that a sweep fills in."""
-    following = {
+    """Return the fields that determine a field which sweeps fill in; empty for any other field."""
+    sources_of = {
         "data_digest": ("data",), "dataset_size": ("data", *sources.all_fields_read()), "model_digest": ("model",),
     }  # fmt: skip
-    return following.get(name, ())
+    return sources_of.get(name, ())
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A named grid: the union of one or more products of axes, over what is fixed, less what is excluded."""
+    """A named grid: the union of one or more products of axes, with fixed fields, minus the excluded points."""
 
     name: str
     question: str
@@ -54,7 +54,7 @@ class Sweep:
     early_stopping: EarlyStopping | None = None
     figures: tuple[Mapping[str, Any], ...] = ()
     full: Sweep | None = None
-    """The same study at the size of its paper, as far as the file gives one."""
+    """The same study at the size of its paper, if the file gives it."""
     source: str = field(default="", compare=False)
 
     @property
@@ -70,21 +70,22 @@ class Sweep:
         return tuple(name for name, seen in values.items() if len(seen) > 1)
 
     @property
-    def asked(self) -> frozenset[int]:
-        """The epochs that a point may ask for, with those of its measures on demand."""
+    def requested_epochs(self) -> frozenset[int]:
+        """The epochs of all points and of all measures on demand."""
         fixed = (self.fixed.get("epochs", DEFAULTS["epochs"]),)
         epochs = {epoch for grid in self.grids for epoch in grid.get("epochs", fixed)}
         return frozenset({*epochs, *self.measurement.at(epochs)})
 
     def size(self) -> int:
-        """Cells before exclusions and overlaps: an upper bound, without making a point."""
+        """Return an upper bound on the number of points, ignoring exclusions and overlaps, without creating a point."""
         return sum(math.prod(len(options) for options in grid.values()) for grid in self.grids)
 
     def points(self) -> list[Point]:
-        """Every point once, in the order of the file (the last axis varies fastest).
+        """Return all points without duplicates, in the order of the file (the last axis varies fastest).
 
-        Raises SweepError for a grid too large or empty, fields that contradict each other, and data that does not
-        exist or does not have what the sweep asks of it.
+        Raises:
+            SweepError: if the grid is too large or empty, if fields contradict each other, or if the data does not
+                exist or cannot provide what the sweep needs.
         """
         if self.size() > MAX_POINTS:
             raise SweepError(self.source, "grid", f"has {self.size():,} cells; at most {MAX_POINTS:,} are allowed")
@@ -113,8 +114,8 @@ class Sweep:
                 _check_measures(self.source, point, facts, self.measurement)
                 if self.evaluation.every and point.epochs // self.evaluation.every > MAX_EVALUATIONS:
                     given = f"{point.epochs:,} epochs every {self.evaluation.every}"
-                    most = f"at most {MAX_EVALUATIONS:,} evaluations of a training are allowed"
-                    raise SweepError(self.source, "evaluate", f"{given}: {most}")
+                    limit = f"at most {MAX_EVALUATIONS:,} evaluations of a training are allowed"
+                    raise SweepError(self.source, "evaluate", f"{given}: {limit}")
                 seen.setdefault(point.canonical(), point)
         if not seen:
             raise SweepError(self.source, "exclude", "leaves no point of the grid")
@@ -125,7 +126,7 @@ class Sweep:
         return list(seen.values())
 
     def definition(self) -> str:
-        """The sweep as the YAML that would make it again."""
+        """Return the sweep as YAML that parses to the same sweep."""
         grids = [{name: list(values) for name, values in grid.items()} for grid in self.grids]
         content: dict[str, Any] = {"name": self.name, "question": self.question, "fixed": dict(self.fixed)}
         content["grid"] = grids[0] if len(grids) == 1 else grids
@@ -147,7 +148,7 @@ class Sweep:
 
 
 def _check_measures(source: str, point: Point, facts: Facts, measurement: Measurement) -> None:
-    """Refuse a measure that cannot be taken of this training."""
+    """Check that every measure on demand can be taken of this training."""
     for epoch, names in measurement.at([point.epochs]).items():
         for name in names:
             try:
@@ -175,7 +176,7 @@ def _code(source: str, model: str) -> str:
 
 
 def _check(source: str, point: Point, facts: Facts) -> None:
-    """Refuse fields that contradict each other, and what the data cannot give."""
+    """Check that no fields contradict each other, and that the data provides what the point needs."""
     if problem := contradiction(point):
         raise SweepError(source, *problem)
     try:

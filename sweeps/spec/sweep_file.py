@@ -1,4 +1,4 @@
-"""The sweep file: YAML -> Sweep. Parsed strictly: what is wrong is one sentence that names the file and the key."""
+"""Strict parser of sweep files (YAML -> Sweep). Each error is one sentence that names the file and the key."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ PRESETS = Path(__file__).parent / "presets"
 TOP_LEVEL = ("name", "question", "fixed", "grid", "exclude", "evaluate", "measure", "early_stopping", "stop_when",
              "figures", "full")  # fmt: skip
 VARIED = ("fixed", "grid", "evaluate", "measure", "early_stopping", "stop_when")
-"""What a full variant may give anew."""
+"""The keys that a full variant may change."""
 FULL = "-full"
-LONGEST_RUN = 999_999
+LONGEST_RANGE = 999_999
 
 
 def settable() -> tuple[str, ...]:
-    """Return the fields that a sweep can set: all but the digests, which memsweep fills in."""
+    """Return the fields that a sweep can set, which are all but the digests that memsweep fills in."""
     return tuple(name for name in FIELDS if not name.endswith("_digest"))
 
 
@@ -41,11 +41,12 @@ def preset_names() -> list[str]:
 
 
 def load_sweep(name: str, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
-    """The preset of this name or the YAML file at this path, with settings laid over it (see `override`).
+    """Load the preset of this name or the YAML file at this path, and apply settings to it (see `override`).
 
-    `NAME-full` is the full variant of either: the sweep with what its key `full` gives in place of the small one's.
+    `NAME-full` loads the full variant of either: the sweep as its key `full` changes it.
 
-    Raises SweepError that names the file, the key, what was given and what is valid.
+    Raises:
+        SweepError: names the file, the key, the given value and what is valid.
     """
     given, full = name, name.endswith(FULL) and not os.path.isfile(name)
     name = name.removesuffix(FULL) if full else name
@@ -63,7 +64,7 @@ def load_sweep(name: str, settings: Mapping[str, Any] | Sequence[str] = ()) -> S
 
 
 def parse_sweep(text: str, source: str) -> Sweep:
-    """The sweep of this YAML, with its full variant in `full`. Raises SweepError that begins with `source`."""
+    """Parse YAML into a sweep, with its full variant in `full`. Raises SweepError, whose text begins with `source`."""
     try:
         content = parse_yaml(text)
     except yaml.YAMLError as error:
@@ -72,7 +73,7 @@ def parse_sweep(text: str, source: str) -> Sweep:
 
 
 def sweep_of(content: object, source: str) -> Sweep:
-    """The sweep of a sweep file's content, as `parse_sweep` has it of the text."""
+    """Convert the content of a sweep file to a sweep, as `parse_sweep` does for its text."""
     if not isinstance(content, dict):
         raise SweepError(source, "", f"must be a mapping with the keys {', '.join(TOP_LEVEL)}")
     for key in content:
@@ -85,7 +86,7 @@ def sweep_of(content: object, source: str) -> Sweep:
 
 
 def _full(content: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The content of the full variant: `fixed` is merged key by key, the other keys replace the small one's."""
+    """Return the content of the full variant: `fixed` is merged key by key, and the other keys are replaced."""
     changes = content["full"]
     if not isinstance(changes, dict) or not changes:
         raise SweepError(source, "full", f"given {changes!r}; valid: a mapping with some of {', '.join(VARIED)}")
@@ -97,7 +98,7 @@ def _full(content: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def _sweep(content: Mapping[str, Any], source: str, within: str = "") -> Sweep:
-    """within: what the keys of an error begin with. What is wrong with the variant of a sound sweep is its own."""
+    """Parse the content, and begin the key of an error with `within`, so that it points into the full variant."""
     try:
         return _parsed(content, source)
     except SweepError as error:
@@ -118,13 +119,13 @@ def _parsed(content: Mapping[str, Any], source: str) -> Sweep:
         for key, value in _mapping(source, "fixed", content.get("fixed", {})).items()
     }
     raw = content.get("grid", {})
-    many = raw if isinstance(raw, list) else [raw]
-    if not many:
+    items = raw if isinstance(raw, list) else [raw]
+    if not items:
         raise SweepError(source, "grid", "given []; valid: a mapping of axes, or a list of such mappings")
-    grids = tuple(_axes(source, f"grid[{i}]" if isinstance(raw, list) else "grid", each) for i, each in enumerate(many))
+    grids = tuple(_axes(source, f"grid[{i}]" if isinstance(raw, list) else "grid", g) for i, g in enumerate(items))
     for grid in grids:
-        for both in fixed.keys() & grid.keys():
-            raise SweepError(source, f"fixed.{both}", "is an axis of the grid as well; give it in one place")
+        for name_in_both in fixed.keys() & grid.keys():
+            raise SweepError(source, f"fixed.{name_in_both}", "is an axis of the grid as well; give it in one place")
     rules = content.get("exclude", [])
     if not isinstance(rules, list):
         raise SweepError(source, "exclude", f"given {rules!r}; valid: a list of mappings from field to value or values")
@@ -146,16 +147,17 @@ def _parsed(content: Mapping[str, Any], source: str) -> Sweep:
 
 
 def override(sweep: Sweep, settings: Mapping[str, Any] | Sequence[str]) -> Sweep:
-    """Lay settings over a sweep: a value is fixed everywhere, a list becomes an axis everywhere.
+    """Replace fields of a sweep: a value is fixed in all grids, and a list becomes an axis of all grids.
 
-    settings: values by field, or texts `FIELD=VALUE` as `--set` has them.
+    Args:
+        settings: a mapping from fields to values, or texts `FIELD=VALUE` as given to `--set`.
     """
     if isinstance(settings, Mapping):
-        named = [("settings", name, value) for name, value in settings.items()]
+        changes = [("settings", name, value) for name, value in settings.items()]
     else:
-        named = [(f"--set {text}", *_named_value(text)) for text in settings]
-    for source, name, value in named:
-        value = _run(source, name, value)
+        changes = [(f"--set {text}", *_split_setting(text)) for text in settings]
+    for source, name, value in changes:
+        value = _expand_range(source, name, value)
         if isinstance(value, list):
             axis = _axes(source, "", {name: value})
             fixed = {key: old for key, old in sweep.fixed.items() if key != name}
@@ -167,8 +169,8 @@ def override(sweep: Sweep, settings: Mapping[str, Any] | Sequence[str]) -> Sweep
     return sweep
 
 
-def _named_value(setting: str) -> tuple[str, Any]:
-    """The field and the value of `FIELD=VALUE`."""
+def _split_setting(setting: str) -> tuple[str, Any]:
+    """Split `FIELD=VALUE` into the field and the parsed value."""
     name, equals, text = setting.partition("=")
     if not equals:
         raise SweepError(f"--set {setting}", "", "must have the form FIELD=VALUE")
@@ -190,7 +192,7 @@ def _axes(source: str, key: str, value: Any, scalars: bool = False) -> dict[str,
         where = f"{key}.{name}" if key else str(name)
         if name not in settable():
             raise SweepError(source, where, f"unknown field; {choices(name, settable())}")
-        options = _run(source, where, options)
+        options = _expand_range(source, where, options)
         if scalars and not isinstance(options, list):
             options = [options]
         if not isinstance(options, list):
@@ -205,15 +207,15 @@ def _axes(source: str, key: str, value: Any, scalars: bool = False) -> dict[str,
     return axes
 
 
-def _run(source: str, where: str, options: Any) -> Any:
-    """`0..99` as the list of these whole numbers, both ends included; anything else as it is."""
+def _expand_range(source: str, where: str, options: Any) -> Any:
+    """Convert `0..99` to the list of these integers, both ends included; return anything else unchanged."""
     ends = re.fullmatch(r"(\d+)\.\.(\d+)", options) if isinstance(options, str) else None
     if not ends:
         return options
     first, last = map(int, ends.groups())
-    if not first < last <= first + LONGEST_RUN:
+    if not first < last <= first + LONGEST_RANGE:
         raise SweepError(
-            source, where, f"given {options}; valid: FIRST..LAST, rising, of at most {LONGEST_RUN + 1:,} numbers"
+            source, where, f"given {options}; valid: FIRST..LAST, rising, of at most {LONGEST_RANGE + 1:,} numbers"
         )
     return list(range(first, last + 1))
 
@@ -238,7 +240,7 @@ def _evaluation(source: str, value: Any) -> Evaluation:
 
 
 def _measurement(source: str, value: Any) -> Measurement:
-    """Parse `measure: [a, {b: [1, 20]}]`: `a` at the epochs that the grid asks for, and `b` at epochs 1 and 20."""
+    """Parse `measure: [a, {b: [1, 20]}]`, which takes `a` at the epochs in the grid and `b` at epochs 1 and 20."""
     if not isinstance(value, list):
         raise SweepError(source, "measure", f"given {value!r}; valid: a list of measures, or of {{measure: epochs}}")
     epochs: dict[str, tuple[int, ...] | None] = {}

@@ -1,4 +1,4 @@
-"""The YAML of sweep files: 1e-3 is a number, a repeated key is an error, and no aliases are written."""
+"""The YAML dialect of sweep files: 1e-3 is a number, a repeated key is an error, and no aliases are written."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 YAML_FLOAT = re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
-"""What a sweep file reads as a number."""
+"""Text that is a number in a sweep file."""
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes text that a sweep file would read as a number, and writes no aliases."""
+    """A dumper that quotes text which a sweep file would read as a number, and writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -22,7 +22,7 @@ Dumper.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, list("-+.012
 
 
 def parse_yaml(text: str) -> Any:
-    """Raises yaml.YAMLError for everything that can be wrong: PyYAML lets a date in month 13 out as a ValueError."""
+    """Parse YAML. Every error is a yaml.YAMLError, also where PyYAML raises a ValueError, as for a date in month 13."""
     try:
         return yaml.load(text, Loader=Loader)
     except (ValueError, RecursionError) as error:
@@ -30,7 +30,7 @@ def parse_yaml(text: str) -> Any:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-3 is a number (YAML 1.1 reads text), and a repeated key is an error."""
+    """A loader for which 1e-3 is a number (in YAML 1.1 it is text) and a repeated key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]

@@ -126,7 +126,7 @@ def run(sweep: str, store: str) -> dict[str, float]:
 
     executor, place, driver = RayTune(), Store(store), psutil.Process()
     with executor.resources(WORKERS, print) as resources:
-        plan = Plan.of(load_sweep(sweep), resources.packing(WORKERS, 64)).minus(place.done())
+        plan = Plan.of(load_sweep(sweep), resources.packing(WORKERS, 64)).without(place.done())
         ray.init(
             address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False,
             logging_level=logging.ERROR, runtime_env={"worker_process_setup_hook": stub_training},

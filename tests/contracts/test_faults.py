@@ -132,7 +132,7 @@ def run_until_done(store: Store, faulty, seed: int, chance: float) -> int:
         faulty.misbehave(10 * seed + attempt, chance if attempt < 3 else 0.0)
         said = ""
         try:
-            Inline().execute(planned().minus(store.done()), store, lambda event: None)
+            Inline().execute(planned().without(store.done()), store, lambda event: None)
         except StoreError as error:
             said = str(error)
         if not said:
@@ -148,7 +148,7 @@ def test_a_sweep_ends_as_if_nothing_had_been(faulty, undisturbed, seed, chance):
     assert sum(faulty.done[kind] for kind in FAULTS) >= 1
     assert runs == 1 if chance < 0.5 else runs > 1
     faulty.behave()
-    assert planned().minus(store.done()).missing == ()
+    assert planned().without(store.done()).missing == ()
     assert store.read().damaged == {}
     assert points_table(planned(), store.read()).equals(undisturbed)
     assert compact(store).left_alone == {}

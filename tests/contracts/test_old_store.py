@@ -34,7 +34,7 @@ def test_the_exported_table_is_the_one_of_then(old_store, tmp_path, table):
 
 
 def test_nothing_of_it_is_trained_again(old_store):
-    plan = Plan.of(load_sweep(SWEEP)).minus(Store(old_store).done())
+    plan = Plan.of(load_sweep(SWEEP)).without(Store(old_store).done())
     assert len(plan.cells) == 16
     assert not plan.missing
 

@@ -89,7 +89,7 @@ def measured(executor: Executor, precision: str, max_cohort: int, place: Path) -
     sweep = parse_sweep(MEASURED.format(precision=precision), "measured.yaml")
     plan, store = Plan.of(sweep, Packing(workers=2, max_cohort=max_cohort)), Store(place)
     executor.execute(plan, store, lambda event: None)
-    assert plan.minus(store.done()).missing == ()
+    assert plan.without(store.done()).missing == ()
     return points_table(plan, store.read()), store.read_examples({cell.trajectory_id for cell in plan.cells}).table
 
 

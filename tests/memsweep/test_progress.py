@@ -78,7 +78,7 @@ def test_an_interrupted_run_says_how_far_it_came():
 
 def test_nothing_to_train_says_nothing():
     done = Done(frozenset((t.id, epoch) for t in PLAN.trainings for epoch in t.evaluated))
-    with Display(PLAN.minus(done), console()) as display:
+    with Display(PLAN.without(done), console()) as display:
         pass
     assert told(display) == []
     assert display.summary()["trained"] == 0

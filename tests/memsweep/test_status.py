@@ -72,7 +72,7 @@ def test_the_stopped_are_told_of_and_are_not_missing(store, make_record):
     plan = Plan.of(parse_sweep(f"{SWEEP}\n{text}", "x"))
     assert plan.early_stopping
     store.prepare()
-    by = {"stopped_by": plan.stopped_by, "stopped_after": 4}
+    by = {"stopped_by": plan.stopping_digest, "stopped_after": 4}
     store.append([make_record(IDS[0], (2, 4), stopped=8, **by), *(make_record(i, (2, 8)) for i in IDS[1:])])
     contents = store.read(["reason", "stopped_by"])
     assert describe(report(plan, contents), "memsweep run x", "again") == (

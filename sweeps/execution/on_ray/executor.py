@@ -121,7 +121,7 @@ class RayTune:
         while pending:
             counter.begin(pending)
             if native:
-                left = plan.minus(store.done().without_failed()) if counter.heard_any else plan
+                left = plan.without(store.done().without_failed()) if counter.heard_any else plan
                 experiments = replace(experiments, scheduler=scheduler_of(left, store))
             lost = experiments.run([each.piece for each in pending], counter.hear)
             again = [each for at in sorted(lost) for each in self._again(pending[at], lost[at], experiments, counter)]

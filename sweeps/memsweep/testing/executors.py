@@ -132,7 +132,7 @@ class BookkeepingSuite:
         return execution
 
     def test_every_training_leaves_a_record_and_the_store_then_covers_the_plan(self, execution: Execution) -> None:
-        assert execution.plan.minus(execution.store.done()).missing == ()
+        assert execution.plan.without(execution.store.done()).missing == ()
         assert execution.store.read().damaged == {}
         points = execution.points
         assert "missing" not in set(points["outcome"].to_pylist())
@@ -193,7 +193,7 @@ class ExecutorSuite(BookkeepingSuite):
 
     def test_the_next_run_tries_again_what_failed(self, execution: Execution) -> None:
         failed = {training for training, outcome in execution.outcomes().items() if outcome == "failed"}
-        left = execution.plan.minus(execution.store.done().without_failed())
+        left = execution.plan.without(execution.store.done().without_failed())
         assert {training.id for training in left.trainings} == failed
 
     def test_a_member_that_raises_fails_alone(self, execution: Execution) -> None:

@@ -91,7 +91,7 @@ class TestPoints:
             for i, outcome, epoch in rows:
                 ended = {"finished": (epoch,)} if outcome == "finished" else {outcome: epoch}
                 store.append([make_record(i, **ended)])
-            table, left = points_table(PLAN, store.read()), PLAN.minus(store.done())
+            table, left = points_table(PLAN, store.read()), PLAN.without(store.done())
         missing = [cell for cell, how in zip(PLAN.cells, table["outcome"].to_pylist(), strict=True) if how == "missing"]
         assert missing == list(left.missing)
 

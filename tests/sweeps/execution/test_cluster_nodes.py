@@ -48,7 +48,7 @@ def noted(self, cohorts):
 Resources.grants = noted
 with executor.resources(None, print) as resources:
     plan, store = Plan.of(load_sweep("sweep.yaml"), resources.packing(None, 2)), Store("store")
-    executor.execute(plan.minus(store.done()), store, lambda event: None)
+    executor.execute(plan.without(store.done()), store, lambda event: None)
 """
 
 

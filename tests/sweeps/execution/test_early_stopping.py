@@ -82,10 +82,10 @@ def check(plan: Plan, store: Store, whole: pd.DataFrame) -> dict[str, int]:
     assert dict(zip(stopped["trajectory_id"], stopped["stopped_after"], strict=True)) == {
         trajectory: epoch for trajectory, epoch in last.items() if epoch < EPOCHS
     }
-    assert set(stopped["stopped_by"]) <= {plan.stopped_by}
+    assert set(stopped["stopped_by"]) <= {plan.stopping_digest}
     assert Checkpoints(store.location).ids() == set(stopped["trajectory_id"])
-    assert plan.minus(store.done()).missing == ()
-    assert len(planned().minus(store.done()).missing) == len(stopped)
+    assert plan.without(store.done()).missing == ()
+    assert len(planned().without(store.done()).missing) == len(stopped)
     assert set(outcomes(plan, store)) == {"finished", "stopped"}
     return last
 
@@ -150,7 +150,7 @@ def test_what_was_stopped_goes_on_from_there_in_a_sweep_that_does_not_stop_it(tm
     stopped, store = planned("asha"), Store(tmp_path)
     Inline().execute(stopped, store, mute)
     last = check(stopped, store, whole)
-    left = planned(max_cohort=1).minus(store.done())
+    left = planned(max_cohort=1).without(store.done())
     assert {t.id for t in left.trainings} == {t for t, epoch in last.items() if epoch < EPOCHS}
     heard: dict[int, list[int]] = {}
 
@@ -171,7 +171,7 @@ def test_other_settings_go_on_from_there_too(tmp_path, whole):
     Inline().execute(planned("asha"), store, mute)
     median = planned("median")
     assert outcomes(median, store).count("missing") == outcomes(planned("asha"), store).count("stopped") > 0
-    Inline().execute(median.minus(store.done()), store, mute)
+    Inline().execute(median.without(store.done()), store, mute)
     check(median, store, whole)
 
 
@@ -186,7 +186,7 @@ def test_an_interrupted_run_is_gone_on_with(stopping, tmp_path, whole):
     with pytest.raises(KeyboardInterrupt):
         Inline(checkpoint_seconds=0).execute(plan, store, interrupt)
     before = ends(plan, store)
-    left = plan.minus(store.done())
+    left = plan.without(store.done())
     assert len(left.trainings) == len(plan.trainings) - len(before) > 0
     Inline().execute(left, store, mute)
     after = check(plan, store, whole)
@@ -220,7 +220,7 @@ def test_measures_on_demand_are_those_of_a_run_without_stopping(tmp_path):
         Inline().execute(plan, store, mute)
         table = curves_table(plan, store.read()).to_pandas()
         tables.append(table.set_index(["trajectory_id", "epoch"])["forgetting_events"].dropna())
-        assert plan.minus(store.done()).missing == ()
+        assert plan.without(store.done()).missing == ()
     plain, stopped = tables
     assert 0 < len(stopped) < len(plain)
     pd.testing.assert_series_equal(stopped, plain.loc[stopped.index], check_exact=True)
@@ -235,7 +235,7 @@ def test_a_training_of_no_epochs_is_over_before_it_begins(tmp_path):
     table = points_table(plan, store.read()).to_pandas().set_index("epochs")
     assert table.loc[0, "outcome"] == "finished"
     assert 0 <= table.loc[0, "test_accuracy"] < 0.5
-    assert plan.minus(store.done()).missing == ()
+    assert plan.without(store.done()).missing == ()
 
 
 @pytest.mark.xdist_group("ray")
@@ -268,7 +268,7 @@ def test_native_trials_are_stopped_by_tune_itself(stopping, tmp_path, whole):
         Inline().execute(planned(stopping, 12), Store(tmp_path / "inline"), mute)
         assert last == ends(plan, Store(tmp_path / "inline"))
     again: list[Any] = []
-    RayTune().execute(planned("", 1, workers=2).minus(store.done()), store, again.append)
+    RayTune().execute(planned("", 1, workers=2).without(store.done()), store, again.append)
     pd.testing.assert_frame_equal(curves(planned(), store), whole, check_exact=True)
 
 

@@ -177,7 +177,7 @@ def test_killed_workers_lose_nobody_and_change_no_number(max_cohort, make_study,
     processes.ended(process)
     assert killed > 1
     assert study.store.read().damaged == {}
-    assert study.plan.minus(study.store.done()).missing == ()
+    assert study.plan.without(study.store.done()).missing == ()
     found = curves(study.plan, study.store)
     assert {member for member, _ in found.index} == {member.id for member in study.plan.trainings}
     pd.testing.assert_frame_equal(found, curves(study.plan, whole).loc[found.index], check_exact=True)

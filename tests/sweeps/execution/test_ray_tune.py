@@ -47,8 +47,8 @@ def test_a_cohort_that_kills_its_worker_fails_alone(ray_on_two_cores, tmp_path: 
     (failure,) = failures(plan, store.read(["reason"]))
     assert failure["outcome"] == "failed"
     assert "died" in failure["reason"]
-    assert plan.minus(store.done()).missing == ()
-    assert len(plan.minus(store.done().without_failed()).missing) == 1
+    assert plan.without(store.done()).missing == ()
+    assert len(plan.without(store.done().without_failed()).missing) == 1
 
 
 def harmless() -> Plan:

@@ -35,7 +35,7 @@ def rows(plan: Plan, trainings: int) -> Done:
 
 def test_a_sweep_half_done():
     plan = study()
-    assert explain(plan.minus(rows(plan, 2)), RATE) == (
+    assert explain(plan.without(rows(plan, 2)), RATE) == (
         "study: 24 points, 4 done, 20 to train\n"
         "folding  10 trainings for 20 points: 200 epochs instead of 250 (20% saved)\n"
         "packing  3 cohorts (one Tune trial each) instead of 10, at most 4 members; --max-cohort 4\n"
@@ -78,7 +78,7 @@ def test_a_training_too_large_for_a_worker_is_warned_of():
 
 def test_a_sweep_all_done():
     plan = study()
-    assert explain(plan.minus(rows(plan, 99)), RATE) == "study: 24 points, 24 done, 0 to train\nnothing to train"
+    assert explain(plan.without(rows(plan, 99)), RATE) == "study: 24 points, 24 done, 0 to train\nnothing to train"
 
 
 def test_one_untrained_network_is_singular():
@@ -110,7 +110,7 @@ def test_the_summary_is_json_and_agrees_with_the_text():
     assert said["bytes_per_worker"] == max(cohort.cost.bytes for cohort in plan.cohorts)
     counts = {"points": 24, "done": 0, "missing": 24, "trajectories": 12, "cohorts": 4, "workers": 2}
     assert {name: said[name] for name in counts} == counts
-    nothing = summary(plan.minus(rows(plan, 99)), RATE)
+    nothing = summary(plan.without(rows(plan, 99)), RATE)
     assert (nothing["cohorts"], nothing["largest_cohort"], nothing["seconds"]) == (0, 0, 0.0)
 
 

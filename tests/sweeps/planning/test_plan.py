@@ -103,25 +103,25 @@ measure: [forgetting, {example_correctness: [1, 4]}]
         plan = Plan.of(parse_sweep(self.TEXT, ""))
         rows = frozenset((t.id, epoch) for t in plan.trainings for epoch in t.evaluated)
         first, second = (t.id for t in plan.trainings)
-        assert plan.minus(Done(rows)).missing == plan.missing
+        assert plan.without(Done(rows)).missing == plan.missing
         some = frozenset({(first, 1, "example_correctness"), (first, 2, "forgetting"), (second, 2, "forgetting")})
-        left = plan.minus(Done(rows, measured=some))
+        left = plan.without(Done(rows, measured=some))
         assert [(cell.point.seed, cell.epoch) for cell in left.missing] == [(0, 5), (1, 2), (1, 5)]
         every = frozenset(
             (t.id, at, name) for t in plan.trainings for at, names in t.measured.items() for name in names
         )
-        assert plan.minus(Done(rows, measured=every)).missing == ()
+        assert plan.without(Done(rows, measured=every)).missing == ()
 
     def test_are_not_waited_for_where_a_training_broke(self):
         plan = Plan.of(parse_sweep(self.TEXT, ""))
-        assert plan.minus(Done(diverged={t.id: 1 for t in plan.trainings})).missing == ()
+        assert plan.without(Done(diverged={t.id: 1 for t in plan.trainings})).missing == ()
 
 
 class TestMinus:
     @given(half_done())
     def test_what_is_done_and_what_is_missing_part_the_points(self, drawn):
         plan, done, _ = drawn
-        left = plan.minus(done)
+        left = plan.without(done)
         assert left.cells == plan.cells == plan.missing
         missing = set(left.missing)
         for cell in plan.cells:
@@ -130,30 +130,30 @@ class TestMinus:
     @given(half_done())
     def test_is_idempotent_monotone_and_in_any_order(self, drawn):
         plan, one, other = drawn
-        left = plan.minus(one)
-        assert left.minus(one) == left
-        assert set(left.minus(other).missing) <= set(left.missing) <= set(plan.missing)
-        assert left.minus(other) == plan.minus(other).minus(one)
+        left = plan.without(one)
+        assert left.without(one) == left
+        assert set(left.without(other).missing) <= set(left.missing) <= set(plan.missing)
+        assert left.without(other) == plan.without(other).without(one)
 
     @given(plans())
     def test_nothing_is_left_when_all_is_done(self, plan):
         done = Done(frozenset((t.id, epoch) for t in plan.trainings for epoch in t.evaluated))
-        left = plan.minus(done)
+        left = plan.without(done)
         assert left.missing == left.trainings == left.cohorts == ()
-        assert plan.minus(Done()) == plan
+        assert plan.without(Done()) == plan
 
     @given(half_done())
     def test_training_what_is_missing_leaves_nothing(self, drawn):
         plan, done, _ = drawn
-        left = plan.minus(done)
+        left = plan.without(done)
         now = {(t.id, epoch) for t in left.trainings for epoch in t.evaluated}
-        assert left.minus(Done(frozenset(now))).missing == ()
+        assert left.without(Done(frozenset(now))).missing == ()
 
     def test_adding_a_value_to_an_axis_trains_only_the_new_points(self):
         before = Plan.of(parse_sweep("name: x\ngrid: {seed: [0, 1], epochs: [3, 9]}", ""))
         after = Plan.of(parse_sweep("name: y\ngrid: {seed: [0, 1, 2], epochs: [3, 9, 6]}", ""))
         done = Done(frozenset((t.id, epoch) for t in before.trainings for epoch in t.evaluated))
-        left = after.minus(done)
+        left = after.without(done)
         # 6 is among the log-spaced epochs that were measured on the way to 9.
         assert [(cell.point.seed, cell.epoch) for cell in left.missing] == [(2, 3), (2, 9), (2, 6)]
 
@@ -161,22 +161,22 @@ class TestMinus:
 class TestTrajectories:
     @given(half_done())
     def test_every_missing_point_is_a_measured_epoch_of_exactly_one(self, drawn):
-        plan = drawn[0].minus(drawn[1])
+        plan = drawn[0].without(drawn[1])
         ids = [trajectory.id for trajectory in plan.trainings]
         assert len(set(ids)) == len(ids)
         by_id = {trajectory.id: trajectory for trajectory in plan.trainings}
         for cell in plan.missing:
             trajectory = by_id[cell.trajectory_id]
-            assert cell.epoch in trajectory.asked
+            assert cell.epoch in trajectory.requested
             assert cell.epoch in trajectory.evaluated
-        asked = {(t.id, epoch) for t in plan.trainings for epoch in t.asked}
+        asked = {(t.id, epoch) for t in plan.trainings for epoch in t.requested}
         assert asked == {(cell.trajectory_id, cell.epoch) for cell in plan.missing}
 
     @given(plans())
     def test_go_as_far_as_the_largest_epoch_asked_of_them(self, plan):
         for trajectory in plan.trainings:
-            assert trajectory.point.epochs == trajectory.asked[-1] == trajectory.evaluated[-1]
-            assert list(trajectory.asked) == sorted(set(trajectory.asked))
+            assert trajectory.point.epochs == trajectory.requested[-1] == trajectory.evaluated[-1]
+            assert list(trajectory.requested) == sorted(set(trajectory.requested))
             assert trajectory.point.parameter_count is None
 
     @given(plans())
@@ -196,8 +196,8 @@ class TestTrajectories:
         random.shuffle(items)
         one, other = plan_of(grid), plan_of({name: tuple(values) for name, values in items})
         assert set(one.cells) == set(other.cells)
-        assert {(t.id, t.asked, t.evaluated) for t in one.trainings} == {
-            (t.id, t.asked, t.evaluated) for t in other.trainings
+        assert {(t.id, t.requested, t.evaluated) for t in one.trainings} == {
+            (t.id, t.requested, t.evaluated) for t in other.trainings
         }
         assert Counter(len(c.members) for c in one.cohorts) == Counter(len(c.members) for c in other.cohorts)
 
@@ -218,7 +218,7 @@ class TestTrajectories:
 class TestCohorts:
     @given(half_done())
     def test_have_every_trajectory_once(self, drawn):
-        plan = drawn[0].minus(drawn[1])
+        plan = drawn[0].without(drawn[1])
         members = [member for cohort in plan.cohorts for member in cohort.members]
         assert Counter(member.id for member in members) == Counter(t.id for t in plan.trainings)
 
@@ -339,7 +339,7 @@ grid:
   label_noise: NOISES
   seed: SEEDS
   epochs: [5, 10, 20, 40]
-''', "large.yaml"), Packing(workers=2)).minus(Done())
+''', "large.yaml"), Packing(workers=2)).without(Done())
 print(json.dumps({
     "points": len(plan.cells),
     "ids": len({cell.point.id for cell in plan.cells}),

@@ -217,7 +217,7 @@ class TestMeasurement:
         ],
     )
     def test_the_epochs_that_are_asked_for(self, text, asked):
-        assert parse_sweep(f"name: x\n{text}", "s.yaml").asked == asked
+        assert parse_sweep(f"name: x\n{text}", "s.yaml").requested_epochs == asked
 
     def test_of_a_training_that_it_cannot_be_taken_of_is_refused(self):
         text = "name: x\nfixed: {data: digits, dataset_size: 64, dropout: 0.2}\nmeasure: [loss_sensitivity]"

@@ -248,8 +248,8 @@ def test_a_full_disk_is_said_leaves_no_half_part_and_the_next_run_completes(tmp_
         left = [path.name for path in (folder / "parts").iterdir()]
         assert 2 * len(left) == contents.table.num_rows < 2 * COHORTS
         make_room()
-        assert len(plan().minus(store.done()).cohorts) == COHORTS - len(left)
-        Inline().execute(plan().minus(store.done()), store, lambda event: None)
+        assert len(plan().without(store.done()).cohorts) == COHORTS - len(left)
+        Inline().execute(plan().without(store.done()), store, lambda event: None)
         Inline().execute(plan(), whole, lambda event: None)
         assert table(store).equals(table(whole))
         assert set(table(store)["outcome"].to_pylist()) == {"finished"}
