@@ -22,7 +22,7 @@ from analysis.tables.points import curves_table
 from sweeps.errors import ExportError
 from sweeps.planning.plan import Plan
 from sweeps.replay.curves import Curves
-from sweeps.replay.replay import ALONE, Listener, Replay, frame, replay_all
+from sweeps.replay.replay import PARALLEL_FROM, Listener, Replay, frame, replay_all
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.spec.sweep import Sweep
 from sweeps.store.store import Contents, Store
@@ -86,7 +86,7 @@ class _Job:
 def _computed(jobs: Sequence[_Job]) -> Iterator[pd.DataFrame]:
     """Yield the stops of each job, in order, using several processes where that is faster."""
     cores = min(len(os.sched_getaffinity(0)), len(jobs))
-    if cores <= 1 or sum(job.epochs for job in jobs) <= ALONE:
+    if cores <= 1 or sum(job.epochs for job in jobs) <= PARALLEL_FROM:
         yield from map(_stops, jobs)
         return
     with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:

@@ -1,6 +1,6 @@
-"""The event clock: members train on a few places, results arrive in the order of time, and a referee decides.
+"""An event clock: members train on a few workers, results arrive in order of time, and a referee decides.
 
-Nothing is trained: an epoch takes its recorded seconds and its results are the recorded ones.
+Nothing is trained: an epoch takes its recorded seconds, and its results are the recorded ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sweeps.stopping.referee import Referee, Verdict
 
 @dataclass(frozen=True)
 class Event:
-    """Of a log of a run: a member was added, or failed, or reported these measures at this epoch."""
+    """An entry in the log of a run: a member was added, failed, or reported these measures at this epoch."""
 
     kind: Literal["add", "result", "fail"]
     member: str
@@ -30,23 +30,27 @@ class Event:
 
 @dataclass(frozen=True)
 class Stops:
-    """Where each of n members stopped."""
+    """The epochs at which n members stopped."""
 
     epochs: np.ndarray
-    """[n]: the last epoch trained, 0 of what was never begun. What diverged trained in the epoch it diverged in."""
+    """[n]: the last epoch trained, 0 for members that never began. It includes the epoch in which a member diverged."""
     finished: np.ndarray
-    """[n]: whether it reached its horizon."""
+    """[n]: whether the member reached its horizon."""
 
 
 def arrival(order: int, count: int) -> np.ndarray:
-    """[count]: the members in the order in which they come: their own for order 0, a shuffle of its own for others."""
+    """Return the indices of members in order of arrival: ascending for order 0, otherwise shuffled. Shape [count]."""
     if order == 0:
         return np.arange(count)
     return np.random.default_rng([order, 0x5EED]).permutation(count)
 
 
 def referee_for(settings: EarlyStopping, curves: Curves, order: int = 0, quick: bool = True) -> Referee:
-    """quick: with the median rule in arrays instead of Ray's own class, whose time rises with n² e²; else the same."""
+    """Return a referee that judges the curves.
+
+    Args:
+        quick: use the median rule in arrays, which decides as Ray's class does, whose time grows with n² e².
+    """
     scheduler = (
         QuickMedian(settings, curves.epochs, len(curves.ids)) if quick and settings.scheduler == "median" else None
     )
@@ -54,25 +58,25 @@ def referee_for(settings: EarlyStopping, curves: Curves, order: int = 0, quick: 
 
 
 def simulate(curves: Curves, referee: Referee, order: int, workers: int) -> Stops:
-    """All members on so many places, added at the start in this order of arrival.
+    """Simulate all members on `workers` workers, added at the start in this order of arrival.
 
-    A free place takes whom the scheduler chooses. What is paused frees its place and goes on later where it was. Of
-    results at the same moment that of the earlier arrival is heard first.
+    A free worker takes the member that the scheduler chooses. A paused member frees its worker and resumes later at the
+    same epoch. If several results arrive at the same moment, the member that arrived first reports first.
     """
     count = len(curves.ids)
-    coming = arrival(order, count)
+    arrivals = arrival(order, count)
     rank = np.empty(count, np.int64)
-    rank[coming] = np.arange(count)
-    referee.add_all(curves.ids[index] for index in coming)
+    rank[arrivals] = np.arange(count)
+    referee.add_all(curves.ids[index] for index in arrivals)
     rows = _Rows(curves, referee.settings)
     number = {member: index for index, member in enumerate(curves.ids)}
     ranks, seconds, horizons = rank.tolist(), curves.seconds.tolist(), curves.horizons.tolist()
-    heard = [0] * count  # how many of its rows
+    reported = [0] * count  # the number of rows that a member has reported
     stopped = [0] * count
     finished = [False] * count
-    waiting: list[tuple[float, int, int]] = []  # (when it is next heard of, its rank, its number)
+    waiting: list[tuple[float, int, int]] = []  # (time of the next report, rank, index) per running member
     free, now = workers, 0.0
-    idle = False  # whether there was nobody to start, and nothing has happened since that changes it
+    idle = False  # there was no member to start, and nothing has happened since that could change this
     while True:
         while free and not idle:
             chosen = referee.choose()
@@ -82,15 +86,15 @@ def simulate(curves: Curves, referee: Referee, order: int, workers: int) -> Stop
             index = number[chosen]
             referee.start(chosen)
             free -= 1
-            heapq.heappush(waiting, (now + rows.gap(index, heard[index]) * seconds[index], ranks[index], index))
+            heapq.heappush(waiting, (now + rows.gap(index, reported[index]) * seconds[index], ranks[index], index))
         if not waiting:
-            if not referee.ended():  # those that nobody would wake are stopped: that may wake others
+            if not referee.ended():  # paused members that nothing would resume are stopped, which may resume others
                 break
             idle = False
             continue
         now, _, index = heapq.heappop(waiting)
         member = curves.ids[index]
-        row = rows.at(index, heard[index])
+        row = rows.at(index, reported[index])
         stopped[index] = row.epoch
         if row.broke:
             referee.fail(member)
@@ -98,13 +102,13 @@ def simulate(curves: Curves, referee: Referee, order: int, workers: int) -> Stop
         else:
             verdict = referee.report(member, row.epoch, row.measures)
             finished[index] = row.epoch >= horizons[index]
-        heard[index] += 1
+        reported[index] += 1
         if verdict is Verdict.CONTINUE:
-            again = now + rows.gap(index, heard[index]) * seconds[index]
-            heapq.heappush(waiting, (again, ranks[index], index))
+            next_report = now + rows.gap(index, reported[index]) * seconds[index]
+            heapq.heappush(waiting, (next_report, ranks[index], index))
         else:
             free += 1
-        idle = idle and not referee.settings.pauses  # a scheduler that never pauses has nobody to start again
+        idle = idle and not referee.settings.pauses  # a scheduler that never pauses has no member to resume
     return Stops(np.array(stopped, np.int64), np.array(finished, bool))
 
 
@@ -116,7 +120,7 @@ class _Row:
 
 
 class _Rows:
-    """What each member will report, one row after another, as plain numbers: arrays are slow one element at a time."""
+    """The rows that each member will report, as Python numbers: arrays are slow to read one element at a time."""
 
     def __init__(self, curves: Curves, settings: EarlyStopping) -> None:
         self._names = settings.metrics
@@ -132,39 +136,39 @@ class _Rows:
             own = [epochs[column] for column in columns]
             self._epochs.append([*own, int(broke)] if broke else own or [int(horizon)])
 
-    def gap(self, index: int, place: int) -> int:
-        """Epochs from the row before to this one."""
+    def gap(self, index: int, row: int) -> int:
+        """Return the number of epochs from the previous row to this one."""
         epochs = self._epochs[index]
-        return epochs[place] - (epochs[place - 1] if place else 0)
+        return epochs[row] - (epochs[row - 1] if row else 0)
 
-    def at(self, index: int, place: int) -> _Row:
-        epoch = self._epochs[index][place]
-        if place >= len(self._columns[index]):
+    def at(self, index: int, row: int) -> _Row:
+        epoch = self._epochs[index][row]
+        if row >= len(self._columns[index]):
             return _Row(epoch, self._broke[index] > 0, {})
-        column = self._columns[index][place]
-        read = {name: values[index][column] for name, values in zip(self._names, self._values, strict=True)}
-        return _Row(epoch, False, {name: value for name, value in read.items() if value == value})
+        column = self._columns[index][row]
+        measures = {name: values[index][column] for name, values in zip(self._names, self._values, strict=True)}
+        return _Row(epoch, False, {name: value for name, value in measures.items() if value == value})
 
 
 def follow(log: Iterable[Event], referee: Referee) -> list[tuple[str, int, Verdict]]:
-    """The verdicts (member, epoch, verdict) on the results of a log, heard in its order.
+    """Return the verdicts (member, epoch, verdict) on the results in a log, in its order.
 
-    A member that reports runs: it is started before its first result, and before the first after each pause.
+    A member that reports is running, so it is started before its first result and before the first after each pause.
     """
     verdicts = []
-    pausing: set[str] = set()
+    paused: set[str] = set()
     for event in log:
         if event.kind == "add":
             referee.add(event.member)
-            pausing.add(event.member)
+            paused.add(event.member)
         elif event.kind == "fail":
             referee.fail(event.member)
         else:
-            if event.member in pausing:
+            if event.member in paused:
                 referee.start(event.member)
-                pausing.discard(event.member)
+                paused.discard(event.member)
             verdict = referee.report(event.member, event.epoch, event.measures or {})
             if verdict is Verdict.PAUSE:
-                pausing.add(event.member)
+                paused.add(event.member)
             verdicts.append((event.member, event.epoch, verdict))
     return verdicts

@@ -1,8 +1,8 @@
-"""The median stopping rule in arrays: Ray's `MedianStoppingRule` without going through all results of all trials.
+"""The median stopping rule in arrays: Ray's `MedianStoppingRule` without a loop over all results of all trials.
 
-Ray's class averages every other trial's curve anew at each result, so its time rises with n² e²; this one keeps each
-trial's running mean at each epoch, and compares along one row of a matrix: n e times a few vector operations. Its
-numbers are Ray's bit for bit (the same means and medians of the same values), and a property test says so.
+At each result, Ray's class averages the curves of all other trials again, so its time grows with n² e². This class
+keeps each trial's running mean at each epoch and compares along one row of a matrix, which takes n e times a few vector
+operations. Its numbers are Ray's bit for bit: the same means and medians of the same values, as a property test checks.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from sweeps.spec.stopping import EarlyStopping
 
 
 class QuickMedian:
-    """What a referee asks of a scheduler, of a median rule that stops and never yields.
+    """The scheduler interface that a referee uses, for a median rule that stops trials and never pauses them.
 
-    epochs: all at which anybody may report, ascending. count: trials, at most.
+    Args:
+        epochs: all epochs at which a trial may report, sorted.
+        count: the maximum number of trials.
     """
 
     def __init__(self, settings: EarlyStopping, epochs: np.ndarray, count: int) -> None:
@@ -27,11 +29,11 @@ class QuickMedian:
         self._sign = 1.0 if settings.mode == "max" else -1.0
         self._column = {epoch: column for column, epoch in enumerate(epochs.tolist())}
         self._row: dict[Any, int] = {}
-        # Twice the epochs at most: of what is stopped, the last result is heard twice.
+        # One value more than epochs: the last result of a stopped trial arrives twice.
         self._values = np.empty((count, len(epochs) + 1))
-        self._heard = [0] * count
-        self._early = [0] * count  # of those, before the grace period was over
-        self._filled = [0] * count  # columns that have a running mean
+        self._results = [0] * count
+        self._early = [0] * count  # the number of results within the grace period
+        self._filled = [0] * count  # the number of columns that have a running mean
         self._best = [-np.inf] * count
         self._last = np.zeros(count)
         self._means = np.full((len(epochs), count), np.nan)
@@ -46,10 +48,10 @@ class QuickMedian:
         return next(iter(controller.get_trials()), None)
 
     def on_trial_complete(self, controller: Any, trial: Any, result: Mapping[str, Any]) -> None:
-        self._hear(trial, result)
+        self._record(trial, result)
 
     def on_trial_result(self, controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
-        row, epoch = self._hear(trial, result), result["epoch"]
+        row, epoch = self._record(trial, result), result["epoch"]
         if epoch < self._grace:
             return "CONTINUE"
         others = self._last >= epoch
@@ -60,15 +62,15 @@ class QuickMedian:
             return "CONTINUE"
         return "STOP" if self._sign * np.median(means) > self._best[row] else "CONTINUE"
 
-    def _hear(self, trial: Any, result: Mapping[str, Any]) -> int:
-        """Its running mean from here on, and between its last result and this one still the old."""
+    def _record(self, trial: Any, result: Mapping[str, Any]) -> int:
+        """Update the running mean of a trial, and return its row. Epochs since its last result keep the old mean."""
         row = self._row.setdefault(trial, len(self._row))
         epoch, value = result["epoch"], result[self._metric]
-        column, heard = self._column[epoch], self._heard[row]
+        column, results = self._column[epoch], self._results[row]
         if column > self._filled[row]:
             self._means[self._filled[row] : column, row] = self._mean(row)
-        self._values[row, heard] = value
-        self._heard[row] = heard + 1
+        self._values[row, results] = value
+        self._results[row] = results + 1
         self._early[row] += epoch < self._grace
         self._best[row] = max(self._best[row], self._sign * value)
         self._means[column, row] = self._mean(row)
@@ -77,5 +79,5 @@ class QuickMedian:
         return row
 
     def _mean(self, row: int) -> float:
-        judged = self._values[row, self._early[row] : self._heard[row]]
+        judged = self._values[row, self._early[row] : self._results[row]]
         return float(np.mean(judged)) if len(judged) else np.nan

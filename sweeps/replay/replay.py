@@ -1,4 +1,4 @@
-"""The replay: many schedulers on many orders of arrival, over recorded curves, with what they have to beat beside them.
+"""Replays of schedulers on recorded curves, in many orders of arrival, together with the baselines.
 
 curves -> event clock + Ray's scheduler -> where each training would have stopped -> budget, regret
 """
@@ -14,26 +14,26 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweeps.replay.baselines import IEpoch, as_many_as, at_random, hindsight, no_stopping
+from sweeps.replay.baselines import IEpoch, at_random, hindsight, no_stopping, within_budget
 from sweeps.replay.clock import Stops, referee_for, simulate
 from sweeps.replay.curves import Curves
 from sweeps.spec.stopping import SCHEDULERS, EarlyStopping
 
 COLUMNS = ("setting", "scheduler", "order", "trajectory_id", "stop_epoch", "finished", "horizon")
-ALONE = 1_000_000
-"""Below so many epochs of curves over all replays, starting other processes takes longer than they save."""
+PARALLEL_FROM = 1_000_000
+"""Total epochs of all replays above which worker processes save more time than it takes to start them."""
 
 Listener = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What one rule did on one order."""
+    """The result of one rule on one order of arrival."""
 
     setting: str
-    """In words."""
+    """The rule and its settings, in words."""
     scheduler: str
-    """asha, hyperband, median, none, i-epoch, random, oracle."""
+    """asha, hyperband, median, none, rules, i-epoch, random or oracle."""
     order: int
     stops: Stops
 
@@ -46,17 +46,20 @@ def replays(
     processes: int | None = None,
     listen: Listener = lambda done, total: None,
 ) -> pd.DataFrame:
-    """One row a setting, order and training, in this order: `COLUMNS`.
+    """Replay settings on recorded curves, with the baselines.
 
-    setting (text), scheduler (asha, hyperband, median, none; i-epoch, random, oracle), order (0: that of the sweep,
-    others shuffled), trajectory_id, stop_epoch (the last epoch trained, 0 if it was never begun), finished (whether it
-    reached its horizon), horizon (epochs).
+    Each scheduler is accompanied by random stopping with its budget and by two i-epoch rules with its grace period
+    (1 epoch for HyperBand, which has none): one keeps the best training, the other as many as its mean budget pays for.
+    No stopping and the oracle of each metric are added once. Rules that do not depend on the order have order 0 alone.
 
-    Beside each scheduler: random stopping with its budget, and two i-epoch rules, both with its grace period (HyperBand
-    has none: 1 epoch): the best one is kept, and as many as its mean budget pays for. Beside all: no stopping, and the
-    oracle of each metric. What does not depend on the order has order 0 alone.
+    Args:
+        workers: the number of members that train at once.
+        processes: the number of processes of this computation; by default one per core, where that saves time.
 
-    workers: members that train at once. processes: of this computation, by default one a core where that pays.
+    Returns:
+        One row per setting, order and training, sorted by them: setting (text), scheduler (see `Replay`), order (0 is
+        that of the sweep, others are shuffled), trajectory_id, stop_epoch (the last epoch trained, 0 if it never
+        began), finished (whether it reached its horizon), horizon (in epochs).
     """
     return frame(curves, replay_all(curves, settings, orders, workers, processes, listen))
 
@@ -69,42 +72,41 @@ def replay_all(
     processes: int | None = None,
     listen: Listener = lambda done, total: None,
 ) -> list[Replay]:
-    """`replays` without the frame."""
-    judged = [each for each in dict.fromkeys(settings) if each != EarlyStopping()]
-    jobs = [(each, order, workers) for each in judged for order in range(orders)]
-    stops: list[Stops] = []
-    for one in _computed(curves, jobs, processes):
-        stops.append(one)
-        listen(len(stops), len(jobs))
-    found = [Replay("none", "none", 0, no_stopping(curves))]
+    """Replay settings as `replays` does, without building the frame."""
+    judging = [setting for setting in dict.fromkeys(settings) if setting != EarlyStopping()]
+    jobs = [(setting, order, workers) for setting in judging for order in range(orders)]
+    results: list[Stops] = []
+    for stops in _compute(curves, jobs, processes):
+        results.append(stops)
+        listen(len(results), len(jobs))
+    replayed = [Replay("none", "none", 0, no_stopping(curves))]
     seen: set[str] = set()
 
-    def add(setting: str, scheduler: str, made: Stops) -> None:
-        if setting not in seen:
-            seen.add(setting)
-            found.append(Replay(setting, scheduler, 0, made))
+    def add(words: str, scheduler: str, stops: Stops) -> None:
+        if words not in seen:
+            seen.add(words)
+            replayed.append(Replay(words, scheduler, 0, stops))
 
-    for place, each in enumerate(judged):
-        own = stops[place * orders : (place + 1) * orders]
-        words = each.words()
-        scheduler = each.scheduler if each.scheduler != "none" else "rules"
-        found += [Replay(words, scheduler, order, one) for order, one in enumerate(own)]
-        found += [
-            Replay(f"random(as {words})", "random", order, at_random(curves, one, order))
-            for order, one in enumerate(own)
+    for index, setting in enumerate(judging):
+        own = results[index * orders : (index + 1) * orders]
+        words, metric, mode = setting.words(), setting.metric, setting.mode
+        scheduler = setting.scheduler if setting.scheduler != "none" else "rules"
+        replayed += [Replay(words, scheduler, order, stops) for order, stops in enumerate(own)]
+        replayed += [
+            Replay(f"random(as {words})", "random", order, at_random(curves, stops, order))
+            for order, stops in enumerate(own)
         ]
-        if each.metric and each.mode:
-            first = _first(curves, each)
-            budget = float(np.mean([one.epochs.sum() for one in own]))
-            as_many = as_many_as(curves, each.metric, each.mode, first, budget)
-            for rule in (IEpoch(each.metric, each.mode, first, 1), as_many):
+        if metric and mode:
+            first = _first_epoch(curves, setting)
+            budget = float(np.mean([stops.epochs.sum() for stops in own]))
+            for rule in (IEpoch(metric, mode, first, 1), within_budget(curves, metric, mode, first, budget)):
                 add(rule.words(), "i-epoch", rule.stops(curves))
-            add(f"oracle({each.metric} {each.mode})", "oracle", hindsight(curves, each.metric, each.mode))
-    return found
+            add(f"oracle({metric} {mode})", "oracle", hindsight(curves, metric, mode))
+    return replayed
 
 
-def frame(curves: Curves, found: Sequence[Replay]) -> pd.DataFrame:
-    """The rows of `replays`."""
+def frame(curves: Curves, replayed: Sequence[Replay]) -> pd.DataFrame:
+    """Convert replays to the rows that `replays` returns."""
     count = len(curves.ids)
 
     def repeated(values: Sequence[str]) -> pd.Categorical:
@@ -114,13 +116,13 @@ def frame(curves: Curves, found: Sequence[Replay]) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "setting": repeated([each.setting for each in found]),
-            "scheduler": repeated([each.scheduler for each in found]),
-            "order": np.repeat([each.order for each in found], count),
-            "trajectory_id": np.tile(np.array(curves.ids, object), len(found)),
-            "stop_epoch": np.concatenate([each.stops.epochs for each in found]),
-            "finished": np.concatenate([each.stops.finished for each in found]),
-            "horizon": np.tile(curves.horizons, len(found)),
+            "setting": repeated([replay.setting for replay in replayed]),
+            "scheduler": repeated([replay.scheduler for replay in replayed]),
+            "order": np.repeat([replay.order for replay in replayed], count),
+            "trajectory_id": np.tile(np.array(curves.ids, object), len(replayed)),
+            "stop_epoch": np.concatenate([replay.stops.epochs for replay in replayed]),
+            "finished": np.concatenate([replay.stops.finished for replay in replayed]),
+            "horizon": np.tile(curves.horizons, len(replayed)),
         }
     )[[*COLUMNS]]
 
@@ -129,33 +131,33 @@ def one_replay(curves: Curves, settings: EarlyStopping, order: int, workers: int
     return simulate(curves, referee_for(settings, curves, order), order, workers)
 
 
-def _first(curves: Curves, settings: EarlyStopping) -> int:
-    """The first evaluated epoch after the grace period; of a scheduler without one, the first at all."""
+def _first_epoch(curves: Curves, settings: EarlyStopping) -> int:
+    """Return the first evaluated epoch after the grace period; without a grace period, the first evaluated epoch."""
     grace = settings.grace_period if "grace_period" in SCHEDULERS[settings.scheduler].settings else 1
     later = curves.epochs[curves.epochs >= grace]
     return int(later[0] if len(later) else curves.epochs[-1])
 
 
-def _computed(curves: Curves, jobs: Sequence[tuple[EarlyStopping, int, int]], processes: int | None) -> Iterator[Stops]:
-    """In the order of the jobs."""
+def _compute(curves: Curves, jobs: Sequence[tuple[EarlyStopping, int, int]], processes: int | None) -> Iterator[Stops]:
+    """Yield the results of jobs, in their order."""
     cores = len(os.sched_getaffinity(0))
-    pays = len(jobs) > 1 and curves.lengths.sum() * len(jobs) > ALONE
+    pays = len(jobs) > 1 and curves.lengths.sum() * len(jobs) > PARALLEL_FROM
     count = min(processes or (cores if pays else 1), len(jobs))
     if count <= 1:
         yield from (one_replay(curves, *job) for job in jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, _take, (curves,)) as pool:
-        yield from pool.map(_one, jobs)
+    with ProcessPoolExecutor(count, context, _set_curves, (curves,)) as pool:
+        yield from pool.map(_run_job, jobs)
 
 
 _CURVES: list[Curves] = []
-"""Of a process of the pool: sent once, not with each job."""
+"""The curves in a process of the pool, which are sent once and not with each job."""
 
 
-def _take(curves: Curves) -> None:
+def _set_curves(curves: Curves) -> None:
     _CURVES[:] = [curves]
 
 
-def _one(job: tuple[EarlyStopping, int, int]) -> Stops:
+def _run_job(job: tuple[EarlyStopping, int, int]) -> Stops:
     return one_replay(_CURVES[0], *job)

@@ -109,7 +109,7 @@ def test_several_processes_say_the_same(recorded_sweep, monkeypatch):
     curves = Curves.read(plan_of(), recorded_sweep, asked.metrics)
     halves = [np.arange(24), np.arange(24, 48)]
     alone = replayed(asked, curves, halves)
-    monkeypatch.setattr(study, "ALONE", 0)
+    monkeypatch.setattr(study, "PARALLEL_FROM", 0)
     monkeypatch.setattr(study.os, "sched_getaffinity", lambda pid: {0, 1})
     seen = []
     pd.testing.assert_frame_equal(replayed(asked, curves, halves, lambda *counts: seen.append(counts)), alone)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.replay.baselines import IEpoch, as_many_as, at_random, hindsight, last_value, no_stopping, ranking
+from sweeps.replay.baselines import IEpoch, at_random, hindsight, last_value, no_stopping, ranking, within_budget
 from sweeps.replay.clock import Stops
 
 NAN = float("nan")
@@ -40,7 +40,7 @@ def test_i_epoch_leaves_out_what_broke_and_what_is_over(make_curves):
 def test_as_many_as_a_budget_pays_for(make_curves):
     """Five trainings of 10 epochs: one epoch of each is 5, and each that goes on is 9 more."""
     curves = make_curves(np.arange(5)[:, None] * np.ones(10))
-    kept = [as_many_as(curves, "score", "max", 1, budget).keep for budget in (1, 14, 22, 23, 50, 99)]
+    kept = [within_budget(curves, "score", "max", 1, budget).keep for budget in (1, 14, 22, 23, 50, 99)]
     assert kept == [1, 1, 1, 2, 5, 5]
 
 
