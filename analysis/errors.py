@@ -1,4 +1,4 @@
-"""The error of a figure, table or claim that cannot be made as asked."""
+"""The error for a request for a figure, table or claim that is invalid."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from lightning_modules.errors import MemsweepError, choices
 
 
 class AnalysisError(MemsweepError, ValueError):
-    """A request that the data do not allow. The message is one sentence with what was given and what is valid.
+    """A request that the data do not allow. The message is one sentence that states the given and the valid values.
 
     Attributes:
-        key: the option or column that is wrong.
+        key: The name of the invalid option or column.
     """
 
     def __init__(self, key: str, message: str) -> None:
@@ -23,5 +23,5 @@ class AnalysisError(MemsweepError, ValueError):
 
 
 def unknown(key: str, given: object, valid: Iterable[object]) -> AnalysisError:
-    """The error for a value outside a closed set. It lists the set in its own order, and names the nearest member."""
+    """Create the error for a value outside a closed set, which it lists in its own order."""
     return AnalysisError(key, f"{key}: {choices(given, valid, ordered=True)}")

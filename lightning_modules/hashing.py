@@ -1,4 +1,4 @@
-"""Hashes of texts and of code, which ids are made of."""
+"""Hashes of texts and of code, from which ids are made."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 
 def hash_of_code(function: Callable[..., Any]) -> str:
-    """Return 20 hexadecimal digits of the code of the module that defines a function; "" if it has no Python source.
+    """Hash the source of the module that defines a function (20 hexadecimal digits); "" if it has no Python source.
 
-    Comments and layout do not count. What the module itself imports does not either.
+    Ignores comments, layout and the modules that it imports.
     """
     module = inspect.getmodule(function)
     try:
@@ -23,5 +23,5 @@ def hash_of_code(function: Callable[..., Any]) -> str:
 
 
 def hash_of_text(text: str) -> str:
-    """Return 20 hexadecimal digits of a text."""
+    """Hash a text to 20 hexadecimal digits."""
     return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

@@ -1,6 +1,6 @@
 """Claims that the data decide.
 
-`claim` has the rule of a verdict; `digest` and `papers` have the claims, one entry each.
+`claim` contains the rule of a verdict; `digest` and `papers` contain the claims, with one entry per claim.
 """
 
 from analysis.claims.claim import Claim, Contrast, Decision, Finding, Source, decide
@@ -9,7 +9,7 @@ from analysis.claims.papers import PAPERS
 from analysis.claims.rows import Evidence
 
 CLAIMS: list[Claim] = [*DIGEST, *PAPERS]
-"""Every claim, in the order in which they are shown."""
+"""All claims, in the order in which they are shown."""
 
 
 def register_claim(claim: Claim) -> None:

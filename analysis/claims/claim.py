@@ -32,7 +32,7 @@ MOST_LISTED = 20
 
 @dataclass(frozen=True)
 class Source:
-    """The paper of a claim: who and when, which figure or table of it, its arXiv number."""
+    """The paper behind a claim: its authors and year, the figure or table, and the arXiv number."""
 
     paper: str
     figure: str
@@ -47,8 +47,13 @@ class Source:
 class Contrast:
     """One comparison that tests a claim.
 
-    words: the two sides that are compared. measured: the axis of its picture. claimed, unit: where the effect lies if
-    the claim holds. published: the paper's finding, in its words or numbers.
+    Attributes:
+        words: The two sides that are compared.
+        measured: The axis label of its picture.
+        unit: The unit of the effect.
+        claimed: The range of the effect if the claim holds.
+        effect: How the effect is measured.
+        published: The paper's finding, in its words or numbers.
     """
 
     words: str
@@ -60,7 +65,7 @@ class Contrast:
 
     @property
     def rule(self) -> str:
-        """The condition under which it is supported, in a sentence."""
+        """The condition for a support of the claim, as a sentence."""
         return f"supported if the whole 95 % interval of the effect is {self.side}"
 
     @property
@@ -71,9 +76,9 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence that a preset's data decide, by each of its contrasts.
+    """A statement of a paper that the data of a preset decide, by its contrasts.
 
-    digest: whether it is one of the ten claims that the project starts from.
+    `digest` marks the ten claims with which the project started.
     """
 
     key: str
@@ -88,9 +93,17 @@ class Claim:
 class Finding:
     """The verdict of the data on one contrast, with numbers in the contrast's unit.
 
-    effect, low, high: the effect and its 95 % interval, NaN if there is none. n, of: the number of units averaged, and
-    what they are. each: seed -> its number. detail: remarks. missing: what a verdict lacks; command: the command that
-    trains it, if there is one. Both are empty if there is a verdict.
+    Attributes:
+        effect: The effect; NaN if there is none.
+        low: Lower end of its 95 % interval; NaN if there is none.
+        high: Upper end of the interval.
+        n: The number of units averaged.
+        of: The units averaged, in words.
+        how: The kind of interval, in words.
+        detail: Remarks.
+        missing: What is needed for a verdict; empty if there is one.
+        command: The command that trains it, if there is one.
+        per_seed: seed -> its number.
     """
 
     contrast: Contrast
@@ -104,12 +117,12 @@ class Finding:
     detail: str = ""
     missing: str = ""
     command: str = ""
-    each: Mapping[Hashable, float] = field(default_factory=dict)
+    per_seed: Mapping[Hashable, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A claim and its findings, in the order of its contrasts. sweep: the name of the sweep with the data."""
+    """A claim with its findings in the order of its contrasts, and the name of the sweep with the data."""
 
     claim: Claim
     sweep: str
@@ -121,20 +134,21 @@ class Decision:
 
 
 def decide(claim: Claim, evidence: Evidence, sweep: str = "", run: str = "") -> Decision:
-    """Decide a claim. A pure function.
+    """Decide a claim. This is a pure function.
 
     Args:
-        claim: the claim.
-        evidence: the tables of a sweep.
-        sweep: the name of the sweep, if it is not the claim's preset.
-        run: the command that trains what is missing.
+        claim: The claim.
+        evidence: The tables of a sweep.
+        sweep: The name of the sweep, if it is not the claim's preset.
+        run: The command that trains missing points.
     """
     command = run or f"memsweep run {sweep or claim.preset}"
-    return Decision(claim, sweep or claim.preset, tuple(find(each, evidence, command) for each in claim.contrasts))
+    findings = tuple(find(contrast, evidence, command) for contrast in claim.contrasts)
+    return Decision(claim, sweep or claim.preset, findings)
 
 
 def find(contrast: Contrast, evidence: Evidence, run: str) -> Finding:
-    """The finding of one contrast, by the rule at the head of this module."""
+    """Judge one contrast by the rule in the docstring of this module."""
     rows = contrast.effect.rows(evidence.points)
     rows = rows[~rows.index.duplicated()]
     if rows.empty:
@@ -156,15 +170,15 @@ def find(contrast: Contrast, evidence: Evidence, run: str) -> Finding:
     detail = "; ".join(part for part in (estimate.note, left_out, _diverged(rows)) if part)
     return Finding(
         contrast, verdict, estimate.value, estimate.low, estimate.high, estimate.n, estimate.of, estimate.how, detail,
-        *(_lacking(contrast.claimed, estimate, asked, run) if verdict == "undecided" else ("", "")), estimate.each,
+        *(_lacking(contrast.claimed, estimate, asked, run) if verdict == "undecided" else ("", "")), estimate.per_seed,
     )  # fmt: skip
 
 
 def _waiting(rows: pd.DataFrame, needs: Sequence[str]) -> int:
-    """The number of trainings that were not run, failed, or lack a metric that they should have."""
+    """Count the trainings that were not run, failed, or lack a metric that they should have."""
     finished = rows["outcome"] == "finished"
     waits = rows["outcome"].isin(WAITING)
-    # A row that several readings share may lack the metric of one of them. It waits only if it lacks them all.
+    # A row that several readings share may lack the metrics of some. It waits only if it lacks all of them.
     known = [drawn(rows, name).notna() if name in rows or name.endswith("_error") else None for name in needs]
     if known:
         has = pd.concat([k if k is not None else pd.Series(False, rows.index) for k in known], axis=1).any(axis=1)
@@ -178,14 +192,14 @@ def _diverged(rows: pd.DataFrame) -> str:
 
 
 def _lacking(claimed: Claimed, estimate: Estimate, asked: Sequence[int], run: str) -> tuple[str, str]:
-    """What would make a verdict more likely, and the command that trains it."""
+    """Say what would make a verdict more likely, and return the command that trains it."""
     if estimate.of != "seeds":
         return f"a narrower interval: more {estimate.of} or trainings", ""
     if estimate.n < FEWEST:
         return f"numbers of at least {FEWEST} seeds, here of {estimate.n}", ""
     spread = estimate.sd
     distance = claimed.distance(estimate.value)
-    if estimate.ratio:  # the interval is one of logarithms, and so is the way to the margin
+    if estimate.ratio:  # the interval is in logarithms, so the distance to the margin is too
         ends = [end for end in (claimed.low, claimed.high) if math.isfinite(end) and end > 0]
         distance = min((abs(math.log(estimate.value / end)) for end in ends), default=math.nan)
     needed = seeds_needed(spread, distance)

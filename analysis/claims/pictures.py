@@ -29,8 +29,8 @@ def finding_picture(finding: Finding) -> Picture | None:
         return None
     contrast = finding.contrast
     with style.look():
-        made = style.picture(style.COLUMN, HEIGHT)
-        ax = made.subplots()
+        picture = style.picture(style.COLUMN, HEIGHT)
+        ax = picture.subplots()
         low, high = _limits(finding)
         ax.set(xlim=(low, high), ylim=(-1, 1))
         inside = max(contrast.claimed.low, low), min(contrast.claimed.high, high)
@@ -39,8 +39,8 @@ def finding_picture(finding: Finding) -> Picture | None:
         for margin in (contrast.claimed.low, contrast.claimed.high):
             if low <= margin <= high:
                 ax.axvline(margin, color=MARGIN, linewidth=0.9, linestyle=(0, (4, 2)))
-        each = np.array(list(finding.each.values()), dtype=float)
-        ax.scatter(each, np.full(len(each), 0.48), s=9, color=DOT, alpha=0.7, linewidth=0, zorder=3)
+        dots = np.array(list(finding.per_seed.values()), dtype=float)
+        ax.scatter(dots, np.full(len(dots), 0.48), s=9, color=DOT, alpha=0.7, linewidth=0, zorder=3)
         if not math.isnan(finding.low):
             ax.plot([finding.low, finding.high], [-0.35, -0.35], color="black", linewidth=2.2, solid_capstyle="butt")
         ax.plot(finding.effect, -0.35, marker="D", markersize=4, color="black", zorder=4)
@@ -54,27 +54,27 @@ def finding_picture(finding: Finding) -> Picture | None:
         ax.spines["left"].set_visible(False)
         unit = f" ({contrast.unit})" if contrast.unit else ""
         ax.set_xlabel(f"{contrast.measured}{unit} · n = {finding.n:,} {finding.of}")
-        made.draw_without_rendering()
-        made.set_layout_engine("none")
-    made.heading = contrast.words
-    made.caption = joined(
-        f"{'A dot is a seed; the ' if len(each) else 'The '}bar is the {finding.how}, the diamond the effect"
+        picture.draw_without_rendering()
+        picture.set_layout_engine("none")
+    picture.heading = contrast.words
+    picture.caption = joined(
+        f"{'A dot is a seed; the ' if len(dots) else 'The '}bar is the {finding.how}, the diamond the effect"
         if not math.isnan(finding.low)
         else "A dot is a seed, the diamond their mean; too few for an interval",
         f"shaded is where the claim says it lies: {contrast.side}",
     )
-    made.alt = joined(f"{contrast.words}: {effect_words(finding)}", f"claimed: {contrast.side}")
-    return made
+    picture.alt = joined(f"{contrast.words}: {effect_words(finding)}", f"claimed: {contrast.side}")
+    return picture
 
 
 def _limits(finding: Finding) -> tuple[float, float]:
     """Return axis limits that contain everything drawn and the claim's margins, with some padding."""
     claimed = finding.contrast.claimed
-    numbers = [finding.effect, finding.low, finding.high, *finding.each.values(), claimed.low, claimed.high]
+    numbers = [finding.effect, finding.low, finding.high, *finding.per_seed.values(), claimed.low, claimed.high]
     known = np.array([number for number in numbers if math.isfinite(number)])
     if finding.contrast.unit == "×":
         known = np.log(known[known > 0])
-        air = 0.08 * (known.max() - known.min()) or 0.2
-        return float(np.exp(known.min() - air)), float(np.exp(known.max() + air))
-    air = 0.08 * (known.max() - known.min()) or max(0.02 * abs(known.max()), 1e-3)
-    return float(known.min() - air), float(known.max() + air)
+        padding = 0.08 * (known.max() - known.min()) or 0.2
+        return float(np.exp(known.min() - padding)), float(np.exp(known.max() + padding))
+    padding = 0.08 * (known.max() - known.min()) or max(0.02 * abs(known.max()), 1e-3)
+    return float(known.min() - padding), float(known.max() + padding)

@@ -1,7 +1,7 @@
-"""From stores to verdicts: the tables of each sweep, and the claims that rest on it.
+"""Verdicts from stores: read the tables of each sweep and decide the claims that rest on it.
 
-A claim rests on a preset, or on a sweep file of that name. It is decided from the points that the grid of the preset,
-of its full variant (`PRESET-full`) or of the file asks for, and from nothing else in the store.
+A claim rests on a preset, or on a sweep file with the preset's name. It is decided from the points in the grid of the
+preset, of its full variant (`PRESET-full`) or of the file, and from nothing else in the store.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ FULL = "-full"
 
 
 def claims_of(sweep: Sweep) -> tuple[Claim, ...]:
-    """The claims that rest on this sweep, by its name."""
+    """Return the claims that rest on a sweep of this name."""
     return tuple(claim for claim in CLAIMS if claim.preset == sweep.name.removesuffix(FULL))
 
 
 def claimed_presets() -> tuple[str, ...]:
-    """The presets that some claim rests on, in the order of the claims."""
+    """Return the presets on which claims rest, in the order of the claims."""
     return tuple(dict.fromkeys(claim.preset for claim in CLAIMS))
 
 
 def default_sweeps() -> list[str]:
-    """The presets that claims rest on. A claim that was registered from outside may rest on a sweep that is none."""
+    """Return the presets on which claims rest, without sweeps that only claims registered from outside name."""
     return [name for name in claimed_presets() if name in preset_names()]
 
 
 def check_claimed(sweeps: Iterable[Sweep]) -> None:
-    """Raise SweepError for a sweep that no claim rests on."""
+    """Raise SweepError for a sweep on which no claim rests."""
     for sweep in sweeps:
         if not claims_of(sweep):
             problem = f"no claim rests on it; {choices(sweep.name, claimed_presets())}"
@@ -45,7 +45,7 @@ def check_claimed(sweeps: Iterable[Sweep]) -> None:
 
 
 def evidence(plan: Plan, store: Store, contents: Contents, claims: Collection[Claim]) -> Evidence:
-    """The tables that decide the claims of a sweep. Single examples are read only for claims about them."""
+    """Read the tables that decide the claims of a sweep; measures of single examples only if a claim needs them."""
     points, curves = everything(plan, contents)
     single = any(isinstance(contrast.effect, Spread) for claim in claims for contrast in claim.contrasts)
     return Evidence(points, curves, examples_frame(points, store, ["correct"] if single else []))
@@ -55,20 +55,20 @@ def settle(sweeps: Sequence[tuple[str, Sweep]], store: Store, contents: Contents
     """Decide every claim that rests on these sweeps.
 
     Args:
-        sweeps: (the name by which a command finds it, the sweep).
-        store: where measures of single examples are.
-        contents: of the store.
-        options: what a command that trains the missing points needs beside the name, such as `--store results`.
+        sweeps: Pairs of the name that a command takes and the sweep.
+        store: The store with the measures of single examples.
+        contents: The contents of the store.
+        options: Further options of a command that trains missing points, such as `--store results`.
 
     Returns:
         The decisions, in the order of the claims.
     """
-    decided: list[tuple[int, Decision]] = []
+    decisions: list[tuple[int, Decision]] = []
     for name, sweep in sweeps:
         claims = claims_of(sweep)
         if not claims:
             continue
         tables = evidence(Plan.of(sweep), store, contents, claims)
         run = f"memsweep run {name}{options and ' ' + options}"
-        decided += [(CLAIMS.index(claim), decide(claim, tables, sweep.name, run)) for claim in claims]
-    return [decision for _, decision in sorted(decided, key=lambda pair: pair[0])]
+        decisions += [(CLAIMS.index(claim), decide(claim, tables, sweep.name, run)) for claim in claims]
+    return [decision for _, decision in sorted(decisions, key=lambda pair: pair[0])]

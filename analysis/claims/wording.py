@@ -81,7 +81,7 @@ def record(decision: Decision) -> dict[str, Any]:
                 "detail": finding.detail,
                 "missing": finding.missing,
                 "command": finding.command,
-                "each": {str(seed): value for seed, value in finding.each.items()},
+                "each": {str(seed): value for seed, value in finding.per_seed.items()},
             }
             for finding in decision.findings
         ],

@@ -74,7 +74,7 @@ def line_plot(
     named = (("x", x), ("hue", hue), ("facet", facet))
     keys = [check_axis(points, key, name) for key, name in named if name]
     if len(set(keys)) < len(keys):
-        raise AnalysisError("hue", f"hue: given {', '.join(keys)} for x, hue and facet; each must be another field")
+        raise AnalysisError("hue", f"hue: given {', '.join(keys)} for x, hue and facet; all must differ")
     if epoch is not None or "epoch" in keys:
         points = over_epochs(points, curves, epoch)
     unplaced = int(points[x].isna().sum())

@@ -159,7 +159,9 @@ def regime_cells(rows: pd.DataFrame, named: pd.Series, keys: Sequence[str]) -> p
     for key in keys:
         check_axis(rows, key, key)
     if not named.index.equals(rows.index):
-        raise AnalysisError("regime", f"regime: given {len(named)} names for other rows; valid is one a row, in order")
+        raise AnalysisError(
+            "regime", f"regime: given {len(named)} names for other rows; valid is one per row, in order"
+        )
     table = aggregate(rows, keys, "test_accuracy")
     group = [pd.Series(pd.factorize(rows[key], sort=True, use_na_sentinel=False)[0], rows.index) for key in keys]
     kinds = [*named.cat.categories, "undefined"]

@@ -1,8 +1,8 @@
-"""From one number per seed to an effect with its interval. The only statistics of the claims.
+"""Estimation of an effect and its interval from one number per seed. Claims use no other statistics.
 
-Points that differ in one field share the seed, and with it initialisation, order of examples and nested noise. So a
-contrast is taken inside a seed first, and the seeds are the sample: what seeds have in common cancels, and several
-settings of one seed never count as several observations.
+Points that differ in one field share the seed, and with it the initialisation, the order of examples and the nested
+noise. Therefore contrasts are computed within a seed, and the seeds are the sample: whatever the points of a seed have
+in common cancels, and several settings of one seed never count as several observations.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 from analysis.intervals import t_half
 
 FEWEST = 3
-"""Seeds below which there is no verdict: two agree by accident too easily where epochs are counted."""
+"""The smallest number of seeds for a verdict: two seeds may easily agree by chance where epochs are counted."""
 MOST = 200
 T_INTERVAL = "95 % t interval over seeds"
 LOG_INTERVAL = "95 % t interval over seeds, of the logarithm"
@@ -24,19 +24,34 @@ LOG_INTERVAL = "95 % t interval over seeds, of the logarithm"
 
 @dataclass(frozen=True)
 class Effects:
-    """each: one number a seed (index: seed), NaN where it has none. ratio: they are ratios, averaged as logarithms."""
+    """The numbers of all seeds.
 
-    each: pd.Series
+    Attributes:
+        per_seed: One number per seed (index: seed); NaN for a seed without a number.
+        ratio: Whether the numbers are ratios, which are averaged as logarithms.
+        note: A remark for the reader.
+    """
+
+    per_seed: pd.Series
     ratio: bool = False
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """value: the effect; low, high: its 95 % interval, NaN where there is none; n: what it is averaged over (`of`).
+    """An effect with its 95 % interval.
 
-    each: the number of every seed; empty where the effect is not a mean over seeds. sd: of those (of their
-    logarithms, for ratios). how: the kind of interval, in words.
+    Attributes:
+        value: The effect.
+        low: Lower end of the interval; NaN without an interval.
+        high: Upper end of the interval.
+        n: The number of units averaged.
+        how: The kind of interval, in words.
+        of: The units averaged, in words.
+        sd: Standard deviation of the numbers of the seeds (of their logarithms, for ratios).
+        ratio: Whether the effect is a ratio.
+        per_seed: The number of each seed; empty if the effect is not a mean over seeds.
+        note: A remark for the reader.
     """
 
     value: float
@@ -47,17 +62,17 @@ class Estimate:
     of: str = "seeds"
     sd: float = np.nan
     ratio: bool = False
-    each: Mapping[Hashable, float] = field(default_factory=dict)
+    per_seed: Mapping[Hashable, float] = field(default_factory=dict)
     note: str = ""
 
 
 def mean_over_seeds(effects: Effects) -> Estimate:
-    """The mean and its t interval with n - 1 degrees of freedom; NaN interval below `FEWEST` seeds.
+    """Average over seeds, with a t interval of n - 1 degrees of freedom (NaN below `FEWEST` seeds).
 
-    Ratios: the geometric mean, and the interval of the mean logarithm, exponentiated; a ratio that is not above 0
-    counts as no number.
+    For ratios, this is the geometric mean with the exponentiated interval of the mean logarithm; a ratio that is not
+    above 0 is left out.
     """
-    given = effects.each.astype(float)
+    given = effects.per_seed.astype(float)
     if effects.ratio:
         given = np.log(given.where(given > 0))
     known = given[np.isfinite(given)].sort_index()
@@ -69,13 +84,15 @@ def mean_over_seeds(effects: Effects) -> Estimate:
     return Estimate(
         value=float(back(mean)), low=float(back(mean - half)), high=float(back(mean + half)), n=n,
         how=LOG_INTERVAL if effects.ratio else T_INTERVAL, sd=sd, ratio=effects.ratio,
-        each={seed: float(back(number)) for seed, number in known.items()}, note=effects.note,
+        per_seed={seed: float(back(number)) for seed, number in known.items()}, note=effects.note,
     )  # fmt: skip
 
 
 def seeds_needed(sd: float, distance: float) -> int | None:
-    """How many seeds make the half-width of the t interval smaller than the distance to the margin, if mean and sd
-    stay; None for more than `MOST`."""
+    """Return the number of seeds that narrows the t interval's half-width below `distance`, at the same `sd`.
+
+    Returns None if that is more than `MOST`.
+    """
     if not (sd >= 0 and distance > 0):
         return None
     n = np.arange(FEWEST, MOST + 1)

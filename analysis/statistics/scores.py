@@ -271,7 +271,9 @@ def c_scores(correct: ArrayLike, included: ArrayLike, fractions: ArrayLike) -> F
     given, inside = _arrays(correct, included)
     sizes = np.asarray(fractions, dtype=float)
     if sizes.shape != (len(given),):
-        raise AnalysisError("fractions", f"fractions: given the shape {sizes.shape}; valid is one a row: {len(given)}")
+        raise AnalysisError(
+            "fractions", f"fractions: given the shape {sizes.shape}; valid is one per row: {len(given)}"
+        )
     return np.mean([_conditional(given[sizes == f], ~inside[sizes == f]) for f in np.unique(sizes)], axis=0)
 
 

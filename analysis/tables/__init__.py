@@ -1,1 +1,1 @@
-"""From the store to pandas DataFrames."""
+"""Conversion of a store's contents to pandas DataFrames."""

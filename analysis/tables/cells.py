@@ -1,7 +1,7 @@
-"""From rows to cells: what may be averaged, what is missing, and the interval of a mean.
+"""Aggregation of rows to cells: means over seeds with their intervals, and counts of missing data.
 
 Every frame here is tidy: a row is one point (or one point at one epoch), and a column is a field or a measure.
-Accuracies and fractions are in 0..1. A row whose `outcome` is not `finished` carries no data, whatever its columns say.
+Accuracies and fractions are in 0..1. A row whose `outcome` is not `finished` has no data, whatever its columns contain.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOSSES = ("train_loss", "test_loss")
 
 
 def check_axis(frame: pd.DataFrame, key: str, name: str) -> str:
-    """The name, if it is an axis that the frame has. Raises AnalysisError otherwise."""
+    """Return the name if it is an axis that the frame has. Raises AnalysisError otherwise."""
     valid = [axis for axis in AXES if axis in frame.columns]
     if name not in valid:
         raise unknown(key, name, valid)
@@ -33,7 +33,7 @@ def check_axis(frame: pd.DataFrame, key: str, name: str) -> str:
 
 
 def check_metric(frame: pd.DataFrame, key: str, name: str) -> str:
-    """The name, if it is a metric that the frame has, or that it allows to compute. Raises AnalysisError otherwise."""
+    """Return the name if the frame has this metric or can compute it. Raises AnalysisError otherwise."""
     valid = [metric for metric, about in METRICS.items() if (about.complement or metric) in frame.columns]
     if name not in valid:
         raise unknown(key, name, valid)
@@ -41,17 +41,17 @@ def check_metric(frame: pd.DataFrame, key: str, name: str) -> str:
 
 
 def levels(frame: pd.DataFrame, field: str) -> list[Any]:
-    """The values of a field in ascending order, unset last."""
+    """Return the values of a field in ascending order, unset last."""
     return list(pd.factorize(frame[field], sort=True, use_na_sentinel=False)[1])
 
 
 def varying(frame: pd.DataFrame) -> list[str]:
-    """The fields with more than one value, except for the seed."""
+    """Return the fields with more than one value, except for the seed."""
     return [field for field in FIELDS if field != "seed" and field in frame and frame[field].nunique(dropna=False) > 1]
 
 
 def metric_values(frame: pd.DataFrame, value: str) -> pd.Series:
-    """The metric in its stored unit, NaN for rows that did not finish."""
+    """Return a metric in its stored unit, with NaN for rows that did not finish."""
     about = METRICS[value]
     column = pd.to_numeric(frame[about.complement or value]).astype(float)
     finished = (1 - column if about.complement else column).where(frame["outcome"] == "finished")
@@ -59,10 +59,10 @@ def metric_values(frame: pd.DataFrame, value: str) -> pd.Series:
 
 
 def select(frame: pd.DataFrame, where: Mapping[str, object]) -> pd.DataFrame:
-    """The rows at these settings: per field a value, or a list of values. None is the unset value.
+    """Select the rows at these settings: one value or a list of values per field. None is the unset value.
 
     Raises:
-        AnalysisError: the frame lacks a field or a value.
+        AnalysisError: The frame lacks a field or a value.
     """
     for field, wanted in where.items():
         check_axis(frame, field, field)
@@ -87,31 +87,34 @@ def _find(field: str, value: object, present: Sequence[Any]) -> int:
 
 
 def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
-    """One row per combination of the keys' values, whether or not the frame has it.
+    """Average a metric over seeds, for every combination of the keys' values, even if the frame has no such row.
 
-    Columns: the keys; `mean`, `sd` (n - 1), `low` and `high` (95 % t interval of the mean; NaN below two seeds), in the
-    stored unit; `n`, the seeds averaged; `n_diverged`, `n_stopped` (early), `n_failed`, and `n_lost`, these three
-    together; `n_missing`, `n_undefined` (finished, but the metric does not exist there, such as a memorized fraction
-    without noise); `status`: `value`, or why there is none: `diverged`, `stopped`, `failed`, `undefined`, `missing`. A
-    mean is NaN, never zero, without data.
+    Returns:
+        One row per combination. The columns are the keys; `mean`, `sd` (n - 1), `low` and `high` (95 % t interval of
+        the mean; NaN below two seeds), in the stored unit; `n`, the number of seeds averaged; `n_diverged`, `n_stopped`
+        (early), `n_failed`, and `n_lost`, their sum; `n_missing`; `n_undefined` (finished, but without a value, such as
+        a memorized fraction without noise); `status`: `value`, or the reason for having none: `diverged`, `stopped`,
+        `failed`, `undefined`, `missing`. Without data the mean is NaN, never zero.
 
     Raises:
-        AnalysisError: a cell would average over anything but seeds.
+        AnalysisError: A cell would average over anything but seeds.
     """
     return _aggregate(frame, keys, value, 1)
 
 
 def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int) -> pd.DataFrame:
-    """As `aggregate`. block: rows come in blocks of this many epochs, the same epochs in each block. A block is of one
-    training, whose settings are the same at all of them, so that its first row says which they are."""
+    """Aggregate as `aggregate` does, for rows in blocks: one block per training, with the same `block` epochs in each.
+
+    The settings of a training do not change, so they are read from the first row of its block.
+    """
     if frame.empty:
         raise AnalysisError("points", "points: given a table without rows; at least one point is needed")
     for name in ("outcome", "seed"):
         if name not in frame.columns:
             raise AnalysisError(name, f"{name}: the table has no such column; it has {', '.join(frame.columns)}")
-    strange = sorted({str(outcome) for outcome in frame["outcome"].unique()} - set(OUTCOMES))
-    if strange:
-        raise unknown("outcome", strange[0], OUTCOMES)
+    invalid = sorted({str(outcome) for outcome in frame["outcome"].unique()} - set(OUTCOMES))
+    if invalid:
+        raise unknown("outcome", invalid[0], OUTCOMES)
     for key in keys:
         check_axis(frame, key, key)
     check_metric(frame, "value", value)
@@ -131,9 +134,9 @@ def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int)
 
     values = metric_values(frame, value).set_axis(range(len(frame)))
     table = values.groupby(cell).agg(mean="mean", sd="std", n="count").reindex(range(math.prod(sizes)))
-    marked = {f"n_{outcome}": frame["outcome"] == outcome for outcome in OUTCOMES[1:]}
-    marked["n_undefined"] = (frame["outcome"] == "finished") & values.isna().to_numpy()
-    for name, mask in marked.items():
+    masks = {f"n_{outcome}": frame["outcome"] == outcome for outcome in OUTCOMES[1:]}
+    masks["n_undefined"] = (frame["outcome"] == "finished") & values.isna().to_numpy()
+    for name, mask in masks.items():
         table[name] = np.bincount(cell[mask.to_numpy(bool)], minlength=len(table))
     table["n_lost"] = sum(table[f"n_{outcome}"] for outcome in LOST)
     table["n"] = table["n"].fillna(0).astype(int)
@@ -147,19 +150,19 @@ def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int)
     )
     for (key, (_, levels_of)), place in zip(codes.items(), np.unravel_index(np.arange(len(table)), sizes), strict=True):
         taken = pd.Series(levels_of).take(place)
-        # An order of its own, such as that of randomizations, outlives the table.
+        # Keep the order of categories, such as that of randomizations.
         table[key] = taken.array if isinstance(taken.dtype, pd.CategoricalDtype) else taken.to_numpy()
-    return table[[*keys, "mean", "low", "high", "sd", "n", *marked, "n_lost", "status"]]
+    return table[[*keys, "mean", "low", "high", "sd", "n", *masks, "n_lost", "status"]]
 
 
 def _refuse_hidden_factors(frame: pd.DataFrame, cell: np.ndarray, keys: Sequence[str]) -> None:
-    """Refuse a cell with several values of another field: a mean over them would hide an effect."""
+    """Refuse a cell with several values of another field, since a mean over them would hide an effect."""
 
     def differs(field: str) -> bool:
         code = pd.factorize(frame[field], use_na_sentinel=False)[0]
-        one = np.empty(cell.max() + 1, code.dtype)  # any value per cell
-        one[cell] = code
-        return bool((one[cell] != code).any())
+        example = np.empty(cell.max() + 1, code.dtype)  # any value per cell
+        example[cell] = code
+        return bool((example[cell] != code).any())
 
     mixed = [field for field in varying(frame) if field not in keys and differs(field)]
     if mixed:
@@ -171,7 +174,7 @@ def _refuse_hidden_factors(frame: pd.DataFrame, cell: np.ndarray, keys: Sequence
     seeds, names = pd.factorize(frame["seed"], use_na_sentinel=False)
     if pd.Series(cell * len(names) + seeds).duplicated().any():
         raise AnalysisError(
-            "seed", f"seed: given twice in one cell of {' x '.join(keys)}; valid is one row a seed: choose one epoch"
+            "seed", f"seed: given twice in one cell of {' x '.join(keys)}; valid is one row per seed: choose one epoch"
         )
 
 
@@ -189,7 +192,7 @@ def cells(
     facets = facet_names(facet)
     keys = [x, y, *facets]
     if len(set(keys)) < len(keys):
-        raise AnalysisError("facet", f"facet: given {', '.join(keys)} for x, y and facets; each must be another field")
+        raise AnalysisError("facet", f"facet: given {', '.join(keys)} for x, y and facets; all must differ")
     check_axis(points, "x", x)
     check_axis(points, "y", y)
     for name in facets:
@@ -207,7 +210,7 @@ def cells(
 
 
 def _metric_columns(curves: pd.DataFrame, value: str) -> list[str]:
-    """The columns of the curves that `over_epochs` needs for a metric; all metrics for an unknown one."""
+    """Return the columns of the curves that `over_epochs` needs for a metric; all metrics for an unknown one."""
     own = METRICS[value].complement or value if value in METRICS else ""
     wanted = {own, *LOSSES} if own in curves else {*METRICS}
     return [name for name in curves.columns if name in wanted]
@@ -221,7 +224,7 @@ def facet_names(facet: Sequence[str] | str | None) -> list[str]:
 
 
 def one_facet(facet: Sequence[str] | str | None, kind: str) -> str | None:
-    """The facet of a kind of figure that has one at most."""
+    """Return the facet of a kind of figure that has at most one."""
     names = facet_names(facet)
     if len(names) > 1:
         raise AnalysisError("facet", f"facet: given {', '.join(names)}; {kind} take one, beside hue")
@@ -229,17 +232,18 @@ def one_facet(facet: Sequence[str] | str | None, kind: str) -> str | None:
 
 
 def over_epochs(points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | None = None) -> pd.DataFrame:
-    """One row per training and epoch at which any of them was evaluated, with the measures of the curves.
+    """Return one row per training and evaluated epoch, with the measures of the curves.
 
-    A training without a measurement at an epoch keeps its outcome there, or becomes missing if it finished.
+    The epochs are those at which any training was evaluated. A training without a measurement at an epoch keeps its
+    outcome there, or is missing if it finished.
 
     Args:
-        points: one row per point.
-        curves: one row per training and evaluated epoch.
-        epoch: the only epoch to return.
+        points: One row per point.
+        curves: One row per training and evaluated epoch.
+        epoch: The only epoch to return.
 
     Raises:
-        AnalysisError: no training was evaluated, or none at `epoch`.
+        AnalysisError: No training was evaluated, or none at `epoch`.
     """
     return _over_epochs(points, curves, epoch)[0]
 
@@ -251,10 +255,14 @@ def _over_epochs(
     kept: Sequence[str] | None = None,
     measure: str | None = None,
 ) -> tuple[pd.DataFrame, int]:
-    """As `over_epochs`, with a block of rows per training; and the length of a block.
+    """Return the rows of `over_epochs`, in one block per training, and the length of a block.
 
-    kept: the columns of the points to keep, if not all settings. measure: the only measure of the curves to keep, if
-    they have it.
+    Args:
+        points: See `over_epochs`.
+        curves: See `over_epochs`.
+        epoch: See `over_epochs`.
+        kept: The columns of the points to keep, if not all settings.
+        measure: The only measure of the curves to keep, if they have it.
     """
     if curves is None or curves.empty:
         raise AnalysisError("epoch", "epoch: given, but no training has been evaluated yet; leave epoch out")
@@ -270,7 +278,7 @@ def _over_epochs(
         kept = ["trajectory_id", *fields, *[c for c in ("parameters", "epochs", "randomization") if c in points]]
     of_training = np.repeat(np.arange(len(trainings)), len(evaluated))
     place = _places(trainings["trajectory_id"], evaluated, curves)
-    # Trainings that diverged or failed later were sound at this epoch if every loss here is finite.
+    # A training that diverged or failed later was sound at this epoch if all of its losses here are finite.
     finite = np.isfinite(curves[[name for name in LOSSES if name in curves]]).all(axis=1).to_numpy()
     sound = (place >= 0) & finite.take(place)
     ended, names = pd.factorize(trainings["outcome"].astype(str).replace("finished", "missing"))
@@ -281,16 +289,16 @@ def _over_epochs(
     for name in [measure] if measure in measures else measures:
         columns[name] = curves[name].array.take(place, allow_fill=True)
     columns["outcome"] = pd.Categorical.from_codes(outcome, ["finished", *names])
-    # Not copied: the columns are new, and millions of rows long.
+    # No copy: the columns are new, and millions of rows long.
     return pd.DataFrame(columns, copy=False), len(evaluated)
 
 
 def _places(trainings: pd.Series, epochs: np.ndarray, curves: pd.DataFrame) -> np.ndarray:
-    """Per training, and within it per epoch (ascending): the row of the curves, or -1."""
+    """Return the row of the curves per training and epoch (ascending), or -1, as one flat array."""
     ids = pd.Index(trainings.unique())
     named = curves["trajectory_id"].astype("category").cat
     known, names = named.codes.to_numpy(), named.categories
     own = ids.get_indexer(names.astype(ids.dtype))[known]
-    row_of = np.full((len(ids) + 1, len(epochs)), -1)  # the last: trainings that no point has
+    row_of = np.full((len(ids) + 1, len(epochs)), -1)  # the last row is for trainings that no point has
     row_of[own, np.searchsorted(epochs, curves["epoch"])] = np.arange(len(curves))
     return row_of[ids.get_indexer(trainings)].ravel()

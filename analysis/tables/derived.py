@@ -1,7 +1,7 @@
-"""Measures computed from stored ones: the generalization gap, the best of a training, and when it reached a level.
+"""Measures derived from stored ones: the generalization gap, the best value of a training, and epochs to a level.
 
-A training is known only at its evaluated epochs. "The first evaluated epoch at a level" is therefore interval-censored:
-the level was first reached after the evaluated epoch before it and by that one; `first_epochs` gives both ends.
+A training is known only at its evaluated epochs, so the first epoch at a level is interval-censored: the level was
+reached after the previous evaluated epoch and by the one at which it is seen. `first_epochs` returns both ends.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import pandas as pd
 from analysis.errors import AnalysisError
 
 REACHED = {"epochs_to_90": 0.9, "epochs_to_100": 1.0}
-"""Column -> the training accuracy (labels as given) that must be reached."""
+"""Column -> training accuracy (on the labels as given) to reach."""
 
 FROM_CURVES = ("train_accuracy", "test_accuracy", "validation_accuracy", "train_loss", "test_loss")
-"""The columns of the curves from which `DERIVED` follow, beside trajectory_id and epoch."""
+"""The columns of the curves from which `DERIVED` is computed, beside trajectory_id and epoch."""
 
 BEST = {"best_test_accuracy": "test_accuracy", "best_validation_accuracy": "validation_accuracy"}
 
@@ -36,18 +36,18 @@ DERIVED: dict[str, str] = {
 
 
 def with_derived(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """The points, followed by the columns of `DERIVED`, each NaN where it is not defined.
+    """Append the columns of `DERIVED` to the points, with NaN where a value is undefined.
 
-    The gap and the bests are NaN for a point that did not finish: the best over fewer epochs than asked for is another
-    number. An epoch at which a level was reached stands, whether or not the training broke later.
+    The gap and the best values are NaN for a point that did not finish, since the best over fewer epochs is not
+    comparable. An epoch at which a level was reached is kept, even if the training broke later.
 
     Args:
-        points: one row per point, with trajectory_id, epochs, outcome, train_accuracy and test_accuracy.
-        curves: one row per training and evaluated epoch, with trajectory_id, epoch and the accuracies. Only epochs up
+        points: One row per point, with trajectory_id, epochs, outcome, train_accuracy and test_accuracy.
+        curves: One row per training and evaluated epoch, with trajectory_id, epoch and the accuracies. Only epochs up
             to a point's `epochs` count, so that points which share a training differ.
 
     Raises:
-        AnalysisError: a column is missing.
+        AnalysisError: A column is missing.
     """
     derived = with_gap(points)
     for name, level in REACHED.items():
@@ -59,20 +59,19 @@ def with_derived(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_gap(rows: pd.DataFrame) -> pd.DataFrame:
-    """A copy of points or curves with `generalization_gap` (see `DERIVED`), NaN where the row did not finish."""
+    """Add `generalization_gap` (see `DERIVED`) to points or curves; NaN where the row did not finish."""
     _need(rows, "points", ("train_accuracy", "test_accuracy", "outcome"))
     train, test = (_numbers(rows, name) for name in ("train_accuracy", "test_accuracy"))
     return rows.assign(generalization_gap=(train - test).where(rows["outcome"] == "finished"))
 
 
 def first_epochs(points: pd.DataFrame, curves: pd.DataFrame, column: str, level: float) -> pd.DataFrame:
-    """When `column` first reached `level`, per point.
+    """Find the epoch at which `column` first reached `level`, per point.
 
     Returns:
-        A frame on the index of the points. `by`: the first evaluated epoch at which the column was at the level or
-        above, up to the point's `epochs`; NaN if it never was. `after`: the last evaluated epoch before `by`, or 0 if
-        there is none. The true first epoch lies in (after, by], or is 0 if an evaluation before training (epoch 0) was
-        at the level already.
+        A frame on the index of the points. `by` is the first evaluated epoch at which the column was at least `level`,
+        up to the point's `epochs`; NaN if there is none. `after` is the last evaluated epoch before `by`, or 0. The
+        true first epoch lies in (after, by], or is 0 if the level was already reached before training (epoch 0).
     """
     known = _evaluated(points, curves, column)
     first = np.flatnonzero(known.values >= level)
@@ -80,7 +79,8 @@ def first_epochs(points: pd.DataFrame, curves: pd.DataFrame, column: str, level:
     first = first[places]
     begins = np.append(True, known.trainings[1:] != known.trainings[:-1])[: len(known.trainings)]
     before = np.where(begins, 0.0, np.roll(known.epochs, 1))
-    reached = pd.DataFrame(np.nan, index=range(len(known.ids) + 1), columns=["after", "by"])  # the last: no training
+    # The last row is for points without a training.
+    reached = pd.DataFrame(np.nan, index=range(len(known.ids) + 1), columns=["after", "by"])
     reached.loc[trainings, "after"], reached.loc[trainings, "by"] = before[first], known.epochs[first]
     reached = reached.iloc[known.ids.get_indexer(_names(points))].set_index(points.index)
     return reached.where(reached["by"] <= _horizon(points))
@@ -92,7 +92,7 @@ def _best(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.Series:
     known = _evaluated(points, curves, column)
     running = pd.Series(known.values).groupby(known.trainings).cummax().to_numpy()
     trainings, horizon = known.ids.get_indexer(_names(points)), _horizon(points).to_numpy()
-    # One number in the order of trainings, and of epochs within each.
+    # A single number orders by training and then by epoch.
     room = 1 + max(known.epochs.max(initial=0.0), np.nanmax(horizon, initial=0.0))
     place = np.searchsorted(known.trainings * room + known.epochs, trainings * room + horizon, side="right") - 1
     there = (place >= 0) & (trainings >= 0) & ~np.isnan(horizon)
@@ -104,11 +104,11 @@ def _best(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """A column where it was measured on a sound network, in the order of trainings, and of epochs within each."""
+    """The values of a column measured on sound networks, ordered by training and then by epoch."""
 
     ids: pd.Index
     trainings: np.ndarray
-    """Places in `ids`."""
+    """Positions in `ids`."""
     epochs: np.ndarray
     values: np.ndarray
 
@@ -123,7 +123,7 @@ def _evaluated(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> _Eval
     trainings, epochs, values = trainings[sound], epochs[sound], values[sound]
     order = np.lexsort((epochs, trainings))
     trainings, epochs, values = trainings[order], epochs[order], values[order]
-    # Points that share a training may each bring its curve.
+    # A curve may occur several times, once per point of its training.
     first = np.append(True, (trainings[1:] != trainings[:-1]) | (epochs[1:] != epochs[:-1]))[: len(trainings)]
     return _Evaluated(pd.Index(ids).astype(str), trainings[first], epochs[first], values[first])
 
@@ -133,7 +133,7 @@ def _names(rows: pd.DataFrame) -> pd.Series:
 
 
 def _horizon(points: pd.DataFrame) -> pd.Series:
-    """The epoch up to which a row counts: the epoch that it shows, if it was drawn from the curves, else `epochs`."""
+    """Return the epoch up to which a row counts: its `epoch` if it comes from the curves, else `epochs`."""
     if "epoch" not in points:
         return _numbers(points, "epochs")
     return _numbers(points, "epoch").fillna(_numbers(points, "epochs"))

@@ -1,4 +1,4 @@
-"""What a store says about the points of a sweep, as pandas DataFrames: the input of every figure and every claim."""
+"""pandas DataFrames of the points of a sweep and their curves: the input of every figure and claim."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ GAP = "generalization_gap"
 
 @dataclass(frozen=True)
 class Needs:
-    """The part of a store that a figure is drawn from. A store can hold millions of rows of some 80 columns.
+    """The part of a store that a figure needs. A store can hold millions of rows of some 80 columns.
 
-    metrics: the metrics to draw, and `parameters` if it is an axis; None: all columns. every_epoch: whether all
-    evaluated epochs are drawn. epoch: the one epoch to draw, if not the last epoch of each point.
+    Attributes:
+        metrics: The metrics to draw, and `parameters` if it is an axis; None for all columns.
+        every_epoch: Whether all evaluated epochs are drawn.
+        epoch: The only epoch to draw, if it is not the last one of each point.
     """
 
     metrics: tuple[str, ...] | None = None
@@ -39,11 +41,11 @@ class Needs:
         contents = store.read(self._columns(plan), {*shown, *(cell.epoch for cell in plan.cells)})
         if shown <= {*contents.table["epoch"].unique().to_pylist()}:
             return contents
-        return store.read(self._columns(plan))  # for an error that lists the epochs there are
+        return store.read(self._columns(plan))  # so that the error can list the existing epochs
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The stored columns that the metrics are computed from."""
+        """The stored columns from which the metrics are computed."""
         names: list[str] = []
         for metric in self.metrics or ():
             stored = METRICS[metric].complement or metric if metric in METRICS else metric
@@ -70,18 +72,18 @@ NO_EXAMPLES = pd.DataFrame(columns=["trajectory_id", "epoch", "measure", "split"
 
 
 def frames(plan: Plan, contents: Contents, needs: Needs = EVERYTHING) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The points of a sweep and its curves.
+    """Build the frames of a sweep's points and curves.
 
     Args:
-        plan: of the sweep.
-        contents: of the store, with at least the columns that `needs` reads.
-        needs: the columns of the frames, and whether there are curves.
+        plan: The plan of the sweep.
+        contents: The contents of the store, with at least the columns that `needs` reads.
+        needs: The columns of the frames, and whether there are curves.
 
     Returns:
-        points: one row per point, in the order of the sweep; the columns of `point_columns()`, of `derived.DERIVED` and
-            `randomization`. Measures are NaN unless `outcome` is "finished".
-        curves: one row per training and evaluated epoch, with the same columns except for the derived ones of a whole
-            training; None if `needs` asks for none.
+        points: One row per point, in the order of the sweep, with the columns of `point_columns()`, `derived.DERIVED`
+            and `randomization`. Measures are NaN unless `outcome` is "finished".
+        curves: One row per training and evaluated epoch, with the same columns except for the derived ones of a whole
+            training; None if `needs` requires none.
     """
     if needs.metrics is None:
         return everything(plan, contents)
@@ -92,7 +94,7 @@ def frames(plan: Plan, contents: Contents, needs: Needs = EVERYTHING) -> tuple[p
         table = curves_table(plan, contents, [*dict.fromkeys(("trajectory_id", "epoch", "outcome", *names))])
         ids = table["trajectory_id"].dictionary_encode()
         table = table.set_column(0, "trajectory_id", ids)
-        # Millions of words take seconds, and only the gap asks for them.
+        # Millions of strings take seconds, and only the gap needs them.
         curves = (table if GAP in needs.metrics else table.drop_columns("outcome")).to_pandas()
     if GAP in needs.metrics:
         points, curves = with_gap(points), None if curves is None else with_gap(curves)
@@ -102,16 +104,16 @@ def frames(plan: Plan, contents: Contents, needs: Needs = EVERYTHING) -> tuple[p
 
 
 def everything(plan: Plan, contents: Contents) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The points and the curves with all their columns; see `frames`."""
+    """Build the frames of points and curves with all their columns; see `frames`."""
     points, curves = points_table(plan, contents).to_pandas(), curves_table(plan, contents).to_pandas()
     return with_randomization(with_derived(points, curves)), with_randomization(with_gap(curves))
 
 
 def examples_frame(points: pd.DataFrame, store: Store, measures: Collection[str]) -> pd.DataFrame:
-    """These measures of single examples, of the points that finished. The table can be a thousand times as long as the
-    points.
+    """Read measures of single examples for the points that finished. The table can be 1000 times as long as the points.
 
-    Columns: trajectory_id, epoch, measure, split (train, left_out or test), example_id and value.
+    Returns:
+        A frame with the columns trajectory_id, epoch, measure, split (train, left_out or test), example_id and value.
     """
     ids = points.loc[points["outcome"] == "finished", "trajectory_id"] if measures else ()
     if not len(ids):
@@ -121,7 +123,7 @@ def examples_frame(points: pd.DataFrame, store: Store, measures: Collection[str]
 
 
 def chance(plan: Plan) -> float | None:
-    """The accuracy of guessing, 1/C for C classes; None if the points of the plan do not agree on it."""
+    """Return the accuracy of guessing, 1/C for C classes; None if the points of the plan do not agree on it."""
     keys = {sources.reference(cell.point) for cell in plan.cells}
     classes = {sources.facts(*key).classes for key in keys}
     return 1 / classes.pop() if len(classes) == 1 else None

@@ -1,4 +1,4 @@
-"""Tidy Arrow tables of the points, the curves and the single examples of a sweep, from the contents of a store."""
+"""Tidy Arrow tables of a sweep's points, curves and single examples, built from the contents of a store."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from sweeps.store.records import example_schema, plain_type, schema
 from sweeps.store.store import Contents
 
 READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES, *ON_DEMAND)
-"""The columns of a store that these tables need."""
+"""The columns of a store that the tables need."""
 
 EPOCH_BITS = 31
-"""The bits of an epoch, beside the number of a training in one integer."""
+"""Number of bits of an epoch in an integer that also holds the number of a training."""
 
 
 def point_columns() -> tuple[str, ...]:
@@ -32,14 +32,17 @@ def point_columns() -> tuple[str, ...]:
 
 
 def outcomes(plan: Plan, contents: Contents) -> list[str]:
-    """The outcome of each point of the sweep: finished, diverged (in this or an earlier epoch), stopped (by the sweep's
-    own early stopping, before this epoch), failed, or missing."""
+    """Return the outcome of each point of the sweep.
+
+    It is finished, diverged (in this or an earlier epoch), stopped (by the sweep's own early stopping, before this
+    epoch), failed, or missing.
+    """
     table, trainings = _own(plan, contents, ("outcome", *plan.outcome_columns))
     return _outcomes(plan, table, _finished_rows(plan, table, trainings))
 
 
 def _outcomes(plan: Plan, table: pa.Table, finished: pa.Array) -> list[str]:
-    """As `outcomes`. finished: from `_finished_rows`."""
+    """Return the outcomes as `outcomes` does, given the result of `_finished_rows`."""
     lost = np.flatnonzero(finished.is_null().to_numpy(zero_copy_only=False)).tolist()
     ends = ["finished"] * len(plan.cells)
     if lost:
@@ -50,7 +53,7 @@ def _outcomes(plan: Plan, table: pa.Table, finished: pa.Array) -> list[str]:
 
 
 def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Array:
-    """Per point, the row of the table (from `_own`) that holds its measures, or null."""
+    """Return, per point, the row of the table (from `_own`) that holds its measures, or null."""
     place = _places(plan)
     asked = np.array([place[cell.trajectory_id] for cell in plan.cells], np.int64) << EPOCH_BITS | plan.epochs
     epochs = table["epoch"].to_numpy()
@@ -60,10 +63,10 @@ def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Arr
 
 
 def points_table(plan: Plan, contents: Contents, columns: Sequence[str] | None = None) -> pa.Table:
-    """One row per point of the sweep, in its order.
+    """Build a table with one row per point of the sweep, in its order.
 
-    Measures are null unless `outcome` is "finished", and if the contents lack their column. `outcome` is finished,
-    diverged (in this or an earlier epoch), stopped (before this epoch), failed, or missing.
+    A measure is null if the contents lack its column, or if `outcome` is not "finished". For the outcomes, see
+    `outcomes`.
     """
     columns = point_columns() if columns is None else columns
     table, trainings = _own(plan, contents, [*READ, *plan.outcome_columns])
@@ -80,7 +83,7 @@ def points_table(plan: Plan, contents: Contents, columns: Sequence[str] | None =
 
 
 def with_derived(points: pa.Table, curves: pa.Table) -> pa.Table:
-    """The points, with the columns of `analysis.tables.derived.DERIVED` before `outcome`."""
+    """Insert the columns of `analysis.tables.derived.DERIVED` before `outcome`."""
     from analysis.tables import derived
 
     needed = points.select(["trajectory_id", "epoch", "epochs", "outcome", "train_accuracy", "test_accuracy"])
@@ -94,7 +97,7 @@ def with_derived(points: pa.Table, curves: pa.Table) -> pa.Table:
 
 
 def examples_table(sweep: Sweep, plan: Plan, contents: Contents) -> pa.Table:
-    """Measures of single examples, as `Store.read_examples` returns them, with the sweep's axes and the seed."""
+    """Add the sweep's axes and the seed to the measures of single examples from `Store.read_examples`."""
     names = [*dict.fromkeys([*(axis for axis in sweep.axes if axis != "epochs"), "seed"])]
     ids = pa.array(_places(plan), pa.string())
     trainings = pa.table({"trajectory_id": ids, **_settings(_firsts(plan), names, plan.varied)})
@@ -104,9 +107,9 @@ def examples_table(sweep: Sweep, plan: Plan, contents: Contents) -> pa.Table:
 
 
 def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] | None = None) -> pa.Table:
-    """One row per training and evaluated epoch up to the last that the sweep asks for; finished rows only.
+    """Build a table with one finished row per training and evaluated epoch, up to the last epoch of the sweep.
 
-    Fields are those of the training's first point. (A store may have later epochs, from another sweep.)
+    The fields are those of the training's first point. (A store may hold later epochs, from another sweep.)
     """
     columns = point_columns() if columns is None else columns
     table, trainings = _own(plan, contents, [name for name in READ if name in columns] + ["outcome"])
@@ -120,9 +123,9 @@ def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] | None =
 
 
 def failures(plan: Plan, contents: Contents) -> list[dict[str, Any]]:
-    """The trainings of the sweep that failed or diverged: id, epoch, outcome, reason.
+    """List the trainings of the sweep that failed or diverged, with id, epoch, outcome and reason.
 
-    A divergence after the last epoch that the sweep asks for does not count.
+    A divergence after the last epoch that the sweep needs does not count.
     """
     table, _ = _own(plan, contents, ("outcome", "reason"))
     return [
@@ -133,12 +136,12 @@ def failures(plan: Plan, contents: Contents) -> list[dict[str, Any]]:
 
 
 def _places(plan: Plan) -> dict[str, int]:
-    """Id of each training -> its number in the order of the sweep."""
+    """Map the id of each training to its number in the order of the sweep."""
     return {trajectory_id: place for place, trajectory_id in enumerate(plan.horizons)}
 
 
 def _firsts(plan: Plan) -> list[Cell]:
-    """The first point of each training, in the order of `_places`."""
+    """Return the first point of each training, in the order of `_places`."""
     cells: dict[str, Cell] = {}
     for cell in plan.cells:
         cells.setdefault(cell.trajectory_id, cell)
@@ -146,9 +149,10 @@ def _firsts(plan: Plan) -> list[Cell]:
 
 
 def _own(plan: Plan, contents: Contents, columns: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
-    """The rows of the sweep's trainings, with id, epoch and those of the columns that the contents have.
+    """Select the rows of the sweep's trainings, with id, epoch and the existing ones of the given columns.
 
-    Also, per row, the number of its training in `_places`.
+    Returns:
+        The rows, and the number (see `_places`) of each row's training.
     """
     names = [name for name in dict.fromkeys((*KEY, *columns)) if name in contents.table.column_names]
     table, ids = contents.table.select(names), contents.trajectories
@@ -163,17 +167,19 @@ def _is_finished(table: pa.Table) -> np.ndarray:
 
 
 def _settings(cells: Sequence[Cell], names: Sequence[str], varied: Sequence[str]) -> dict[str, pa.Array]:
-    """The fields among these names, and `point_id`, of each cell's point. Only fields that vary are read from more than
-    one point."""
+    """Build the columns among `names` that are fields or `point_id`, with one value per cell.
+
+    Only varying fields are read from more than one point.
+    """
     kinds = {field.name: plain_type(field.type) for field in schema()}
     fields = [name for name in FIELDS if name in names]
     values = {"point_id": pa.array([cell.point.id for cell in cells], pa.string())} if "point_id" in names else {}
     if not fields:
         return values
-    # One pass over the points, which wait for memory; seed twice more, so that itemgetter always has several names.
-    looked_at = [name for name in fields if name in varied]
-    rows = zip(*map(itemgetter(*looked_at, "seed", "seed"), (vars(cell.point) for cell in cells)), strict=True)
-    varying = dict(zip(looked_at, rows, strict=False))
+    # One pass over the points, because memory is the bottleneck. Two further seeds keep itemgetter returning tuples.
+    names_read = [name for name in fields if name in varied]
+    rows = zip(*map(itemgetter(*names_read, "seed", "seed"), (vars(cell.point) for cell in cells)), strict=True)
+    varying = dict(zip(names_read, rows, strict=False))
     for name in fields:
         if name in varying:
             values[name] = pa.array(varying[name], kinds[name])
@@ -183,8 +189,10 @@ def _settings(cells: Sequence[Cell], names: Sequence[str], varied: Sequence[str]
 
 
 def _table(columns: Mapping[str, Any], names: Sequence[str]) -> pa.Table:
-    """A table of these columns, null where one is not given. Strings are plain, not dictionaries, for readers that know
-    nothing of memsweep."""
+    """Build a table with these names; a column that is not given is null.
+
+    Strings are plain, not dictionary-encoded, so that any reader can use them.
+    """
     kinds = {field.name: plain_type(field.type) for field in schema()} | {"point_id": pa.string()}
     length = len(next(iter(columns.values())))
     return pa.table({name: columns.get(name, pa.nulls(length, kinds[name])) for name in names},

@@ -1,4 +1,4 @@
-"""Which part of a training's data is random, as one axis: the settings of Zhang et al. 2017, figure 1."""
+"""The randomized part of a training's data as one axis: the settings of Zhang et al. 2017, figure 1."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ NEEDED = ("label_noise", "input_noise", "input_noise_kind")
 
 
 def with_randomization(rows: pd.DataFrame) -> pd.DataFrame:
-    """The points or curves with a column `randomization`, categorical, from the least random to the most.
+    """Add a categorical column `randomization` to points or curves, ordered from the least random to the most.
 
-    "real data"; "random labels" and "40 % random labels" (`label_noise`); "Gaussian inputs", "shuffled pixels" and
-    "random pixels" (`input_noise` of each kind, with the percentage below 100 %); both, joined by a comma. The names of
-    Zhang et al. 2017 (arXiv 1611.03530); Arpit et al. 2017 (arXiv 1706.05394) call two of them randX and randY.
+    Its values are "real data"; "random labels" and "40 % random labels" (`label_noise`); "Gaussian inputs", "shuffled
+    pixels" and "random pixels" (the kinds of `input_noise`, with the percentage below 100 %); or both, joined by a
+    comma. The names are those of Zhang et al. 2017 (arXiv 1611.03530); Arpit et al. 2017 (arXiv 1706.05394) call two of
+    them randX and randY.
 
     Raises:
-        AnalysisError: one of the three fields is missing.
+        AnalysisError: One of the three fields is missing.
     """
     absent = [name for name in NEEDED if name not in rows.columns]
     if absent:
         raise AnalysisError(
             absent[0], f"{absent[0]}: the table has no such column; it has {', '.join(map(str, rows.columns))}"
         )
-    # Words are made per setting, not per row.
+    # Format each setting once, not each row.
     code, settings = pd.factorize(pd.MultiIndex.from_frame(rows[[*NEEDED]]), use_na_sentinel=False)
-    # Labels come first, then inputs: the order in which a legend is read.
+    # Labels come before inputs, as in the legend.
     order = dict.fromkeys(_words(*s) for s in sorted(settings, key=lambda s: (s[1], str(s[2]) if s[1] else "", s[0])))
     place = {words: index for index, words in enumerate(order)}
-    named = np.array([place[_words(*setting)] for setting in settings], dtype=int)[code]
-    return rows.assign(randomization=pd.Categorical.from_codes(named, [*order], ordered=True))
+    codes = np.array([place[_words(*setting)] for setting in settings], dtype=int)[code]
+    return rows.assign(randomization=pd.Categorical.from_codes(codes, [*order], ordered=True))
 
 
 def _words(label_noise: float, input_noise: float, kind: str) -> str:
     parts = [(label_noise, "random labels"), (input_noise, INPUTS.get(str(kind), f"{kind} inputs"))]
-    drawn = [words if share == 1 else f"{100 * share:.3g} % {words}" for share, words in parts if share > 0]
-    return ", ".join(drawn) or "real data"
+    present = [words if share == 1 else f"{100 * share:.3g} % {words}" for share, words in parts if share > 0]
+    return ", ".join(present) or "real data"

@@ -57,7 +57,7 @@ def test_each_seed_is_read_at_the_level_that_the_others_choose(tables):
         for rotation, value in zip((0.0, 10.0, 20.0), values, strict=True)
     )
     effects = AtChosen("rotation", Highest(beyond_first=True), First(), one("test_accuracy")).measure(evidence)
-    assert effects.each.to_dict() == pytest.approx({0: 10, 1: 20, 2: 30, 3: 40})
+    assert effects.per_seed.to_dict() == pytest.approx({0: 10, 1: 20, 2: 30, 3: 40})
     assert effects.note == "rotation 20 against 0"
 
 
@@ -71,7 +71,7 @@ def test_the_best_of_many_equal_levels_is_not_better_than_the_first(tables):
             {"seed": seed, "dropout": level / 20, "test_accuracy": 0.5 + 0.1 * rng.standard_normal()}
             for seed in range(4) for level in range(12)
         ]  # fmt: skip
-        means.append(effect.measure(tables(rows)).each.mean())
+        means.append(effect.measure(tables(rows)).per_seed.mean())
     assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(25)
 
 
@@ -91,7 +91,7 @@ def test_the_level_that_other_readings_choose(tables):
     }
     strength = Cheapest("fit", "best", 3)
     found = {
-        read: AtChosen("dropout", First(), strength, readings, read=read).measure(evidence).each.to_dict()
+        read: AtChosen("dropout", First(), strength, readings, read=read).measure(evidence).per_seed.to_dict()
         for read in readings
     }
     assert found == {
@@ -107,7 +107,7 @@ def test_epochs_are_levels_where_every_training_was_evaluated(tables):
 
     evidence = tables({"seed": seed, "epochs": 8, "curve": curve(seed)} for seed in range(4))
     effects = AtChosen("epoch", Highest(), Last(), one("test_accuracy")).measure(evidence)
-    assert effects.each.to_dict() == pytest.approx(dict.fromkeys(range(4), 10))
+    assert effects.per_seed.to_dict() == pytest.approx(dict.fromkeys(range(4), 10))
     assert effects.note == "epoch 4 against 8"
 
 
@@ -118,7 +118,7 @@ def test_families_are_chosen_by_name(tables):
         for seed in range(3) for model, value in accuracy.items()
     )  # fmt: skip
     effects = AtChosen("model", Highest(), Lowest(), one("test_accuracy")).measure(evidence)
-    assert effects.each.to_dict() == pytest.approx(dict.fromkeys(range(3), 30))
+    assert effects.per_seed.to_dict() == pytest.approx(dict.fromkeys(range(3), 30))
     assert effects.note == "model convnet against mlp"
 
 
@@ -130,4 +130,4 @@ def test_a_level_that_one_seed_lost_is_nobodys_choice_and_a_lone_seed_has_none_t
     rows[-1] = {**rows[-1], "outcome": "diverged"}
     effect = AtChosen("rotation", Highest(beyond_first=True), First(), one("test_accuracy"))
     assert effect.measure(tables(rows)).note == "rotation 10 against 0"
-    assert effect.measure(tables(rows[:3])).each.isna().all()
+    assert effect.measure(tables(rows[:3])).per_seed.isna().all()

@@ -44,7 +44,7 @@ def test_where_the_interval_lies_decides(tables, effects, verdict):
     assert finding.effect == pytest.approx(np.mean(effects))
     assert finding.low <= finding.effect <= finding.high
     assert (finding.n, finding.of, finding.how) == (3, "seeds", "95 % t interval over seeds")
-    assert dict(finding.each) == pytest.approx(dict(enumerate(effects)))
+    assert dict(finding.per_seed) == pytest.approx(dict(enumerate(effects)))
     assert bool(finding.missing) == (verdict == "undecided")
 
 

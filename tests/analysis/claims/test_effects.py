@@ -31,7 +31,7 @@ class TestLevel:
             for seed in (0, 1) for model, extra in (("mlp", 0), ("convnet", 2))
         ]  # fmt: skip
         found = {
-            across: Level("train_accuracy", {}, across).measure(tables(rows)).each.to_dict()
+            across: Level("train_accuracy", {}, across).measure(tables(rows)).per_seed.to_dict()
             for across in ("mean", "min", "max")
         }
         expected = {"mean": {0: 91, 1: 95}, "min": {0: 90, 1: 94}, "max": {0: 92, 1: 96}}
@@ -42,7 +42,7 @@ class TestLevel:
             {"seed": 0, "model": "mlp", "train_accuracy": 0.9}, {"seed": 0, "model": "convnet", "outcome": "diverged"},
             {"seed": 1, "model": "mlp", "train_accuracy": 0.8}, {"seed": 1, "model": "convnet", "train_accuracy": 1},
         ]  # fmt: skip
-        each = Level("train_accuracy").measure(tables(rows)).each
+        each = Level("train_accuracy").measure(tables(rows)).per_seed
         assert each[1] == 90
         assert np.isnan(each[0])
 
@@ -50,26 +50,26 @@ class TestLevel:
 class TestDifference:
     def test_by_hand(self, tables):
         rows = [*pair(0, 0.9, 0.5), *pair(1, 0.8, 0.6), *pair(2, 0.7, 0.1)]
-        assert DROPOUT.measure(tables(rows)).each.to_dict() == pytest.approx({0: 40, 1: 20, 2: 60})
+        assert DROPOUT.measure(tables(rows)).per_seed.to_dict() == pytest.approx({0: 40, 1: 20, 2: 60})
 
     def test_pairs_agree_in_every_other_field_and_are_averaged_within_the_seed(self, tables):
         rows = [
             *pair(0, 0.9, 0.5, width=8), *pair(0, 0.8, 0.6, width=16), *pair(1, 0.5, 0.4, width=8),
             *pair(1, 0.4, 0.5, width=16),
         ]  # fmt: skip
-        assert DROPOUT.measure(tables(reversed(rows))).each.to_dict() == pytest.approx({0: 30, 1: 0})
+        assert DROPOUT.measure(tables(reversed(rows))).per_seed.to_dict() == pytest.approx({0: 30, 1: 0})
 
     def test_rows_in_between_and_outside_are_not_read(self, tables):
         middle = {"seed": 0, "label_noise": 0.4, "dropout": 0.2, "memorized_fraction": 0.0}
         clean = {"seed": 0, "label_noise": 0.0, "dropout": 0.5}
         evidence = tables([*pair(0, 0.9, 0.5), middle, clean])
         assert len(DROPOUT.rows(evidence.points)) == 2
-        assert DROPOUT.measure(evidence).each.to_dict() == pytest.approx({0: 40})
+        assert DROPOUT.measure(evidence).per_seed.to_dict() == pytest.approx({0: 40})
 
     def test_a_seed_that_lost_one_side_has_no_number(self, tables):
         lost = [*pair(1, 0.9, 0.5)]
         lost[1] = {**lost[1], "outcome": "diverged"}
-        each = DROPOUT.measure(tables([*pair(0, 0.9, 0.5), *lost])).each
+        each = DROPOUT.measure(tables([*pair(0, 0.9, 0.5), *lost])).per_seed
         assert np.isnan(each[1])
         assert each[0] == pytest.approx(40)
 
@@ -112,7 +112,7 @@ class TestDifference:
         evidence = tables(run(seed, noise, at) for seed, low, high in runs for noise, at in ((0, low), (0.8, high)))
         measured = effect.measure(evidence)
         assert measured.ratio
-        assert measured.each.dropna().to_dict() == pytest.approx({0: 4, 1: 1, 2: 8})
+        assert measured.per_seed.dropna().to_dict() == pytest.approx({0: 4, 1: 1, 2: 8})
 
 
 class TestSooner:
@@ -138,11 +138,11 @@ class TestSooner:
         by_level = Sooner(FirstAt("test_accuracy", 0.9, of_best=True), FirstAt("memorized_fraction", 0.5))
         by_peak = Sooner(PeakOf("validation_accuracy"), FirstAt("memorized_fraction", 0.5))
         for effect in (by_level, by_peak):
-            assert effect.measure(evidence).each.to_dict() == pytest.approx({0: 8, 1: 1, 2: 4})
+            assert effect.measure(evidence).per_seed.to_dict() == pytest.approx({0: 8, 1: 1, 2: 4})
 
     def test_without_the_early_event_there_is_no_number(self, tables):
         effect = Sooner(FirstAt("test_accuracy", 0.9), FirstAt("memorized_fraction", 0.5))
-        assert effect.measure(self.runs(tables, (2, 16))).each.isna().all()
+        assert effect.measure(self.runs(tables, (2, 16))).per_seed.isna().all()
 
 
 class TestSlope:
@@ -160,12 +160,12 @@ class TestSlope:
             for seed in (0, 1) for n in (100, 200, 400, 800, 2000, 4000)
         ]  # fmt: skip
         measured = self.EFFECT.measure(tables(rows))
-        assert measured.each.to_dict() == pytest.approx({0: 2, 1: 3})
+        assert measured.per_seed.to_dict() == pytest.approx({0: 2, 1: 3})
         assert measured.note == "over 4 of 6 network sizes"
 
     def test_two_sizes_are_no_line(self, tables):
         rows = [self.row(0, 100, 200, 0.1), self.row(0, 200, 400, 0.2), self.row(0, 900, 900, 1.0)]
-        assert self.EFFECT.measure(tables(rows)).each.isna().all()
+        assert self.EFFECT.measure(tables(rows)).per_seed.isna().all()
 
 
 class TestSpread:

@@ -17,7 +17,7 @@ CLAIM = {claim.key: claim for claim in CLAIMS}
 def finding(key: str, effect: float, low: float = math.nan, high: float = math.nan, *each: float) -> Finding:
     return Finding(
         CLAIM[key].contrasts[0], "undecided", effect, low, high, len(each), how="95 % t interval over seeds",
-        each=dict(enumerate(each)),
+        per_seed=dict(enumerate(each)),
     )  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_from_the_store_to_the_verdict(sweep, store, make_record):
     train(store, make_record, Plan.of(sweep), memorized)
     dropout, decay = settle([("map.yaml", sweep)], store, store.read())
     assert dropout.verdict == "supported"
-    assert dropout.findings[0].each == pytest.approx({0: 40, 1: 40.5 + 0.5, 2: 42})
+    assert dropout.findings[0].per_seed == pytest.approx({0: 40, 1: 40.5 + 0.5, 2: 42})
     assert decay.verdict == "contradicted"
     assert decay.findings[0].effect == pytest.approx(-1)
     assert commands([dropout, decay]) == []

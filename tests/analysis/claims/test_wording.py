@@ -47,7 +47,7 @@ def test_remarks():
 
 
 def test_the_record_is_json_without_holes_for_numbers():
-    decision = Decision(DROPOUT, "regularization-map-full", (finding(1.5, n=2, each={0: 1.0, 1: 2.0}),))
+    decision = Decision(DROPOUT, "regularization-map-full", (finding(1.5, n=2, per_seed={0: 1.0, 1: 2.0}),))
     told = json.loads(json.dumps(record(decision), allow_nan=False))
     assert told["experiment"] == "regularization-map-full"
     assert told["source"] == "Arpit et al. 2017, figure 10 (arXiv 1706.05394)"

@@ -111,7 +111,7 @@ def test_bad_requests_are_answered(sweep: Sweep) -> None:
         line_plot(points, "parameter_count", ["test_eror"])
     with pytest.raises(AnalysisError, match="y: given 0 metrics; valid are 1 to 4"):
         line_plot(points, "parameter_count", [])
-    with pytest.raises(AnalysisError, match="each must be another field"):
+    with pytest.raises(AnalysisError, match="all must differ"):
         line_plot(points, "parameter_count", "test_error", "parameter_count")
     many, _ = sweep(parameter_count=SIZES, width=list(range(1, 12)))
     with pytest.raises(AnalysisError, match="hue: given 11 values of width; valid are at most 10"):

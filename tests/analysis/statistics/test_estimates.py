@@ -17,7 +17,7 @@ def test_by_hand():
     found = mean_over_seeds(Effects(pd.Series([1.0, 2.0, 3.0], [0, 1, 2])))
     assert (found.value, found.n, found.sd) == (2, 3, 1)
     assert (found.low, found.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
-    assert dict(found.each) == {0: 1, 1: 2, 2: 3}
+    assert dict(found.per_seed) == {0: 1, 1: 2, 2: 3}
 
 
 @given(NUMBERS)

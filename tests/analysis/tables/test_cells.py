@@ -134,7 +134,7 @@ def test_names_are_checked_against_the_table() -> None:
         cells(points, "widht", "label_noise", "test_accuracy")
     with pytest.raises(AnalysisError, match=r"value: given 'test_acc.*valid: test_accuracy, test_error$"):
         cells(points, "width", "label_noise", "test_acc")
-    with pytest.raises(AnalysisError, match="each must be another field"):
+    with pytest.raises(AnalysisError, match="all must differ"):
         cells(points, "width", "width", "test_accuracy")
     with pytest.raises(AnalysisError, match="valid are at most 2"):
         cells(points, "width", "label_noise", "test_accuracy", ["a", "b", "c"])
