@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
+# Tests start dozens of interpreters, which would compile the same modules again each.
+export PYTHONDONTWRITEBYTECODE :=
 PRESETS := $(basename $(notdir $(wildcard sweeps/spec/presets/*.yaml)))
 
 .PHONY: quickstart test test-slow test-bits test-soak test-browser coverage bench reproduce lint docs clean
