@@ -342,11 +342,13 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     return components
 
 
-def names_after(code: str, root: Path = ROOT) -> set[str]:
-    """Top-level names in sys.modules of a fresh process that ran this code."""
-    program = f"import json, sys\n{code}\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
-    return set(json.loads(done.stdout.splitlines()[-1]))
+def names_after(*steps: str, folder: Path) -> list[set[str]]:
+    """Top-level names in sys.modules of a fresh process in this folder, after each of these pieces of code."""
+    note = "\nnames.append(sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    program = f"import json, sys\nnames = []\n{note.join(steps)}{note}print(json.dumps(names))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=folder)
+    assert done.stderr == "", "importing says something"
+    return [set(names) for names in json.loads(done.stdout)]
 
 
 def import_all(names: Sequence[str]) -> str:
@@ -441,33 +443,31 @@ def test_the_check_for_circles_can_fail(imports, expected):
     assert circles(imports) == expected
 
 
-def test_the_face_and_sweeps_start_without_torch_and_ray():
-    names = names_after(import_all([name for name in names_of("sweeps") if room_of(name) != RAY]))
-    assert "sweeps" in names
-    assert not names & HEAVY
+def test_analysis_and_then_sweeps_and_the_face_start_without_torch_and_ray(tmp_path):
+    light = [
+        name for name in names_of("sweeps") + names_of(FACE) if room_of(name) != RAY and name != f"{FACE}.__main__"
+    ]
+    analysis, all_names = names_after(import_all(names_of("analysis")), import_all(light), folder=tmp_path)
+    assert "pandas" in analysis
+    assert not analysis & OUTSIDE["analysis"]
+    assert {"sweeps", FACE} <= all_names
+    assert not all_names & HEAVY
+    assert list(tmp_path.iterdir()) == [], "importing writes something"
 
 
-def test_lightning_modules_runs_without_sweeps_and_ray():
-    names = names_after(import_all(names_of("lightning_modules")))
+def test_lightning_modules_runs_without_sweeps_and_ray(tmp_path):
+    (names,) = names_after(import_all(names_of("lightning_modules")), folder=tmp_path)
     assert "torch" in names
     assert not names & {"sweeps", "ray", "analysis"}
-
-
-def test_analysis_runs_without_torch_and_ray():
-    names = names_after(import_all(names_of("analysis")))
-    assert "pandas" in names
-    assert not names & OUTSIDE["analysis"]
+    assert list(tmp_path.iterdir()) == [], "importing writes something"
 
 
 def test_the_check_of_a_process_can_fail(tmp_path):
     (tmp_path / "sly.py").write_text("__import__('to' + 'rch')")
     (tmp_path / "torch.py").write_text("")
-    assert "torch" in names_after("import sly", tmp_path)
-    assert "torch" not in names_after("", tmp_path)
-
-
-def test_importing_the_packages_writes_nothing_and_says_nothing(tmp_path):
-    code = "import memsweep, memsweep.cli, sweeps.execution, lightning_modules.data, analysis.figures.heatmaps"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert (done.stdout, done.stderr) == ("", "")
-    assert list(tmp_path.iterdir()) == []
+    before, after = names_after("", "import sly", folder=tmp_path)
+    assert "torch" not in before
+    assert "torch" in after
+    (tmp_path / "loud.py").write_text("import sys; print('Hello', file=sys.stderr)")
+    with pytest.raises(AssertionError, match="says something"):
+        names_after("import loud", folder=tmp_path)

@@ -129,13 +129,6 @@ class TestNames:
         seconds, heavy = done.stdout.rstrip("\n").split(" ")
         assert (float(seconds) < 0.2, heavy) == (True, "")
 
-    def test_plan_without_torch_and_ray(self, tmp_path):
-        code = "import sys, memsweep as ms; ms.plan('quickstart'); ms.status('quickstart'); ms.presets()\n"
-        code += "print({'torch', 'ray', 'pytorch_lightning'} & set(sys.modules) or '')"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-        assert done.stdout == "\n"
-        assert list(tmp_path.iterdir()) == []
-
     def test_of_a_shadowed_package_say_what_shadows_it(self, tmp_path):
         (tmp_path / "analysis").mkdir()
         (tmp_path / "analysis" / "__init__.py").write_text("")

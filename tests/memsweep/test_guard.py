@@ -66,18 +66,15 @@ def test_its_own_packages_are_known():
         assert (Path(__file__).parents[2] / package / room).is_dir()
 
 
-def test_the_script_runs_from_anywhere(tmp_path):
-    done = memsweep_with(tmp_path, "list")
-    assert done.returncode == 0
-    assert "quickstart" in done.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_of_that_name_where_the_user_works_shadows_nothing(tmp_path):
+def test_the_script_runs_from_anywhere_and_a_folder_of_that_name_where_the_user_works_shadows_nothing(tmp_path):
     (tmp_path / "analysis").mkdir()
     (tmp_path / "analysis" / "__init__.py").write_text("raise SystemExit('ran')")
     (tmp_path / "path").mkdir()
-    assert memsweep_with(tmp_path / "path", "list", cwd=tmp_path).returncode == 0
+    before = sorted(tmp_path.rglob("*"))
+    done = memsweep_with(tmp_path / "path", "list", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "quickstart" in done.stdout
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_it_is_a_module_to_run(tmp_path):

@@ -1,8 +1,14 @@
-"""Curves made by hand or at random, without a store."""
+"""Processes to be disturbed, and curves made by hand or at random, without a store."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +16,65 @@ import pytest
 from sweeps.replay.curves import Curves
 
 MakeCurves = Callable[..., Curves]
+
+FORKED = """
+import os, sys
+os.chdir({folder!r})
+output = os.open({output!r}, os.O_WRONLY | os.O_CREAT)
+os.dup2(output, 1), os.dup2(output, 2)
+sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)
+sys.argv = {words!r}
+exec({code!r}, {{"__name__": "__main__"}})
+"""
+
+
+class Fork:
+    """A process like one of `subprocess.Popen`, forked from one that has imported what trainings need.
+
+    An interpreter of its own would take seconds to import it. Tests that use forks are of the group `forks`, so that
+    one worker imports it once.
+    """
+
+    def __init__(self, code: str, words: Sequence[str], folder: Path) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["memsweep.cli", "sweeps.execution.inline", "lightning_modules.training.train"])
+        self._output = folder / f"output-{len(list(folder.glob('output-*')))}"
+        text = FORKED.format(folder=str(folder), output=str(self._output), words=list(words), code=code)
+        self._process = context.Process(target=exec, args=(text,))
+        self._process.start()
+        self.pid = self._process.pid
+        self.kill = self._process.kill
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(errors="replace") if self._output.exists() else ""
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def wait_for(self, line: str) -> None:
+        """Until it has printed the line."""
+        while line not in self.output.splitlines():
+            assert self.poll() is None, self.output
+            time.sleep(0.005)
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        self._process.join(timeout)
+        if self._process.is_alive():
+            raise subprocess.TimeoutExpired("fork", timeout or 0)
+        return self.output, None
+
+
+@pytest.fixture(scope="session")
+def fork() -> type[Fork]:
+    return Fork
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -62,23 +59,3 @@ def test_facts_of_outside_data_come_from_loading_it(tmp_path):
     pq.write_table(pa.table(rows), path)
     assert facts(f"parquet:{path}") == Facts(2, 1, (2,), 2)
     assert len(content_digest(f"parquet:{path}")) == 20
-
-
-HEAVY = ["torch", "pyarrow", "sklearn", "scipy", "mnist1d", "datasets", "PIL", "kornia", "ray", "pandas", "sweeps"]
-
-
-@pytest.mark.parametrize(
-    ("statement", "expected"),
-    [
-        (
-            "from lightning_modules.data import sources, corruption, applicability\n"
-            "for name in sources.BUILT_IN: sources.facts(name)\n",
-            [],
-        ),
-        ("import lightning_modules.data.augmentation", ["torch"]),
-    ],
-)
-def test_planning_imports_nothing_heavy(statement, expected):
-    program = f"import sys; {statement}\nprint([name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(expected)

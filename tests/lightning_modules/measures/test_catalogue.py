@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -16,11 +13,6 @@ from sweeps.spec.point import Point
 
 POINT = Point(data="digits", dataset_size=40, batch_size=16, epochs=2, width=5, depth=1)
 FACTS = Facts(1000, 100, (1, 8, 8), 10)
-
-
-def test_what_planning_reads_is_had_without_torch():
-    code = "import sys; from lightning_modules.measures import catalogue; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_no_two_measures_share_a_column():

@@ -6,24 +6,20 @@ import signal
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("forks")
+
 COHORTS, POINTS = 8, 32
 
 
 @pytest.fixture
 def study(make_study):
-    """Long enough to be disturbed: half the examples of the study that is killed at random moments."""
-    return make_study(shorten=2)
+    """A fifth of the examples of the study that is killed at random moments: still long enough to be disturbed."""
+    return make_study(shorten=5)
 
 
-@pytest.fixture
-def brief(make_study):
-    """The study with a tenth of the examples, for tests that disturb nothing."""
-    return make_study(shorten=10)
-
-
-def test_interrupted_and_killed_in_one_process_and_run_again(study, processes):
+def test_interrupted_and_killed_in_one_process_and_run_again(study, processes, fork):
     """Ctrl-C leaves a valid store and says how to go on; a kill says nothing, and loses no more."""
-    process = study.started("--inline")
+    process = study.forked(fork)
     study.wait_for_parts(process, 2)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -32,7 +28,7 @@ def test_interrupted_and_killed_in_one_process_and_run_again(study, processes):
     assert "Traceback" not in output
     interrupted = study.parts()
     assert 2 <= interrupted < COHORTS - 1, "the moment does not test an interruption"
-    process = study.started("--inline")
+    process = study.forked(fork)
     study.wait_for_parts(process, interrupted + 1)
     processes.kill_all(process)
     before = study.parts()
@@ -44,9 +40,9 @@ def test_interrupted_and_killed_in_one_process_and_run_again(study, processes):
     assert study.parts() == COHORTS
 
 
-def test_two_runs_at_once_share_the_work(study, processes):
+def test_two_runs_at_once_share_the_work(study, processes, fork):
     """One in a process of its own, and one in this process, which begins when the other has stored a part."""
-    other = study.started("--inline")
+    other = study.forked(fork)
     study.wait_for_parts(other, 1)
     before = study.parts()
     outputs = [study.run(), processes.ended(other)]
@@ -57,7 +53,6 @@ def test_two_runs_at_once_share_the_work(study, processes):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_two_runs_at_once_share_the_work_on_ray_too(study, processes):
     both = [study.started("--workers", "2") for _ in range(2)]
     for process in both:
@@ -66,18 +61,18 @@ def test_two_runs_at_once_share_the_work_on_ray_too(study, processes):
     assert study.parts() == COHORTS
 
 
-def test_a_longer_axis_trains_only_what_is_new(brief):
-    brief.run()
-    assert "48 points, 32 done, 16 to train" in brief.run("--set", "seed=[0, 1, 2]")
+def test_a_longer_axis_trains_only_what_is_new(study):
+    study.run()
+    assert "48 points, 32 done, 16 to train" in study.run("--set", "seed=[0, 1, 2]")
 
 
-def test_more_epochs_than_were_trained_are_still_to_train(brief):
-    brief.run()
-    assert "12 points, 8 done, 4 to train" in brief.run("--set", "epochs=[4, 12, 16]", "--set", "width=6")
+def test_more_epochs_than_were_trained_are_still_to_train(study):
+    study.run()
+    assert "12 points, 8 done, 4 to train" in study.run("--set", "epochs=[4, 12, 16]", "--set", "width=6")
 
 
-def test_sweeps_that_share_points_train_them_once(brief):
-    brief.run()
-    text = (brief.folder / "sweep.yaml").read_text()
-    (brief.folder / "other.yaml").write_text(text.replace("disturbed", "other").replace("[6, 8, 10, 12]", "[12, 14]"))
-    assert "16 points, 8 done, 8 to train" in brief.run(sweep="other.yaml")
+def test_sweeps_that_share_points_train_them_once(study):
+    study.run()
+    text = (study.folder / "sweep.yaml").read_text()
+    (study.folder / "other.yaml").write_text(text.replace("disturbed", "other").replace("[6, 8, 10, 12]", "[12, 14]"))
+    assert "16 points, 8 done, 8 to train" in study.run(sweep="other.yaml")

@@ -273,11 +273,11 @@ for _ in range(30):
 """
 
 
-def test_the_same_part_from_two_racing_processes_is_one_result(tmp_path):
+@pytest.mark.xdist_group("forks")
+def test_the_same_part_from_two_racing_processes_is_one_result(tmp_path, fork):
     store = Store(tmp_path / "store")
     store.prepare()
-    command = [sys.executable, "-c", WRITER, str(tmp_path)]
-    writers = [subprocess.Popen([*command, str(i)], stdout=subprocess.PIPE, text=True) for i in range(2)]
+    writers = [fork(WRITER, ["writer", str(tmp_path), str(i)], tmp_path) for i in range(2)]
     while len(list(tmp_path.glob("ready *"))) < 2:
         assert all(writer.poll() is None for writer in writers)
     (tmp_path / "go").touch()

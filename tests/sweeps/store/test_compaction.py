@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -429,14 +427,16 @@ while True:
 """
 
 
-def churning(store: Store, task: str, seed: int) -> subprocess.Popen[str]:
-    """A process that appends the same rows in ever new parts, or compacts, or both, until it is killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", CHURN, store.uri, task, str(seed)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    return process
+@pytest.fixture
+def churning(fork: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Starts a process that appends the same rows in ever new parts, or compacts, or both, until it is killed."""
+
+    def start(store: Store, task: str, seed: int) -> Any:
+        process = fork(CHURN, ["churn", store.uri, task, str(seed)], tmp_path)
+        process.wait_for("ready")
+        return process
+
+    return start
 
 
 @pytest.fixture
@@ -451,8 +451,9 @@ def forty(store: Store) -> Store:
     return store
 
 
+@pytest.mark.xdist_group("forks")
 @pytest.mark.parametrize(("seconds", "least"), [(1, 3), pytest.param(4, 5, marks=pytest.mark.slow)])
-def test_readers_writers_and_compactions_at_once(seconds, least, forty, monkeypatch):
+def test_readers_writers_and_compactions_at_once(seconds, least, forty, churning, monkeypatch):
     monkeypatch.setattr(
         "sweeps.store.store.ROUNDS", 200
     )  # three processes that never rest, on a machine that may be busy
@@ -472,7 +473,7 @@ def test_readers_writers_and_compactions_at_once(seconds, least, forty, monkeypa
     assert seen(forty) == expected
 
 
-def killed_compactions(store: Store, seed: int, kills: int) -> None:
+def killed_compactions(store: Store, churning: Callable[..., Any], seed: int, kills: int) -> None:
     expected, draws = seen(store), random.Random(seed)
     for kill in range(kills):
         process = churning(store, "append and compact", draws.randrange(1000))
@@ -485,13 +486,15 @@ def killed_compactions(store: Store, seed: int, kills: int) -> None:
     assert seen(store) == expected
 
 
-def test_a_killed_compaction_loses_nothing(forty):
-    killed_compactions(forty, 0, 1)
+@pytest.mark.xdist_group("forks")
+def test_a_killed_compaction_loses_nothing(forty, churning):
+    killed_compactions(forty, churning, 0, 1)
 
 
 @pytest.mark.slow
-def test_compactions_killed_at_20_random_moments_lose_nothing(forty):
-    killed_compactions(forty, 1, 20)
+@pytest.mark.xdist_group("forks")
+def test_compactions_killed_at_20_random_moments_lose_nothing(forty, churning):
+    killed_compactions(forty, churning, 1, 20)
 
 
 class TestCommand:

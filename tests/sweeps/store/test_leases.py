@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -59,21 +57,20 @@ def test_it_is_given_back_and_after_days_nothing_is_left(location, tmp_path):
 
 
 HOLDER = """
-import sys
+import sys, time
 from sweeps.store.leases import Lease, Run
 from sweeps.store.atomic_files import Location
 location = Location(sys.argv[1])
 with Lease(location, Run.begin(location), ["a"]):
     print("held", flush=True)
-    sys.stdin.read()
+    time.sleep(600)
 """
 
 
-def test_a_dead_process_of_this_machine_holds_nothing(location):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, location.uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout.readline() == "held\n"
+@pytest.mark.xdist_group("forks")
+def test_a_dead_process_of_this_machine_holds_nothing(location, tmp_path, fork):
+    holder = fork(HOLDER, ["holder", location.uri], tmp_path)
+    holder.wait_for("held")
     with Lease(location, Run.begin(location), ["a"]) as lease:
         assert lease.taken == {"a"}
     holder.kill()
