@@ -4,84 +4,50 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, SupportsFloat
+from typing import SupportsFloat
 
+from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.measures.metric import Metric as Metric
 from lightning_modules.settings import FIELDS, Axis
 
-Direction = Literal["higher", "lower"] | None
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a measured column means.
-
-    words: for a sentence. unit: of the drawn number, which is the stored one times `scale`. limits: of the drawn
-    number, and of its colours; None where they depend on the data. better: which end is better, None where neither is.
-    complement: the column this is one minus. chance: whether guessing has a level on this scale.
-    """
-
-    words: str
-    unit: str
-    scale: float = 1.0
-    limits: tuple[float, float] | None = None
-    better: Direction = None
-    colormap: str = "viridis"
-    complement: str | None = None
-    chance: bool = False
-
-    @property
-    def label(self) -> str:
-        return f"{self.words} ({self.unit})" if self.unit else self.words
-
-    @property
-    def difference_unit(self) -> str:
-        return {"%": "points", "0 to 1": ""}.get(self.unit, self.unit)
-
-
-def _share(
-    words: str, better: Direction, colormap: str = "viridis", complement: str | None = None, chance: bool = False
-) -> Metric:
-    return Metric(words, "%", 100.0, (0.0, 100.0), better, colormap, complement, chance)
-
-
-METRICS: dict[str, Metric] = {
-    "train_loss": Metric("training loss", "nats", better="lower", colormap="cividis"),
-    "train_accuracy": _share("training accuracy, labels as given", None),
-    "test_loss": Metric("test loss", "nats", better="lower", colormap="cividis"),
-    "test_accuracy": _share("clean test accuracy", "higher", chance=True),
-    "clean_accuracy": _share("accuracy on uncorrupted training examples", "higher", chance=True),
-    "memorized_fraction": _share("corrupted labels memorized", "lower", "rocket_r"),
-    "recovered_fraction": _share("corrupted labels recovered", "higher", "mako", chance=True),
-    "bits_memorized": Metric("memorized information", "bits", colormap="cividis"),
-    "validation_loss": Metric("validation loss", "nats", better="lower", colormap="cividis"),
-    "validation_accuracy": _share("validation accuracy, labels as noisy as training", "higher"),
-    "other_fraction": _share("corrupted labels answered otherwise, neither given nor true", None),
-    "clean_loss": Metric("loss on uncorrupted training examples", "nats", better="lower", colormap="cividis"),
-    "corrupted_loss": Metric("loss on corrupted training examples, labels as given", "nats", colormap="cividis"),
-    "weight_norm": Metric("L2 norm of the weights", "", colormap="cividis"),
+DERIVED: dict[str, Metric] = {
     "generalization_gap": Metric(
-        "training minus clean test accuracy", "points", 100.0, (-100.0, 100.0), "lower", colormap="vlag"
+        "`train_accuracy` - `test_accuracy` at the point's epoch, -1 to 1; labels as given against clean ones",
+        "training minus clean test accuracy", "points", 100.0, (-100.0, 100.0), "lower", colormap="vlag",
     ),
-    "best_test_accuracy": _share("best clean test accuracy of the training", "higher", chance=True),
-    "best_validation_accuracy": _share("best validation accuracy of the training", "higher"),
-    "epochs_to_90": Metric("first evaluated epoch with 90 % training accuracy", "epochs", colormap="cividis"),
-    "epochs_to_100": Metric("first evaluated epoch with 100 % training accuracy", "epochs", colormap="cividis"),
-    "critical_sample_ratio": _share("critical samples", "lower", "rocket_r"),
-    "critical_sample_ratio_wide": _share("critical samples, box ten times as wide", "lower", "rocket_r"),
-    "input_gradient_norm": Metric("input gradient, L1 norm", "nats per unit of input", colormap="cividis"),
-    "input_gradient_gini": Metric("Gini of input gradients over examples", "0 to 1", limits=(0.0, 1.0)),
-    "loss_sensitivity": Metric("loss sensitivity, L1 norm", "nats per unit of input", colormap="cividis"),
-    "loss_sensitivity_gini": Metric("Gini of loss sensitivity over examples", "0 to 1", limits=(0.0, 1.0)),
-    "forgetting_events": Metric("forgetting events per learned example", "events", colormap="cividis"),
-    "never_learned": _share("training examples never learned", None),
-    "unforgettable": _share("training examples learned and never forgotten", None),
-    "cumulative_loss": Metric("loss summed over epochs, mean example", "nats", better="lower", colormap="cividis"),
-    "correct_fraction": _share("training examples answered as labelled, left-out ones too", None),
-    "left_out_accuracy": _share("accuracy on left-out examples, labels as given", "higher"),
-    "train_error": _share("training error, labels as given", None, "cividis", "train_accuracy"),
-    "test_error": _share("clean test error", "lower", "cividis", "test_accuracy"),
-}
+    "best_test_accuracy": Metric.share(
+        "highest `test_accuracy` over the evaluated epochs up to the point's `epochs`: chosen with the test data in "
+        "hand, so an upper bound and no estimate",
+        "best clean test accuracy of the training", better="higher", chance=True,
+    ),
+    "best_validation_accuracy": Metric.share(
+        "highest `validation_accuracy` over the evaluated epochs up to the point's `epochs`",
+        "best validation accuracy of the training", better="higher",
+    ),
+    "epochs_to_90": Metric(
+        "first evaluated epoch with `train_accuracy` of at least 0.9, up to the point's `epochs`; reached after the "
+        "evaluated epoch before it and by this one; null: not reached by then",
+        "first evaluated epoch with 90 % training accuracy", "epochs", colormap="cividis",
+    ),
+    "epochs_to_100": Metric(
+        "first evaluated epoch with `train_accuracy` of 1 (Arpit et al. 2017: time to convergence), up to the point's "
+        "`epochs`; reached after the evaluated epoch before it and by this one; null: not reached by then",
+        "first evaluated epoch with 100 % training accuracy", "epochs", colormap="cividis",
+    ),
+}  # fmt: skip
+"""The columns that `tables.derived` computes from stored ones. Accuracies in 0..1, epochs as counts."""
+
+_ERRORS: dict[str, Metric] = {
+    "train_error": Metric.share(
+        "1 - `train_accuracy`",
+        "training error, labels as given", colormap="cividis", complement="train_accuracy",
+    ),
+    "test_error": Metric.share(
+        "1 - `test_accuracy`", "clean test error", better="lower", colormap="cividis", complement="test_accuracy"
+    ),
+}  # fmt: skip
+
+METRICS: Mapping[str, Metric] = ChainMap(_ERRORS, ON_DEMAND, DERIVED, MEASURES)  # the last mapping comes first
 """Every value that can be drawn; those with a complement are computed, the rest are columns."""
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from analysis.claims import CLAIMS
 from analysis.claims.wording import rules_table
 from analysis.stopping.outcomes import MEASURED
-from analysis.tables.derived import DERIVED
+from analysis.words import DERIVED
 from lightning_modules.measures.catalogue import MEASURES, PROBES
+from lightning_modules.measures.metric import Metric
 from lightning_modules.models import FAMILIES
 from lightning_modules.settings import DEFAULTS
 from sweeps.planning.plan import Plan
@@ -44,7 +45,7 @@ def columns() -> list[str]:
         f"| `outcome` | {', '.join(f'`{name}`' for name in others)} or `{last}` |",
         "| every field | as in [the table of fields](fields.md); `width` and `depth` as trained |",
     ]
-    rows += [f"| `{name}` | {words} |" for name, words in MEASURES.items()]
+    rows += [f"| `{name}` | {about.description} |" for name, about in MEASURES.items()]
     rows.append("| what `measure` asks for | [measures](measures.md) |")
     rows += [f"| `{name}` | {words} |" for name, (_, words) in PROVENANCE.items()]
     return rows
@@ -60,11 +61,15 @@ def families() -> list[str]:
 
 
 def every_epoch() -> list[str]:
-    return table(("column", "meaning"), ((f"`{name}`", words) for name, words in MEASURES.items()))
+    return _meanings(MEASURES)
 
 
 def derived() -> list[str]:
-    return table(("column", "meaning"), ((f"`{name}`", words) for name, words in DERIVED.items()))
+    return _meanings(DERIVED)
+
+
+def _meanings(metrics: Mapping[str, Metric]) -> list[str]:
+    return table(("column", "meaning"), ((f"`{name}`", about.description) for name, about in metrics.items()))
 
 
 def on_demand() -> list[str]:
@@ -72,7 +77,7 @@ def on_demand() -> list[str]:
     for name, about in PROBES.items():
         said = ". ".join(words[0].upper() + words[1:] for words in (about.summary, about.paper))
         lines += [f"### `{name}`", "", f"{said}. Cost: {about.cost}.", ""]
-        rows = [(f"`{column}`", words) for column, words in about.columns.items()]
+        rows = [(f"`{column}`", metric.description) for column, metric in about.columns.items()]
         rows += [(f"`{column}`, of single examples", words) for column, words in about.examples.items()]
         lines += [*table(("column", "meaning, unit, range"), rows), ""]
     return lines[:-1]

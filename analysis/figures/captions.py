@@ -67,9 +67,8 @@ def unreached(table: pd.DataFrame, value: str) -> str:
     trainings = f"{lost} training{'s' if lost > 1 else ''}"
     beside = f"{trainings} {how} beside seeds that finished" if lost else ""
     none = status.get("undefined", 0)
-    of_corrupted = value in ("memorized_fraction", "recovered_fraction")
     undefined = f"not defined in {none} {'cell' if none == 1 else 'cells'}" if none else ""
-    if undefined and of_corrupted:
+    if undefined and value in METRICS and METRICS[value].needs == "corrupted":
         undefined += ": no label there is corrupted"
     return joined(text, beside, undefined)
 

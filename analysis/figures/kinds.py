@@ -151,7 +151,7 @@ class FigureSpec:
 def _needs_of_heatmap(spec: FigureSpec) -> Needs:
     from analysis.tables.frames import EVERYTHING, Needs
 
-    if spec.value not in METRICS:
+    if spec.value is None or spec.value not in METRICS:
         return EVERYTHING
     axes = [str(name) for name in (spec.x, spec.y, *spec.facet)]
     metrics = (spec.value, *(name for name in axes if name == "parameters"))

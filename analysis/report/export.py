@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from analysis.tables.points import READ, curves_table, examples_table, points_table, with_derived
+from analysis.tables.points import curves_table, examples_table, points_table, stored_columns, with_derived
 from sweeps.errors import ExportError
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep import Sweep
@@ -30,9 +30,9 @@ def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Tab
         AnalysisError: scores are asked for, and the sweep left no examples out.
     """
     if table == "curves":
-        contents = store.read(READ)
+        contents = store.read(stored_columns())
         return curves_table(plan, contents), contents.damaged
-    contents = store.read((*READ, *plan.outcome_columns), {cell.epoch for cell in plan.cells})
+    contents = store.read((*stored_columns(), *plan.outcome_columns), {cell.epoch for cell in plan.cells})
     points = points_table(plan, contents)
     if table == "points":
         from analysis.tables.derived import FROM_CURVES

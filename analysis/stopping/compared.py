@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_modules.errors import choices
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.measures.catalogue import ALL_MEASURES
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.replay.baselines import IEpoch
-from sweeps.spec.stopping import EarlyStopping, Mode, sense
+from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, Mode, judging_schedulers, sense
 from sweeps.spec.stopping_file import check_times, of_scheduler, rungs
 
-SCHEDULERS: tuple[str, ...] = ("asha", "hyperband", "median")
 CLEAN = "test_accuracy"
 NOISY = "validation_accuracy"
 GRACES = (1, 3, 9, 27)
@@ -29,7 +28,7 @@ class Question:
     """What a study compares.
 
     Attributes:
-        schedulers: Names from `SCHEDULERS`.
+        schedulers: Names from `judging_schedulers()`.
         metrics: The metrics that the schedulers see.
         orders: The number of orders of arrival.
         workers: The number of trainings that run at once.
@@ -54,39 +53,35 @@ def question(
     Raises:
         SweepError: An option is invalid; the error names it.
     """
+    valid = judging_schedulers()
     for name in schedulers:
-        if name not in SCHEDULERS:
-            raise SweepError("", "--scheduler", choices(name, SCHEDULERS))
+        if name not in valid:
+            raise SweepError("", "--scheduler", choices(name, valid))
     held_out = all(cell.point.validation_fraction for cell in plan.cells)
     seen = tuple(dict.fromkeys(metrics)) or ((NOISY, CLEAN) if held_out else (CLEAN,))
-    asked = Question(tuple(dict.fromkeys(schedulers)) or SCHEDULERS, seen, orders, workers, tuple(by) or None)
+    asked = Question(tuple(dict.fromkeys(schedulers)) or valid, seen, orders, workers, tuple(by) or None)
     settings_of(asked, max(plan.horizons.values()))
     return asked
 
 
 def settings_of(asked: Question, horizon: int) -> dict[str, list[EarlyStopping]]:
-    """Return, for each metric, every scheduler with each of its settings.
+    """Return, for each metric, every scheduler with each of its settings; one setting is changed at a time.
 
     Raises:
         SweepError: A metric is unknown, or has no better end.
     """
-    graces = _graces(horizon)
-    judged: list[dict[str, int]] = [{"grace_period": grace} for grace in graces]
-    others = [{"reduction_factor": factor} for factor in FACTORS if factor != 3]
-    grid = {
-        "asha": [*judged, *others, {"brackets": BRACKETS}],  # one setting is changed at a time
-        "hyperband": [{"reduction_factor": factor} for factor in FACTORS],
-        "median": judged,
-    }
+    values = {"grace_period": _graces(horizon), "reduction_factor": FACTORS, "brackets": (BRACKETS,)}
     settings: dict[str, list[EarlyStopping]] = {}
     for metric in asked.metrics:
         given = {"metric": metric, **({} if sense(metric) else {"mode": _better(metric)})}
         candidates = [
             of_scheduler("", {"scheduler": scheduler, **given, **options}, within="--")
             for scheduler in asked.schedulers
-            for options in grid[scheduler]
+            for options in [{name: value} for name in SCHEDULERS[scheduler].settings for value in values.get(name, ())]
+            or [{}]
         ]
-        settings[metric] = [stopping for stopping in candidates if stopping.brackets <= rungs(stopping, horizon)]
+        distinct = dict.fromkeys(candidates)  # the default of each setting is the same candidate
+        settings[metric] = [stopping for stopping in distinct if stopping.brackets <= rungs(stopping, horizon)]
         for stopping in settings[metric]:
             check_times(stopping, horizon, within="--")
     return settings
@@ -110,12 +105,7 @@ def _graces(horizon: int) -> list[int]:
 
 
 def _better(metric: str) -> Mode:
-    from analysis.words import METRICS
-
-    better = {name: METRICS[name].better for name in (*MEASURES, *ON_DEMAND) if name in METRICS}
-    if better.get(metric) is None:
-        problem = (
-            f"has to be recorded, and to have a better end; {choices(metric, [n for n, b in better.items() if b])}"
-        )
-        raise SweepError("", "--metric", problem)
+    better = {name: about.better for name, about in ALL_MEASURES.items() if about.better}
+    if metric not in better:
+        raise SweepError("", "--metric", f"has to be recorded, and to have a better end; {choices(metric, better)}")
     return "max" if better[metric] == "higher" else "min"

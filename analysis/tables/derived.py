@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
+from analysis.words import DERIVED
 
 REACHED = {"epochs_to_90": 0.9, "epochs_to_100": 1.0}
 """Column -> training accuracy (on the labels as given) to reach."""
@@ -20,19 +21,6 @@ FROM_CURVES = ("train_accuracy", "test_accuracy", "validation_accuracy", "train_
 """The columns of the curves from which `DERIVED` is computed, beside trajectory_id and epoch."""
 
 BEST = {"best_test_accuracy": "test_accuracy", "best_validation_accuracy": "validation_accuracy"}
-
-DERIVED: dict[str, str] = {
-    "generalization_gap": "`train_accuracy` - `test_accuracy` at the point's epoch, -1 to 1; labels as given against "
-    "clean ones",
-    "best_test_accuracy": "highest `test_accuracy` over the evaluated epochs up to the point's `epochs`: chosen with "
-    "the test data in hand, so an upper bound and no estimate",
-    "best_validation_accuracy": "highest `validation_accuracy` over the evaluated epochs up to the point's `epochs`",
-    "epochs_to_90": "first evaluated epoch with `train_accuracy` of at least 0.9, up to the point's `epochs`; reached "
-    "after the evaluated epoch before it and by this one; null: not reached by then",
-    "epochs_to_100": "first evaluated epoch with `train_accuracy` of 1 (Arpit et al. 2017: time to convergence), up to "
-    "the point's `epochs`; reached after the evaluated epoch before it and by this one; null: not reached by then",
-}
-"""Column -> its meaning. Accuracies in 0..1, epochs as counts."""
 
 
 def with_derived(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.tables.cells import LOSSES
-from analysis.tables.derived import DERIVED, FROM_CURVES, with_derived, with_gap
+from analysis.tables.derived import FROM_CURVES, with_derived, with_gap
 from analysis.tables.points import curves_table, point_columns, points_table
 from analysis.tables.randomization import with_randomization
-from analysis.words import METRICS
+from analysis.words import DERIVED, METRICS
 from lightning_modules.data import sources
 from sweeps.planning.plan import Plan
 from sweeps.store.store import Contents, Store

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from analysis.words import DERIVED
+from lightning_modules.measures.catalogue import ALL_MEASURES
 from lightning_modules.settings import FIELDS
 from sweeps.planning.plan import Cell, Plan
 from sweeps.spec.sweep import Sweep
@@ -19,16 +20,18 @@ from sweeps.store.done import Done
 from sweeps.store.records import example_schema, plain_type, schema
 from sweeps.store.store import Contents
 
-READ = ("trajectory_id", "epoch", "outcome", "parameters", *MEASURES, *ON_DEMAND)
-"""The columns of a store that the tables need."""
-
 EPOCH_BITS = 31
 """Number of bits of an epoch in an integer that also holds the number of a training."""
 
 
+def stored_columns() -> tuple[str, ...]:
+    """Return the columns of a store that these tables need."""
+    return ("trajectory_id", "epoch", "outcome", "parameters", *ALL_MEASURES)
+
+
 def point_columns() -> tuple[str, ...]:
     """Return the columns of a table of points, in order."""
-    return ("point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *MEASURES, *ON_DEMAND, "outcome")
+    return ("point_id", "trajectory_id", *FIELDS, "parameters", "epoch", *ALL_MEASURES, "outcome")
 
 
 def outcomes(plan: Plan, contents: Contents) -> list[str]:
@@ -69,7 +72,7 @@ def points_table(plan: Plan, contents: Contents, columns: Sequence[str] | None =
     `outcomes`.
     """
     columns = point_columns() if columns is None else columns
-    table, trainings = _own(plan, contents, [*READ, *plan.outcome_columns])
+    table, trainings = _own(plan, contents, [*stored_columns(), *plan.outcome_columns])
     finished = _finished_rows(plan, table, trainings)
     there = table.take(finished)
     values = {
@@ -83,14 +86,14 @@ def points_table(plan: Plan, contents: Contents, columns: Sequence[str] | None =
 
 
 def with_derived(points: pa.Table, curves: pa.Table) -> pa.Table:
-    """Insert the columns of `analysis.tables.derived.DERIVED` before `outcome`."""
+    """Insert the columns of `analysis.words.DERIVED` before `outcome`."""
     from analysis.tables import derived
 
     needed = points.select(["trajectory_id", "epoch", "epochs", "outcome", "train_accuracy", "test_accuracy"])
     place = curves.column_names.index("trajectory_id")
     curves = curves.set_column(place, "trajectory_id", curves["trajectory_id"].dictionary_encode())
     frame = derived.with_derived(needed.to_pandas(), curves.to_pandas())
-    for name in derived.DERIVED:
+    for name in DERIVED:
         column = pa.array(frame[name], pa.float64(), from_pandas=True)
         points = points.add_column(points.num_columns - 1, name, column)
     return points
@@ -112,7 +115,7 @@ def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] | None =
     The fields are those of the training's first point. (A store may hold later epochs, from another sweep.)
     """
     columns = point_columns() if columns is None else columns
-    table, trainings = _own(plan, contents, [name for name in READ if name in columns] + ["outcome"])
+    table, trainings = _own(plan, contents, [name for name in stored_columns() if name in columns] + ["outcome"])
     last = np.array([*plan.horizons.values()])
     kept = _is_finished(table) & (table["epoch"].to_numpy() <= last[trainings])
     if not kept.all():

@@ -1,84 +1,171 @@
-"""What is measured at every evaluated epoch, for each member, on the full training, held-out and test sets."""
+"""The measures of every evaluated epoch, computed per member on the full training, held-out and test sets.
+
+`catalogue.MEASURES` names the function of this module that computes each of them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lightning_modules.data.datamodule import Examples, Splits
-from lightning_modules.measures.chunks import chunk_examples
+from lightning_modules.measures.catalogue import MEASURES
+from lightning_modules.measures.chunks import chunk_size
 
 
 @dataclass(frozen=True)
-class _Predictions:
-    """Per example, [K, n]."""
+class Predictions:
+    """The predictions of K members on the n examples of a split. Every tensor is [K, n].
+
+    Attributes:
+        loss: Cross-entropy with the given label, in nats, float64.
+        predicted: The class with the largest logit.
+        given: The labels as trained on.
+        true: The labels before any noise.
+    """
 
     loss: Tensor
-    """Cross-entropy with the given label, in nats, float64."""
     predicted: Tensor
+    given: Tensor
+    true: Tensor
+
+    @cached_property
+    def corrupted(self) -> Tensor:
+        """bool [K, n]: whether the given label is not the true one."""
+        return self.given != self.true
 
 
-def evaluate(forward: Callable[[Tensor], Tensor], data: Splits, classes: int) -> list[dict[str, float | None]]:
-    """One row of measures for each member.
+@dataclass(frozen=True)
+class EvaluatedStack:
+    """The state of K members at an epoch, from which every measure of that epoch is computed.
 
-    `forward` maps [K, n, *shape] to logits [K, n, classes] in evaluation mode. Accuracies and fractions are in 0..1,
-    losses in nats, `bits_memorized` in bits: N log2 C + sum of log2 p(label as given), after Morris et al. 2025 applied
-    to classifiers; at most N log2 C, negative for a network that is worse than guessing. The three fractions split the
-    corrupted examples by what they are predicted as (Liu et al. 2020, arXiv 2007.00151): the given wrong label, the
-    true one, another. None where a measure has no examples to be taken on: no corrupted ones, no held-out part.
+    Attributes:
+        splits: The predictions on `train`, on `test`, and, where a part is held out, on `validation`.
+        parameters: The trainable parameters by name, each [K, ...].
+        classes: The number of classes.
     """
-    train = _predict(forward, data.train)
-    test = _predict(forward, data.test)
-    given, true = data.train.given, data.train.true
-    corrupted = given != true
-    columns: dict[str, Tensor] = {
-        "train_loss": train.loss.mean(1),
-        "train_accuracy": _fraction(train.predicted == given),
-        "test_loss": test.loss.mean(1),
-        "test_accuracy": _fraction(test.predicted == data.test.given),
-        "clean_accuracy": _fraction(train.predicted == true, ~corrupted),
-        "clean_loss": _mean(train.loss, ~corrupted),
-        "memorized_fraction": _fraction(train.predicted == given, corrupted),
-        "recovered_fraction": _fraction(train.predicted == true, corrupted),
-        "other_fraction": _fraction((train.predicted != given) & (train.predicted != true), corrupted),
-        "corrupted_loss": _mean(train.loss, corrupted),
-        "bits_memorized": data.train.size * math.log2(classes) - train.loss.sum(1) / math.log(2),
-    }
-    if data.validation is not None:
-        held_out = _predict(forward, data.validation)
-        columns["validation_loss"] = held_out.loss.mean(1)
-        columns["validation_accuracy"] = _fraction(held_out.predicted == data.validation.given)
-    values = {name: column.tolist() for name, column in columns.items()}
+
+    splits: Mapping[str, Predictions]
+    parameters: Mapping[str, Tensor]
+    classes: int
+
+    @property
+    def train(self) -> Predictions:
+        return self.splits["train"]
+
+
+Compute = Callable[[EvaluatedStack], Tensor]
+
+
+def evaluate(
+    forward: Callable[[Tensor], Tensor], parameters: Mapping[str, Tensor], data: Splits, classes: int
+) -> list[dict[str, float | None]]:
+    """Compute the measures of every epoch.
+
+    Args:
+        forward: Maps inputs [K, n, *shape] to logits [K, n, classes] in evaluation mode.
+        parameters: The trainable parameters by name, each [K, ...].
+        data: The examples of the K members.
+        classes: The number of classes.
+
+    Returns:
+        One row of measures per member. A measure is None where it is not defined, and not in the row if it needs a
+        held-out part and there is none.
+
+    Raises:
+        ValueError: A measure did not return one number per member.
+    """
+    parts = {"train": data.train, "test": data.test, "validation": data.validation}
+    splits = {name: _predict(forward, examples) for name, examples in parts.items() if examples is not None}
+    stack = EvaluatedStack(splits, parameters, classes)
+    members, columns = len(data.train.given), {}
+    for name, metric in MEASURES.items():
+        if metric.needs == "held_out" and data.validation is None:
+            continue
+        column = metric.function(stack)
+        if column.shape != (members,):
+            raise ValueError(f"measure {name}: returned shape {[*column.shape]}; valid: [{members}]")
+        columns[name] = column.tolist()
     return [
-        {name: None if math.isnan(column[k]) else column[k] for name, column in values.items()}
-        for k in range(len(given))
+        {name: None if math.isnan(column[k]) else column[k] for name, column in columns.items()} for k in range(members)
     ]
 
 
-def chunk_size(examples: Examples) -> int:
-    """How many examples of a member are evaluated at once."""
-    return chunk_examples(math.prod(examples.inputs.shape[1:]))
+def _loss_on(split: str) -> Compute:
+    return lambda stack: stack.splits[split].loss.mean(1)
 
 
-def _predict(forward: Callable[[Tensor], Tensor], examples: Examples) -> _Predictions:
+def _accuracy_on(split: str) -> Compute:
+    return lambda stack: fraction(stack.splits[split].predicted == stack.splits[split].given)
+
+
+train_loss, validation_loss, test_loss = map(_loss_on, ("train", "validation", "test"))
+train_accuracy, validation_accuracy, test_accuracy = map(_accuracy_on, ("train", "validation", "test"))
+
+
+def clean_accuracy(stack: EvaluatedStack) -> Tensor:
+    return fraction(stack.train.predicted == stack.train.true, ~stack.train.corrupted)
+
+
+def clean_loss(stack: EvaluatedStack) -> Tensor:
+    return _mean(stack.train.loss, ~stack.train.corrupted)
+
+
+# The next three split the corrupted examples by their prediction (Liu et al. 2020, arXiv 2007.00151): the given wrong
+# label, the true one, another.
+
+
+def memorized_fraction(stack: EvaluatedStack) -> Tensor:
+    return fraction(stack.train.predicted == stack.train.given, stack.train.corrupted)
+
+
+def recovered_fraction(stack: EvaluatedStack) -> Tensor:
+    return fraction(stack.train.predicted == stack.train.true, stack.train.corrupted)
+
+
+def other_fraction(stack: EvaluatedStack) -> Tensor:
+    train = stack.train
+    return fraction((train.predicted != train.given) & (train.predicted != train.true), train.corrupted)
+
+
+def corrupted_loss(stack: EvaluatedStack) -> Tensor:
+    return _mean(stack.train.loss, stack.train.corrupted)
+
+
+def bits_memorized(stack: EvaluatedStack) -> Tensor:
+    """Compute N log2 C + sum of log2 p(label as given), after Morris et al. 2025 applied to classifiers.
+
+    It is at most N log2 C bits, and negative for a network that is worse than guessing.
+    """
+    losses = stack.train.loss
+    return losses.shape[1] * math.log2(stack.classes) - losses.sum(1) / math.log(2)
+
+
+def weight_norm(stack: EvaluatedStack) -> Tensor:
+    parameters = [values for _, values in sorted(stack.parameters.items())]  # a sum's bits depend on its order
+    squares = sum(values.detach().double().flatten(1).square().sum(1) for values in parameters)
+    return torch.as_tensor(squares).sqrt().expand(len(stack.train.loss))
+
+
+def _predict(forward: Callable[[Tensor], Tensor], examples: Examples) -> Predictions:
     chunk = chunk_size(examples)
     losses, predicted = [], []
     for start in range(0, examples.size, chunk):
         stop = min(start + chunk, examples.size)
         logits = forward(examples.slice(start, stop)).double()
-        given = examples.given[:, start:stop]
-        losses.append(cross_entropy(logits, given))
+        losses.append(cross_entropy(logits, examples.given[:, start:stop]))
         predicted.append(logits.argmax(2))
-    return _Predictions(torch.cat(losses, 1), torch.cat(predicted, 1))
+    return Predictions(torch.cat(losses, 1), torch.cat(predicted, 1), examples.given, examples.true)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """[K, n] in nats, for logits [K, n, classes].
+    """Return the cross-entropy [K, n] in nats, for logits [K, n, classes].
 
     Classes come before examples, because torch's softmax is vectorised along what comes after: 5 times as fast for 10
     classes. It treats each member by itself, so bits do not depend on the stack.
@@ -86,13 +173,13 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
 
 
-def _fraction(hits: Tensor, among: Tensor | None = None) -> Tensor:
-    """[K], float64: the part of each row that is true, among the marked ones; NaN where none is marked."""
+def fraction(hits: Tensor, among: Tensor | None = None) -> Tensor:
+    """Return, per row, the fraction of true values (float64 [K]) among the marked ones; NaN where none is marked."""
     if among is None:
         return hits.double().mean(1)
     return (hits & among).sum(1).double() / among.sum(1)
 
 
 def _mean(values: Tensor, among: Tensor) -> Tensor:
-    """[K]: the mean of each row's marked values; NaN where none is marked."""
+    """Return, per row, the mean of the marked values [K]; NaN where none is marked."""
     return torch.where(among, values, 0.0).sum(1) / among.sum(1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from lightning_modules.measures.every_epoch import chunk_size
+from lightning_modules.measures.chunks import chunk_size
 from lightning_modules.measures.reading import PerExample, Reading
 
 if TYPE_CHECKING:

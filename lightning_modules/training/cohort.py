@@ -21,9 +21,10 @@ from torch.func import functional_call, vmap
 
 from lightning_modules.data.augmentation import Augmenter
 from lightning_modules.data.datamodule import CohortData
-from lightning_modules.measures.catalogue import PerExample, make_probe
+from lightning_modules.measures.catalogue import make_probe
 from lightning_modules.measures.every_epoch import cross_entropy, evaluate
 from lightning_modules.measures.probe import Presentation, Probe
+from lightning_modules.measures.reading import PerExample
 from lightning_modules.models.seeded import build_member
 from lightning_modules.schedules import learning_rates
 from lightning_modules.settings import Settings
@@ -199,24 +200,24 @@ class CohortModule(pl.LightningModule):
         self.eval()
         with torch.no_grad():
             measures = self._evaluate(due)
-            norms = self._weight_norms()
         readings = {name: self._probes[name].read(self.epochs[due[0]]) for name in sorted(wanted)}
         self.train(training)
         for k, measured in zip(due, measures, strict=False):
             epoch = self.epochs[k]
             taken = [readings[name][k] for name in self._measured[k].get(epoch, ())]
             scalars = {name: value for reading in taken for name, value in reading.scalars.items()}
-            self.rows[k].append((epoch, {**measured, "weight_norm": norms[k], **scalars}))
+            self.rows[k].append((epoch, {**measured, **scalars}))
             self.examples[k] += [(epoch, each) for reading in taken for each in reading.examples]
 
     def _evaluate(self, due: list[int]) -> list[dict[str, float | None]]:
         """The measures of these members. Of a part of the stack that part alone is run; one member beside a copy of
         itself, for the bits that it has in a stack."""
         if len(due) == len(self.members):
-            return evaluate(self, self._data.splits(), self._classes)
+            return evaluate(self, self._by_name, self._data.splits(), self._classes)
         chosen = due if len(due) > 1 else due * 2
         state = {name: value[chosen] for name, value in {**self._by_name, **self._constants}.items()}
-        return evaluate(lambda inputs: self._forward(state, inputs), self._data.splits(chosen), self._classes)
+        parameters = {name: state[name] for name in self._by_name}
+        return evaluate(lambda x: self._forward(state, x), parameters, self._data.splits(chosen), self._classes)
 
     def checkpoints(self, members: Sequence[int]) -> list[Checkpoint]:
         """One for each of these, where it stands; tensors are copies on the CPU."""
@@ -253,8 +254,3 @@ class CohortModule(pl.LightningModule):
         for name, probe in self._probes.items() if any(checkpoints) else ():
             states = [each.probes[name] for each in checkpoints if each]
             probe.restore({part: torch.stack([state[part] for state in states]) for part in states[0]})
-
-    def _weight_norms(self) -> list[float]:
-        """The L2 norm of all trainable parameters of each member."""
-        squares = sum(values.detach().double().flatten(1).square().sum(1) for values in self.stacked.values())
-        return torch.as_tensor(squares).sqrt().expand(len(self.members)).tolist()

@@ -9,7 +9,7 @@ import pyarrow as pa
 from sweeps.planning.plan import Training
 from sweeps.store.deduplication import KEY, deduplicate
 from sweeps.store.deduplication import LATEST as LATEST_COLUMNS
-from sweeps.store.done import MARKS, STOPPED_BY, Done
+from sweeps.store.done import STOPPED_BY, Done, marks
 from sweeps.store.leases import Run
 from sweeps.store.parts import PARTS, Part, listed, load
 from sweeps.store.records import Outcome, schema
@@ -35,7 +35,7 @@ class CompletedElsewhere:
         return frozenset(each.id for each in trainings if _covers(done, each, stopped_by))
 
     def _look(self) -> None:
-        names = dict.fromkeys((*KEY, "outcome", *MARKS.values(), STOPPED_BY, *LATEST_COLUMNS))
+        names = dict.fromkeys((*KEY, "outcome", *marks().values(), STOPPED_BY, *LATEST_COLUMNS))
         kept = pa.schema([schema().field(name) for name in names])
         for info in listed(self._location, PARTS)[0]:
             if info.base_name not in self._seen:

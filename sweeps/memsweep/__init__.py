@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memsweep.asking import Sweep, load_sweep, presets
     from memsweep.judging import decide_claims, regime, replay, report, stopping_study
+    from memsweep.registering import register_measure
     from memsweep.running import compact, plan, run, status, train
     from memsweep.tables import curves, example_scores, examples, points, read
     from memsweep.told import MemsweepWarning
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from analysis.figures.spread import spread_plot as spread
     from lightning_modules.data.sources import register_source
     from lightning_modules.errors import MemsweepError
+    from lightning_modules.measures.catalogue import Measure
+    from lightning_modules.measures.metric import Metric
     from lightning_modules.models.families import register_family
     from lightning_modules.settings import Axis, register_field
     from sweeps.plugins import load_plugins
@@ -44,8 +47,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Axis",
+    "Measure",
     "MemsweepError",
     "MemsweepWarning",
+    "Metric",
     "Point",
     "Store",
     "Sweep",
@@ -72,6 +77,7 @@ __all__ = [
     "register_family",
     "register_field",
     "register_figure",
+    "register_measure",
     "register_scheduler",
     "register_source",
     "replay",
@@ -87,6 +93,7 @@ __all__ = [
 _MODULES = {
     "memsweep.asking": ("Sweep", "load_sweep", "presets"),
     "memsweep.judging": ("decide_claims", "regime", "replay", "report", "stopping_study"),
+    "memsweep.registering": ("register_measure",),
     "memsweep.running": ("compact", "plan", "run", "status", "train"),
     "memsweep.tables": ("curves", "example_scores", "examples", "points", "read"),
     "memsweep.told": ("MemsweepWarning",),
@@ -96,6 +103,8 @@ _MODULES = {
     "analysis.figures.kinds": ("register_figure",),
     "lightning_modules.data.sources": ("register_source",),
     "lightning_modules.errors": ("MemsweepError",),
+    "lightning_modules.measures.catalogue": ("Measure",),
+    "lightning_modules.measures.metric": ("Metric",),
     "lightning_modules.models.families": ("register_family",),
     "lightning_modules.settings": ("Axis", "register_field"),
     "sweeps.plugins": ("load_plugins",),

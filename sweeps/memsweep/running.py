@@ -25,7 +25,7 @@ from sweeps.spec.point import Point
 from sweeps.spec.sweep_file import settable
 from sweeps.store.compaction import compact as merge_parts
 from sweeps.store.compaction import compact_if_many
-from sweeps.store.done import MARKS, STOPPED_BY, Done
+from sweeps.store.done import STOPPED_BY, Done, marks
 from sweeps.store.store import Contents, Store
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def _known(store: Store, study: Sweep) -> tuple[Done, Speeds]:
     """What the store says is done, with the measures that this sweep asks for, and how fast that was."""
     stopped = [STOPPED_BY] if study.early_stopping else []
     contents = store.read(
-        [*(MARKS[measure] for measure in study.measurement.epochs), *stopped, *RATED], study.requested_epochs
+        [*(marks()[measure] for measure in study.measurement.epochs), *stopped, *RATED], study.requested_epochs
     )
     warn_of_damage(contents.damaged)
     return Done.of(contents.table), Speeds.of(contents.table)

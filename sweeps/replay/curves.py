@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lightning_modules.errors import choices
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND, PROBES
+from lightning_modules.measures.catalogue import ALL_MEASURES, ON_DEMAND, measure_of
 from sweeps.errors import ReplayError
 from sweeps.planning.plan import Plan
 from sweeps.spec.stopping import EarlyStopping, Mode
@@ -68,10 +68,9 @@ class Curves:
         Raises ReplayError for a metric that was not recorded, for trainings that are missing or failed, and for curves
         that were themselves stopped.
         """
-        known = (*MEASURES, *ON_DEMAND)
         for metric in metrics:
-            if metric not in known:
-                raise ReplayError(f"--metric: unknown measure; {choices(metric, known)}")
+            if metric not in ALL_MEASURES:
+                raise ReplayError(f"--metric: unknown measure; {choices(metric, ALL_MEASURES)}")
         contents = store.read([*dict.fromkeys((*metrics, SECONDS))])
         ids = (*plan.horizons,)
         horizons = np.array([*plan.horizons.values()], np.int64)
@@ -158,12 +157,14 @@ def _require_recorded(metric: str, curves: Curves, run: str) -> None:
     if not lacking.any():
         return
     if metric in ON_DEMAND:
-        probe = next(name for name, each in PROBES.items() if metric in each.columns)
-        what = f"measure: [{{{probe}: [epochs]}}] in the sweep, its last epoch among them"
-    elif metric.startswith("validation_"):
-        what = "validation_fraction above 0"
+        what = f"measure: [{{{measure_of(metric)}: [epochs]}}] in the sweep, its last epoch among them"
     else:
-        what = "label_noise above 0, and below 1 for clean examples"
+        what = {
+            "held_out": "validation_fraction above 0",
+            "corrupted": "label_noise above 0, and below 1 for clean examples",
+            "clean": "label_noise above 0, and below 1 for clean examples",
+            None: "another store, for this one was written before it was measured",
+        }[ALL_MEASURES[metric].needs]
     raise ReplayError(
         f"--metric {metric}: not recorded at the last epoch of {lacking.sum():,} of {len(lacking):,} trainings; what "
         f"records it is {what}: {run}"

@@ -72,7 +72,11 @@ def judging_schedulers() -> tuple[str, ...]:
 
 
 def sense(metric: str) -> Mode | None:
-    """Return the better direction of an accuracy or a loss, or None for other metrics, which need an explicit mode."""
+    """Return the mode that a measure's name implies: "max" for accuracies, "min" for losses. None: it has to be given.
+
+    It differs from `Metric.better` on purpose: the training accuracy and the loss on corrupted labels have a mode but
+    no better end, and a fraction has a better end, but a sweep that stops trainings by it has to say so.
+    """
     if metric.endswith("_accuracy"):
         return "max"
     return "min" if metric.endswith("_loss") else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from lightning_modules.errors import choices
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND, PROBES
+from lightning_modules.measures.catalogue import ALL_MEASURES, ON_DEMAND, measure_of
 from sweeps.errors import SweepError
 from sweeps.spec.point import Point, training_form
 from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, Mode, Onset, Plateau, StopWhen, sense
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 EARLY_STOPPING = "early_stopping"
 STOP_WHEN = "stop_when"
 RULES = ("interpolated", "plateau", "memorization_onset", "budget")
-OF_NOISE = frozenset({"memorized_fraction", "recovered_fraction", "other_fraction", "corrupted_loss"})
-"""Measures of examples with a wrong label: null where there are none."""
 
 _Check = tuple[Callable[[Any], bool], str]
 _WHOLE: _Check = (lambda value: type(value) is int and value >= 1, "a whole number of at least 1")
@@ -125,11 +123,10 @@ def _keys(source: str, where: str, given: Any, valid: Sequence[str], needed: Seq
 
 
 def _metric(source: str, where: str, given: Any) -> str:
-    valid = (*MEASURES, *ON_DEMAND)
     if given is None:
-        raise SweepError(source, where, f"is needed; valid: {', '.join(sorted(valid))}")
-    if given not in valid:
-        raise SweepError(source, where, f"unknown measure; {choices(given, valid)}")
+        raise SweepError(source, where, f"is needed; valid: {', '.join(sorted(ALL_MEASURES))}")
+    if given not in [*ALL_MEASURES]:  # a file may give a list, which is not hashable
+        raise SweepError(source, where, f"unknown measure; {choices(given, ALL_MEASURES)}")
     return str(given)
 
 
@@ -199,7 +196,7 @@ def _check_recorded(
         raise SweepError(source, key, f"given {metric}, {problem}")
 
     if metric in ON_DEMAND:
-        probe = next(name for name, each in PROBES.items() if metric in each.columns)
+        probe = measure_of(metric)
         if probe not in measurement.epochs:
             refuse(f"which is recorded only where the sweep asks for it; write measure: [{{{probe}: [epochs]}}]")
         asked: dict[str, set[int]] = {}
@@ -216,10 +213,11 @@ def _check_recorded(
                 few = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
                 refuse(f"but the sweep does not measure {probe} at the evaluated epochs {few}; name them under measure")
         return
+    needs = ALL_MEASURES[metric].needs
     for point in points:
-        if metric.startswith("validation_") and not point.validation_fraction:
+        if needs == "held_out" and not point.validation_fraction:
             refuse(
                 "but points have validation_fraction 0; hold a part of the training data out, or take another metric"
             )
-        if metric in OF_NOISE and not point.label_noise:
+        if needs == "corrupted" and not point.label_noise:
             refuse("but points have label_noise 0, where it is not defined; take another metric")

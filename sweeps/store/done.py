@@ -15,8 +15,10 @@ from sweeps.store.records import Outcome
 
 STOPPED_BY = "stopped_by"
 
-MARKS = {name: next(iter(probe.columns)) for name, probe in PROBES.items()}
-"""The first column of each measure on demand: it is null exactly where the measure was not taken."""
+
+def marks() -> dict[str, str]:
+    """Return the first column of each measure on demand: it is null exactly where the measure was not computed."""
+    return {name: next(iter(measure.columns)) for name, measure in PROBES.items()}
 
 
 class Pairs(Set[tuple[str, int]]):
@@ -97,7 +99,7 @@ class Done:
     def of(cls, table: pa.Table) -> Done:
         """Collect what a table's rows settle.
 
-        The columns trajectory_id, epoch and outcome are required. Without the columns of MARKS no measure on demand
+        The columns trajectory_id, epoch and outcome are required. Without the columns of `marks` no measure on demand
         counts as taken, and without stopped_by no training counts as stopped.
         """
         finished = pc.equal(table["outcome"], Outcome.FINISHED)
@@ -115,7 +117,7 @@ class Done:
             else:
                 failed[trajectory_id] = max(epoch, failed.get(trajectory_id, epoch))
         measured: set[tuple[str, int, str]] = set()
-        for measure, mark in MARKS.items():
+        for measure, mark in marks().items():
             if mark in table.column_names:
                 taken = table.filter(table[mark].is_valid())
                 pairs = zip(taken["trajectory_id"].to_pylist(), taken["epoch"].to_pylist(), strict=True)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.measures.catalogue import ALL_MEASURES
 from lightning_modules.settings import DEFAULTS
 from sweeps.errors import StoreError
 from sweeps.store.atomic_files import Location, one_line
@@ -26,7 +26,6 @@ from sweeps.store.records import SCHEMA_VERSION, Outcome, example_schema, schema
 
 _NAME = re.compile(r"[0-9a-f]{20}\.parquet")
 _MERGED = b"memsweep_merged"
-_MEASURED = frozenset((*MEASURES, *ON_DEMAND))
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def encode(table: pa.Table, merged: bool = False) -> bytes:
         table = table.replace_schema_metadata({**table.schema.metadata, _MERGED: b"yes"})
     # Compared with zstd, dictionaries for all columns, and statistics, this is read in half the time and takes four
     # fifths of the size. Measured values repeat too seldom for a dictionary; statistics are a third of a small footer.
-    few_values = [name for name in table.column_names if name not in _MEASURED]
+    few_values = [name for name in table.column_names if name not in ALL_MEASURES]
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="lz4", use_dictionary=few_values, write_statistics=False)
     return sink.getvalue().to_pybytes()

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pyarrow as pa
 
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.measures.catalogue import ALL_MEASURES
 from lightning_modules.measures.reading import PerExample
 from sweeps.spec.point import Point
 
@@ -69,15 +69,19 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-@cache
 def schema() -> pa.Schema:
     """Return the columns of a part, in order, with the version as metadata."""
+    return _schema((*Point.model_fields,), (*ALL_MEASURES,))
+
+
+@cache
+def _schema(fields: tuple[str, ...], measures: tuple[str, ...]) -> pa.Schema:
     columns = [
         pa.field("trajectory_id", pa.string(), nullable=False),
         pa.field("epoch", pa.int32(), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
-        *(pa.field(name, _arrow_type(info.annotation)) for name, info in Point.model_fields.items()),
-        *(pa.field(name, pa.float64()) for name in (*MEASURES, *ON_DEMAND)),
+        *(pa.field(name, _arrow_type(Point.model_fields[name].annotation)) for name in fields),
+        *(pa.field(name, pa.float64()) for name in measures),
         *(pa.field(name, kind) for name, (kind, _) in PROVENANCE.items()),
     ]
     return pa.schema(columns, metadata={"memsweep_schema": str(SCHEMA_VERSION)})
@@ -126,15 +130,14 @@ def table_of(records: Iterable[Record]) -> pa.Table:
     common = [
         {"trajectory_id": record.trajectory_id, **record.point.__dict__, **record.provenance} for record in records
     ]
-    measured = {"epoch", "outcome", "reason", *MEASURES, *ON_DEMAND}
+    measured = {"epoch", "outcome", "reason", *ALL_MEASURES}
     shared = pa.schema([column for column in schema() if column.name not in measured])
     trainings = pa.Table.from_pylist(common, schema=shared)
     training_of_row = pa.array([index for index, record in enumerate(records) for _ in record.rows], pa.int64())
     columns = dict(zip(trainings.column_names, trainings.take(training_of_row).columns, strict=True))
     columns |= {name: pa.array([getattr(row, name) for row in rows], schema().field(name).type)
                 for name in ("epoch", "outcome", "reason")}  # fmt: skip
-    columns |= {name: pa.array([row.measures.get(name) for row in rows], pa.float64())
-                for name in (*MEASURES, *ON_DEMAND)}  # fmt: skip
+    columns |= {name: pa.array([row.measures.get(name) for row in rows], pa.float64()) for name in ALL_MEASURES}
     return pa.table(columns).select(schema().names).cast(schema())
 
 

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from sweeps.errors import StoreError
 from sweeps.store.atomic_files import Location
 from sweeps.store.deduplication import KEY, LATEST, deduplicate, deduplicate_examples
-from sweeps.store.done import MARKS, STOPPED_BY, Done, Pairs
+from sweeps.store.done import STOPPED_BY, Done, Pairs, marks
 from sweeps.store.parts import EXAMPLES, PARTS, Part, encode, listed, load, name_of
 from sweeps.store.records import Outcome, Record, example_schema, examples_of, schema, table_of
 
@@ -120,7 +120,7 @@ class Store:
 
     def done(self) -> Done:
         """Return the set of finished points. Raises StoreError if the store exists but cannot be listed."""
-        return Done.of(self.read([*MARKS.values(), STOPPED_BY]).table)
+        return Done.of(self.read([*marks().values(), STOPPED_BY]).table)
 
     def _read(
         self,

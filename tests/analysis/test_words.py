@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError, unknown
-from analysis.tables.derived import DERIVED
-from analysis.words import AXES, METRICS, setting, short, short_half, value_labels
+from analysis.words import AXES, DERIVED, METRICS, setting, short, short_half, value_labels
 from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from lightning_modules.settings import FIELDS
 

@@ -29,10 +29,11 @@ from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep, parse_sweep, preset_names
 
 NAMES = {
-    *("Axis", "MemsweepError", "MemsweepWarning", "Point", "Store", "Sweep"),
+    *("Axis", "Measure", "MemsweepError", "MemsweepWarning", "Metric", "Point", "Store", "Sweep"),
     *("load_sweep", "presets", "plan", "run", "status", "compact", "train"),
     *("points", "curves", "examples", "example_scores", "read"),
     *("regime", "decide_claims", "replay", "stopping_study", "report"),
+    *("register_measure",),
     *("bits", "curves_figure", "emc", "frontier", "heatmap", "lines", "regimes", "scores", "spread"),
     *("load_plugins", "register_claim", "register_family", "register_field", "register_figure", "register_scheduler"),
     *("register_source",),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError
 from analysis.figures.heatmaps import heatmap
-from analysis.tables.derived import DERIVED, first_epochs, with_derived, with_gap
-from analysis.words import METRICS
+from analysis.tables.derived import first_epochs, with_derived, with_gap
+from analysis.words import DERIVED, METRICS
 
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from analysis.report.export import write_table
-from analysis.tables.points import READ, curves_table, failures, point_columns, points_table
+from analysis.tables.points import curves_table, failures, point_columns, points_table, stored_columns
 from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
 from lightning_modules.settings import FIELDS
 from sweeps.errors import ExportError
@@ -75,7 +75,7 @@ class TestPoints:
         table = points_table(PLAN, store.read())
         assert table["outcome"].to_pylist() == ["missing"] * 6
         assert table["test_loss"].null_count == 6
-        assert table.schema.equals(points_table(PLAN, store.read(READ)).schema)
+        assert table.schema.equals(points_table(PLAN, store.read(stored_columns())).schema)
 
     def test_text_is_plain_for_readers_that_know_nothing_of_memsweep(self, filled):
         types = points_table(PLAN, filled.read()).schema

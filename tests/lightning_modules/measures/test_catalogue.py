@@ -6,7 +6,8 @@ import torch
 from lightning_modules.data.dataset import Facts
 from lightning_modules.errors import InputError, ModelError
 from lightning_modules.measures import critical_samples
-from lightning_modules.measures.catalogue import MAX_UNROLLED_UPDATES, PROBES, check, make_probe, updates
+from lightning_modules.measures.applicability import MAX_UNROLLED_UPDATES, updates
+from lightning_modules.measures.catalogue import PROBES, check, make_probe
 from lightning_modules.models import build
 from lightning_modules.models.families import FAMILIES
 from sweeps.spec.point import Point
