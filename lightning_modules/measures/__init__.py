@@ -1,1 +1,1 @@
-"""What costs more than an evaluation and is measured on demand: a module a measure, and the registry of them."""
+"""The catalogue of measures, the measures of every epoch, and one module per measure on demand."""

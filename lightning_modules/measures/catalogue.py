@@ -123,7 +123,7 @@ MEASURES: dict[str, Metric] = {
 PROBES: dict[str, Measure] = {
     "critical_sample_ratio": Measure(
         summary="how often the prediction changes within a small box around an example (LASS search)",
-        cost="expensive: a reading is up to 200 passes of 500 examples, as much as some 15 epochs of 4,000",
+        cost="expensive: a measurement is up to 200 passes of 500 examples, as much as some 15 epochs of 4,000",
         columns={
             "critical_sample_ratio": Metric.share(
                 "held-out (or test) examples with another prediction within 0.3/255 of the input's range, 0..1",

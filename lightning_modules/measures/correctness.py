@@ -1,7 +1,7 @@
-"""Which examples are classified correctly: the raw material of misclassification rates and memorization scores.
+"""Example correctness: the data from which misclassification rates and memorization scores are computed.
 
-Averaged over trainings of different seed it gives the misclassification rate m_i of Arpit et al. 2017 (arXiv
-1706.05394), figure 1, and with subsets the memorization scores of Feldman & Zhang 2020 (arXiv 2008.03703).
+The average over trainings with different seeds is the misclassification rate m_i of Arpit et al. 2017 (arXiv
+1706.05394), figure 1. With subsets, it gives the memorization scores of Feldman & Zhang 2020 (arXiv 2008.03703).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class ExampleCorrectness(Snapshot):
-    """correct_i = 1[f(x_i) = y_i], in evaluation mode, for every training example, left-out example and test example.
+    """Whether each training, left-out and test example is classified correctly: correct_i = 1[f(x_i) = y_i].
 
-    y_i is the label as given for training and left-out examples, and the clean one for test examples. Scalars:
-    `correct_fraction`, the mean over training and left-out examples; `left_out_accuracy`, the mean over left-out ones,
-    None where the training has all examples.
+    The network is in evaluation mode. y_i is the label as given for training and left-out examples, and the clean label
+    for test examples. The columns are `correct_fraction`, the mean over training and left-out examples, and
+    `left_out_accuracy`, the mean over left-out examples, which is None if no example is left out.
     """
 
     name: ClassVar[str] = "example_correctness"

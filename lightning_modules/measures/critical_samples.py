@@ -1,4 +1,4 @@
-"""Critical sample ratio: how many examples have another prediction close by, searched with LASS.
+"""Critical sample ratio: how many examples have a point nearby with another prediction, searched with LASS.
 
 Arpit et al. 2017, "A Closer Look at Memorization in Deep Networks" (arXiv 1706.05394), section 5 and algorithm 1.
 """
@@ -21,30 +21,35 @@ if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData, Examples
 
 ALPHA, BETA, STEPS = 0.25, 0.2, 100
-"""Step along the sign of the gradient and noise, on the 0-255 scale; steps of a search."""
+"""The step along the sign of the gradient and the noise, on the 0-255 scale, and the number of steps of a search."""
 
 RADII = {"critical_sample_ratio": 0.3, "critical_sample_ratio_wide": 3.0}
-"""Half the side of the box, on the 0-255 scale, narrowest first: the paper's, and ten times that for data on which the
-paper's hardly ever finds anything. MLPs of width 100 after 40 epochs with 0, 40 and 80 % label noise: 0.13, 0.22, 0.22
-and wide 0.74, 0.94, 0.97 on mnist1d; 0.00, 0.03, 0.05 and wide 0.04, 0.28, 0.43 on digits."""
+"""Half the side of the box on the 0-255 scale, by column, narrowest first. The first is the paper's; the second is ten
+times as large, for data on which the first hardly ever finds anything. MLPs of width 100 after 40 epochs with 0, 40 and
+80 % label noise have ratios of 0.13, 0.22, 0.22 (wide 0.74, 0.94, 0.97) on mnist1d, and of 0.00, 0.03, 0.05 (wide 0.04,
+0.28, 0.43) on digits."""
 
 EXAMPLES = 500
-"""Of the held-out part, or of the test set where there is none: the first so many, if there are more."""
+"""The largest number of examples that are searched: the first ones of the held-out part, or of the test set if no part
+is held out."""
 
 SLOTS = 128
-"""Examples of a member that are searched at once, at most."""
+"""The largest number of examples of a member that are searched at once."""
 
 
 class CriticalSamples(Snapshot):
-    """Critical: some x̂ with ‖x − x̂‖_∞ ≤ r and argmax f(x̂) ≠ argmax f(x), the label that is predicted.
+    """The fraction of critical examples, in 0..1, for each radius in `RADII`.
 
-    LASS: x̃ ← x; up to 100 times x̃ ← x̃ + α sign(∇CE(f(x̃), argmax f(x))) + β η, η ~ N(0, 1), clipped to [x − r, x + r];
-    found once the prediction changes. In evaluation mode. A search can miss what exists and never finds what does not:
-    the ratio, in 0..1, is a lower bound. A point found in a narrower box lies in the wider one too, and is not searched
-    again.
+    An example x is critical if there is a point x̂ with ‖x − x̂‖_∞ ≤ r and argmax f(x̂) ≠ argmax f(x), the predicted
+    label.
 
-    α = 0.25, β = 0.2 and r are on the scale of 8-bit images. For data of any kind one unit is 1/255 of max − min of the
-    clean training inputs: 1/(255 s) for images divided by their standard deviation s, as in the paper.
+    LASS searches for x̂: x̃ ← x; up to 100 times x̃ ← x̃ + α sign(∇CE(f(x̃), argmax f(x))) + β η with η ~ N(0, 1), clipped
+    to [x − r, x + r], until the prediction changes. The network is in evaluation mode. A search can miss a point, but a
+    point that it finds is real, so the ratio is a lower bound. A point in a narrower box also lies in the wider one,
+    which is then not searched.
+
+    α = 0.25, β = 0.2 and r are on the scale of 8-bit images. For data of any kind, one unit is 1/255 of max − min of
+    the clean training inputs: 1/(255 s) for images divided by their standard deviation s, as in the paper.
     """
 
     name: ClassVar[str] = "critical_sample_ratio"
@@ -63,24 +68,32 @@ class CriticalSamples(Snapshot):
         return [Reading({name: column[k] for name, column in ratios.items()}) for k in members]
 
     def search(self, examples: Examples, generators: dict[int, torch.Generator], radii: tuple[float, ...]) -> Tensor:
-        """bool [len(radii), K, m]: which of the first m ≤ EXAMPLES examples are critical within each radius (rising).
+        """Search the first m ≤ EXAMPLES examples.
 
-        Every member has SLOTS places. An example leaves its place when it is found or has had its steps, and the next
-        one enters: which example is where follows from the member's own results, and a pass has the same shape always,
-        so a member's bits do not depend on the stack. `generators` are by seed.
+        Every member has SLOTS slots. An example leaves its slot when the search has found a point or has used up its
+        steps, and the next example enters. Which example is in which slot follows from the member's own results, and
+        every pass has the same shape, so a member's bits do not depend on the stack.
+
+        Args:
+            examples: The examples of all members.
+            generators: The source of the noise, by seed.
+            radii: In ascending order.
+
+        Returns:
+            bool [len(radii), K, m]: whether each example is critical within each radius.
         """
         with evaluating(self._module), torch.enable_grad():
             return _Search(self._module, examples, radii, self.unit).run(generators, self._data)
 
 
 class _Search:
-    """The places of all members, [K, S], and what is in them."""
+    """The state of the S slots of each of K members; tensors are [K, S]."""
 
     def __init__(self, module: StackedNetworks, examples: Examples, radii: tuple[float, ...], unit: float) -> None:
         self._module = module
         self._count = min(EXAMPLES, examples.size)
         shape = examples.inputs.shape[1:]
-        # Two at least: one example alone meets other kernels (a matrix times a vector), by who is beside it.
+        # At least two: for one example torch may choose another kernel (matrix times vector), depending on the stack.
         slots = max(2, min(SLOTS, CHUNK_FLOATS // math.prod(shape), self._count))
         self._all = examples.slice(0, self._count)
         members, device = len(examples.rows), self._all.device
@@ -88,19 +101,19 @@ class _Search:
         self._unit = unit
         self._radii = torch.tensor(radii, dtype=self._all.dtype, device=device) * unit
         self.critical = torch.zeros(len(radii), members, self._count + 1, dtype=torch.bool, device=device)
-        """The last column is for empty places."""
+        """[len(radii), K, m + 1]. The last column belongs to empty slots."""
         self._example = torch.arange(slots, device=device).repeat(members, 1)
         self._next = torch.full((members, 1), slots, device=device)
         self._active = self._example < self._count
         self._steps = torch.zeros_like(self._example)
         self._stage = torch.zeros_like(self._example)
-        """Which radius the example is searched within."""
+        """The index of the radius within which the example is searched."""
         self._own = torch.zeros_like(self._example)
         """The class predicted for the example itself."""
         self._at = self._inputs()
 
     def _inputs(self) -> Tensor:
-        """[K, S, *shape]: the examples themselves. An empty place holds the last one."""
+        """Return the unmodified examples [K, S, *shape]. An empty slot holds the last example."""
         rows = self._example.clamp(max=self._count - 1)
         members = torch.arange(len(rows), device=rows.device)[:, None]
         return self._all[members, rows]
@@ -116,7 +129,7 @@ class _Search:
         return self.critical[:, :, :-1]
 
     def _pass(self, noise: Tensor) -> None:
-        """One forward and backward pass: see what is found, move what is not, let the next ones in."""
+        """Run one forward and backward pass: record the points found, move the others, and refill the slots."""
         inputs = self._at.requires_grad_()
         logits = self._module(inputs)
         predicted = logits.detach().argmax(2)
@@ -138,7 +151,7 @@ class _Search:
         self._advance(found, over)
 
     def _advance(self, found: Tensor, over: Tensor) -> None:
-        """Give each example that was not found its next radius, and each place that is done its next example."""
+        """Give an example without a point its next radius, and a slot that is done its next example."""
         last = self._stage == len(self._radii) - 1
         leaves = self._active & (found | (over & last))
         turn = leaves.cumsum(1)

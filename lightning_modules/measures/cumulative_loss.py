@@ -1,7 +1,7 @@
 """Cumulative loss: a cheap proxy of how hard an example is to learn.
 
 Jiang et al. 2021, "Characterizing Structural Regularities of Labeled Data in Overparameterized Models" (arXiv
-2002.03206) compare such learning-speed proxies with their C-score, which takes thousands of trainings.
+2002.03206), compare such proxies of the learning speed with their C-score, which takes thousands of trainings.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class CumulativeLoss(History):
-    """C_i = Σ_t ℓ_i(t): the cross-entropy of example i with its given label, in nats, in the minibatch of its t-th
-    presentation just before the update, summed over all presentations so far. At least 0; exactly 0 before training.
+    """The loss of an example, summed over all its presentations so far: C_i = Σ_t ℓ_i(t).
 
-    The scalar is the mean over the training examples.
+    ℓ_i(t) is the cross-entropy of example i with its given label, in nats, in the minibatch of its t-th presentation,
+    just before the update. C_i is at least 0, and exactly 0 before training. The column is the mean over the training
+    examples.
     """
 
     name: ClassVar[str] = "cumulative_loss"

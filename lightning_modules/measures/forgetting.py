@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Forgetting(History):
-    """acc_i(t): whether example i is classified as its given label in the minibatch of its t-th presentation, just
-    before the update. A forgetting event is acc_i(t − 1) > acc_i(t).
+    """The number of forgetting events of each training example: of presentations t with acc_i(t − 1) > acc_i(t).
 
-    An example that was never correct at any presentation is never learned: it has no number of events (null), and is a
-    class of its own. One that was learned and has none is unforgettable. Scalars: the fraction never learned, the mean
-    number of events over those learned (None where none is), and the fraction that is unforgettable. Before the first
-    update nothing is learned.
+    acc_i(t) is 1 if example i is classified as its given label in the minibatch of its t-th presentation, just before
+    the update, and 0 otherwise. An example that was not classified correctly at any presentation is "never learned",
+    and its number of events is null. An example that was learned and has no event is "unforgettable". The columns are
+    the fraction never learned, the mean number of events over the learned examples (None if there is none), and the
+    unforgettable fraction. Before the first update no example is learned.
     """
 
     name: ClassVar[str] = "forgetting"
@@ -33,7 +33,7 @@ class Forgetting(History):
         self._ids = data.train.ids
         self._events = torch.zeros_like(data.train.given)
         self._correct = torch.zeros_like(data.train.given, dtype=torch.bool)
-        """At the last presentation."""
+        """Whether each example was classified correctly at its last presentation."""
         self._learned = torch.zeros_like(self._correct)
 
     def on_update(self, seen: Presentation) -> None:

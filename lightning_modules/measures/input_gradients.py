@@ -1,7 +1,7 @@
-"""The averaged input gradient: how strongly an example's loss reacts to its own input.
+"""The averaged input gradient: how strongly the loss of an example reacts to its own input.
 
-The cheap relative of the loss sensitivity of Arpit et al. 2017 (arXiv 1706.05394), which differentiates through the
-whole training (`unrolled`). It goes by a name of its own because it is another quantity.
+It is the cheap relative of the loss sensitivity of Arpit et al. 2017 (arXiv 1706.05394), which differentiates through
+the whole training (`unrolled`). It is another quantity, and therefore has another name.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class InputGradients(History):
-    """n_i: the mean, over all presentations of example i so far, of ‖∂ℓ_i/∂x_i‖₁, in nats per unit of input; at least
-    0. ℓ_i is the cross-entropy with the given label at the presentation just before its update, in training mode, and
-    x_i the input as presented (augmented).
+    """The mean of ‖∂ℓ_i/∂x_i‖₁ over all presentations of example i so far, in nats per unit of input; at least 0.
 
-    Scalars: the mean over examples, and their Gini coefficient (0..1, None where all are 0). Null before the first
-    update. With BatchNorm an example's output depends on its batch, and the gradient is of the batch's summed losses.
+    ℓ_i is the cross-entropy with the given label at the presentation, just before the update, in training mode; x_i is
+    the input as presented (augmented). The columns are the mean over examples and their Gini coefficient (0..1, None if
+    all are 0). They are null before the first update. With BatchNorm, the output of an example depends on its batch,
+    and the gradient is that of the summed losses of the batch.
     """
 
     name: ClassVar[str] = "input_gradient"

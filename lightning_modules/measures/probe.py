@@ -1,7 +1,8 @@
-"""Probe: a measure that is taken on demand, of all K members of a stack at once, and what it hands back.
+"""The interface of a measure on demand, which is computed for all K members of a stack at once.
 
-A snapshot probe looks at the networks as they are when it is read. A history probe hears of every update and reads
-what it has added up. Both are made before the first update, and read at the end of an epoch.
+A snapshot depends only on the networks at the epoch at which it is computed. A history sees every update, and its
+values follow from what it has accumulated. Both are constructed before the first update and read at the end of an
+epoch.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class StackedNetworks(Protocol):
-    """K networks of the same shape, as measures see them."""
+    """K networks of the same shape: what a measure may use of a `CohortModule`."""
 
     training: bool
 
@@ -38,46 +39,50 @@ class StackedNetworks(Protocol):
 
 @dataclass(frozen=True)
 class Presentation:
-    """One update of every member, seen just before it is applied."""
+    """One update of every member, just before it is applied.
+
+    Attributes:
+        positions: [K, B], indices into `data.train`; none occurs twice for a member.
+        inputs: [K, B, *shape] as presented: augmented.
+        logits: [K, B, classes], detached, in training mode: with dropout, and with BatchNorm's statistics of the batch.
+        labels: [K, B] as given.
+        losses: [K, B], detached: cross-entropy with the given label, in nats.
+        input_gradients: [K, B, *shape], the gradient of the sum of a member's losses with respect to its inputs. None
+            unless a measure needs it.
+    """
 
     positions: Tensor
-    """[K, B] in `data.train`; no position twice for a member."""
     inputs: Tensor
-    """[K, B, *shape] as presented: augmented."""
     logits: Tensor
-    """[K, B, classes], detached, in training mode: with dropout, and with BatchNorm's statistics of the batch."""
     labels: Tensor
-    """[K, B] as given."""
     losses: Tensor
-    """[K, B], detached: cross-entropy with the label given, in nats."""
     input_gradients: Tensor | None = None
-    """[K, B, *shape]: of the sum of a member's losses with respect to its inputs. There if any probe needs it."""
 
 
 class Probe(Protocol):
-    """Constructed as `registry.make_probe(name, module, data)`, before the first update."""
+    """A measure on demand. `catalogue.make_probe(name, module, data)` constructs it before the first update."""
 
     name: ClassVar[str]
     needs_input_gradients: ClassVar[bool]
 
     def on_update(self, seen: Presentation) -> None:
-        """Hear of an update; snapshot probes do nothing."""
+        """Take note of an update. A snapshot does nothing."""
 
     def read(self, epoch: int) -> list[Reading]:
-        """One reading for each member, at the end of `epoch` (0: before training). Epochs rise from call to call.
+        """Return the values of each member at the end of `epoch` (0: before training), which rises from call to call.
 
-        Leaves parameters, buffers, their gradients, the training mode and torch's global generator as they were.
+        The call leaves parameters, buffers, their gradients, the training mode and torch's global generator unchanged.
         """
 
     def state(self) -> Mapping[str, Tensor]:
-        """What it has added up, each [K, ...]: for a checkpoint."""
+        """Return the accumulated tensors, each [K, ...], for a checkpoint."""
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state [K, ...]. Called before the first update, on a probe that was just made."""
+        """Continue from a state [K, ...]. It is called before the first update, directly after construction."""
 
 
 class Snapshot:
-    """What probes share that look at the networks only when they are read."""
+    """The base class of measures that depend only on the networks at the epoch at which they are computed."""
 
     needs_input_gradients: ClassVar[bool] = False
 
@@ -96,11 +101,11 @@ class Snapshot:
 
 
 class History:
-    """What probes share that add up what they hear of."""
+    """The base class of measures that accumulate over updates."""
 
     needs_input_gradients: ClassVar[bool] = False
     adds_up: ClassVar[tuple[str, ...]]
-    """Names of the attributes that it adds up in, tensors [K, ...]."""
+    """The names of the attributes that accumulate, tensors [K, ...]."""
 
     def state(self) -> Mapping[str, Tensor]:
         return {name: getattr(self, name) for name in self.adds_up}
@@ -112,7 +117,7 @@ class History:
 
 @contextmanager
 def evaluating(module: StackedNetworks) -> Iterator[None]:
-    """The module in evaluation mode, and then in the mode that it was in."""
+    """Set the module to evaluation mode inside the `with` block, and restore its mode afterwards."""
     training = module.training
     module.eval()
     try:
@@ -122,7 +127,7 @@ def evaluating(module: StackedNetworks) -> Iterator[None]:
 
 
 def predicted_classes(module: StackedNetworks, examples: Examples) -> Tensor:
-    """int64 [K, n]: the class of the largest logit, in evaluation mode."""
+    """Return the class of the largest logit, int64 [K, n], in evaluation mode."""
     chunk = chunk_size(examples)
     parts = []
     with evaluating(module), torch.no_grad():
@@ -132,16 +137,16 @@ def predicted_classes(module: StackedNetworks, examples: Examples) -> Tensor:
 
 
 def per_example(measure: str, split: str, ids: Tensor, values: Tensor) -> list[PerExample]:
-    """One for each member, from ids and values [K, n]."""
+    """Split ids and values [K, n] into one `PerExample` per member."""
     numbers = values.detach().double().cpu().numpy()
     return [PerExample(measure, split, *pair) for pair in zip(ids.cpu().numpy(), numbers, strict=True)]
 
 
 def defined(values: Sequence[float]) -> list[float | None]:
-    """None for NaN."""
+    """Replace NaN by None."""
     return [None if value != value else value for value in values]
 
 
 def add_at(totals: Tensor, positions: Tensor, values: Tensor) -> None:
-    """totals[k, positions[k, b]] += values[k, b], in place; exact in any order, for no position comes twice."""
+    """Add values[k, b] to totals[k, positions[k, b]] in place. No position may occur twice for a member."""
     totals.scatter_(1, positions, totals.gather(1, positions) + values)

@@ -1,4 +1,4 @@
-"""Reading: what a measure on demand says of one member at one epoch. Without torch, like all that is only data."""
+"""The values of a measure on demand for one member at one epoch. Imports no torch, because the store uses them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PerExample:
-    """One measure on one split, for one member."""
+    """A number per example of a split, for one member."""
 
     measure: str
     split: str
-    """train, left_out, validation or test."""
+    """One of train, left_out, validation and test."""
     example_ids: np.ndarray
-    """int64 [n]: rows of the data set's training arrays, or of its test arrays for the split `test`."""
+    """int64 [n]: indices into the training arrays of the data set, or into its test arrays for the split `test`."""
     values: np.ndarray
-    """float64 [n]; NaN where it is not defined."""
+    """float64 [n]; NaN where the number is not defined."""
 
 
 @dataclass(frozen=True)
 class Reading:
+    """The values of one measure for one member at one epoch."""
+
     scalars: Mapping[str, float | None]
-    """Every column of the measure; None where it is not defined."""
+    """A value for every column of the measure; None where it is not defined."""
     examples: tuple[PerExample, ...] = ()

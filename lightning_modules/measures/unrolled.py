@@ -1,4 +1,4 @@
-"""Loss sensitivity: how the loss of the trained network would change with an example, through all of its training.
+"""Loss sensitivity: how the loss of the trained network changes with a training example, through the whole training.
 
 Arpit et al. 2017, "A Closer Look at Memorization in Deep Networks" (arXiv 1706.05394), section 3.2.
 """
@@ -23,23 +23,24 @@ if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
 
 LANES, LANE_FLOATS = 32, 2**22
-"""Losses that are differentiated at once: at most so many, and so many numbers of input gradients of a member. A
-function of the data's shape alone."""
+"""The largest number of losses that are differentiated at once, and of the numbers in their input gradients per member.
+The lanes are a function of the data's shape alone, so that a member's bits do not depend on the stack."""
 
 Parameters = dict[str, Tensor]
-"""By name, each [K, ...]; of several losses at once, [lanes, K, ...]."""
+"""Tensors by parameter name, each [K, ...], or [lanes, K, ...] for several losses at once."""
 
 
 class LossSensitivity(Snapshot):
-    """g_i = (1/T) Σ_{t=1..T} ‖∂L_t/∂x_i‖₁, in nats per unit of input; at least 0.
+    """The mean of ‖∂L_t/∂x_i‖₁ over the T updates so far, in nats per unit of input; at least 0.
 
-    L_t is the mean cross-entropy over the training set, labels as given, after t updates of SGD; it depends on the
-    training inputs x both as what it is taken on and through each of the t updates. T: the updates so far. Scalars: the
-    mean over examples, and their Gini coefficient (0..1, None where all are 0). Null before the first update.
+    L_t is the mean cross-entropy over the training set, labels as given, after t updates of SGD. It depends on the
+    training inputs x in two ways: directly, since they are its inputs, and through each of the t updates. The columns
+    are the mean over examples and their Gini coefficient (0..1, None if all are 0). They are null before the first
+    update.
 
-    The training is replayed from the initial parameters. The gradients of many L_t are
-    then carried backwards through it together. With θ the parameters, v the velocity, μ momentum, λ weight decay,
-    η_s the learning rate and ∇ℓ_s the gradient of the mean loss of the s-th minibatch X_s at θ_{s−1}, an update is
+    The training is replayed from the initial parameters. The gradients of many L_t are then propagated backwards
+    through it together. With θ the parameters, v the velocity, μ momentum, λ weight decay, η_s the learning rate and
+    ∇ℓ_s the gradient of the mean loss of the s-th minibatch X_s at θ_{s−1}, an update is
 
         v_s = μ v_{s−1} + ∇ℓ_s + λ θ_{s−1},    θ_s = θ_{s−1} − η_s v_s,
 
@@ -47,11 +48,14 @@ class LossSensitivity(Snapshot):
 
         v̄_{s−1} = μ w,    θ̄_{s−1} = θ̄_s + λ w + (∂∇ℓ_s/∂θ)ᵀ w,    and add (∂∇ℓ_s/∂X_s)ᵀ w to the gradient of X_s.
 
-    That is reverse-mode differentiation of the whole training, without ever holding more than one update's graph.
-    Time: T²/2 second-order backward passes of a minibatch. Memory: T copies of the parameters.
+    This is reverse-mode differentiation of the whole training that keeps the graph of only one update at a time. It
+    takes the time of T²/2 second-order backward passes of a minibatch, and the memory of T copies of the parameters.
 
-    For sgd without dropout and augmentation (`registry.check`) and networks without buffers, whose running statistics
-    are not a function of the parameters: raises ModelError("model") at construction.
+    It requires sgd without dropout and augmentation (`catalogue.check` refuses the rest), and a network without
+    buffers, because running statistics are not a function of the parameters.
+
+    Raises:
+        ModelError: The network has buffers.
     """
 
     name: ClassVar[str] = "loss_sensitivity"
@@ -74,7 +78,7 @@ class LossSensitivity(Snapshot):
         states = [dict(each.named_parameters()) for each in networks]
         trained = [name for name, parameter in states[0].items() if parameter.requires_grad]
         start = {name: torch.stack([state[name].detach() for state in states]) for name in trained}
-        # Overridden only where a lone member is doubled, whose they then are.
+        # Frozen parameters are passed explicitly only where a single member is doubled (`_second_order`).
         alone = len(data.members) == 1
         self._frozen = {n: p.detach()[None] for n, p in network.named_parameters() if alone and not p.requires_grad}
         self._path = [start]
@@ -88,7 +92,7 @@ class LossSensitivity(Snapshot):
         self._rates: list[Tensor] = []
         self._sums = torch.zeros_like(data.train.given, dtype=torch.float64)
         self._epochs = 0
-        """How many are in the sums."""
+        """The number of epochs in the sums."""
 
     def read(self, epoch: int) -> list[Reading]:
         with evaluating(self._module), torch.enable_grad():
@@ -104,7 +108,7 @@ class LossSensitivity(Snapshot):
         ]
 
     def parameters_after(self, updates: int) -> Parameters:
-        """As replayed; of updates in epochs that have been read."""
+        """Return the replayed parameters after an update of an epoch that has been read."""
         return self._path[updates]
 
     def _take_epoch(self) -> None:
@@ -119,7 +123,7 @@ class LossSensitivity(Snapshot):
         self._epochs += 1
 
     def _replay(self) -> None:
-        """An epoch of updates, by the operations of `optimizers.CohortSGD`, so that parameters agree to the bit."""
+        """Replay the updates of an epoch with the operations of `optimizers.CohortSGD`: parameters agree to the bit."""
         data = self._data
         updates = np.arange(data.updates_per_epoch) + len(self._batches)
         rates = np.stack([learning_rates(member, updates, data.updates_per_epoch) for member in data.members])
@@ -139,7 +143,7 @@ class LossSensitivity(Snapshot):
             self._path.append(after)
 
     def _gradients(self, losses: range) -> Tensor:
-        """∂L_t/∂x for each t in `losses`: [lanes, K, n, *shape]."""
+        """Return ∂L_t/∂x for each t in `losses`: [lanes, K, n, *shape]."""
         train = self._data.train
         everything = train.slice(0, train.size).requires_grad_()
         gradients, starts = [], []
@@ -154,7 +158,7 @@ class LossSensitivity(Snapshot):
         velocity = {name: torch.zeros_like(value) for name, value in theta.items()}
         members = torch.arange(len(train.given), device=total.device)[:, None]
         for s in range(losses[-1], 0, -1):
-            # The losses after fewer than s updates do not depend on this one; they come first.
+            # Losses after fewer than s updates do not depend on this update; they come first.
             later = slice(max(0, s - losses[0]), None)
             rates, positions = self._rates[s - 1], self._batches[s - 1]
             w = {name: velocity[name][later] - theta[name][later] * _as(rates, theta[name][0]) for name in theta}
@@ -166,10 +170,10 @@ class LossSensitivity(Snapshot):
         return total
 
     def _second_order(self, s: int, w: Parameters) -> tuple[Tensor, Parameters]:
-        """(∂∇ℓ_s/∂X_s)ᵀ w and (∂∇ℓ_s/∂θ)ᵀ w, for each lane of w.
+        """Return (∂∇ℓ_s/∂X_s)ᵀ w and (∂∇ℓ_s/∂θ)ᵀ w for each lane of w.
 
-        A lone member goes beside a copy of itself: torch folds the lanes of one matrix into one larger product, which
-        rounds differently from the batched product that a stack gets.
+        A single member is doubled: for one matrix, torch folds the lanes into one larger product, which rounds
+        differently from the batched product of a stack.
         """
         members = len(self._data.members)
         copies = [0, 0] if members == 1 else list(range(members))
@@ -191,7 +195,7 @@ class LossSensitivity(Snapshot):
         return {name: value.detach().requires_grad_() for name, value in self._path[updates].items()}
 
     def _loss(self, parameters: Parameters, inputs: Tensor, labels: Tensor) -> Tensor:
-        """The sum over members of their mean losses: each one's gradient is its own."""
+        """Return the sum of the members' mean losses; the gradient of each member depends on its own loss alone."""
         return cross_entropy(self._module(inputs, parameters), labels).mean(1).sum()
 
     def _column(self, values: list[float] | np.ndarray) -> Tensor:
@@ -200,5 +204,5 @@ class LossSensitivity(Snapshot):
 
 
 def _as(column: Tensor, parameter: Tensor) -> Tensor:
-    """[K] as it multiplies a parameter [K, ...], with or without lanes before it."""
+    """Reshape [K] so that it multiplies a parameter [K, ...], with or without lanes before K."""
     return column.view(-1, *(1,) * (parameter.dim() - 1))

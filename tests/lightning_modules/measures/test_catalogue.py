@@ -7,7 +7,9 @@ from lightning_modules.data.dataset import Facts
 from lightning_modules.errors import InputError, ModelError
 from lightning_modules.measures import critical_samples
 from lightning_modules.measures.applicability import MAX_UNROLLED_UPDATES, updates
-from lightning_modules.measures.catalogue import PROBES, check, make_probe
+from lightning_modules.measures.catalogue import ALL_MEASURES, MEASURES, PROBES, check, make_probe
+from lightning_modules.measures.every_epoch import evaluate
+from lightning_modules.measures.metric import Metric
 from lightning_modules.models import build
 from lightning_modules.models.families import FAMILIES
 from sweeps.spec.point import Point
@@ -17,8 +19,21 @@ FACTS = Facts(1000, 100, (1, 8, 8), 10)
 
 
 def test_no_two_measures_share_a_column():
-    columns = [column for measure in PROBES.values() for column in measure.columns]
+    columns = [*MEASURES, *(column for measure in PROBES.values() for column in measure.columns)]
     assert len(columns) == len(set(columns))
+    assert [*ALL_MEASURES] == columns
+
+
+def test_an_evaluation_has_every_measure_in_order_and_those_of_a_held_out_part_where_there_is_one(stack, monkeypatch):
+    def evaluated(fraction):
+        module, data = stack([POINT.with_(validation_fraction=fraction)])
+        return evaluate(module, dict(module.stacked), data.splits(), 10)[0]
+
+    assert [*evaluated(0.2)] == [*MEASURES]
+    assert [*evaluated(0.0)] == [name for name, about in MEASURES.items() if about.needs != "held_out"]
+    monkeypatch.setitem(MEASURES, "own", Metric("", "own", compute=lambda stack: stack.train.loss))
+    with pytest.raises(ValueError, match=r"measure own: returned shape \[1, 40\]; valid: \[1\]"):
+        evaluated(0.0)
 
 
 @pytest.mark.parametrize("name", PROBES)
