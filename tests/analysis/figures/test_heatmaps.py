@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from analysis.errors import AnalysisError
 from analysis.figures.heatmaps import heatmap
 from analysis.tables.cells import OUTCOMES, cells
+from analysis.words import METRICS
 
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
@@ -103,9 +104,11 @@ def test_one_seed_is_said_to_have_no_interval(sweep: Sweep) -> None:
     assert caption == "One seed a cell (n = 1), so no interval."
 
 
-def test_a_fraction_of_no_labels_is_not_defined_rather_than_missing(sweep: Sweep) -> None:
+@pytest.mark.parametrize("value", [name for name, about in METRICS.items() if about.needs == "corrupted"])
+def test_a_fraction_of_no_labels_is_not_defined_rather_than_missing(sweep: Sweep, value: str) -> None:
     points, _ = sweep(parameter_count=SIZES, label_noise=[0.0, 0.4])
-    figure = heatmap(points, "parameter_count", "label_noise", "memorized_fraction")
+    points[value] = points["memorized_fraction"]
+    figure = heatmap(points, "parameter_count", "label_noise", value)
     assert marks(panels(figure)[0], "undefined") == {(0, 0), (1, 0), (2, 0)}
     assert words(figure) == ["not defined"]
     assert "Not defined in 3 cells: no label there is corrupted." in figure.caption

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from memsweep.testing.registrations import registrations
 
 from analysis.stopping.compared import Question, i_epochs, question, settings_of
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
+from sweeps.spec.stopping import SchedulerKind, register_scheduler
 from sweeps.spec.sweep_file import parse_sweep
 
 SWEEP = """
@@ -46,6 +48,15 @@ def test_the_rules_of_i_epoch_have_the_same_name_for_any_number_of_trainings():
     assert len(few) == 3 * 3
     rule = many["i-epoch(test_loss min, 3 epochs, top 1 in 9)"]
     assert (rule.epochs, rule.keep, rule.mode) == (3, 10, "min")
+
+
+def test_a_registered_scheduler_is_compared_with_each_of_its_settings():
+    with registrations():
+        register_scheduler("own", SchedulerKind("my_schedulers:own", ("reduction_factor", "min_samples")))
+        asked = question(plan_of(), [], ["test_loss"], 1, 1, [])
+        assert asked.schedulers == ("asha", "hyperband", "median", "own")
+        settings = [each for each in settings_of(asked, 9)["test_loss"] if each.scheduler == "own"]
+    assert [each.reduction_factor for each in settings] == [2, 3, 4]
 
 
 def test_an_unknown_scheduler_is_named():
