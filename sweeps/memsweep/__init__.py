@@ -7,7 +7,7 @@
     points = ms.points(sweep, "results")
     ms.heatmap(points, x="width", y="label_noise", value="memorized_fraction")
 
-Names are loaded when they are first used, so that importing this package takes no time.
+Each name is loaded when it is first used, so that importing this package takes no time.
 """
 
 from __future__ import annotations

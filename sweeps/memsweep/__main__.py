@@ -1,4 +1,4 @@
-"""`python -m memsweep`."""
+"""The program `python -m memsweep`."""
 
 from memsweep.guard import main
 

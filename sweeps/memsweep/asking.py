@@ -1,4 +1,4 @@
-"""What to train: a sweep written in Python or loaded by name, and the store that its results lie in."""
+"""Arguments of the API: sweeps, written in Python or loaded by name, and stores."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ DEFAULT_STORE = "results"
 
 StoreLike = Store | str | Path
 SweepLike = parsed.Sweep | str | Path
-"""A sweep, or what `load_sweep` takes: the name of a preset or the path of a sweep file."""
+"""A sweep, the name of a preset, or the path of a sweep file."""
 
 
 class Sweep(parsed.Sweep):
     """A named grid of trainings, written in Python.
 
     The arguments are the keys of a sweep file, with the same meaning and the same checks. Lists may be tuples, ranges
-    or NumPy arrays. A model or a data set of one's own may be given as the function itself, if it can be imported by
-    name: it stands for its import path, "module:function".
+    or NumPy arrays. A custom model or data set may be given as the function itself if it can be imported by name; it is
+    converted to its import path, "module:function".
 
     Args:
         name: letters, digits, ".", "_" and "-".
         fixed: one value per field.
         grid: a list of values per field; a list of such mappings is the union of their grids.
-        question: what the sweep is to answer, in one sentence.
+        question: the question that the sweep answers, in one sentence.
         exclude: the points to leave out, as a list of mappings from a field to a value or values.
-        evaluate: at which epochs a training is evaluated: "log" (1, 2, 3, 4, 6, 8, 11, 16, ...), "every", or a number
-            n for every n epochs. The epochs of the grid are always evaluated.
+        evaluate: the epochs at which a training is evaluated: "log" (1, 2, 3, 4, 6, 8, 11, 16, ...), "every", or a
+            number n for every n epochs. The epochs in the grid are always evaluated.
         measure: the measures on demand, as a list of names or of {name: epochs}.
         early_stopping: the scheduler and its settings, such as {"scheduler": "asha", "metric": "test_accuracy"}.
         stop_when: rules by which a training stops, such as {"interpolated": 0.99}.
-        figures: what `report` draws, as a list of mappings; by default it chooses from the axes.
+        figures: the figures that `report` draws, as a list of mappings; by default it chooses them from the axes.
         full: the keys of a larger variant.
 
     Raises:
-        SweepError: for an unknown key, field or value; it says what was given and what is valid. Fields that contradict
-            each other are found when the points are made, by `plan` or `run`.
+        SweepError: if a key, field or value is unknown; it names the given value and what is valid. Fields that
+            contradict each other raise later, in `plan` or `run`.
 
     Example:
         >>> import memsweep as ms
@@ -57,8 +57,8 @@ class Sweep(parsed.Sweep):
     """
 
     words: tuple[str, ...]
-    """How the command line names this sweep: the preset or file, and its --set options. Empty if it has no name for
-    it."""
+    """Arguments of the command line that stand for this sweep: the preset or file, and --set options. Empty if there
+    are none."""
 
     def __init__(
         self,
@@ -84,10 +84,10 @@ class Sweep(parsed.Sweep):
 
     @classmethod
     def of(cls, sweep: parsed.Sweep, words: tuple[str, ...]) -> Sweep:
-        """A parsed sweep with the words that the command line has for it."""
-        made = cls.__new__(cls)
-        made._take(sweep, words)
-        return made
+        """Convert a parsed sweep, with the arguments of the command line that stand for it."""
+        converted = cls.__new__(cls)
+        converted._take(sweep, words)
+        return converted
 
     def _take(self, sweep: parsed.Sweep, words: tuple[str, ...]) -> None:
         vars(self).update({field.name: getattr(sweep, field.name) for field in fields(sweep)}, words=words)
@@ -103,13 +103,13 @@ def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = (
     """Load a preset or a sweep file.
 
     Args:
-        name: the name of a preset (see `presets`) or the path of a YAML file; with "-full" appended, the larger variant
-            that it has under the key `full`.
-        settings: values to lay over it, such as {"seed": [0, 1], "epochs": 5}: a list makes an axis of the field, any
-            other value fixes it. Texts such as "seed=[0, 1]" are read as the command line reads them.
+        name: the name of a preset (see `presets`) or the path of a YAML file; "-full" at the end selects the larger
+            variant under its key `full`.
+        settings: fields to replace, such as {"seed": [0, 1], "epochs": 5}: a list makes the field an axis, and any
+            other value fixes it. Texts such as "seed=[0, 1]" are parsed as the option --set is.
 
     Raises:
-        SweepError: if there is no such sweep, or for what is wrong in it or in the settings.
+        SweepError: if there is no such sweep, or if it or the settings are not valid.
 
     Example:
         >>> ms.load_sweep("quickstart", settings={"seed": [0, 1]}).axes
@@ -135,19 +135,19 @@ def presets() -> list[Sweep]:
 
 
 def as_sweep(sweep: SweepLike, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
-    """The sweep, or the one that this name stands for, with the settings laid over it."""
+    """Return a sweep as it is, or load the sweep of this name and apply the settings to it."""
     if isinstance(sweep, str | Path):
         return load_sweep(sweep, settings)
     return sweep if isinstance(sweep, Sweep) else Sweep.of(sweep, ())
 
 
 def as_store(store: StoreLike) -> Store:
-    """The store, or the one at this folder or URI."""
+    """Return a store as it is, or the store at this folder or URI."""
     return store if isinstance(store, Store) else Store(store)
 
 
 def run_command(sweep: Sweep, store: Store, retry_failed: bool = False) -> str:
-    """What trains the rest of this sweep in this store: a command, or a call for a sweep that has no file."""
+    """Return the command that trains the rest of a sweep, or a call in Python for a sweep without a file."""
     if not sweep.words:
         return f"ms.run(sweep, store{', retry_failed=True' if retry_failed else ''})"
     flag = ["--retry-failed"] if retry_failed else []
@@ -155,14 +155,15 @@ def run_command(sweep: Sweep, store: Store, retry_failed: bool = False) -> str:
 
 
 def store_option(store: Store) -> list[str]:
-    """What a command needs to find this store."""
+    """Return the option that a command needs to use this store."""
     return ["--store", store.uri] if store.uri != DEFAULT_STORE else []
 
 
 def plain(value: Any, source: str, key: str) -> Any:
-    """The value as a YAML file would hold it: lists, mappings, numbers and text.
+    """Convert a value to what a YAML file can hold: lists, mappings, numbers and text.
 
-    Raises SweepError for a function that is not found by its name.
+    Raises:
+        SweepError: if a function cannot be imported by its name.
     """
     if isinstance(value, Mapping):
         return {name: plain(inner, source, f"{key}.{name}".strip(".")) for name, inner in value.items()}
@@ -174,9 +175,10 @@ def plain(value: Any, source: str, key: str) -> Any:
 
 
 def import_path(function: Callable[..., Any], source: str, key: str) -> str:
-    """`module:function` for a function or class that other processes can import by this name.
+    """Return `module:function` of a function or class, by which other processes can import it.
 
-    Raises SweepError for a lambda, a function inside another, and one of the main program or of a notebook.
+    Raises:
+        SweepError: if it is a lambda or a nested function, or if it is defined in the main program or a notebook.
     """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     given = f"given {name or function!r}" if not module else f"given {module}.{name or type(function).__name__}"

@@ -1,4 +1,4 @@
-"""How much of a sweep is there, what failed and why, and which files of the store are damaged."""
+"""Reports of how much of a sweep is done, what failed and why, and which files of the store are damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN = 10
 
 
 def report(plan: Plan, contents: Contents) -> dict[str, Any]:
-    """For machines: counts by outcome, the trainings that failed or diverged, the damaged files."""
+    """Count the points by outcome, and list the trainings that failed or diverged and the damaged files."""
     counts = Counter(outcomes(plan, contents))
     points = {cell.trajectory_id: cell.point for cell in plan.cells}
     return {
@@ -34,26 +34,31 @@ def report(plan: Plan, contents: Contents) -> dict[str, Any]:
     }
 
 
-def describe(found: dict[str, Any], command: str, retry: str) -> str:
-    """For a reader; `command` trains what is missing of this sweep in this store, `retry` what failed too."""
-    total = found["points"]
-    lines = [f"{found['sweep']}: {found['finished']:,} of {total:,} points finished ({found['finished'] / total:.0%})"]
-    lines += [f"  {found[outcome]:,} {outcome}" for outcome in ("diverged", "stopped", "failed", "missing")
-              if found[outcome]]  # fmt: skip
-    for failure in found["failures"][:SHOWN]:
+def describe(counts: dict[str, Any], command: str, retry: str) -> str:
+    """Describe a report for a reader.
+
+    Args:
+        command: the command that trains the missing points.
+        retry: the command that also trains failed points again.
+    """
+    total, finished = counts["points"], counts["finished"]
+    lines = [f"{counts['sweep']}: {finished:,} of {total:,} points finished ({finished / total:.0%})"]
+    lines += [f"  {counts[outcome]:,} {outcome}" for outcome in ("diverged", "stopped", "failed", "missing")
+              if counts[outcome]]  # fmt: skip
+    for failure in counts["failures"][:SHOWN]:
         reason = (failure["reason"] or "").splitlines()
         lines += [
             f"{failure['outcome']} {failure['trajectory_id']} {failure['fields']}",
             f"  {reason[0] if reason else ''}",
         ]
-    hidden = len(found["failures"]) - SHOWN
+    hidden = len(counts["failures"]) - SHOWN
     if hidden > 0:
         lines.append(f"and {hidden:,} more; all with --json")
-    lines += [f"damaged file, not counted: {path}: {why}" for path, why in found["damaged"].items()]
-    if found["stopped"]:
+    lines += [f"damaged file, not counted: {path}: {reason}" for path, reason in counts["damaged"].items()]
+    if counts["stopped"]:
         lines.append("the stopped ones go on from where they are in a sweep that does not stop them")
-    if found["failed"]:
+    if counts["failed"]:
         lines.append(f"to try the failed ones again: {retry}")
-    if found["missing"]:
+    if counts["missing"]:
         lines.append(f"to train the missing ones: {command}")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""The console script. Checks that memsweep's packages are memsweep's own before it imports one of them.
+"""The console script, which checks that memsweep's packages are its own before it imports any of them.
 
-`sweeps`, `analysis` and `lightning_modules` are common words: another distribution, or a folder on PYTHONPATH, may hold
-a package of the same name, and Python would run that one without a word.
+`sweeps`, `analysis` and `lightning_modules` are common words: another distribution, or a folder on PYTHONPATH, may have
+a package with the same name, and Python would import that one without a warning.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = {"sweeps": "planning", "lightning_modules": "training", "analysis": "figures"}
-"""Each package, with a room by which it is known to be ours."""
+"""package -> a subpackage that identifies it as memsweep's."""
 
 
 def foreign_packages() -> list[str]:
-    """A sentence for each package that Python would take from elsewhere."""
+    """Return a sentence for each package that Python would import from elsewhere."""
     problems = []
-    for name, known_by in PACKAGES.items():
+    for name, subpackage in PACKAGES.items():
         spec = find_spec(name)
-        places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
-        if not places or not (places[0] / known_by).is_dir():
-            where = places[0] if places else (spec.origin if spec else "nowhere")
+        folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+        if not folders or not (folders[0] / subpackage).is_dir():
+            where = folders[0] if folders else (spec.origin if spec else "nowhere")
             problems.append(f"package {name!r} is found at {where}, which is not memsweep's")
     return problems
 
 
 def check_packages() -> None:
-    """Raise ImportError, in one sentence, if Python would take a package from elsewhere."""
+    """Raise ImportError if Python would import a package from elsewhere."""
     problems = foreign_packages()
     if problems:
         raise ImportError(
@@ -39,14 +39,14 @@ def check_packages() -> None:
 
 
 def main() -> None:
-    """Run the command line, or say in one sentence why it cannot be run."""
+    """Run the command line, or print in one sentence why it cannot be run."""
     try:
         check_packages()
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     for name in PACKAGES:
-        import_module(name)  # now, before the command line adds the user's folder to the places to import from
+        import_module(name)  # before the command line appends the user's folder to sys.path
     from memsweep.cli import main as run
 
     run()

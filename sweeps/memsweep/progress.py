@@ -1,4 +1,4 @@
-"""Live progress of a run: trainings done, points a second, time left, and failures as they come."""
+"""Live progress of a run: trainings done, points per second, time left, and failures as they occur."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from sweeps.execution.protocol import Progress as EpochsDone
 from sweeps.planning.plan import Plan
 
 LINE_SECONDS = 15.0
-"""Where there is neither a terminal nor a notebook to draw a bar on, a line this often."""
+"""The interval between lines of text, if there is neither a terminal nor a notebook for a bar."""
 
 FRAME_SECONDS = 0.2
-"""The bar of a notebook is drawn again at most this often: each drawing is a message to the browser."""
+"""The minimum interval between two drawings of a notebook's bar: each is a message to the browser."""
 
 NOTEBOOK_COLUMNS = 90
 
-MOST_TOLD = 20
-"""Failures printed while training; `memsweep status` has them all."""
+MAX_PRINTED = 20
+"""The number of failures printed while training; `memsweep status` lists all of them."""
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
+    """Return whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return hasattr(shell, "kernel")
 
 
 def console_here(quiet: bool = False) -> Console:
-    """A console on standard output. In a notebook too it prints plain text, which a saved notebook keeps small."""
-    # The stream of a kernel claims to be a terminal, but a page keeps every drawing of a terminal's bar.
+    """Return a console on standard output. It prints plain text in a notebook too, to keep saved notebooks small."""
+    # A kernel's output stream claims to be a terminal, but a notebook keeps every drawing of a terminal's bar.
     return Console(highlight=False, force_jupyter=False, force_terminal=False if in_notebook() else None, quiet=quiet)
 
 
 class Display:
-    """A context manager around a run; `listen` is the executor's listener.
+    """A context manager that shows the progress of a run; `listen` is the executor's listener.
 
-    The bar counts member-epochs, so it moves while the first cohorts train. A terminal has a live one, a notebook one
-    under the cell, and anything else a line now and then. A last sentence says what was trained; in a notebook only
-    after an interruption, since there the result of the call says it.
+    The bar counts member-epochs, so it moves while the first cohorts train. A terminal shows a live bar, a notebook
+    shows one under the cell, and anything else gets a line of text from time to time. A final sentence says what was
+    trained; in a notebook only after an interruption, since the result of the call says it otherwise.
     """
 
     def __init__(self, plan: Plan, console: Console) -> None:
@@ -56,12 +56,12 @@ class Display:
         self._start = time.monotonic()
         self._end: float | None = None
         self._epochs = [0] * len(plan.cohorts)
-        # Kept up to date: to add up the cohorts at each event would take time with the square of their number.
+        # Running totals: adding up all cohorts at each event would take time quadratic in their number.
         self._trained = 0
         self._trainings = 0
         self._points = 0
         self._cohorts = 0
-        self._said = self._start
+        self._last_shown = self._start
         self.failed: list[Failure] = []
         self.diverged: list[Failure] = []
         self.stopped: list[Failure] = []
@@ -101,15 +101,16 @@ class Display:
             self._trainings += len(cohort.members)
             self._points += sum(len(member.requested) for member in cohort.members)
             for failure in event.failures:
-                self._tell(failure)
+                self._add_failure(failure)
         else:
             epochs = max(self._epochs[event.cohort], event.epochs)
         self._trained += (epochs - self._epochs[event.cohort]) * len(cohort.members)
         self._epochs[event.cohort] = epochs
         self._bar.update(self._task, completed=self._trained, trainings=self._trainings, rate=self._rate)
-        if not self._bar.disable or time.monotonic() - self._said < (FRAME_SECONDS if self._cell else LINE_SECONDS):
+        interval = FRAME_SECONDS if self._cell else LINE_SECONDS
+        if not self._bar.disable or time.monotonic() - self._last_shown < interval:
             return
-        self._said = time.monotonic()
+        self._last_shown = time.monotonic()
         if self._cell:
             self._cell.draw(self._bar)
         else:
@@ -117,7 +118,7 @@ class Display:
             self._console.print(f"{percent:3.0f} %  {self.sentence()}", markup=False, soft_wrap=True)
 
     def summary(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the results so far, for programs."""
         return {
             "sweep": self._plan.name,
             "trained": self._trainings,
@@ -132,23 +133,23 @@ class Display:
     def _work(self, cohort: int) -> int:
         return self._plan.cohorts[cohort].epochs * len(self._plan.cohorts[cohort].members)
 
-    def _tell(self, failure: Failure) -> None:
+    def _add_failure(self, failure: Failure) -> None:
         if failure.outcome == "stopped":
             self.stopped.append(failure)
             return
         (self.failed if failure.outcome == "failed" else self.diverged).append(failure)
         reason = failure.reason.splitlines()[0] if failure.reason else ""
-        if len(self.failed) + len(self.diverged) <= MOST_TOLD:
+        if len(self.failed) + len(self.diverged) <= MAX_PRINTED:
             self._console.print(f"{failure.outcome} {failure.trajectory_id}: {reason}", markup=False, soft_wrap=True)
 
     def sentence(self) -> str:
-        """What was trained so far, for a reader."""
+        """Describe what was trained so far, for a reader."""
         parts = [
             f"trained {self._trainings:,} of {len(self._plan.trainings):,} trainings "
             f"({self._points:,} points) in {self._seconds:.1f} s, {self._rate:.3g} points/s"
         ]
         ended = {"stopped early": self.stopped, "diverged": self.diverged, "failed": self.failed}
-        parts += [f"{len(who):,} {what}" for what, who in ended.items() if who]
+        parts += [f"{len(trainings):,} {outcome}" for outcome, trainings in ended.items() if trainings]
         return ", ".join(parts)
 
     @property
@@ -161,7 +162,7 @@ class Display:
 
 
 class _Cell:
-    """The place under a notebook's cell where the bar is drawn, always at the same one."""
+    """An output under a notebook's cell, in which each drawing of the bar replaces the last."""
 
     def __init__(self) -> None:
         from IPython.display import display
@@ -176,10 +177,10 @@ class _Cell:
 
 
 @contextmanager
-def counted(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar that counts finished `what`, on a terminal. Yields a function to call with (done, total)."""
+def counted(noun: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal, and yield a function that updates it with (done, total)."""
     bar = Progress(
-        TextColumn(f"{{task.completed:,}} of {{task.total:,}} {what}"),
+        TextColumn(f"{{task.completed:,}} of {{task.total:,}} {noun}"),
         BarColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),

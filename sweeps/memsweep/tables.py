@@ -1,4 +1,4 @@
-"""The tables of a sweep: as pandas DataFrames, and as Arrow tables for files."""
+"""Tables of a sweep, as pandas DataFrames and as Arrow tables for files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows = Literal["points", "curves", "examples", "scores"]
 
 
 def arrow_table(rows: Rows, sweep: SweepLike, store: StoreLike) -> pa.Table:
-    """A table of `memsweep export`, with the types of the store's columns."""
+    """Return a table of `memsweep export`, with the types of the store's columns."""
     study = as_sweep(sweep)
     table, damaged = exported(rows, study, plan_of(study), as_store(store))
     warn_of_damage(damaged)
@@ -29,7 +29,7 @@ def arrow_table(rows: Rows, sweep: SweepLike, store: StoreLike) -> pa.Table:
 
 
 def export(sweep: SweepLike, store: StoreLike, out: Path, rows: Rows = "points") -> int:
-    """Write a table as Parquet or CSV, by the suffix; the number of its rows. Raises ExportError."""
+    """Write a table as Parquet or CSV, depending on the suffix, and return its number of rows. Raises ExportError."""
     table = arrow_table(rows, sweep, store)
     write_table(table, out)
     return int(table.num_rows)
@@ -44,8 +44,8 @@ def points(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
         outcome is "finished". Accuracies and fractions are in 0..1.
 
     Raises:
-        SweepError: for a sweep that cannot be trained as asked.
-        StoreError: for a store that cannot be read. A damaged file of it is a MemsweepWarning.
+        SweepError: if the sweep is not valid.
+        StoreError: if the store cannot be read. A damaged file only causes a MemsweepWarning.
 
     Example:
         >>> points = ms.points("quickstart", "results")
@@ -58,7 +58,7 @@ def curves(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
     """Read the learning curves of a sweep: one row per training and evaluated epoch that finished.
 
     Returns:
-        The columns of `points` without the derived measures, up to the last epoch that the sweep asks of a training.
+        The columns of `points` without the derived measures, up to the last epoch of each training in the sweep.
 
     Raises:
         SweepError, StoreError: as `points` does.
@@ -71,11 +71,11 @@ def curves(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
 
 
 def examples(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
-    """Read what `measure` took of single examples: one row per training, epoch, measure and example.
+    """Read the per-example measures of a sweep: one row per training, epoch, measure and example.
 
     Returns:
         The columns trajectory_id, epoch, measure, split (train, left_out or test), example_id and value, and the axes
-        of the sweep and the seed. Empty for a sweep that measures no single examples.
+        of the sweep and the seed. Empty for a sweep without per-example measures.
 
     Raises:
         SweepError, StoreError: as `points` does.
@@ -93,7 +93,7 @@ def example_scores(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.Dat
     The sweep needs `subset_fraction` below 1 and the measure example_correctness (Feldman and Zhang 2020).
 
     Raises:
-        AnalysisError: for a sweep whose trainings left no examples out.
+        AnalysisError: if the sweep's trainings left no examples out.
 
     Example:
         >>> ms.example_scores("my_sweep.yaml", "results").nlargest(10, "memorization")
@@ -102,14 +102,14 @@ def example_scores(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.Dat
 
 
 def read(store: StoreLike = DEFAULT_STORE, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read all that a store holds, whatever sweep it came from: one row per training and evaluated epoch.
+    """Read everything in a store, from all sweeps: one row per training and evaluated epoch.
 
     Args:
         store: a `Store`, a folder or a URI.
-        columns: the columns to read beside trajectory_id, epoch and outcome; by default all, with provenance.
+        columns: the columns to read besides trajectory_id, epoch and outcome; by default all, with provenance.
 
     Raises:
-        StoreError: for a store that cannot be read. A damaged file of it is a MemsweepWarning.
+        StoreError: if the store cannot be read. A damaged file only causes a MemsweepWarning.
 
     Example:
         >>> ms.read("results", ["test_accuracy", "label_noise"]).groupby("label_noise")["test_accuracy"].max()
@@ -120,7 +120,7 @@ def read(store: StoreLike = DEFAULT_STORE, columns: Sequence[str] | None = None)
 
 
 def plain_columns(table: pa.Table) -> pa.Table:
-    """The table with texts in the place of dictionaries, which pandas would make categories of."""
+    """Convert dictionary columns to text, because pandas would make them categories."""
     import pyarrow as pa
 
     fields: list[Any] = [(field.name, plain_type(field.type)) for field in table.schema]

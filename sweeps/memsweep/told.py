@@ -1,4 +1,4 @@
-"""What functions of the API return and warn of, in the words of the command line."""
+"""Results and warnings of the API, with the text that the command line prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Summary(dict[str, Any]):
-    """The figures of `--json` as a dictionary, which prints as the command does."""
+    """The numbers of `--json` as a dictionary, which prints as the command does."""
 
     def __init__(self, figures: Mapping[str, Any], text: str) -> None:
         super().__init__(figures)
@@ -22,11 +22,11 @@ class Summary(dict[str, Any]):
 
 
 class MemsweepWarning(UserWarning):
-    """Part of a result is left out: a file of the store that cannot be read, or a figure that cannot be drawn."""
+    """A warning that part of a result is missing: a file of the store cannot be read, or a figure cannot be drawn."""
 
 
 def warn_of_damage(damaged: Mapping[str, str]) -> None:
-    """Warn of each file of a store that was skipped, with the reason."""
+    """Warn about each file of a store that was skipped, with the reason."""
     warn(f"{path}: {reason}; skipped" for path, reason in damaged.items())
 
 

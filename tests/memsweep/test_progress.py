@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from memsweep.progress import MOST_TOLD, Display, counted
+from memsweep.progress import MAX_PRINTED, Display, counted
 from rich.console import Console
 
 from sweeps.execution.protocol import CohortStored, Failure, Progress
@@ -89,7 +89,7 @@ def test_many_failures_are_counted_and_not_all_told():
     with Display(plan, console()) as display:
         display.listen(CohortStored(0, tuple(Failure(str(i), "failed", "[red]no markup[/red]") for i in range(30))))
     assert len(display.failed) == 30
-    assert told(display)[:-1] == [f"failed {i}: [red]no markup[/red]" for i in range(MOST_TOLD)]
+    assert told(display)[:-1] == [f"failed {i}: [red]no markup[/red]" for i in range(MAX_PRINTED)]
     assert told(display)[-1].endswith(", 30 failed")
 
 

@@ -1,4 +1,4 @@
-"""The command line: parses, calls the functions of the API, prints."""
+"""The command line, which parses arguments, calls the functions of the API, and prints."""
 
 # A module registers its commands when it is imported, and --help lists them in this order.
 # isort: off

@@ -1,4 +1,4 @@
-"""The program: its commands are registered on `app`, and `main` turns errors into a message and an exit code."""
+"""The program: commands register on `app`, and `main` converts errors to a message and an exit code."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ errors = Console(stderr=True, highlight=False)
 
 
 def main() -> None:
-    """Run the program. Bad input is one message on standard error and exit code 2."""
-    sys.path.append(os.getcwd())  # where a data set or model of the user's own lies; last, so that it shadows nothing
+    """Run the program. Bad input causes one message on standard error and exit code 2."""
+    sys.path.append(os.getcwd())  # for custom data sets and models; it comes last, so that it shadows nothing
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without × is no reason to end
+            stream.reconfigure(errors="replace")  # a terminal that cannot print × must not end the program
     try:
         load_plugins()
-        app(standalone_mode=True)  # which makes an exit of 130 of a KeyboardInterrupt
+        app(standalone_mode=True)  # this converts a KeyboardInterrupt to exit code 130
     except MemsweepError as error:
         _fail(str(error))
     except BrokenPipeError:
@@ -78,10 +78,10 @@ def say(text: object) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON for machines."""
+    """Print JSON for programs."""
     typer.echo(json.dumps(value, indent=2, default=list))
 
 
 def wide(columns: int) -> Console:
-    """Standard output with room for a table of so many columns, which only a terminal can lack."""
+    """Return standard output with room for a table of this many columns. A terminal keeps its own width."""
     return console if console.is_terminal else Console(width=max(console.width, columns), highlight=False)

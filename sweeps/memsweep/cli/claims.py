@@ -1,4 +1,4 @@
-"""`claims`."""
+"""The command `claims`."""
 
 from __future__ import annotations
 

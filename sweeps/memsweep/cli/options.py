@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ StoreUri = Annotated[str, typer.Option("--store", metavar="URI", help="a folder,
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="FIELD=VALUE", help="fix a field, or make an axis of it: --set 'seed=[0, 1]'; repeatable"
+        "--set", metavar="FIELD=VALUE", help="fix a field, or make it an axis: --set 'seed=[0, 1]'; repeatable"
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="print JSON for machines")]
-MaxCohort = Annotated[int, typer.Option("--max-cohort", min=1, metavar="N", help="trainings in one stack, at most")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
+MaxCohort = Annotated[int, typer.Option("--max-cohort", min=1, metavar="N", help="most trainings in one stack")]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, metavar="N", help="cohorts trained at once; default: one a core")
+    int | None, typer.Option("--workers", min=1, metavar="N", help="cohorts trained at once; default: one per core")
 ]
 AtOnce = Annotated[int, typer.Option("--workers", min=1, metavar="W", help="trainings that run at once")]
 Orders = Annotated[
-    int, typer.Option("--seeds", min=1, metavar="N", help="orders of arrival: that of the sweep, then shuffles")
+    int, typer.Option("--seeds", min=1, metavar="N", help="orders of arrival: that of the sweep, then shuffled ones")
 ]

@@ -1,4 +1,4 @@
-"""`list`, `plan`, `run` and `status`."""
+"""The commands `list`, `plan`, `run` and `status`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Device = Literal["cpu", "cuda", "auto"]
 
 @app.command("list")
 def list_presets(as_json: Json = False) -> None:
-    """The presets, one line each."""
+    """List the presets, one per line."""
     if as_json:
         print_json(
             [
@@ -48,7 +48,7 @@ def plan(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """What is done, what would be trained, what folding and packing save, and how long it takes. Trains nothing."""
+    """Show what is done, what would be trained, what folding and packing save, and how long it takes. Train nothing."""
     planned = running.plan(load_sweep(sweep, settings or []), store, max_cohort=max_cohort, workers=workers)
     print_json(planned) if as_json else say(planned)
 
@@ -66,17 +66,17 @@ def run(
         typer.Option(
             "--address",
             metavar="ADDRESS",
-            help="a Ray cluster's address, or auto on one of its nodes; http://HOST:8265 hands the run to the cluster "
-            "as a job, and follows it",
+            help="a Ray cluster's address, or auto on one of its nodes; http://HOST:8265 submits the run to the "
+            "cluster as a job and follows it",
         ),
     ] = None,
     device: Annotated[
         Device,
-        typer.Option("--device", help="cuda: cohorts share GPUs by their memory; auto: GPUs, and nodes without one"),
+        typer.Option("--device", help="cuda: cohorts share the memory of GPUs; auto: GPUs, and nodes without one"),
     ] = "cpu",
     checkpoint_every: Annotated[
         float,
-        typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="between two checkpoints of a cohort"),
+        typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="time between two checkpoints of a cohort"),
     ] = CHECKPOINT_SECONDS,
     retries: Annotated[
         int,
@@ -84,16 +84,16 @@ def run(
             "--retries",
             min=0,
             metavar="N",
-            help="tries of a cohort that was lost with its worker or node, before it is cut in halves",
+            help="retries of a cohort that was lost with its worker or node, before it is split into halves",
         ),
     ] = RETRIES,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="train again what is recorded as failed")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="show what Ray and Tune say")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="show the output of Ray and Tune")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train what is missing and store it. Interrupt it at any time; the same command goes on."""
+    """Train what is missing and store it. You can interrupt it at any time; the same command resumes it."""
     shown = Console(stderr=True, highlight=False) if as_json else console
     try:
         done = running.run(
@@ -117,6 +117,6 @@ def run(
 
 @app.command()
 def status(sweep: SweepName, store: StoreUri = "results", settings: Settings = None, as_json: Json = False) -> None:
-    """How much of the grid is there, and what failed and why."""
-    found = running.status(load_sweep(sweep, settings or []), store)
-    print_json(found) if as_json else say(found)
+    """Show how much of the grid is done, and what failed and why."""
+    summary = running.status(load_sweep(sweep, settings or []), store)
+    print_json(summary) if as_json else say(summary)

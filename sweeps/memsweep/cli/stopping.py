@@ -1,4 +1,4 @@
-"""`replay` and `stopping-study`."""
+"""The commands `replay` and `stopping-study`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def replay(
     metric: Annotated[
         str | None,
         typer.Option(
-            "--metric", metavar="MEASURE", help="what it sees; default: validation_accuracy where there is one"
+            "--metric", metavar="MEASURE", help="the metric it sees; default: validation_accuracy where there is one"
         ),
     ] = None,
     mode: Annotated[
@@ -34,16 +34,16 @@ def replay(
     ] = None,
     grace_period: Annotated[
         int | None,
-        typer.Option("--grace-period", metavar="E", help="epochs before it judges (asha, median); default: 1"),
+        typer.Option("--grace-period", metavar="E", help="epochs before it first judges (asha, median); default: 1"),
     ] = None,
     reduction_factor: Annotated[
         float | None,
         typer.Option("--reduction-factor", metavar="F", help="one in F goes on (asha, hyperband); default: 3"),
     ] = None,
-    brackets: Annotated[int | None, typer.Option("--brackets", metavar="N", help="of asha; default: 1")] = None,
+    brackets: Annotated[int | None, typer.Option("--brackets", metavar="N", help="brackets (asha); default: 1")] = None,
     min_samples: Annotated[
         int | None,
-        typer.Option("--min-samples", metavar="N", help="others that must have got as far (median); default: 3"),
+        typer.Option("--min-samples", metavar="N", help="others that must have reached an epoch (median); default: 3"),
     ] = None,
     workers: AtOnce = 8,
     seeds: Orders = 20,
@@ -55,7 +55,7 @@ def replay(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """What an early-stopping scheduler would have done on the recorded curves, beside what it has to beat."""
+    """Show what an early-stopping scheduler would have done on the recorded curves, compared with baselines."""
     replayed = judging.replay(
         load_sweep(sweep, settings or []), store, scheduler=scheduler, metric=metric, mode=mode,
         grace_period=grace_period, reduction_factor=reduction_factor, brackets=brackets, min_samples=min_samples,
@@ -78,7 +78,7 @@ def stopping_study(
         typer.Option(
             "--metric",
             metavar="MEASURE",
-            help="what they see; repeatable; default: validation_accuracy where there is one, and test_accuracy",
+            help="the metric they see; repeatable; default: validation_accuracy where there is one, and test_accuracy",
         ),
     ] = None,
     by: Annotated[
@@ -96,7 +96,7 @@ def stopping_study(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """What Tune's schedulers save at many settings, what it costs, and whom they stop: tables, figures and a page."""
+    """Show what Tune's schedulers save at many settings, what it costs, and which trainings they stop."""
     study = judging.stopping_study(
         load_sweep(sweep, settings or []), store, schedulers=scheduler or [], metrics=metric or [], by=by or [],
         workers=workers, seeds=seeds, out=out, progress=errors,

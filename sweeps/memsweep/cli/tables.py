@@ -1,4 +1,4 @@
-"""`export`, `heatmap` and `report`."""
+"""The commands `export`, `heatmap` and `report`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def export(
         Rows,
         typer.Option(
             "--table",
-            help="points; curves: a row an evaluated epoch; examples: what `measure` took of single examples; scores: "
-            "memorization and influence of each training example, over all seeds",
+            help="points; curves: one row per evaluated epoch; examples: measures per example; scores: memorization "
+            "and influence of each training example, over all seeds",
         ),
     ] = "points",
 ) -> None:
-    """One tidy row a point, in the order of the sweep, or another table."""
+    """Write one tidy row per point, in the order of the sweep, or another table."""
     count = write_rows(load_sweep(sweep, settings or []), store, out, table)
     say(f"{out}: {count:,} rows")
 
@@ -46,15 +46,15 @@ def heatmap(
     ] = None,
     epoch: Annotated[
         int | None,
-        typer.Option("--epoch", min=0, metavar="E", help="draw at this evaluated epoch, not at each point's last"),
+        typer.Option("--epoch", min=0, metavar="E", help="an evaluated epoch to draw instead of each point's own"),
     ] = None,
     annotate: Annotated[
-        str, typer.Option("--annotate", metavar="WHAT", help="number in a cell: auto, mean, n, interval or none")
+        str, typer.Option("--annotate", metavar="WHAT", help="the number in a cell: auto, mean, n, interval or none")
     ] = "auto",
     store: StoreUri = "results",
     settings: Settings = None,
 ) -> None:
-    """One figure: a measure over two fields, seeds averaged, missing cells hatched."""
+    """Draw a measure over two fields, averaged over seeds, with missing cells hatched."""
     shown = None if annotate == "none" else annotate
     judging.write_heatmap(load_sweep(sweep, settings or []), store, out, x, y, value, facet or (), epoch, shown)
     say(out)
@@ -67,6 +67,6 @@ def write_report(
     store: StoreUri = "results",
     settings: Settings = None,
 ) -> None:
-    """Every figure of the study (PNG, SVG and PDF), and a page that shows them."""
+    """Draw every figure of the sweep (PNG, SVG and PDF), and write a page that shows them."""
     paths = judging.report(load_sweep(sweep, settings or []), store, out)
     say("\n".join(str(path) for path in paths if path.suffix in (".png", ".html")))

@@ -1,4 +1,4 @@
-"""`compact`."""
+"""The command `compact`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from memsweep.cli.options import Json, StoreUri
 
 @app.command()
 def compact(store: StoreUri = "results", as_json: Json = False) -> None:
-    """Merge the store's small parts into large ones. Others may read, train and compact meanwhile."""
+    """Merge the store's small parts into large ones. Other processes may read, train and compact at the same time."""
     merged = running.compact(store)
     print_json(merged) if as_json else say(merged)

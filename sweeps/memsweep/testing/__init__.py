@@ -1,10 +1,10 @@
-"""Fakes for tests of code that uses memsweep, and suites for executors and stores that are not memsweep's own.
+"""Fakes for tests of code that uses memsweep, and test suites for custom executors and stores.
 
 - `Scripted`: an executor that computes measures with a function of the point and the epoch, without torch or Ray.
 - `scripted_measures`: the function that it uses by default; values differ between points, epochs and measures.
-- `make_record`: a record as a training leaves it, to fill a store with.
+- `make_record`: a function that creates the record of a training, to fill a store with.
 - `memsweep.testing.executors.ExecutorSuite`: pytest tests of the contract in `sweeps.execution.protocol.Executor`.
-- `memsweep.testing.stores.StoreSuite`: pytest tests of what runs rely on in a store, for any store location.
+- `memsweep.testing.stores.StoreSuite`: pytest tests of the properties of a store that runs rely on.
 
 A suite runs when a test module subclasses it and overrides one fixture::
 
@@ -16,7 +16,7 @@ A suite runs when a test module subclasses it and overrides one fixture::
         def executor(cls):
             return MyExecutor()
 
-Assertions of a suite explain themselves where `conftest.py` says `pytest.register_assert_rewrite("memsweep.testing")`.
+For detailed assertion messages, call `pytest.register_assert_rewrite("memsweep.testing")` in `conftest.py`.
 """
 
 from memsweep.testing.records import make_record

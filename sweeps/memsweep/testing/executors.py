@@ -1,7 +1,7 @@
 """The contract of `sweeps.execution.protocol.Executor` as a pytest suite.
 
-One small sweep is executed once per class, and every test looks at what it left. It holds dense, convolutional and
-residual networks in both precisions, two kinds of noise, augmentation, dropout, a measure per example, members that
+One small sweep is executed once per class, and every test checks its results. It contains dense, convolutional and
+residual networks in both precisions, two kinds of noise, augmentation, dropout, a per-example measure, members that
 diverge, and networks that raise.
 """
 
@@ -74,7 +74,7 @@ def plan_of(max_cohort: int, workers: int = 2) -> Plan:
 
 @dataclass
 class Execution:
-    """A plan, the store that it was executed into, and what the listener was told."""
+    """A plan, the store that holds its results, and the events that the listener received."""
 
     plan: Plan
     store: Store
@@ -95,7 +95,7 @@ class Execution:
         return self.store.read_examples({cell.trajectory_id for cell in self.plan.cells}).table
 
     def trainings(self, **fields: object) -> set[str]:
-        """The ids of the trainings whose points have these values."""
+        """Return the ids of the trainings whose points have these values."""
         return {
             cell.trajectory_id
             for cell in self.plan.cells
@@ -103,13 +103,13 @@ class Execution:
         }
 
     def outcomes(self) -> dict[str, str]:
-        """The outcome of each training that did not finish."""
-        return {each["trajectory_id"]: each["outcome"] for each in failures(self.plan, self.store.read(["reason"]))}
+        """Return the outcome of each training that did not finish."""
+        return {row["trajectory_id"]: row["outcome"] for row in failures(self.plan, self.store.read(["reason"]))}
 
 
 @lru_cache(maxsize=1)
 def trained_one_by_one() -> tuple[pa.Table, pa.Table]:
-    """Points and examples of the sweep when the inline executor trains every member alone."""
+    """Return the points and examples of the sweep if the inline executor trains every member alone."""
     with tempfile.TemporaryDirectory() as folder:
         alone = Execution(plan_of(max_cohort=1), Store(Path(folder) / "store"))
         Inline().execute(alone.plan, alone.store, alone.listen)
@@ -117,7 +117,7 @@ def trained_one_by_one() -> tuple[pa.Table, pa.Table]:
 
 
 class BookkeepingSuite:
-    """Tests that every executor passes, also one that only pretends to train. Subclasses override `executor`."""
+    """Tests that every executor passes, including fakes that do not train. Subclasses override `executor`."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -151,11 +151,11 @@ class BookkeepingSuite:
 
     def test_the_listener_hears_of_every_training_that_did_not_finish(self, execution: Execution) -> None:
         stored = [event for event in execution.events if isinstance(event, CohortStored)]
-        told = {each.trajectory_id: each.outcome for event in stored for each in event.failures}
-        assert told == execution.outcomes()
+        reported = {failure.trajectory_id: failure.outcome for event in stored for failure in event.failures}
+        assert reported == execution.outcomes()
 
     def test_each_cohort_is_a_part_of_its_own(self, execution: Execution) -> None:
-        """Except for cohorts that raise, which are stored in the pieces that train."""
+        """Cohorts that raise are exceptions: they are stored in the pieces that train."""
         parts = [
             frozenset(pq.read_table(path, columns=["trajectory_id"])["trajectory_id"].to_pylist())
             for path in (Path(execution.store.uri) / "parts").glob("*.parquet")
@@ -174,7 +174,7 @@ class BookkeepingSuite:
 
 
 class ExecutorSuite(BookkeepingSuite):
-    """The whole contract: what `BookkeepingSuite` says, and the numbers. Override the fixture `executor`."""
+    """The whole contract: `BookkeepingSuite`, and tests of the numbers. Subclasses override `executor`."""
 
     def test_no_bit_depends_on_the_executor_or_the_packing(self, execution: Execution) -> None:
         points, examples = trained_one_by_one()
@@ -210,7 +210,7 @@ class ExecutorSuite(BookkeepingSuite):
         )
 
     def test_a_member_that_diverges_is_recorded(self, execution: Execution) -> None:
-        """What its neighbours have is compared with trainings alone, in the test of all bits."""
+        """The test of all bits compares its neighbours with trainings that run alone."""
         wild = execution.trainings(learning_rate=1e6)
         assert len(wild) == 4
         outcomes = execution.outcomes()

@@ -1,4 +1,4 @@
-"""Networks that fail, for sweeps in tests of executors. A sweep names them by import path."""
+"""Networks that fail, for tests of executors. A sweep names them by import path."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ UNLUCKY = 0.55
 
 
 def failing(shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A network for 8x8 images whose forward pass raises, whatever its seed."""
+    """Return a network for 8x8 images whose forward pass always raises."""
     from torch import nn
 
     class Failing(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if x.device.type == "meta":  # the plan measures its size there
+            if x.device.type == "meta":  # the plan determines its size there
                 return super().forward(x.flatten(1))
             raise RuntimeError(REASON)
 
@@ -27,7 +27,7 @@ def failing(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def unlucky(shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A network for 8x8 images that cannot be built where the first number of its generator is below `UNLUCKY`."""
+    """Return a network for 8x8 images, or raise if the first number of its generator is below `UNLUCKY`."""
     import torch
     from torch import nn
 

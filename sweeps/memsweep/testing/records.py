@@ -1,4 +1,4 @@
-"""Records of trainings that never took place."""
+"""Fake records of trainings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sweeps.spec.point import Point
 from sweeps.store.records import Record, Row
 
 WHEN = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
-"""When every such training finished: equal records leave equal bytes."""
+"""The time at which every fake training finished, so that equal records give equal bytes."""
 
 
 def measure_at(training_id: str, epoch: int, name: str) -> float:
@@ -24,13 +24,12 @@ def make_record(
     trajectory_id: str, finished: tuple[int, ...] = (), diverged: int | None = None, failed: int | None = None,
     stopped: int | None = None, **more: Any,
 ) -> Record:  # fmt: skip
-    """Make a record as a training leaves it, whose measures are a function of its id and the epoch.
+    """Create the record of a training, whose measures are a function of its id and the epoch.
 
     Args:
-        trajectory_id: The id of the training.
-        finished: The epochs that have measures.
-        diverged: The epoch of a row that says so and has no measures; likewise `stopped` and `failed`.
-        more: Fields of the point, or provenance.
+        finished: the epochs that have measures.
+        diverged: the epoch of a row with this outcome and without measures; likewise `stopped` and `failed`.
+        more: fields of the point, or provenance.
     """
     fields = {name: more.pop(name) for name in list(more) if name in FIELDS}
     rows = [

@@ -1,4 +1,4 @@
-"""Registries as they were before, for tests that register something."""
+"""A context that restores registries, for tests that register something."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sweeps.spec.stopping import SCHEDULERS
 
 @contextmanager
 def registrations() -> Iterator[None]:
-    """Take back, at the end, whatever is registered inside, plug-ins included.
+    """Undo all registrations inside the context at its end, including those of plug-ins.
 
     Example:
         >>> with registrations():

@@ -22,7 +22,7 @@ Script = Callable[[Point, int], Measures | None]
 
 
 def scripted_measures(point: Point, epoch: int) -> Measures:
-    """Return a value between 0 and 1 for every measure, the same in every process."""
+    """Return a value between 0 and 1 for every measure; it is the same in every process."""
     return {name: measure_at(point.id, epoch, name) for name in (*MEASURES, *ON_DEMAND)}
 
 
@@ -31,11 +31,11 @@ class Scripted:
     """An executor whose trainings take no time. See `sweeps.execution.protocol.Executor` for its methods.
 
     Args:
-        script: Returns the measures of a point after an epoch, or None where the training diverged. A training whose
+        script: returns the measures of a point after an epoch, or None if the training diverged. A training whose
             script raises is recorded as failed, with the error as the reason. The point is that of the training, so
-            its `epochs` is the horizon. Of the measures on demand, only those that the sweep asks for at the epoch
-            are recorded; measures per example are not.
-        provenance: Further columns of every row.
+            its `epochs` is the horizon. A measure on demand is recorded only at epochs at which the sweep requests it;
+            per-example measures are not recorded.
+        provenance: more columns of every row.
     """
 
     script: Script = scripted_measures
@@ -74,7 +74,7 @@ class Scripted:
                 return [Row(member.point.epochs, "failed", nothing, f"{type(error).__name__}: {error}")]
             if measures is None:
                 return [*rows, Row(epoch, "diverged", nothing, f"diverged in epoch {epoch}")]
-            asked = {column for probe in member.measured.get(epoch, ()) for column in PROBES[probe].columns}
-            kept = {name: measures.get(name) for name in (*MEASURES, *asked)}
-            rows.append(Row(epoch, "finished", kept))
+            on_demand = {column for probe in member.measured.get(epoch, ()) for column in PROBES[probe].columns}
+            recorded = {name: measures.get(name) for name in (*MEASURES, *on_demand)}
+            rows.append(Row(epoch, "finished", recorded))
         return rows

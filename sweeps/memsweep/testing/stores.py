@@ -1,4 +1,4 @@
-"""What memsweep relies on in a store, as a pytest suite for any store location."""
+"""The properties of a store that memsweep relies on, as a pytest suite for any store location."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ DAY = 1_700_000_000_000_000
 
 
 def files(store: Store) -> list[str]:
-    """Names under parts/, read behind the store's back."""
-    filesystem, root = place(store)
+    """Return the names under parts/, read without the store's own code."""
+    filesystem, root = filesystem_of(store)
     return sorted(
         info.base_name for info in filesystem.get_file_info(fs.FileSelector(f"{root}/parts", allow_not_found=True))
     )
 
 
-def place(store: Store) -> tuple[fs.FileSystem, str]:
+def filesystem_of(store: Store) -> tuple[fs.FileSystem, str]:
     if "://" not in store.uri:
         return fs.LocalFileSystem(), store.uri
     return fs.FileSystem.from_uri(store.uri)
 
 
 def content_of(store: Store, name: str) -> bytes:
-    filesystem, root = place(store)
+    filesystem, root = filesystem_of(store)
     with filesystem.open_input_stream(f"{root}/parts/{name}") as file:
         return file.read()
 
 
 def put(store: Store, name: str, content: bytes) -> None:
-    filesystem, root = place(store)
+    filesystem, root = filesystem_of(store)
     with filesystem.open_output_stream(f"{root}/parts/{name}") as file:
         file.write(content)
 
 
-def hashed(content: bytes) -> str:
+def hash_name(content: bytes) -> str:
     return f"{blake2b(content, digest_size=10).hexdigest()}.parquet"
 
 
@@ -56,7 +56,7 @@ def outcomes(store: Store) -> list[tuple[str, int, str]]:
     return list(zip(columns["trajectory_id"], columns["epoch"], columns["outcome"], strict=True))
 
 
-def _rewritten(table: pa.Table) -> bytes:
+def _encode(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     return sink.getvalue().to_pybytes()
@@ -66,7 +66,7 @@ class StoreSuite:
     """Tests that every store location passes.
 
     Subclasses override the fixture `uri`: an unused address that contains the word `store`. Addresses with another word
-    in its place have to be unused, too.
+    in place of `store` must be unused as well.
     """
 
     @pytest.fixture
@@ -112,11 +112,11 @@ class StoreSuite:
         by_key = {(row["trajectory_id"], row["epoch"]): row for row in read}
         for record in records:
             for row in record.rows:
-                found = by_key[record.trajectory_id, row.epoch]
-                assert {name: found[name] for name in MEASURES} == row.measures
-                assert {name: found[name] for name in vars(record.point)} == vars(record.point)
-                assert (found["outcome"], found["reason"]) == (row.outcome, row.reason)
-                assert found["parameters"] == 99
+                stored = by_key[record.trajectory_id, row.epoch]
+                assert {name: stored[name] for name in MEASURES} == row.measures
+                assert {name: stored[name] for name in vars(record.point)} == vars(record.point)
+                assert (stored["outcome"], stored["reason"]) == (row.outcome, row.reason)
+                assert stored["parameters"] == 99
         assert by_key["b", 1]["wall_seconds"] == 1.5
         assert by_key["b", 1]["commit"] == "abc"
         assert by_key["a", 1]["finished_at"].timestamp() == DAY / 1e6
@@ -208,26 +208,26 @@ class StoreSuite:
             "notes.txt": (text, "not a part of memsweep"),
             "table.parquet": (foreign, "not a part of memsweep"),
             "copy.parquet": (own, "not a part of memsweep"),
-            hashed(foreign): (foreign, "a Parquet file, but not one of memsweep's"),
-            hashed(text): (text, "damaged: "),
+            hash_name(foreign): (foreign, "a Parquet file, but not one of memsweep's"),
+            hash_name(text): (text, "damaged: "),
             f"{'0' * 20}.parquet": (own, "damaged: its bytes do not hash to its name"),
         }
         for name, (content, _) in strange.items():
             put(store, name, content)
         contents = store.read()
         assert {path.rpartition("/")[2] for path in contents.damaged} == set(strange)
-        for path, why in contents.damaged.items():
-            assert why.startswith(strange[path.rpartition("/")[2]][1])
+        for path, reason in contents.damaged.items():
+            assert reason.startswith(strange[path.rpartition("/")[2]][1])
         assert outcomes(store) == [("a", 1, "finished")]
 
     def test_a_part_of_a_newer_schema_is_reported_and_not_counted(self, store: Store) -> None:
         part = store.append([make_record("a", (1,))])
         table = pq.read_table(pa.BufferReader(content_of(store, part)))
         for version in (SCHEMA_VERSION + 1, "new"):
-            content = _rewritten(table.replace_schema_metadata({"memsweep_schema": str(version)}))
-            put(store, hashed(content), content)
-        why = sorted(store.read().damaged.values())
-        assert why == [
+            content = _encode(table.replace_schema_metadata({"memsweep_schema": str(version)}))
+            put(store, hash_name(content), content)
+        reasons = sorted(store.read().damaged.values())
+        assert reasons == [
             "damaged: invalid literal for int() with base 10: b'new'",
             f"written by a newer memsweep (schema {SCHEMA_VERSION + 1}; this one reads up to {SCHEMA_VERSION})",
         ]
@@ -236,10 +236,10 @@ class StoreSuite:
     def test_a_part_from_before_a_field_was_added_has_it_at_its_default(self, store: Store) -> None:
         part = store.append([make_record("a", (1, 2), learning_rate=0.5, momentum=0.1, optimizer="adamw", depth=2)])
         table = pq.read_table(pa.BufferReader(content_of(store, part)))
-        content = _rewritten(table.drop_columns(["momentum", "optimizer", "depth", "test_loss", "commit"]))
+        content = _encode(table.drop_columns(["momentum", "optimizer", "depth", "test_loss", "commit"]))
         older = Store(store.uri.replace("store", "older"))
         older.prepare()
-        put(older, hashed(content), content)
+        put(older, hash_name(content), content)
         contents = older.read()
         assert contents.damaged == {}
         assert contents.table.schema.equals(schema())
