@@ -20,7 +20,7 @@ from sweeps.store.store import Store
 
 pytest.register_assert_rewrite("memsweep.testing")
 
-settings.register_profile("fast", deadline=None, derandomize=True, max_examples=20)
+settings.register_profile("fast", deadline=None, derandomize=True, max_examples=10)
 settings.register_profile("thorough", deadline=None, derandomize=True)
 settings.load_profile("fast")  # `make test-slow` runs every property with --hypothesis-profile thorough
 

@@ -447,11 +447,11 @@ def test_analysis_and_then_sweeps_and_the_face_start_without_torch_and_ray(tmp_p
     light = [
         name for name in names_of("sweeps") + names_of(FACE) if room_of(name) != RAY and name != f"{FACE}.__main__"
     ]
-    analysis, all_names = names_after(import_all(names_of("analysis")), import_all(light), folder=tmp_path)
+    analysis, both = names_after(import_all(names_of("analysis")), import_all(light), folder=tmp_path)
     assert "pandas" in analysis
     assert not analysis & OUTSIDE["analysis"]
-    assert {"sweeps", FACE} <= all_names
-    assert not all_names & HEAVY
+    assert {"sweeps", FACE} <= both
+    assert not both & HEAVY
     assert list(tmp_path.iterdir()) == [], "importing writes something"
 
 

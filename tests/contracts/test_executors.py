@@ -31,7 +31,7 @@ class _Trains(ExecutorSuite):
         assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.xdist_group("inline")
+@pytest.mark.xdist_group("ray")  # with the trainings that both are compared with
 class TestInline(_Trains):
     @pytest.fixture(scope="class")
     @classmethod

@@ -17,6 +17,8 @@ from sweeps.store import atomic_files
 from sweeps.store.compaction import compact
 from sweeps.store.store import Store
 
+pytestmark = pytest.mark.xdist_group("s3")
+
 FAULTS = ("500", "503", "slow", "dropped", "dropped after", "truncated", "truncated as whole")
 SWEEP = """
 name: faulty
@@ -67,7 +69,7 @@ def test_a_request_that_fails_once_is_made_again(faulty, make_record, kind):
     assert len(store.location.list("parts")) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_objects_survive_random_faults(faulty, seed):
     objects = Store(faulty.uri).location
     faulty.misbehave(seed, 0.25, FAULTS[:-1])
@@ -141,7 +143,7 @@ def run_until_done(store: Store, faulty, seed: int, chance: float) -> int:
     raise AssertionError("not even without faults")
 
 
-@pytest.mark.parametrize(("seed", "chance"), [(0, 0.1), (1, 0.1), (2, 0.6)])
+@pytest.mark.parametrize(("seed", "chance"), [(0, 0.1), pytest.param(1, 0.1, marks=pytest.mark.slow), (2, 0.6)])
 def test_a_sweep_ends_as_if_nothing_had_been(faulty, undisturbed, seed, chance):
     store = Store(faulty.uri)
     runs = run_until_done(store, faulty, seed, chance)

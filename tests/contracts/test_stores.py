@@ -11,6 +11,8 @@ from memsweep.testing.stores import StoreSuite, outcomes
 from sweeps.errors import StoreError
 from sweeps.store.store import Store
 
+pytestmark = pytest.mark.xdist_group("s3")
+
 
 class TestStore(StoreSuite):
     @pytest.fixture

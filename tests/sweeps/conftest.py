@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ import pytest
 from sweeps.replay.curves import Curves
 
 MakeCurves = Callable[..., Curves]
+
+PRELOADED = ("memsweep.cli", "sweeps.execution.inline", "sweeps.replay.replay", "lightning_modules.training.train")
 
 FORKED = """
 import os, sys
@@ -28,6 +31,13 @@ exec({code!r}, {{"__name__": "__main__"}})
 """
 
 
+def forkserver() -> Any:
+    """The context of processes that fork from one which has imported what trainings need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED])
+    return context
+
+
 class Fork:
     """A process like one of `subprocess.Popen`, forked from one that has imported what trainings need.
 
@@ -36,11 +46,9 @@ class Fork:
     """
 
     def __init__(self, code: str, words: Sequence[str], folder: Path) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["memsweep.cli", "sweeps.execution.inline", "lightning_modules.training.train"])
         self._output = folder / f"output-{len(list(folder.glob('output-*')))}"
         text = FORKED.format(folder=str(folder), output=str(self._output), words=list(words), code=code)
-        self._process = context.Process(target=exec, args=(text,))
+        self._process = forkserver().Process(target=exec, args=(text,))
         self._process.start()
         self.pid = self._process.pid
         self.kill = self._process.kill
@@ -75,6 +83,13 @@ class Fork:
 @pytest.fixture(scope="session")
 def fork() -> type[Fork]:
     return Fork
+
+
+@pytest.fixture
+def forked_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of pools fork, too, where they would be started."""
+    context = forkserver()
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,6 @@ grid:
   - model: [mlp]
     width: [9]
     dropout: [0, 0.4]
-    weight_decay: [0, 0.01]
     label_noise_kind: [uniform, pair]
     label_noise: [0.4]
     precision: [float64, float32]
@@ -46,10 +45,10 @@ grid:
     depth: [2]
     dropout: [0.3]
     learning_rate: [0.01, 0.05]
+    weight_decay: [0, 0.01]
     label_noise: [0.3]
     label_noise_kind: [symmetric]
     precision: [float32]
-    seed: [0, 1, 2]
     epochs: [2]
   - model: [resnet]
     width: [2]
@@ -65,7 +64,7 @@ grid:
   - {model: ["memsweep.testing.networks:unlucky"], seed: [0, 1, 2, 3, 4], epochs: [1]}
 measure: [forgetting, example_correctness]
 """
-MAX_COHORT = 5
+MAX_COHORT = 3
 
 
 def plan_of(max_cohort: int, workers: int = 2) -> Plan:

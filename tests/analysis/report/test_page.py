@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 from analysis.errors import AnalysisError
 from analysis.figures.kinds import FigureSpec
+from analysis.report import page as page_module
 from analysis.report.page import status, write_report
 
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
@@ -72,6 +73,12 @@ def study(sweep: Sweep) -> tuple[Any, Any]:
     return sweep(lost, label_noise=[0.2, 0.6], parameter_count=[300, 1200, 5000], seed=[0, 1])
 
 
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty picture files."""
+    monkeypatch.setattr(page_module, "_rendered", lambda picture, suffix: b"")
+
+
 def test_the_page_shows_the_study_and_every_link_resolves(sweep: Sweep, tmp_path: Path) -> None:
     points, curves = study(sweep)
     written = write_report(points, curves, DESCRIPTION, [HEAT, CURVES], tmp_path / "deep" / "out")
@@ -113,6 +120,7 @@ def test_the_page_shows_the_study_and_every_link_resolves(sweep: Sweep, tmp_path
     assert "http" not in written[0].read_text().replace("http-equiv", "")
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_the_sweep_file_chooses_the_figures(sweep: Sweep, tmp_path: Path) -> None:
     points, curves = study(sweep)
     titled = replace(HEAT, title="Loss & all")
@@ -137,6 +145,7 @@ def test_a_figure_that_cannot_be_drawn_leaves_nothing_behind(sweep: Sweep, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_crash_leaves_the_old_page_whole(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points, curves = study(sweep)
     old = write_report(points, curves, DESCRIPTION, [LINES], tmp_path)[0].read_text()

@@ -15,6 +15,8 @@ from lightning_modules.data.dataset import Dataset, content_hash
 from lightning_modules.data.sources import BUILT_IN, facts, load
 from lightning_modules.errors import DataError
 
+pytestmark = pytest.mark.xdist_group("builtin")  # loads each once
+
 CONTENT = {
     "mnist1d": "ea3c97b691d56d8187cd",
     "mnist1d_16k": "9c16dc91a3092254f80f",

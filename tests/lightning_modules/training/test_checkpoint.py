@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import astuple, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from lightning_modules.data import sources
 from lightning_modules.data.sources import Dataset
+from lightning_modules.measures import critical_samples
 from lightning_modules.measures.catalogue import PROBES
 from lightning_modules.training.checkpoint import VERSION, Checkpoint, Keeper, decode, encode
 from lightning_modules.training.stack import MemberResult
@@ -23,6 +25,15 @@ STACKS = {
     "resnet, BatchNorm, augmented": {"model": "resnet", "width": 2, "depth": 1, "rotation": 10.0, "crop_flip": 1},
 }
 EPOCHS, STOP = 5, 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_searches() -> Iterator[None]:
+    """For critical samples, which otherwise take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(critical_samples, "EXAMPLES", 12)
+        patch.setattr(critical_samples, "STEPS", 12)
+        yield
 
 
 @pytest.fixture(scope="module")

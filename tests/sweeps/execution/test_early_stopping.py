@@ -90,8 +90,15 @@ def check(plan: Plan, store: Store, whole: pd.DataFrame) -> dict[str, int]:
     return last
 
 
-@pytest.mark.parametrize("max_cohort", [3, 12])
-@pytest.mark.parametrize("stopping", STOPPING)
+@pytest.mark.xdist_group("stopping")
+@pytest.mark.parametrize(
+    ("stopping", "max_cohort"),
+    [
+        pytest.param(stopping, max_cohort, marks=[pytest.mark.slow] if (i + j) % 2 else [])
+        for i, stopping in enumerate(STOPPING)
+        for j, max_cohort in enumerate((3, 12))
+    ],
+)
 def test_who_is_stopped_leaves_and_nobody_s_numbers_depend_on_it(stopping, max_cohort, tmp_path, whole):
     plan, store = planned(stopping, max_cohort), Store(tmp_path)
     heard: list[CohortStored] = []
@@ -103,7 +110,8 @@ def test_who_is_stopped_leaves_and_nobody_s_numbers_depend_on_it(stopping, max_c
     assert told == {trajectory for trajectory, epoch in last.items() if epoch < EPOCHS}
 
 
-@pytest.mark.parametrize("max_cohort", [1, 5])
+@pytest.mark.xdist_group("stopping")
+@pytest.mark.parametrize("max_cohort", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_a_rule_stops_each_training_where_its_own_curve_says(max_cohort, tmp_path, whole):
     plan = planned("rules", max_cohort)
     Inline().execute(plan, Store(tmp_path), mute)

@@ -56,6 +56,8 @@ class TestFrame:
             assert rows["stop_epoch"].tolist() == alone.epochs.tolist()
             assert rows["finished"].tolist() == alone.finished.tolist()
 
+    @pytest.mark.xdist_group("forks")
+    @pytest.mark.usefixtures("forked_pools")
     def test_processes_change_nothing(self, curves):
         heard = []
         alone = replays(curves, [ASHA, MEDIAN], 2, 4, processes=1)
