@@ -6,7 +6,7 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import SupportsFloat
 
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND, MEASURES
 from lightning_modules.measures.metric import Metric as Metric
 from lightning_modules.settings import FIELDS, Axis
 
@@ -47,7 +47,7 @@ _ERRORS: dict[str, Metric] = {
     ),
 }  # fmt: skip
 
-METRICS: Mapping[str, Metric] = ChainMap(_ERRORS, ON_DEMAND, DERIVED, MEASURES)  # the last mapping comes first
+METRICS: Mapping[str, Metric] = ChainMap(_ERRORS, COLUMNS_ON_DEMAND, DERIVED, MEASURES)  # the last mapping comes first
 """Every value that can be drawn; those with a complement are computed, the rest are columns."""
 
 

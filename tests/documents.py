@@ -15,7 +15,7 @@ from analysis.claims import CLAIMS
 from analysis.claims.wording import rules_table
 from analysis.stopping.outcomes import MEASURED
 from analysis.words import DERIVED
-from lightning_modules.measures.catalogue import MEASURES, PROBES
+from lightning_modules.measures.catalogue import MEASURES, MEASURES_ON_DEMAND
 from lightning_modules.measures.metric import Metric
 from lightning_modules.models import FAMILIES
 from lightning_modules.settings import DEFAULTS
@@ -74,7 +74,7 @@ def _meanings(metrics: Mapping[str, Metric]) -> list[str]:
 
 def on_demand() -> list[str]:
     lines = []
-    for name, about in PROBES.items():
+    for name, about in MEASURES_ON_DEMAND.items():
         said = ". ".join(words[0].upper() + words[1:] for words in (about.summary, about.paper))
         lines += [f"### `{name}`", "", f"{said}. Cost: {about.cost}.", ""]
         rows = [(f"`{column}`", metric.description) for column, metric in about.columns.items()]

@@ -5,9 +5,9 @@ To add a kind, add an entry to the table, or call `register_figure` from outside
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures.names import ANNOTATIONS, SCORES, hues
@@ -35,11 +35,6 @@ NAMES: Mapping[str, Collection[str]] = {
     "y_where": AXES,
 }
 """What the names under a key are names of, unless the kind says otherwise."""
-
-
-def _load(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 @dataclass(frozen=True)
@@ -81,13 +76,13 @@ class Kind:
     def valid(self, key: str) -> Collection[str] | None:
         """The valid names under a key; None for a key whose value is no name."""
         names = self.names.get(key, NAMES.get(key))
-        valid: Any = _load(names) if isinstance(names, str) else names
+        valid: Any = resolve_name(names) if isinstance(names, str) else names
         return valid() if callable(valid) else valid
 
     @property
     def function(self) -> Callable[..., Picture | Axes]:
         """The function that draws it."""
-        function: Callable[..., Picture | Axes] = _load(self.draw) if isinstance(self.draw, str) else self.draw
+        function: Callable[..., Picture | Axes] = resolve_name(self.draw) if isinstance(self.draw, str) else self.draw
         return function
 
 

@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from lightning_modules.data.dataset import Facts
 from lightning_modules.errors import InputError, choices
 from lightning_modules.measures.applicability import MAX_UNROLLED_UPDATES, check_presented, check_unrolled
-from lightning_modules.measures.metric import Metric, load
+from lightning_modules.measures.metric import Metric
 from lightning_modules.settings import Settings
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
-    from lightning_modules.measures.probe import Probe, StackedNetworks
+    from lightning_modules.measures.on_demand import OnDemandMeasure, StackedNetworks
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Measure:
         columns: Its numbers per training and epoch, by column. The first column is never null where the measure was
             computed.
         paper: Where it comes from.
-        implementation: `module:Class` of a `probe.Probe`, which is imported when a training computes the measure.
+        implementation: `module:Class` of an `on_demand.OnDemandMeasure`, imported when a training computes the measure.
         examples: The numbers per example, training and epoch: name -> description with unit and range.
         check: Raises InputError for a training, and an epoch of it, that the measure cannot be computed for.
     """
@@ -120,7 +121,7 @@ MEASURES: dict[str, Metric] = {
 }  # fmt: skip
 """Measures of every evaluated epoch. Null where they are not defined: no corrupted examples, no held-out part."""
 
-PROBES: dict[str, Measure] = {
+MEASURES_ON_DEMAND: dict[str, Measure] = {
     "critical_sample_ratio": Measure(
         summary="how often the prediction changes within a small box around an example (LASS search)",
         cost="expensive: a measurement is up to 200 passes of 500 examples, as much as some 15 epochs of 4,000",
@@ -229,39 +230,39 @@ PROBES: dict[str, Measure] = {
 }  # fmt: skip
 """Measures on demand."""
 
-ON_DEMAND: dict[str, Metric] = {
-    column: metric for measure in PROBES.values() for column, metric in measure.columns.items()
+COLUMNS_ON_DEMAND: dict[str, Metric] = {
+    column: metric for measure in MEASURES_ON_DEMAND.values() for column, metric in measure.columns.items()
 }
 """The columns of the measures on demand. Null at the epochs at which no sweep asked for them."""
 
-ALL_MEASURES: Mapping[str, Metric] = ChainMap(ON_DEMAND, MEASURES)
+ALL_MEASURES: Mapping[str, Metric] = ChainMap(COLUMNS_ON_DEMAND, MEASURES)
 """Every measured column in the order of a store: those of every epoch, then those on demand."""
 
 
 def measure_of(column: str) -> str:
     """Return the name of the measure on demand that fills a column."""
-    return next(name for name, measure in PROBES.items() if column in measure.columns)
+    return next(name for name, measure in MEASURES_ON_DEMAND.items() if column in measure.columns)
 
 
 def _find(name: str) -> Measure:
-    if name not in PROBES:
-        raise InputError("measure", choices(name, PROBES, ordered=True))
-    return PROBES[name]
+    if name not in MEASURES_ON_DEMAND:
+        raise InputError("measure", choices(name, MEASURES_ON_DEMAND, ordered=True))
+    return MEASURES_ON_DEMAND[name]
 
 
 def check(name: str, settings: Settings, facts: Facts, epoch: int) -> None:
     """Raise InputError, with the field to blame, if a measure cannot be computed for this training at this epoch.
 
-    A problem that only the network itself shows, such as buffers in a user's own network, is refused by `make_probe`.
+    A problem that only the network itself shows, such as buffers in a user's own network, is refused by `construct`.
     """
     _find(name).check(settings, facts, epoch)
 
 
-def make_probe(name: str, module: StackedNetworks, data: CohortData) -> Probe:
+def construct(name: str, module: StackedNetworks, data: CohortData) -> OnDemandMeasure:
     """Construct a measure on demand for a stack that has not been updated yet.
 
     Raises:
         InputError: The measure cannot be computed for these networks.
     """
-    probe: Probe = load(_find(name).implementation)(module, data)
-    return probe
+    measure: OnDemandMeasure = resolve_name(_find(name).implementation)(module, data)
+    return measure

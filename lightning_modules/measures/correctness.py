@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from lightning_modules.measures.probe import Snapshot, per_example, predicted_classes
-from lightning_modules.measures.reading import Reading
+from lightning_modules.measures.on_demand import Snapshot, per_example, predicted_classes
+from lightning_modules.measures.values import MeasuredValues
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import Examples
@@ -27,7 +27,7 @@ class ExampleCorrectness(Snapshot):
 
     name: ClassVar[str] = "example_correctness"
 
-    def read(self, epoch: int) -> list[Reading]:
+    def read(self, epoch: int) -> list[MeasuredValues]:
         data = self._data
         parts: dict[str, Examples | None] = {"train": data.train, "left_out": data.left_out, "test": data.test}
         correct = {
@@ -42,6 +42,6 @@ class ExampleCorrectness(Snapshot):
             per_example("correct", split, part.ids, correct[split]) for split, part in parts.items() if part is not None
         ]
         return [
-            Reading({"correct_fraction": fractions[k], "left_out_accuracy": left_out[k]}, each)
+            MeasuredValues({"correct_fraction": fractions[k], "left_out_accuracy": left_out[k]}, each)
             for k, each in enumerate(zip(*examples, strict=True))
         ]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lightning_modules.measures.chunks import CHUNK_FLOATS
 from lightning_modules.measures.every_epoch import cross_entropy
-from lightning_modules.measures.probe import Snapshot, StackedNetworks, evaluating
-from lightning_modules.measures.reading import Reading
+from lightning_modules.measures.on_demand import Snapshot, StackedNetworks, evaluating
+from lightning_modules.measures.values import MeasuredValues
 from lightning_modules.streams import torch_generator
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ class CriticalSamples(Snapshot):
         clean = data.dataset.train_inputs
         self.unit = (float(clean.max()) - float(clean.min())) / 255
 
-    def read(self, epoch: int) -> list[Reading]:
+    def read(self, epoch: int) -> list[MeasuredValues]:
         examples = self._data.test if self._data.validation is None else self._data.validation
         generators = {seed: torch_generator(seed, f"lass/{epoch}") for seed in {m.seed for m in self._data.members}}
         critical = self.search(examples, generators, tuple(RADII.values()))
         ratios = {name: found.double().mean(1).tolist() for name, found in zip(RADII, critical, strict=True)}
         members = range(len(self._data.members))
-        return [Reading({name: column[k] for name, column in ratios.items()}) for k in members]
+        return [MeasuredValues({name: column[k] for name, column in ratios.items()}) for k in members]
 
     def search(self, examples: Examples, generators: dict[int, torch.Generator], radii: tuple[float, ...]) -> Tensor:
         """Search the first m ≤ EXAMPLES examples.

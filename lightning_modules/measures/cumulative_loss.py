@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from lightning_modules.measures.probe import History, Presentation, StackedNetworks, add_at, per_example
-from lightning_modules.measures.reading import Reading
+from lightning_modules.measures.on_demand import History, Presentation, StackedNetworks, add_at, per_example
+from lightning_modules.measures.values import MeasuredValues
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
@@ -35,7 +35,7 @@ class CumulativeLoss(History):
     def on_update(self, seen: Presentation) -> None:
         add_at(self._totals, seen.positions, seen.losses.double())
 
-    def read(self, epoch: int) -> list[Reading]:
+    def read(self, epoch: int) -> list[MeasuredValues]:
         means = self._totals.mean(1).tolist()
         examples = per_example("cumulative_loss", "train", self._ids, self._totals)
-        return [Reading({"cumulative_loss": mean}, (each,)) for mean, each in zip(means, examples, strict=True)]
+        return [MeasuredValues({"cumulative_loss": mean}, (each,)) for mean, each in zip(means, examples, strict=True)]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from lightning_modules.measures.probe import History, Presentation, StackedNetworks, add_at, defined, per_example
-from lightning_modules.measures.reading import Reading
+from lightning_modules.measures.on_demand import History, Presentation, StackedNetworks, add_at, defined, per_example
+from lightning_modules.measures.values import MeasuredValues
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
@@ -43,7 +43,7 @@ class Forgetting(History):
         self._correct.scatter_(1, seen.positions, now)
         self._learned.scatter_(1, seen.positions, self._learned.gather(1, seen.positions) | now)
 
-    def read(self, epoch: int) -> list[Reading]:
+    def read(self, epoch: int) -> list[MeasuredValues]:
         events = self._events.double().masked_fill(~self._learned, torch.nan)
         columns = {
             "never_learned": (~self._learned).double().mean(1).tolist(),
@@ -52,6 +52,6 @@ class Forgetting(History):
         }
         examples = per_example("forgetting_events", "train", self._ids, events)
         return [
-            Reading({name: column[k] for name, column in columns.items()}, (example,))
+            MeasuredValues({name: column[k] for name, column in columns.items()}, (example,))
             for k, example in enumerate(examples)
         ]

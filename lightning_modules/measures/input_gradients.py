@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from lightning_modules.measures.gini import gini
-from lightning_modules.measures.probe import History, Presentation, StackedNetworks, add_at, defined, per_example
-from lightning_modules.measures.reading import Reading
+from lightning_modules.measures.on_demand import History, Presentation, StackedNetworks, add_at, defined, per_example
+from lightning_modules.measures.values import MeasuredValues
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
@@ -43,12 +43,12 @@ class InputGradients(History):
         add_at(self._totals, seen.positions, norms)
         add_at(self._counts, seen.positions, torch.ones_like(norms))
 
-    def read(self, epoch: int) -> list[Reading]:
+    def read(self, epoch: int) -> list[MeasuredValues]:
         norms = self._totals / self._counts  # 0 / 0, NaN, before the first presentation
         means = defined(norms.mean(1).tolist())
         examples = per_example("input_gradient_norm", "train", self._ids, norms)
         spreads = defined([gini(each.values) for each in examples])
         return [
-            Reading({"input_gradient_norm": mean, "input_gradient_gini": spread}, (each,))
+            MeasuredValues({"input_gradient_norm": mean, "input_gradient_gini": spread}, (each,))
             for mean, spread, each in zip(means, spreads, examples, strict=True)
         ]

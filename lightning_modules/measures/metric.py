@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Literal
+from pkgutil import resolve_name
+from typing import Any, Literal, cast
 
 Direction = Literal["higher", "lower"] | None
 Needs = Literal["corrupted", "clean", "held_out"] | None
@@ -63,11 +63,5 @@ class Metric:
     @property
     def function(self) -> Callable[[Any], Any]:
         """The function that computes a measure of every epoch."""
-        function: Callable[[Any], Any] = load(self.compute) if isinstance(self.compute, str) else self.compute  # type: ignore[assignment]
-        return function
-
-
-def load(path: str) -> Any:
-    """Import what `module:name` names."""
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
+        function: Any = resolve_name(self.compute) if isinstance(self.compute, str) else self.compute
+        return cast("Callable[[Any], Any]", function)

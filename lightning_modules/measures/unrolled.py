@@ -15,8 +15,8 @@ from torch import Tensor
 from lightning_modules.errors import ModelError
 from lightning_modules.measures.every_epoch import cross_entropy
 from lightning_modules.measures.gini import gini
-from lightning_modules.measures.probe import Snapshot, StackedNetworks, defined, evaluating, per_example
-from lightning_modules.measures.reading import Reading
+from lightning_modules.measures.on_demand import Snapshot, StackedNetworks, defined, evaluating, per_example
+from lightning_modules.measures.values import MeasuredValues
 from lightning_modules.schedules import learning_rates
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class LossSensitivity(Snapshot):
         self._epochs = 0
         """The number of epochs in the sums."""
 
-    def read(self, epoch: int) -> list[Reading]:
+    def read(self, epoch: int) -> list[MeasuredValues]:
         with evaluating(self._module), torch.enable_grad():
             while self._epochs < epoch:
                 self._take_epoch()
@@ -103,7 +103,7 @@ class LossSensitivity(Snapshot):
         examples = per_example(self.name, "train", self._data.train.ids, sensitivity)
         spreads = defined([gini(each.values) for each in examples])
         return [
-            Reading({"loss_sensitivity": mean, "loss_sensitivity_gini": spread}, (each,))
+            MeasuredValues({"loss_sensitivity": mean, "loss_sensitivity_gini": spread}, (each,))
             for mean, spread, each in zip(means, spreads, examples, strict=True)
         ]
 

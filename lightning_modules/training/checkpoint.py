@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_modules.measures.reading import PerExample
+from lightning_modules.measures.values import PerExample
 
 VERSION = 2
 """Of what is in a checkpoint, and of how a training goes on from it."""

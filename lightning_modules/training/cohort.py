@@ -21,10 +21,10 @@ from torch.func import functional_call, vmap
 
 from lightning_modules.data.augmentation import Augmenter
 from lightning_modules.data.datamodule import CohortData
-from lightning_modules.measures.catalogue import make_probe
+from lightning_modules.measures.catalogue import construct
 from lightning_modules.measures.every_epoch import cross_entropy, evaluate
-from lightning_modules.measures.probe import Presentation, Probe
-from lightning_modules.measures.reading import PerExample
+from lightning_modules.measures.on_demand import OnDemandMeasure, Presentation
+from lightning_modules.measures.values import PerExample
 from lightning_modules.models.seeded import build_member
 from lightning_modules.schedules import learning_rates
 from lightning_modules.settings import Settings
@@ -107,7 +107,7 @@ class CohortModule(pl.LightningModule):
         self._rates = np.empty((len(members), 0))
         self._losses = torch.zeros(len(members), dtype=torch.float64, device=device)
         wanted = {name for epochs in self._measured for names in epochs.values() for name in names}
-        self._probes: dict[str, Probe] = {name: make_probe(name, self, data) for name in sorted(wanted)}
+        self._probes: dict[str, OnDemandMeasure] = {name: construct(name, self, data) for name in sorted(wanted)}
         data.first_epochs = self.first_epochs
         self._restore(checkpoints)
 

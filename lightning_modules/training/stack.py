@@ -22,7 +22,7 @@ import torch
 from lightning_modules.data.datamodule import Chances, CohortData
 from lightning_modules.data.sources import Dataset
 from lightning_modules.measures.chunks import chunk_size
-from lightning_modules.measures.reading import PerExample
+from lightning_modules.measures.values import PerExample
 from lightning_modules.models.seeded import build_member
 from lightning_modules.settings import Settings
 from lightning_modules.training.checkpoint import Checkpoint, Keeper

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.tables.points import point_columns
 from analysis.words import AXES, METRICS
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND, PROBES, Measure
+from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND, MEASURES, MEASURES_ON_DEMAND, Measure
 from lightning_modules.measures.metric import Metric
 from sweeps.store.records import schema
 
@@ -18,7 +18,7 @@ def register_measure(name: str, measure: Metric | Measure) -> None:
         name: The name. A measure of every epoch is also the column of that name.
         measure: A `Metric` with `compute`, for a measure of every epoch; a `Measure` for one on demand, whose
             `implementation` is the import path of a class with the methods of
-            `lightning_modules.measures.probe.Probe`.
+            `lightning_modules.measures.on_demand.OnDemandMeasure`.
 
     Raises:
         ValueError: The name, or a column, is taken, or the declaration is incomplete.
@@ -32,15 +32,15 @@ def register_measure(name: str, measure: Metric | Measure) -> None:
         >>> ms.register_measure("confident_fraction", about)
     """
     columns = {name: measure} if isinstance(measure, Metric) else measure.columns
-    taken = {*point_columns(), *schema().names, *METRICS, *AXES, *PROBES}
+    taken = {*point_columns(), *schema().names, *METRICS, *AXES, *MEASURES_ON_DEMAND}
     for given in (name, *columns):
         if given in taken:
             raise ValueError(f"measure {name!r}: the name {given!r} is taken")
     if isinstance(measure, Measure):
         if not columns:
             raise ValueError(f"measure {name!r}: has no columns; it needs at least one")
-        PROBES[name] = measure
-        ON_DEMAND.update(columns)
+        MEASURES_ON_DEMAND[name] = measure
+        COLUMNS_ON_DEMAND.update(columns)
     else:
         if measure.compute is None:
             raise ValueError(f"measure {name!r}: has no `compute`, which a measure of every epoch needs")

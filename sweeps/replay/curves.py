@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lightning_modules.errors import choices
-from lightning_modules.measures.catalogue import ALL_MEASURES, ON_DEMAND, measure_of
+from lightning_modules.measures.catalogue import ALL_MEASURES, COLUMNS_ON_DEMAND, measure_of
 from sweeps.errors import ReplayError
 from sweeps.planning.plan import Plan
 from sweeps.spec.stopping import EarlyStopping, Mode
@@ -156,7 +156,7 @@ def _require_recorded(metric: str, curves: Curves, run: str) -> None:
     lacking = np.isnan(curves.final(metric)) & (curves.broke == 0)
     if not lacking.any():
         return
-    if metric in ON_DEMAND:
+    if metric in COLUMNS_ON_DEMAND:
         what = f"measure: [{{{measure_of(metric)}: [epochs]}}] in the sweep, its last epoch among them"
     else:
         what = {

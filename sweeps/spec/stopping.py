@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 from lightning_modules.hashing import hash_of_text
@@ -41,8 +41,7 @@ class SchedulerKind:
 
     def scheduler(self, settings: EarlyStopping, horizon: int) -> Any:
         """Create the scheduler. `horizon` is the last epoch of the longest training."""
-        module, _, function = self.make.partition(":")
-        return getattr(import_module(module), function)(settings, horizon)
+        return resolve_name(self.make)(settings, horizon)
 
 
 _ON_RAY = "sweeps.execution.on_ray.schedulers"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from lightning_modules.errors import choices
-from lightning_modules.measures.catalogue import ALL_MEASURES, ON_DEMAND, measure_of
+from lightning_modules.measures.catalogue import ALL_MEASURES, COLUMNS_ON_DEMAND, measure_of
 from sweeps.errors import SweepError
 from sweeps.spec.point import Point, training_form
 from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, Mode, Onset, Plateau, StopWhen, sense
@@ -195,10 +195,10 @@ def _check_recorded(
     def refuse(problem: str) -> None:
         raise SweepError(source, key, f"given {metric}, {problem}")
 
-    if metric in ON_DEMAND:
-        probe = measure_of(metric)
-        if probe not in measurement.epochs:
-            refuse(f"which is recorded only where the sweep asks for it; write measure: [{{{probe}: [epochs]}}]")
+    if metric in COLUMNS_ON_DEMAND:
+        measure = measure_of(metric)
+        if measure not in measurement.epochs:
+            refuse(f"which is recorded only where the sweep asks for it; write measure: [{{{measure}: [epochs]}}]")
         asked: dict[str, set[int]] = {}
         for point in points:
             asked.setdefault(training_form(point), set()).add(point.epochs)
@@ -207,11 +207,13 @@ def _check_recorded(
             lacking = [
                 str(epoch)
                 for epoch in evaluation.epochs(epochs[-1], {*epochs, *measured})
-                if epoch and probe not in measured.get(epoch, ())
+                if epoch and measure not in measured.get(epoch, ())
             ]
             if lacking:
                 few = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
-                refuse(f"but the sweep does not measure {probe} at the evaluated epochs {few}; name them under measure")
+                refuse(
+                    f"but the sweep does not measure {measure} at the evaluated epochs {few}; name them under measure"
+                )
         return
     needs = ALL_MEASURES[metric].needs
     for point in points:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from lightning_modules.errors import choices
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from lightning_modules.settings import FIELDS
 from sweeps.errors import SweepError
 from sweeps.spec import stopping_file as early_stopping
@@ -248,8 +248,8 @@ def _measurement(source: str, value: Any) -> Measurement:
         where = f"measure[{index}]"
         single = isinstance(item, dict) and len(item) == 1
         name, at = next(iter(item.items())) if single else (item, None)
-        if not isinstance(name, str) or name not in PROBES:
-            raise SweepError(source, where, f"unknown measure; {choices(str(name), PROBES)}")
+        if not isinstance(name, str) or name not in MEASURES_ON_DEMAND:
+            raise SweepError(source, where, f"unknown measure; {choices(str(name), MEASURES_ON_DEMAND)}")
         if name in epochs:
             raise SweepError(source, where, f"asks for {name} a second time; give all its epochs in one list")
         epochs[name] = None

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lightning_modules.measures.catalogue import ON_DEMAND
+from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND
 from sweeps.store.records import Outcome, example_schema, plain_type
 
 KEY = ("trajectory_id", "epoch")
@@ -91,7 +91,7 @@ def _resolve_duplicates(table: pa.Table) -> pa.Table:
 
 def _on_demand(table: pa.Table) -> pa.Table:
     """Merge the measures on demand of the rows of each (training, epoch), sorted by both."""
-    names = [name for name in ON_DEMAND if name in table.column_names]
+    names = [name for name in COLUMNS_ON_DEMAND if name in table.column_names]
     merged = table.select([*KEY, *names]).group_by([*KEY]).aggregate([(name, "max") for name in names])
     merged = merged.sort_by([(name, "ascending") for name in KEY])
     return merged.select([f"{name}_max" for name in names]).rename_columns(names)

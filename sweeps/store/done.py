@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from sweeps.store.records import Outcome
 
 STOPPED_BY = "stopped_by"
@@ -18,7 +18,7 @@ STOPPED_BY = "stopped_by"
 
 def marks() -> dict[str, str]:
     """Return the first column of each measure on demand: it is null exactly where the measure was not computed."""
-    return {name: next(iter(measure.columns)) for name, measure in PROBES.items()}
+    return {name: next(iter(measure.columns)) for name, measure in MEASURES_ON_DEMAND.items()}
 
 
 class Pairs(Set[tuple[str, int]]):

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pyarrow as pa
 
 from lightning_modules.measures.catalogue import ALL_MEASURES
-from lightning_modules.measures.reading import PerExample
+from lightning_modules.measures.values import PerExample
 from sweeps.spec.point import Point
 
 SCHEMA_VERSION = 2

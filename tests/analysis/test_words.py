@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError, unknown
 from analysis.words import AXES, DERIVED, METRICS, setting, short, short_half, value_labels
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND, MEASURES
 from lightning_modules.settings import FIELDS
 
 
@@ -48,7 +48,7 @@ def test_close_values_get_the_digits_that_part_them() -> None:
 
 
 def test_everything_that_is_measured_has_words() -> None:
-    assert {*MEASURES, *ON_DEMAND, *DERIVED} <= set(METRICS)
+    assert {*MEASURES, *COLUMNS_ON_DEMAND, *DERIVED} <= set(METRICS)
 
 
 def test_settings_read_as_words() -> None:

@@ -13,7 +13,7 @@ import statistics
 import time
 
 from lightning_modules.data import sources
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from lightning_modules.training.train import train_cohort
 from sweeps.planning.plan import Cohort, Packing, Plan
 from sweeps.spec.evaluation import Measurement
@@ -66,7 +66,7 @@ def main() -> None:
     for preset in preset_names():
         if load_sweep(preset).measurement != Measurement():
             for measure, (plain, share) in overheads(preset, rounds).items():
-                expensive = "expensive" in PROBES[measure].cost
+                expensive = "expensive" in MEASURES_ON_DEMAND[measure].cost
                 print(f"{preset:<26}{measure:<24}{plain:>8.2f} s{share:>+9.0%}{'  (expensive)' if expensive else ''}")
                 if share > MOST and not expensive:
                     over.append(f"{measure} in {preset}: {share:+.0%}")

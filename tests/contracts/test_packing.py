@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.tables.points import points_table
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import Executor
@@ -98,7 +98,8 @@ def test_packing_and_executor_change_no_bit_of_a_measure_on_demand(precision, ra
     points, examples = measured(Inline(), precision, 1, tmp_path / "alone")
     assert set(points["outcome"].to_pylist()) == {"finished"}
     assert points["critical_sample_ratio"].null_count == points["input_gradient_gini"].null_count == 0
-    assert set(examples["measure"].to_pylist()) == {name for each in PROBES.values() for name in each.examples}
+    names = {name for about in MEASURES_ON_DEMAND.values() for name in about.examples}
+    assert set(examples["measure"].to_pylist()) == names
     for executor, size, name in ((Inline(), 8, "eight"), (RayTune(), 2, "ray")):
         again = measured(executor, precision, size, tmp_path / name)
         assert again[0].equals(points)

@@ -12,10 +12,10 @@ from memsweep.testing.registrations import registrations
 from torch import Tensor
 
 from analysis.words import METRICS
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from lightning_modules.measures.every_epoch import EvaluatedStack
-from lightning_modules.measures.probe import Snapshot, predicted_classes
-from lightning_modules.measures.reading import Reading
+from lightning_modules.measures.on_demand import Snapshot, predicted_classes
+from lightning_modules.measures.values import MeasuredValues
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.records import schema
 
@@ -33,9 +33,9 @@ class PredictedClasses(Snapshot):
 
     name: ClassVar[str] = "predicted_classes"
 
-    def read(self, epoch: int) -> list[Reading]:
+    def read(self, epoch: int) -> list[MeasuredValues]:
         predicted = predicted_classes(self._module, self._data.test)
-        return [Reading({"classes_predicted": float(len(torch.unique(each)))}) for each in predicted]
+        return [MeasuredValues({"classes_predicted": float(len(torch.unique(each)))}) for each in predicted]
 
 
 class TestAMeasure:
@@ -96,4 +96,4 @@ class TestAMeasure:
             ms.register_measure("own", ms.Metric("", "own"))
         with pytest.raises(ValueError, match="has no columns"):
             ms.register_measure("own", ms.Measure("", "", {}, "", ""))
-        assert "own" not in {*schema().names, *PROBES}
+        assert "own" not in {*schema().names, *MEASURES_ON_DEMAND}

@@ -10,7 +10,7 @@ from analysis.claims import CLAIMS
 from analysis.figures.kinds import KINDS
 from lightning_modules import settings
 from lightning_modules.data import sources
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND, PROBES
+from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND, MEASURES, MEASURES_ON_DEMAND
 from lightning_modules.models.families import FAMILIES
 from sweeps import plugins
 from sweeps.spec import point
@@ -26,7 +26,7 @@ def registrations() -> Iterator[None]:
         ...     ms.load_plugins(["my_plugin"])
     """
     registries: list[dict[str, Any]] = [
-        sources.BUILT_IN, sources.OUTSIDE, FAMILIES, MEASURES, PROBES, ON_DEMAND, KINDS, SCHEDULERS,
+        sources.BUILT_IN, sources.OUTSIDE, FAMILIES, MEASURES, MEASURES_ON_DEMAND, COLUMNS_ON_DEMAND, KINDS, SCHEDULERS,
         plugins._loaded,
     ]  # fmt: skip
     before, claims, fields = [{**registry} for registry in registries], [*CLAIMS], {**settings.Settings.model_fields}

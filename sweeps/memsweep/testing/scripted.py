@@ -9,7 +9,7 @@ from typing import Any
 
 from memsweep.testing.records import WHEN, measure_at
 
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND, PROBES
+from lightning_modules.measures.catalogue import ALL_MEASURES, MEASURES, MEASURES_ON_DEMAND
 from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
 from sweeps.execution.resources import Resources, local_resources
 from sweeps.planning.plan import Cohort, Plan, Training
@@ -23,7 +23,7 @@ Script = Callable[[Point, int], Measures | None]
 
 def scripted_measures(point: Point, epoch: int) -> Measures:
     """Return a value between 0 and 1 for every measure; it is the same in every process."""
-    return {name: measure_at(point.id, epoch, name) for name in (*MEASURES, *ON_DEMAND)}
+    return {name: measure_at(point.id, epoch, name) for name in ALL_MEASURES}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Scripted:
                 return [Row(member.point.epochs, "failed", nothing, f"{type(error).__name__}: {error}")]
             if measures is None:
                 return [*rows, Row(epoch, "diverged", nothing, f"diverged in epoch {epoch}")]
-            on_demand = {column for probe in member.measured.get(epoch, ()) for column in PROBES[probe].columns}
+            asked = member.measured.get(epoch, ())
+            on_demand = [column for name in asked for column in MEASURES_ON_DEMAND[name].columns]
             recorded = {name: measures.get(name) for name in (*MEASURES, *on_demand)}
             rows.append(Row(epoch, "finished", recorded))
         return rows

@@ -23,7 +23,7 @@ from analysis.claims.settled import check_claimed, claimed_presets, claims_of, d
 from analysis.report.claims_page import commands, summary, verdict_table, write_page
 from analysis.tables.points import points_table
 from analysis.words import METRICS
-from lightning_modules.measures.reading import PerExample
+from lightning_modules.measures.values import PerExample
 from sweeps.errors import ExportError, SweepError
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep, parse_sweep

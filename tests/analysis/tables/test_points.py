@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from analysis.report.export import write_table
 from analysis.tables.points import curves_table, failures, point_columns, points_table, stored_columns
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND, MEASURES
 from lightning_modules.settings import FIELDS
 from sweeps.errors import ExportError
 from sweeps.planning.plan import Plan
@@ -44,7 +44,7 @@ def test_columns():
         "parameters",
         "epoch",
         *MEASURES,
-        *ON_DEMAND,
+        *COLUMNS_ON_DEMAND,
         "outcome",
     }
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from lightning_modules.data import corruption, sources
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.data.sources import Dataset
-from lightning_modules.measures.reading import PerExample
+from lightning_modules.measures.values import PerExample
 from lightning_modules.models.seeded import build_member
 from lightning_modules.streams import numpy_generator, torch_generator
 from lightning_modules.training.cohort import CohortModule

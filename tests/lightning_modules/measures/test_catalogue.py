@@ -7,7 +7,7 @@ from lightning_modules.data.dataset import Facts
 from lightning_modules.errors import InputError, ModelError
 from lightning_modules.measures import critical_samples
 from lightning_modules.measures.applicability import MAX_UNROLLED_UPDATES, updates
-from lightning_modules.measures.catalogue import ALL_MEASURES, MEASURES, PROBES, check, make_probe
+from lightning_modules.measures.catalogue import ALL_MEASURES, MEASURES, MEASURES_ON_DEMAND, check, construct
 from lightning_modules.measures.every_epoch import evaluate
 from lightning_modules.measures.metric import Metric
 from lightning_modules.models import build
@@ -19,7 +19,7 @@ FACTS = Facts(1000, 100, (1, 8, 8), 10)
 
 
 def test_no_two_measures_share_a_column():
-    columns = [*MEASURES, *(column for measure in PROBES.values() for column in measure.columns)]
+    columns = [*MEASURES, *(column for measure in MEASURES_ON_DEMAND.values() for column in measure.columns)]
     assert len(columns) == len(set(columns))
     assert [*ALL_MEASURES] == columns
 
@@ -36,16 +36,16 @@ def test_an_evaluation_has_every_measure_in_order_and_those_of_a_held_out_part_w
         evaluated(0.0)
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("name", MEASURES_ON_DEMAND)
 def test_a_probe_reads_the_columns_that_are_announced(name, stack):
     module, data = stack([POINT, POINT.with_(seed=1)])
-    probe = make_probe(name, module, data)
+    probe = construct(name, module, data)
     assert probe.name == name
     readings = probe.read(0)
     assert len(readings) == 2
     for reading in readings:
-        assert list(reading.scalars) == list(PROBES[name].columns)
-        assert {each.measure for each in reading.examples} == set(PROBES[name].examples)
+        assert list(reading.scalars) == list(MEASURES_ON_DEMAND[name].columns)
+        assert {each.measure for each in reading.examples} == set(MEASURES_ON_DEMAND[name].examples)
         for each in reading.examples:
             assert each.example_ids.dtype == "int64"
             assert each.values.dtype == "float64"
@@ -57,7 +57,7 @@ def test_an_unknown_measure_is_told_the_valid_ones(stack):
         check("forgeting", POINT, FACTS, 1)
     assert caught.value.field == "measure"
     with pytest.raises(InputError, match="valid: critical_sample_ratio"):
-        make_probe("sharpness", *stack([POINT]))
+        construct("sharpness", *stack([POINT]))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_a_measure_cannot_do_is_said_before_training(name, fields, epoch, f
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("name", MEASURES_ON_DEMAND)
 def test_what_a_measure_can_do_is_let_pass(name):
     check(name, POINT, FACTS, MAX_UNROLLED_UPDATES // 3)
     if name != "loss_sensitivity":
@@ -114,13 +114,13 @@ def test_updates_are_those_of_the_training(fields, stack, digits):
     assert updates(point, digits.facts, 7) == 7 * data.updates_per_epoch
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("name", MEASURES_ON_DEMAND)
 def test_reading_leaves_everything_as_it_was(name, stack, monkeypatch):
     """Also with BatchNorm, where a forward pass in training mode would leave a trace."""
     monkeypatch.setattr(critical_samples, "EXAMPLES", 10)
     model = {} if name == "loss_sensitivity" else {"model": "resnet", "width": 2}
     module, data = stack([POINT.with_(**model), POINT.with_(seed=1, **model)])
-    probe = make_probe(name, module, data)
+    probe = construct(name, module, data)
     state = {**module.stacked, **module._constants}
     before = {key: value.detach().clone() for key, value in state.items()}
     torch.manual_seed(3)

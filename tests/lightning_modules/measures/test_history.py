@@ -13,7 +13,7 @@ from lightning_modules.measures.cumulative_loss import CumulativeLoss
 from lightning_modules.measures.forgetting import Forgetting
 from lightning_modules.measures.gini import gini
 from lightning_modules.measures.input_gradients import InputGradients
-from lightning_modules.measures.probe import Presentation
+from lightning_modules.measures.on_demand import Presentation
 from lightning_modules.training.train import train_cohort
 from sweeps.spec.point import Point
 

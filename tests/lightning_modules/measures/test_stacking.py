@@ -9,7 +9,7 @@ import pytest
 
 from lightning_modules.data.sources import Dataset
 from lightning_modules.measures import critical_samples
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from lightning_modules.training.stack import MemberResult
 from lightning_modules.training.train import train_cohort
 from sweeps.spec.point import Point
@@ -51,7 +51,7 @@ def test_every_measure_has_the_same_bits_alone_and_in_a_stack(family, precision,
     if family == "convnet, 1-D":
         signals = (inputs.reshape(-1, 1, 64) for inputs in (digits.train_inputs, digits.test_inputs))
         digits = Dataset.of(next(signals), digits.train_labels, next(signals), digits.test_labels)
-    names = tuple(name for name in PROBES if name != "loss_sensitivity" or not rough)
+    names = tuple(name for name in MEASURES_ON_DEMAND if name != "loss_sensitivity" or not rough)
     point = Point(data="digits", dataset_size=41, batch_size=16, validation_fraction=0.2, subset_fraction=0.8, epochs=2,
                   label_noise=0.3, learning_rate=0.1, precision=precision, **FAMILIES[family])  # fmt: skip
     members = [point.with_(seed=seed, weight_decay=0.01 * seed, **(ROUGH if rough else {})) for seed in range(3)]
@@ -61,9 +61,10 @@ def test_every_measure_has_the_same_bits_alone_and_in_a_stack(family, precision,
         return train_cohort(chosen, digits, [[1, 2]] * len(chosen), [measured] * len(chosen)).members
 
     stacked = train(members)
-    assert all(row.keys() >= {c for name in names for c in PROBES[name].columns} for _, row in stacked[0].rows)
+    columns = {column for name in names for column in MEASURES_ON_DEMAND[name].columns}
+    assert all(row.keys() >= columns for _, row in stacked[0].rows)
     assert len(parts(stacked[0])) == 2 * sum(
-        3 if name == "example_correctness" else bool(PROBES[name].examples) for name in names
+        3 if name == "example_correctness" else bool(MEASURES_ON_DEMAND[name].examples) for name in names
     )
     assert_same(train([members[1]])[0], stacked[1])
     for found, expected in zip(train([members[2], members[0]]), (stacked[2], stacked[0]), strict=True):
@@ -73,7 +74,8 @@ def test_every_measure_has_the_same_bits_alone_and_in_a_stack(family, precision,
 def test_measuring_changes_nothing_of_the_training(digits, monkeypatch):
     monkeypatch.setattr(critical_samples, "EXAMPLES", 20)
     point = Point(data="digits", dataset_size=50, batch_size=16, epochs=2, width=7, depth=1)
-    with_probes = train_cohort([point], digits, [[1, 2]], [{1: tuple(PROBES), 2: tuple(PROBES)}]).members[0]
+    asked = tuple(MEASURES_ON_DEMAND)
+    with_measures = train_cohort([point], digits, [[1, 2]], [{1: asked, 2: asked}]).members[0]
     without = train_cohort([point], digits, [[1, 2]]).members[0]
-    for (_, measured), (_, plain) in zip(with_probes.rows, without.rows, strict=True):
+    for (_, measured), (_, plain) in zip(with_measures.rows, without.rows, strict=True):
         assert {name: measured[name] for name in plain} == plain

@@ -13,7 +13,7 @@ import torch
 from lightning_modules.data import sources
 from lightning_modules.data.sources import Dataset
 from lightning_modules.measures import critical_samples
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from lightning_modules.training.checkpoint import VERSION, Checkpoint, Keeper, decode, encode
 from lightning_modules.training.stack import MemberResult
 from lightning_modules.training.train import CohortResult, train_cohort
@@ -48,7 +48,7 @@ def members(stack: str, precision: str = "float64", count: int = 3) -> list[Poin
 
 
 def names(stack: str) -> tuple[str, ...]:
-    return tuple(name for name in PROBES if name != "loss_sensitivity" or stack == "mlp, momentum, cosine")
+    return tuple(name for name in MEASURES_ON_DEMAND if name != "loss_sensitivity" or stack == "mlp, momentum, cosine")
 
 
 def trained(points, dataset, stack, **more) -> CohortResult:

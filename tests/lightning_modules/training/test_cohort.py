@@ -12,7 +12,7 @@ from lightning_modules.data import corruption, sources
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.errors import ModelError
 from lightning_modules.measures import critical_samples
-from lightning_modules.measures.catalogue import PROBES
+from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from lightning_modules.models.seeded import build_member
 from lightning_modules.streams import numpy_generator, torch_generator
 from lightning_modules.training.cohort import CohortModule
@@ -268,10 +268,10 @@ def test_measures_on_demand_change_no_number_of_the_training(model, precision, m
         train_cohort(members, DIGITS, [[1, 3]] * 2, wanted).members
         for wanted in ((), [{1: ("example_correctness",), 3: MEASURES}, {}])
     )
-    scalars = {column for name in MEASURES for column in PROBES[name].columns}
+    scalars = {column for name in MEASURES for column in MEASURES_ON_DEMAND[name].columns}
     for (epoch, row), (_, before) in zip(measured.rows, plain.rows, strict=True):
         assert {name: value for name, value in row.items() if name not in scalars} == before
-        expected = scalars if epoch == 3 else set(PROBES["example_correctness"].columns)
+        expected = scalars if epoch == 3 else set(MEASURES_ON_DEMAND["example_correctness"].columns)
         assert set(row) - set(before) == expected
     assert {(epoch, each.measure) for epoch, each in measured.examples} == {
         (1, "correct"), (3, "correct"), (3, "cumulative_loss"), (3, "forgetting_events"), (3, "input_gradient_norm")

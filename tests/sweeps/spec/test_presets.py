@@ -13,8 +13,8 @@ import pytest
 from analysis.figures.parsing import figures_of
 from analysis.report import page
 from analysis.report.study import draw_report
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
-from lightning_modules.measures.reading import PerExample
+from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND, MEASURES
+from lightning_modules.measures.values import PerExample
 from sweeps.planning.cost import Rate
 from sweeps.planning.explain import summary
 from sweeps.planning.plan import Packing, Plan, Training
@@ -41,7 +41,7 @@ def invented(plan: Plan, measures: set[str | None]) -> list[Record]:
             trajectory.id,
             trajectory.point,
             tuple(
-                Row(epoch, "finished", {name: chance.random() for name in (*MEASURES, *ON_DEMAND)})
+                Row(epoch, "finished", {name: chance.random() for name in (*MEASURES, *COLUMNS_ON_DEMAND)})
                 for epoch in trajectory.evaluated
             ),
             {

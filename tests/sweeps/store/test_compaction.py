@@ -26,7 +26,7 @@ from memsweep.cli import app
 from pyarrow import fs
 from typer.testing import CliRunner
 
-from lightning_modules.measures.reading import PerExample
+from lightning_modules.measures.values import PerExample
 from lightning_modules.training.checkpoint import Checkpoint
 from lightning_modules.training.checkpoint import encode as encode_checkpoint
 from sweeps.errors import StoreError

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND, MEASURES
 from lightning_modules.settings import FIELDS
 from sweeps.store.provenance import software
 from sweeps.store.records import PROVENANCE, SCHEMA_VERSION, schema, table_of
 
 
 def test_the_columns_are_the_keys_the_fields_the_measures_and_the_provenance():
-    assert schema().names == ["trajectory_id", "epoch", "outcome", *FIELDS, *MEASURES, *ON_DEMAND, *PROVENANCE]
+    assert schema().names == ["trajectory_id", "epoch", "outcome", *FIELDS, *MEASURES, *COLUMNS_ON_DEMAND, *PROVENANCE]
     assert len(set(schema().names)) == len(schema().names)
     assert schema().metadata == {b"memsweep_schema": str(SCHEMA_VERSION).encode()}
 

@@ -22,7 +22,7 @@ from analysis.figures.kinds import FigureSpec
 from analysis.tables.cells import cells
 from analysis.tables.frames import frames
 from analysis.tables.points import curves_table, failures, outcomes, points_table
-from lightning_modules.measures.catalogue import MEASURES, ON_DEMAND
+from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND, MEASURES
 from lightning_modules.settings import FIELDS
 from sweeps.execution.on_ray.trials import Experiments, Piece
 from sweeps.execution.protocol import CohortStored
@@ -199,7 +199,7 @@ def test_a_part_has_neither_statistics_nor_dictionaries_of_what_was_measured(sto
     assert not any(column.is_stats_set for column in columns.values())
     numbered = {name for name, column in columns.items() if column.has_dictionary_page}
     assert {"trajectory_id", "model", "width", "commit"} <= numbered
-    assert not numbered & {*MEASURES, *ON_DEMAND}
+    assert not numbered & {*MEASURES, *COLUMNS_ON_DEMAND}
 
 
 def test_settings_that_do_not_vary_are_those_of_every_point(make_record, store):

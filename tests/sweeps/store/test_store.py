@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_modules.measures.reading import PerExample
+from lightning_modules.measures.values import PerExample
 from sweeps.errors import StoreError
 from sweeps.store.atomic_files import Location
 from sweeps.store.done import Done

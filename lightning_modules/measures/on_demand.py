@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.measures.chunks import chunk_size
-from lightning_modules.measures.reading import PerExample, Reading
+from lightning_modules.measures.values import MeasuredValues, PerExample
 
 if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData, Examples
@@ -59,8 +59,8 @@ class Presentation:
     input_gradients: Tensor | None = None
 
 
-class Probe(Protocol):
-    """A measure on demand. `catalogue.make_probe(name, module, data)` constructs it before the first update."""
+class OnDemandMeasure(Protocol):
+    """A measure on demand. `catalogue.construct(name, module, data)` constructs it before the first update."""
 
     name: ClassVar[str]
     needs_input_gradients: ClassVar[bool]
@@ -68,7 +68,7 @@ class Probe(Protocol):
     def on_update(self, seen: Presentation) -> None:
         """Take note of an update. A snapshot does nothing."""
 
-    def read(self, epoch: int) -> list[Reading]:
+    def read(self, epoch: int) -> list[MeasuredValues]:
         """Return the values of each member at the end of `epoch` (0: before training), which rises from call to call.
 
         The call leaves parameters, buffers, their gradients, the training mode and torch's global generator unchanged.

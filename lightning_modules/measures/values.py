@@ -22,7 +22,7 @@ class PerExample:
 
 
 @dataclass(frozen=True)
-class Reading:
+class MeasuredValues:
     """The values of one measure for one member at one epoch."""
 
     scalars: Mapping[str, float | None]
