@@ -5,11 +5,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
+SITE := $(VENV)/.installed-docs
 # Tests start dozens of interpreters, which would compile the same modules again each.
 export PYTHONDONTWRITEBYTECODE :=
 PRESETS := $(basename $(notdir $(wildcard sweeps/spec/presets/*.yaml)))
 
-.PHONY: quickstart test test-slow test-bits test-soak test-browser coverage bench reproduce lint docs clean
+.PHONY: quickstart test test-slow test-bits test-soak test-browser coverage bench reproduce lint docs site clean
 
 quickstart: $(RUN)  ## set up, train the preset `quickstart`, write its report
 	$(BIN)/memsweep run quickstart
@@ -57,8 +58,11 @@ lint: $(DEV)  ## what CI checks besides the tests
 docs: $(DEV)  ## write the generated parts of README.md and docs/ again
 	$(BIN)/python -P tests/documents.py --write
 
+site: $(SITE)  ## the documentation and the docstrings of the Python API as pages: build/site/index.html
+	$(BIN)/mkdocs build --quiet --strict -f .mkdocs.yml
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build/site .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
 # pip, because uv and poetry do not find the CPU build of torch; an unpinned torch pulls gigabytes of CUDA.
 $(RUN): pyproject.toml constraints.txt
@@ -68,4 +72,8 @@ $(RUN): pyproject.toml constraints.txt
 
 $(DEV): $(RUN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(SITE): $(RUN)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@

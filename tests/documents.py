@@ -11,6 +11,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import typer
+from memsweep.cli import app
+
 from analysis.claims import CLAIMS
 from analysis.claims.wording import rules_table
 from analysis.stopping.outcomes import MEASURED
@@ -83,6 +86,12 @@ def on_demand() -> list[str]:
     return lines[:-1]
 
 
+def commands() -> list[str]:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    return table(("command", "what it does"), ((f"`{name}`", each.help or "") for name, each in group.commands.items()))
+
+
 def stopping() -> list[str]:
     return table(("column", "meaning"), ((f"`{name}`", words) for name, words in MEASURED.items()))
 
@@ -114,6 +123,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
     "docs/fields.md": {"fields": fields, "families": families},
     "docs/columns.md": {"columns": columns},
+    "docs/usage.md": {"commands": commands},
     "docs/claims.md": {"claims": lambda: rules_table(CLAIMS).splitlines()},
     "docs/early-stopping.md": {"measures": stopping},
     "docs/presets.md": {"presets": presets},
@@ -129,6 +139,48 @@ def generated(document: str, text: str) -> str:
             raise ValueError(f"{document} has no block {name!r}")
         text = block.sub(lambda match, lines=lines: match[1] + "\n".join(lines()) + "\n" + match[2], text)
     return text
+
+
+def transcript(text: str, language: str = "console", prompt: str = "$ ", more: str = "") -> list[tuple[str, list[str]]]:
+    """Return the commands of all blocks in a language, each with the lines of its output.
+
+    Args:
+        prompt: begins the line of a command; a line that ends with a backslash continues on the next one.
+        more: begins the other lines of a command, if it is not empty.
+    """
+    entries: list[tuple[str, list[str]]] = []
+    for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL):
+        for line in re.sub(r"\\\n\s*", "", block).splitlines():
+            if line.startswith(prompt):
+                entries.append((line.removeprefix(prompt), []))
+            elif more and line.startswith(more):
+                entries[-1] = (f"{entries[-1][0]}\n{line.removeprefix(more)}", [])
+            else:
+                entries[-1][1].append(line)
+    return entries
+
+
+def matches(shown: Sequence[str], printed: str, exactly: bool = True) -> bool:
+    """Whether a program has printed what a document shows.
+
+    A line of three dots stands for any lines. White space at the end of lines does not count, nor do seconds, rates and
+    the number of workers, which depend on the machine.
+
+    Args:
+        exactly: otherwise no number counts, and no amount of white space: the results are those of another training.
+    """
+
+    def plain(line: str) -> str:
+        if not exactly:
+            line = re.sub(r"\d+(\.\d+)?", "0", line)
+            return " ".join(re.sub("─+", "─", line).split())
+        line = re.sub(r"(?<=about )[\d.,]+ (s|min|h)\b|[\d.,]+(?= (s|points/s|GFLOP/s)\b)", "0", line)
+        return re.sub(r"\d+ workers?", "0 workers", line).rstrip()
+
+    pattern = "".join(r"(.*\n)*" if line == "..." else re.escape(plain(line)) + r"\n" for line in shown if line.strip())
+    return (
+        re.fullmatch(pattern, "".join(f"{plain(line)}\n" for line in printed.splitlines() if line.strip())) is not None
+    )
 
 
 if __name__ == "__main__" and "--write" in sys.argv:

@@ -49,7 +49,7 @@ class Sweep(parsed.Sweep):
         SweepError: if a key, field or value is unknown; it names the given value and what is valid. Fields that
             contradict each other raise later, in `plan` or `run`.
 
-    Example:
+    Examples:
         >>> import memsweep as ms
         >>> sweep = ms.Sweep("widths", fixed={"data": "digits", "epochs": 5}, grid={"width": [4, 8], "seed": range(3)})
         >>> len(sweep.points())
@@ -111,7 +111,7 @@ def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = (
     Raises:
         SweepError: if there is no such sweep, or if it or the settings are not valid.
 
-    Example:
+    Examples:
         >>> ms.load_sweep("quickstart", settings={"seed": [0, 1]}).axes
         ('parameter_count', 'label_noise', 'epochs', 'seed')
     """
@@ -127,7 +127,7 @@ def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = (
 def presets() -> list[Sweep]:
     """Load every sweep that comes with memsweep.
 
-    Example:
+    Examples:
         >>> [preset.name for preset in ms.presets()][:2]
         ['architectures', 'arpit2017-capacity']
     """

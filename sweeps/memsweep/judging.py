@@ -94,7 +94,7 @@ def regime(points: pd.DataFrame, rule: str | Rule = "relative", **evidence: Any)
     Raises:
         AnalysisError: for an unknown rule, and for evidence that the rule needs and was not given.
 
-    Example:
+    Examples:
         >>> points["regime"] = ms.regime(points)
     """
     from analysis.statistics.regimes import name_regimes
@@ -127,7 +127,7 @@ def decide_claims(
         SweepError: for a sweep that no claim rests on.
         StoreError: for a store that cannot be read.
 
-    Example:
+    Examples:
         >>> ms.decide_claims("memorization", "results").frame()[["contrast", "effect", "low", "high", "verdict"]]
     """
     from analysis.claims.settled import check_claimed, default_sweeps
@@ -227,7 +227,7 @@ def replay(
         SweepError: for a setting that the scheduler does not have, or a missing metric.
         ReplayError: for trainings that are not recorded up to their last epoch.
 
-    Example:
+    Examples:
         >>> ms.replay("quickstart", "results", scheduler="asha", metric="test_accuracy").frame()
     """
     from analysis.stopping import replayed as counting
@@ -296,7 +296,7 @@ def stopping_study(
         SweepError, ReplayError: as `replay` does.
         ExportError: for a folder that cannot be written.
 
-    Example:
+    Examples:
         >>> ms.stopping_study("early-stopping-noise", "results", schedulers=["asha"]).findings.summary
     """
     from analysis.stopping import evidence as early
@@ -329,7 +329,7 @@ def report(sweep: SweepLike, store: StoreLike = DEFAULT_STORE, out: str | Path |
         AnalysisError: for a figure that cannot be drawn.
         ExportError: for a folder that cannot be written.
 
-    Example:
+    Examples:
         >>> ms.report("quickstart", "results")[0]
         PosixPath('report/quickstart/index.html')
     """

@@ -60,7 +60,7 @@ def plan(
         SweepError: for a sweep that cannot be trained as asked.
         StoreError: for a store that cannot be read.
 
-    Example:
+    Examples:
         >>> ms.plan("quickstart", "results")
         quickstart: 270 points, 0 done, 270 to train
         ...
@@ -119,7 +119,7 @@ def run(
         StoreError: for a store that cannot be read or written.
         ExecutionError: for workers, GPUs or a cluster that are not there.
 
-    Example:
+    Examples:
         >>> sweep = ms.Sweep("widths", fixed={"data": "digits", "epochs": 5}, grid={"width": [4, 8]})
         >>> ms.run(sweep, "results", inline=True, progress=False)
         trained 2 of 2 trainings (2 points) in 1.2 s, 1.67 points/s
@@ -172,7 +172,7 @@ def status(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> Summary:
         The figures of `memsweep status --json` (points by outcome, failures, damaged files), which print as the command
         does.
 
-    Example:
+    Examples:
         >>> ms.status("quickstart", "results")["missing"]
         270
     """
@@ -193,7 +193,7 @@ def compact(store: StoreLike = DEFAULT_STORE) -> Summary:
     Raises:
         StoreError: for a store that cannot be read or written.
 
-    Example:
+    Examples:
         >>> ms.compact("results")
         results: 6 parts (0.2 MB) before, 1 (0.1 MB) after
     """
@@ -230,7 +230,7 @@ def train(
     Raises:
         SweepError: for a field or value that is not valid, and for trainings that do not fit into one stack.
 
-    Example:
+    Examples:
         >>> curves = ms.train({"data": "digits", "width": 8, "epochs": 4, "label_noise": 0.4})
         >>> curves["epoch"].tolist()
         [1, 2, 3, 4]

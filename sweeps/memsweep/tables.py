@@ -47,7 +47,7 @@ def points(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
         SweepError: if the sweep is not valid.
         StoreError: if the store cannot be read. A damaged file only causes a MemsweepWarning.
 
-    Example:
+    Examples:
         >>> points = ms.points("quickstart", "results")
         >>> points.groupby("label_noise")["test_accuracy"].mean()
     """
@@ -63,7 +63,7 @@ def curves(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
     Raises:
         SweepError, StoreError: as `points` does.
 
-    Example:
+    Examples:
         >>> curves = ms.curves("quickstart", "results")
         >>> curves.pivot_table("memorized_fraction", index="epoch", columns="label_noise").plot(logx=True)
     """
@@ -80,7 +80,7 @@ def examples(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame
     Raises:
         SweepError, StoreError: as `points` does.
 
-    Example:
+    Examples:
         >>> examples = ms.examples("my_sweep.yaml", "results")
         >>> examples[examples["measure"] == "forgetting_events"].groupby("example_id")["value"].mean()
     """
@@ -95,7 +95,7 @@ def example_scores(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.Dat
     Raises:
         AnalysisError: if the sweep's trainings left no examples out.
 
-    Example:
+    Examples:
         >>> ms.example_scores("my_sweep.yaml", "results").nlargest(10, "memorization")
     """
     return arrow_table("scores", sweep, store).to_pandas()
@@ -111,7 +111,7 @@ def read(store: StoreLike = DEFAULT_STORE, columns: Sequence[str] | None = None)
     Raises:
         StoreError: if the store cannot be read. A damaged file only causes a MemsweepWarning.
 
-    Example:
+    Examples:
         >>> ms.read("results", ["test_accuracy", "label_noise"]).groupby("label_noise")["test_accuracy"].max()
     """
     contents = as_store(store).read(columns)
