@@ -110,7 +110,7 @@ def bits_plot(
     with style.panels(ax, 1, 1, (3.2, 2.2), (0.5, 0.3)) as (figure, axes):
         panel = axes[0, 0]
         handles: list[Any] = []
-        told = []
+        sentences = []
         colours = line_colours([value for value, _ in groups])
         for label, (value, part), colour in zip(labels, groups, colours, strict=True):
             own = table if hue is None else table[table[hue] == value]
@@ -123,7 +123,7 @@ def bits_plot(
             name = setting(hue, value) if hue else label
             words = f"{name}: too few sizes for a slope" if slope is None else f"{name}: {slope_words(slope)}"
             handles.append(Line2D([], [], color=colour, marker="o", markersize=3, label=words))
-            told.append(words)
+            sentences.append(words)
             if slope:
                 ends = np.array([slope.sizes[0], slope.sizes[-1]])
                 panel.plot(
@@ -150,7 +150,7 @@ def bits_plot(
             f"{100 * FULL:.0f} %, its interval a t interval over seeds",
         )
         heading = "memorized information against parameters"
-        return style.complete(ax, figure, heading, caption, _alt(told, hue), handles)
+        return style.complete(ax, figure, heading, caption, _alt(sentences, hue), handles)
 
 
 def slope_words(slope: Slope) -> str:
@@ -167,6 +167,6 @@ def _ceiling(part: pd.DataFrame, chance: float | None) -> float | None:
     return float(sizes.pop() * np.log2(1 / chance))
 
 
-def _alt(told: Sequence[str], hue: str | None) -> str:
+def _alt(sentences: Sequence[str], hue: str | None) -> str:
     lines = f", a line for each {AXES[hue].words}" if hue else ""
-    return joined(f"memorized information in bits against the number of parameters{lines}", *told)
+    return joined(f"memorized information in bits against the number of parameters{lines}", *sentences)

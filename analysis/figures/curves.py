@@ -232,11 +232,11 @@ def _handles(
 
 def _alt(tables: Mapping[str, pd.DataFrame], keys: Sequence[str], phases: Mapping[str, Phase]) -> str:
     panels = f", a panel for each {' and '.join(AXES[key].words for key in keys)}" if keys else ""
-    found = [
+    parts = [
         f"memorization phase{' at ' + title if title else ''} from epoch {phase.start:g} to {phase.end:g}: memorized "
         f"{100 * phase.rise:+.0f} points, clean test accuracy {-100 * phase.fall:+.0f} points"
         for title, phase in phases.items()
     ]
     lines = ", ".join(METRICS[name].words for name in tables)
-    none = [] if found or not {"test_accuracy", "memorized_fraction"} <= {*tables} else ["no memorization phase"]
-    return joined(f"learning curves against the epoch{panels}: {lines}", *found, *none)
+    none = [] if parts or not {"test_accuracy", "memorized_fraction"} <= {*tables} else ["no memorization phase"]
+    return joined(f"learning curves against the epoch{panels}: {lines}", *parts, *none)

@@ -1,4 +1,4 @@
-"""Drawing of a figure from its spec and the tables of a study."""
+"""Draw a figure from its spec and the tables of a study."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def draw(
     """Draw a figure. Its caption begins with the settings at which fields are fixed.
 
     Args:
-        spec: the figure.
-        points: one row per point of the study.
-        curves: one row per training and evaluated epoch; None if `spec.needs` asks for none.
-        chance: the accuracy of guessing, 0..1.
-        examples: the table of single examples, with at least `spec.measure`.
+        spec: The figure.
+        points: One row per point of the study.
+        curves: One row per training and evaluated epoch; None if `spec.needs` requires none.
+        chance: The accuracy of guessing, 0..1.
+        examples: The per-example table, with at least `spec.measure`.
 
     Raises:
-        AnalysisError: as the function of its kind.
+        AnalysisError: As the function of the figure's kind does.
     """
     kind = KINDS[spec.kind]
     tables = {
@@ -43,13 +43,13 @@ def draw(
         "examples": NO_EXAMPLES if examples is None else examples,
     }
     keys = {key: spec.value_of(key) for key in (*kind.required, *kind.optional)}
-    drawn = kind.function(**keys, **{name: tables[name] for name in kind.takes}, note=held(spec.where))
-    assert isinstance(drawn, Picture)
-    return drawn
+    picture = kind.function(**keys, **{name: tables[name] for name in kind.takes}, note=fixed_settings(spec.where))
+    assert isinstance(picture, Picture)
+    return picture
 
 
-def held(where: Mapping[str, Any]) -> str:
-    """Say at which settings fields are fixed, in the order given: "At dropout 0.2, weight decay 0."."""
+def fixed_settings(where: Mapping[str, Any]) -> str:
+    """Format the settings at which fields are fixed, in the given order: "At dropout 0.2, weight decay 0."."""
     parts = [
         settings(name, value if isinstance(value, list | tuple) else [value])
         for name, value in where.items()

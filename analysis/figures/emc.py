@@ -221,12 +221,12 @@ def _undrawn(count: int, what: str) -> str:
 
 def _alt(groups: list[tuple[Any, pd.DataFrame]], x: str, hue: str | None, heading: str) -> str:
     """Describe where each line starts and ends."""
-    told = [heading + (f", a line for each {AXES[hue].words}" if hue else "")]
+    sentences = [heading + (f", a line for each {AXES[hue].words}" if hue else "")]
     for value, part in groups:
         ends = part.iloc[[0, -1]] if len(part) > 1 else part
         where = ", ".join(f"{_range(row)} at {setting(x, row[x])}" for _, row in ends.iterrows())
-        told.append((f"{setting(hue, value)}: " if hue else "") + where)
-    return joined(*told)
+        sentences.append((f"{setting(hue, value)}: " if hue else "") + where)
+    return joined(*sentences)
 
 
 def _range(row: pd.Series) -> str:

@@ -143,8 +143,8 @@ def _at_start(table: pd.DataFrame, index: int) -> bool:
 
 def _label(metric: Metric, where: Mapping[str, object] | None) -> str:
     at = [(name, value if isinstance(value, list | tuple) else [value]) for name, value in (where or {}).items()]
-    held = ", ".join(settings(name, values) for name, values in at)
-    return metric.label + (f", at {held}" if held else "")
+    fixed = ", ".join(settings(name, values) for name, values in at)
+    return metric.label + (f", at {fixed}" if fixed else "")
 
 
 def _alt(tables: Mapping[str, pd.DataFrame], about: tuple[Metric, Metric], heading: str) -> str:

@@ -91,28 +91,28 @@ def histogram(
     else:
         values = [_by_training(part, examples, score.measure, at) for _, part in groups]
         edges = _edges(values)
-        shares = [_over_seeds(each, edges, score) for each in values]
+        shares = [_over_seeds(by_seed, edges, score) for by_seed in values]
     with style.panels(ax, 1, 1, (3.2, 2.0), (0.5, 0.3)) as (figure, axes):
         panel = axes[0, 0]
         colours = line_colours([level for level, _ in groups])
-        for index, (each, colour) in enumerate(zip(shares, colours, strict=True)):
-            _draw(panel, each, edges, colour, (index + 1) / (len(shares) + 1))
+        for index, (group, colour) in enumerate(zip(shares, colours, strict=True)):
+            _draw(panel, group, edges, colour, (index + 1) / (len(shares) + 1))
         handles: list[Any] = [
             Line2D([], [], color=colour, label=name) for colour, name in zip(colours, names, strict=True) if hue
         ]  # fmt: skip
         if value == MEMORIZATION:
-            lowest = min(float(edges[:-1][each.shares > 0].min()) for each in shares)
+            lowest = min(float(edges[:-1][group.shares > 0].min()) for group in shares)
             panel.set_xlim(min(-0.25, lowest), 1.02)
             panel.axvline(MEMORIZED, color=style.FAINT, linestyle=":", linewidth=0.9)
             handles.append(Line2D([], [], color=style.FAINT, linestyle=":", label=f"memorized: at least {MEMORIZED}"))
-        _scale(panel, edges, score, [each.shares for each in shares])
+        _scale(panel, edges, score, [group.shares for group in shares])
         when = f"after {at} epoch{'s' if at != 1 else ''}"
-        told = [f"{name}: {each.words}" if hue else each.words for name, each in zip(names, shares, strict=True)]
-        told += [] if value == MEMORIZATION else [_averaged([len(each) for each in values])]
-        caption = joined(note, when, *told)
+        remarks = [f"{name}: {group.words}" if hue else group.words for name, group in zip(names, shares, strict=True)]
+        remarks += [] if value == MEMORIZATION else [_averaged([len(by_seed) for by_seed in values])]
+        caption = joined(note, when, *remarks)
         heading = f"{score.words.split(':')[0]}, distribution over examples"
         return style.complete(
-            ax, figure, heading, caption, joined(f"histogram of {score.words}, {when}", *told), handles
+            ax, figure, heading, caption, joined(f"histogram of {score.words}, {when}", *remarks), handles
         )
 
 
@@ -165,17 +165,17 @@ def _edges(values: Sequence[Sequence[Floats]]) -> Floats:
 
 
 def _over_seeds(values: Sequence[Floats], edges: Floats, score: Score) -> _Shares:
-    each = []
-    for one in values:
-        known = np.clip(one[~np.isnan(one)], None, edges[-1] - 1e-9)
-        shares = np.histogram(known, edges)[0] / len(one)
-        each.append(np.append(shares, np.isnan(one).mean()) if score.missing else shares)
-    table: Floats = np.array(each, dtype=np.float64)
+    rows = []
+    for numbers in values:
+        known = np.clip(numbers[~np.isnan(numbers)], None, edges[-1] - 1e-9)
+        shares = np.histogram(known, edges)[0] / len(numbers)
+        rows.append(np.append(shares, np.isnan(numbers).mean()) if score.missing else shares)
+    table: Floats = np.array(rows, dtype=np.float64)
     n = len(table)
     half: Floats = np.full(table.shape[1], np.nan)
     if n > 1:
         half = t_half(table.std(axis=0, ddof=1), n)
-    medians = np.array([np.nanmedian(one) if not np.isnan(one).all() else np.nan for one in values])
+    medians = np.array([np.nanmedian(numbers) if not np.isnan(numbers).all() else np.nan for numbers in values])
     lost = f", {100 * table[:, -1].mean():.1f} % {score.missing}" if score.missing else ""
     words = f"median {medians.mean():.3g}{lost}, of {len(values[0]):,} examples"
     return _Shares(table.mean(axis=0), half, words)
@@ -187,18 +187,18 @@ def _averaged(trainings: Sequence[int]) -> str:
     return f"mean over {seeds}" + (", bars: 95 % t interval of the mean" if high > 1 else ", so no interval")
 
 
-def _draw(ax: Axes, each: _Shares, edges: Floats, colour: Any, place: float) -> None:
-    shares, half = each.shares[: len(edges) - 1], each.half[: len(edges) - 1]
+def _draw(ax: Axes, group: _Shares, edges: Floats, colour: Any, place: float) -> None:
+    shares, half = group.shares[: len(edges) - 1], group.half[: len(edges) - 1]
     ax.stairs(100 * shares, edges, color=colour, fill=True, alpha=0.15)
     ax.stairs(100 * shares, edges, color=colour, linewidth=1.2)
     at = edges[:-1] + place * np.diff(edges)
     if np.isfinite(half).any():
         ax.errorbar(at, 100 * shares, 100 * half, fmt="none", ecolor=colour, elinewidth=0.9)
-    if len(each.shares) > len(shares):
+    if len(group.shares) > len(shares):
         beyond = edges[-1] + 0.7
-        ax.bar(beyond + place, 100 * each.shares[-1], 0.3, color=colour)
-        if np.isfinite(each.half[-1]):
-            ax.errorbar(beyond + place, 100 * each.shares[-1], 100 * each.half[-1], fmt="none", ecolor=style.TEXT)
+        ax.bar(beyond + place, 100 * group.shares[-1], 0.3, color=colour)
+        if np.isfinite(group.half[-1]):
+            ax.errorbar(beyond + place, 100 * group.shares[-1], 100 * group.half[-1], fmt="none", ecolor=style.TEXT)
 
 
 def _scale(ax: Axes, edges: Floats, score: Score, shares: Sequence[Floats]) -> None:

@@ -1,4 +1,4 @@
-"""The kinds of figures that a sweep file can ask for, one entry each. Imports no plotting library.
+"""Registry of the kinds of figures that a sweep file can request. Imports no plotting library.
 
 To add a kind, add an entry to the table, or call `register_figure` from outside.
 """
@@ -34,24 +34,27 @@ NAMES: Mapping[str, Collection[str]] = {
     "x_where": AXES,
     "y_where": AXES,
 }
-"""What the names under a key are names of, unless the kind says otherwise."""
+"""The valid names under each key, unless the kind has its own."""
 
 
 @dataclass(frozen=True)
 class Kind:
     """A kind of figure.
 
-    draw: the function that draws it, or "module:function", imported when the first figure is drawn. It is called with
-        keywords alone: every key of `required` and `optional`, everything in `takes`, and `note`, which opens the
-        caption; it returns a `style.Picture`.
-    required, optional: its keys in a sweep file beside COMMON.
-    takes: what it is drawn from. `points`: one row per point, as `where` selects them; `reference`: all points;
-        `curves`: all curves; `examples`: measures of single examples, of which `measure` says which; `chance`: the
-        accuracy of guessing.
-    several: keys whose value may be a list of names.
-    names: per key, the valid names where they differ from NAMES, a function that returns them, or "module:attribute".
-    measure: the measure of single examples that a figure needs.
-    needs: the part of a store that a figure is drawn from, if not everything.
+    Attributes:
+        draw: The function that draws the figure, or "module:function", which is imported when the first figure is
+            drawn. It is called with keywords only: every key of `required` and `optional`, everything in `takes`, and
+            `note`, with which the caption begins. It returns a `style.Picture`.
+        required: The required keys in a sweep file, besides COMMON.
+        optional: The optional keys in a sweep file.
+        takes: The data that the function needs: `points` (one row per point, selected by `where`), `reference` (all
+            points), `curves` (all curves), `examples` (the measure `measure` of single examples) and `chance` (the
+            accuracy of guessing).
+        list_keys: The keys whose value may be a list of names.
+        names: The valid names per key where they differ from NAMES, a function that returns them, or
+            "module:attribute".
+        measure: Returns the measure of single examples that a figure needs.
+        needs: Returns the part of a store that a figure needs; None for everything.
     """
 
     name: str
@@ -59,7 +62,7 @@ class Kind:
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     takes: tuple[str, ...] = ("points",)
-    several: tuple[str, ...] = ("facet", "over")
+    list_keys: tuple[str, ...] = ("facet", "over")
     names: Mapping[str, Collection[str] | Callable[[], Collection[str]] | str] = field(default_factory=dict)
     measure: Callable[[FigureSpec], str | None] = lambda spec: None
     needs: Callable[[FigureSpec], Needs] | None = None
@@ -70,18 +73,18 @@ class Kind:
 
     @property
     def over_fields(self) -> bool:
-        """Whether y is a field and not a metric."""
+        """True if y is a field, not a metric."""
         return self.names.get("y") is AXES
 
     def valid(self, key: str) -> Collection[str] | None:
-        """The valid names under a key; None for a key whose value is no name."""
+        """Return the valid names under a key; None if its value is not a name."""
         names = self.names.get(key, NAMES.get(key))
         valid: Any = resolve_name(names) if isinstance(names, str) else names
         return valid() if callable(valid) else valid
 
     @property
     def function(self) -> Callable[..., Picture | Axes]:
-        """The function that draws it."""
+        """The function that draws the figure."""
         function: Callable[..., Picture | Axes] = resolve_name(self.draw) if isinstance(self.draw, str) else self.draw
         return function
 
@@ -90,12 +93,23 @@ class Kind:
 class FigureSpec:
     """One figure of a study: a kind, and the values of its keys.
 
-    x, y: fields or metrics, as the kind has them; `curves` and `lines` take several metrics as y. value: a metric, or
-    a name in `names.SCORES`. facet: fields with a panel per value. hue: a field with a line per value. epoch: draw
-    the trainings as they were then. annotate: the number in a cell. limits: the ends of the colours. rule: a name in
-    `regimes.RULES`. over: fields with a line each. where: field -> the value, or the list of values, at which to hold
-    it; x_where, y_where: the trainings that x and y are of. title: the heading on the page, if not the figure's own.
-    options: the values of keys that only a registered kind has.
+    Attributes:
+        kind: The name of the kind.
+        x: A field or metric, depending on the kind.
+        y: A field or metric, depending on the kind; `curves` and `lines` take several metrics.
+        value: A metric, or a name in `names.SCORES`.
+        facet: The fields with one panel per value.
+        hue: The field with one line per value.
+        epoch: Draw the trainings as they were at this epoch.
+        annotate: The number in each cell.
+        limits: The ends of the colour scale.
+        rule: A name in `regimes.RULES`.
+        over: The fields, with one line per field.
+        where: field -> the value or list of values at which it is fixed.
+        x_where: The settings at which x is taken.
+        y_where: The settings at which y is taken.
+        title: The heading on the page, if it is not the figure's own.
+        options: The values of keys that only a registered kind has.
     """
 
     kind: str
@@ -116,12 +130,12 @@ class FigureSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def value_of(self, key: str) -> Any:
-        """The value of a key of its kind."""
+        """Return the value of a key of the figure's kind."""
         return getattr(self, key) if key in self.__dataclass_fields__ else self.options.get(key)
 
     @property
     def stem(self) -> str:
-        """A file name, such as `heatmap_memorized_fraction_label_noise_by_parameter_count`."""
+        """The file name without suffix, such as `heatmap_memorized_fraction_label_noise_by_parameter_count`."""
         vertical = [self.y] if isinstance(self.y, str) else [*(self.y or ())]
         over_fields = KINDS[self.kind].over_fields
         axes = [self.y, "by", self.x] if over_fields else ["by", self.x or self.hue]
@@ -131,12 +145,12 @@ class FigureSpec:
 
     @property
     def measure(self) -> str | None:
-        """The measure of single examples that it needs."""
+        """The measure of single examples that the figure needs."""
         return KINDS[self.kind].measure(self)
 
     @property
     def needs(self) -> Needs:
-        """The part of a store that it is drawn from."""
+        """The part of a store that the figure needs."""
         from analysis.tables.frames import EVERYTHING
 
         needs = KINDS[self.kind].needs
@@ -160,11 +174,11 @@ _KINDS = (
     ),
     Kind(
         "curves", "analysis.figures.curves:curves_figure", (), ("y", "hue", "facet"), ("curves", "points", "chance"),
-        several=("y", "facet"),
+        list_keys=("y", "facet"),
     ),
     Kind(
         "lines", "analysis.figures.lines:line_plot", ("x", "y"), ("hue", "facet", "epoch"),
-        ("points", "curves", "chance"), several=("y", "facet"),
+        ("points", "curves", "chance"), list_keys=("y", "facet"),
     ),
     Kind(
         "regimes", "analysis.figures.regime_maps:regime_map", ("x", "y"), ("facet", "epoch", "rule"),
@@ -187,7 +201,7 @@ _KINDS = (
 )  # fmt: skip
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}
-"""Every kind by its name."""
+"""All kinds by name."""
 
 
 def register_figure(kind: Kind) -> None:

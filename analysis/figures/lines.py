@@ -80,8 +80,8 @@ def line_plot(
     unplaced = int(points[x].isna().sum())
     points = points[points[x].notna()]
     if points.empty or not pd.api.types.is_number(levels(points, x)[0]):
-        found = f"{AXES[x].words} without a number in this table"
-        raise AnalysisError("x", f"x: given {x}, {found}; valid is a field that varies and holds numbers")
+        problem = f"{AXES[x].words} without a number in this table"
+        raise AnalysisError("x", f"x: given {x}, {problem}; valid is a field that varies and holds numbers")
     if "epoch" in keys:
         # Measures on demand are taken at few of the evaluated epochs; the other epochs are not gaps.
         taken = pd.concat([metric_values(points, metric) for metric in metrics], axis=1).notna().any(axis=1)

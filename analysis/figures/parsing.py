@@ -98,7 +98,7 @@ def _value(at: str, key: str, given: Any, kind: Kind) -> Any:
 
 
 def _listed(at: str, key: str, given: Any, kind: Kind) -> Any:
-    names = given if isinstance(given, list | tuple) and key in kind.several else [given]
+    names = given if isinstance(given, list | tuple) and key in kind.list_keys else [given]
     if given is not None and not all(isinstance(name, str) for name in names):
         raise AnalysisError(at, f"{at}: given {given}; valid is a name or a list of names")
     if key == "facet" and len(names) > MOST_FACETS:

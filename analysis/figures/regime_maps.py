@@ -289,9 +289,9 @@ def _alt(table: pd.DataFrame, x: str, y: str, facets: Sequence[str]) -> str:
     text = f"map of regimes over {AXES[x].words} (across) and {AXES[y].words} (upwards){panels}"
     counts = table["regime"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
     holes = int(table["regime"].isna().sum())
-    found = ", ".join(f"{count} {regime}" for regime, count in counts.items())
+    regimes = ", ".join(f"{count} {regime}" for regime, count in counts.items())
     return joined(
         text,
-        f"of {len(table)} cells {found or 'none has a regime'}",
+        f"of {len(table)} cells {regimes or 'none has a regime'}",
         f"{holes} {'has' if holes == 1 else 'have'} none" if holes else "",
     )

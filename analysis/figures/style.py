@@ -1,7 +1,6 @@
-"""The type, the look and the layout that all pictures share, and how they are saved.
+"""The type, style and layout of all pictures, and how they are saved.
 
-Pictures are made through matplotlib's object interface, so that pyplot's figures and the caller's rcParams stay as they
-are.
+Pictures use matplotlib's object interface, so pyplot's figures and the caller's rcParams are left unchanged.
 """
 
 from __future__ import annotations
@@ -78,23 +77,20 @@ HOLES = {
 
 
 def hole(status: str) -> Patch:
-    """The swatch of a cell without a value. status: a key of HOLES."""
+    """Create the swatch of a cell without a value, given its status (a key of HOLES)."""
     face, edge, hatch, words = HOLES[status]
     return Patch(facecolor=face, edgecolor=edge, hatch=hatch, linewidth=0, label=words)
 
 
 class Picture(Figure):
-    """A figure with its words.
-
-    caption: printed under the figure too. alt: what it shows, for readers that cannot see it.
-    """
+    """A figure with a heading, a caption (also printed under the panels) and an alternative text."""
 
     heading: str = ""
     caption: str = ""
     alt: str = ""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        """The picture under a notebook's cell, whatever matplotlib's backend is, and its size on the page in pixels."""
+        """Return the PNG for a notebook, whatever matplotlib's backend is, and its size on the page in pixels."""
         buffer = io.BytesIO()
         save_figure(self, buffer, "png")
         width, height = (round(SCREEN_DPI * float(inches)) for inches in self.get_size_inches())
@@ -103,7 +99,7 @@ class Picture(Figure):
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Draw in the style of memsweep, whatever the caller's rcParams are. They are restored afterwards."""
+    """Set the style of memsweep, and restore the caller's rcParams afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)  # type: ignore[arg-type]
@@ -112,7 +108,7 @@ def look() -> Iterator[None]:
 
 def picture(width: float, height: float) -> Picture:
     figure = Picture(figsize=(width, height), layout="constrained", dpi=DPI)
-    # seaborn draws to measure its labels; without a real canvas it would open a pyplot figure.
+    # seaborn draws to measure its labels, and would open a pyplot figure without a real canvas.
     FigureCanvasAgg(figure)
     return figure
 
@@ -120,14 +116,14 @@ def picture(width: float, height: float) -> Picture:
 def small_multiples(
     columns: int, rows: int, panel: tuple[float, float], margin: tuple[float, float], *, by_row: bool = False
 ) -> tuple[Picture, np.ndarray]:
-    """A picture with a grid of panels.
+    """Create a picture with a grid of panels.
 
     Args:
-        columns: panels per row.
-        rows: rows of panels.
-        panel: width and height of a panel, in inches.
-        margin: inches to add to the width and the height of all panels.
-        by_row: share y within a row only, not among all panels.
+        columns: Number of panels per row.
+        rows: Number of rows.
+        panel: Width and height of a panel, in inches.
+        margin: Inches to add to the total width and height of the panels.
+        by_row: Share y within a row only, not among all panels.
 
     Returns:
         The picture, and its axes [rows, columns], which share x.
@@ -147,10 +143,10 @@ def panels(
     *,
     by_row: bool = False,
 ) -> Iterator[tuple[FigureBase, np.ndarray]]:
-    """The figure and the axes to draw panels into.
+    """Yield the figure and the axes to draw panels into.
 
-    Without `ax` these are a new picture in the style of memsweep; for the other arguments see `small_multiples`. With
-    `ax` they are the axes of the caller, in the style that the caller set.
+    Without `ax`, they are a new picture in the style of memsweep; for the other arguments see `small_multiples`. With
+    `ax`, they are the caller's figure and axes, in the caller's style.
 
     Raises:
         AnalysisError: `ax` is given, and there is more than one panel.
@@ -165,7 +161,7 @@ def panels(
 
 
 def inches(ax: Axes) -> np.ndarray:
-    """Width and height of the picture that the axes are in, or of axes elsewhere with room for their labels."""
+    """Return the width and height of the axes' picture, or of a caller's axes with room for their labels."""
     if isinstance(ax.figure, Picture):
         return ax.figure.get_size_inches()
     extent = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
@@ -173,7 +169,7 @@ def inches(ax: Axes) -> np.ndarray:
 
 
 def wrapped(count: int, most: int = 4) -> tuple[int, int]:
-    """Columns and rows for this many panels, with rows of nearly equal length."""
+    """Return the numbers of columns and rows for `count` panels, so that rows have nearly equal length."""
     rows = -(-count // most)
     return -(-count // rows), rows
 
@@ -204,7 +200,7 @@ def finish(figure: Picture, heading: str, caption: str, alt: str, handles: Seque
         )
     top = share - legend_height / (height + strip)
     figure.text(0.02, top, "\n".join(lines), va="top", ha="left", fontsize=6.3, color="#555555", linespacing=1.3)
-    # The layout is solved once. Solved anew at every save it would creep, and the same picture would have other bytes.
+    # Solve the layout once. If it were solved at every save, it would drift, and the saved bytes would differ.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
@@ -213,7 +209,7 @@ def finish(figure: Picture, heading: str, caption: str, alt: str, handles: Seque
 def complete(
     ax: Axes | None, figure: FigureBase, heading: str, caption: str, alt: str, handles: Sequence[Artist] = ()
 ) -> Picture | Axes:
-    """The finished picture (see `finish`), or the caller's axes, with a legend of these handles."""
+    """Finish a new picture (see `finish`), or add a legend of the handles to the caller's axes; return either."""
     if ax is None:
         assert isinstance(figure, Picture)
         return finish(figure, heading, caption, alt, handles)
@@ -223,7 +219,7 @@ def complete(
 
 
 def fitted(label: str, inches: float) -> str:
-    """The label, broken into lines of at most this length at the size of axis labels."""
+    """Break a label into lines of at most this length in the size of axis labels."""
     return textwrap.fill(label, max(12, int(inches / 0.066)))
 
 
@@ -232,10 +228,10 @@ def blank(axes: Axes) -> None:
 
 
 def check_suffix(path: Path | str) -> str:
-    """The suffix of the path, `png`, `svg` or `pdf`. Can be called before there is a figure to save.
+    """Return the suffix of the path: `png`, `svg` or `pdf`. Call it early, before a figure is drawn.
 
     Raises:
-        AnalysisError: the suffix is another one.
+        AnalysisError: The suffix is a different one.
     """
     suffix = Path(path).suffix.lower().removeprefix(".")
     if suffix not in SUFFIXES:
@@ -247,13 +243,13 @@ def save_figure(figure: Figure, path: Path | str | BinaryIO, suffix: str | None 
     """Write PNG (200 dpi), SVG or PDF. The same figure gives the same bytes.
 
     Args:
-        figure: the figure.
-        path: a path, or a binary file.
-        suffix: `png`, `svg` or `pdf`; that of the path by default.
+        figure: The figure.
+        path: A path, or a binary file.
+        suffix: `png`, `svg` or `pdf`; by default, that of the path.
 
     Raises:
-        AnalysisError: the suffix is another one. Nothing is written.
-        OSError: the path cannot be written.
+        AnalysisError: The suffix is a different one. Nothing is written.
+        OSError: The path cannot be written.
     """
     suffix = check_suffix(path if isinstance(path, Path | str) and suffix is None else f"out.{suffix}")
     undated = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[suffix]

@@ -1,1 +1,1 @@
-"""Pages: of a study with its figures, of the claims, and of early stopping."""
+"""Pages of a study with its figures, of claims, and of early stopping."""

@@ -1,4 +1,4 @@
-"""Verdicts of claims: the printed table, and the page."""
+"""Verdicts of claims as a printed table and as a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STYLES: dict[Verdict, str] = {"supported": "green", "contradicted": "bold red", 
 
 
 def verdict_table(decisions: Sequence[Decision]) -> Table:
-    """One row per contrast: experiment, statement of the paper, measured effect with its interval and n, verdict."""
+    """Render one row per contrast: experiment, statement of the paper, effect with its interval and n, verdict."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("experiment", no_wrap=True)
     for heading in ("the paper says", "compared, and claimed", "measured"):
@@ -46,13 +46,13 @@ def verdict_table(decisions: Sequence[Decision]) -> Table:
 
 
 def commands(decisions: Sequence[Decision]) -> list[str]:
-    """The commands that train the points which undecided claims lack, each once."""
+    """List the distinct commands that train the points that undecided claims lack."""
     needed = [finding.command for decision in decisions for finding in decision.findings if finding.command]
     return list(dict.fromkeys(needed))
 
 
 def summary(decisions: Sequence[Decision]) -> str:
-    """The counts in words, such as `22 claims: 15 supported, 1 contradicted, 6 undecided`."""
+    """Count the verdicts: `22 claims: 15 supported, 1 contradicted, 6 undecided`."""
     counts = Counter(decision.verdict for decision in decisions)
     words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES)
     return f"{len(decisions)} claim{'s' if len(decisions) != 1 else ''}: {words}"
@@ -65,7 +65,7 @@ def write_page(decisions: Sequence[Decision], out: Path) -> list[Path]:
         The paths written, the page first.
 
     Raises:
-        ExportError: a file cannot be written.
+        ExportError: A file cannot be written.
     """
     from analysis.report.page import write_claims
 

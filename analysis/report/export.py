@@ -1,4 +1,4 @@
-"""The tables of `memsweep export`, and how a table is written."""
+"""The tables of `memsweep export`, and their files."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Tab
 
     Args:
         table: points (with derived columns), curves, examples or scores.
-        sweep: the sweep.
-        plan: of the sweep.
-        store: the store.
+        sweep: The sweep.
+        plan: The plan of the sweep.
+        store: The store.
 
     Returns:
-        The rows, and the parts of the store that could not be read, with the reason.
+        The rows, and the parts of the store that could not be read, with the reasons.
 
     Raises:
-        AnalysisError: scores are asked for, and the sweep left no examples out.
+        AnalysisError: The table is scores, and the sweep left no examples out.
     """
     if table == "curves":
         contents = store.read(stored_columns())
@@ -50,10 +50,10 @@ def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Tab
 
 
 def write_table(table: pa.Table, out: Path) -> None:
-    """Write Parquet or CSV, by the suffix.
+    """Write Parquet or CSV, depending on the suffix.
 
     Raises:
-        ExportError: the suffix is another one, or the file cannot be written.
+        ExportError: The suffix is a different one, or the file cannot be written.
     """
     if out.suffix not in (".parquet", ".csv"):
         raise ExportError(f"--out {out}: given {out.suffix!r}; valid suffixes: .parquet, .csv")

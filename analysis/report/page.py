@@ -1,4 +1,4 @@
-"""Pages: HTML with tables and figures, each figure as PNG, SVG and PDF."""
+"""HTML pages with tables and figures, and every figure as PNG, SVG and PDF."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def write_report(
 ) -> list[Path]:
     """Write the page of a study, `out/index.html`, and its figures, `out/figures/*.{png,svg,pdf}`.
 
-    Every figure is drawn before anything is written, and each file is moved into place whole, the page last.
+    Every figure is drawn before anything is written, and every file is written atomically, the page last.
 
     Args:
-        points: one row per point.
-        curves: one row per training and evaluated epoch.
-        description: `name`; and if known `question`, `definition` (YAML), `fixed` (field -> value), `axes` (fields, or
+        points: One row per point.
+        curves: One row per training and evaluated epoch.
+        description: `name`, and if known, `question`, `definition` (YAML), `fixed` (field -> value), `axes` (fields, or
             field -> values), `provenance` (words -> value) and `chance` (the accuracy of guessing, 0..1).
-        figures: those to draw; `defaults.default_figures` if there are none.
-        out: a folder.
-        claims: those that rest on the study. Each contrast is a row of a table, with a small picture (PNG and SVG).
-        examples: the table of single examples, with at least the measures that the figures need.
+        figures: The figures to draw; `defaults.default_figures` if empty.
+        out: The folder to write into.
+        claims: The claims that rest on the study. Each contrast is a row of a table, with a small picture (PNG, SVG).
+        examples: The per-example table, with at least the measures that the figures need.
 
     Returns:
         The paths written, the page first.
 
     Raises:
-        AnalysisError: a figure cannot be drawn.
+        AnalysisError: A figure cannot be drawn.
         OSError: `out` cannot be written.
     """
     out = Path(out)
@@ -107,10 +107,7 @@ def write_claims(decisions: Sequence[Decision], provenance: Mapping[str, str], o
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table of a page.
-
-    rows: the cells, as they are printed. note: the text under the table.
-    """
+    """A table of a page, with its cells as text and a note under it."""
 
     heading: str
     columns: Sequence[str]
@@ -128,11 +125,11 @@ def write_study_page(
     """Write a page of tables and pictures, `out/index.html`, and the pictures, `out/figures/*.{png,svg,pdf}`.
 
     Args:
-        description: as for `write_report`.
-        tables: in the order of the page.
-        pictures: file name without a suffix -> picture.
-        files: path below `out` -> content of a file to write beside the page.
-        out: a folder.
+        description: See `write_report`.
+        tables: The tables, in the order of the page.
+        pictures: File name without a suffix -> picture.
+        files: Path below `out` -> content of a file to write beside the page.
+        out: The folder to write into.
 
     Returns:
         The paths written, the page first.
@@ -161,7 +158,7 @@ def write_study_page(
 
 
 def status(points: pd.DataFrame) -> dict[str, int]:
-    """The number of points, and the number of points per outcome."""
+    """Count the points, in total and per outcome."""
     counts = points["outcome"].value_counts() if len(points) else pd.Series(dtype=int)
     return {"points": len(points), **{outcome: int(counts.get(outcome, 0)) for outcome in OUTCOMES}}
 
@@ -181,7 +178,7 @@ def _drawn(
 
 
 def _shown(stem: str, picture: Picture, title: str = "") -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The picture as the template shows it, and its files."""
+    """Return the template's values for a picture, and its files."""
     links = {suffix: f"{FIGURES}/{stem}.{suffix}" for suffix in SUFFIXES}
     width, height = (round(float(inches) * 96) for inches in picture.get_size_inches())
     about = {
@@ -192,7 +189,7 @@ def _shown(stem: str, picture: Picture, title: str = "") -> tuple[dict[str, Any]
 
 
 def _stems(specs: Sequence[FigureSpec]) -> list[str]:
-    """One file name per figure; figures that would share a name are numbered."""
+    """Return one file name per figure; figures that would share a name are numbered."""
     names: list[str] = []
     for spec in specs:
         same = sum(name == spec.stem or name.startswith(f"{spec.stem}-") for name in names)

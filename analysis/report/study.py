@@ -1,4 +1,4 @@
-"""From a store to the files of `memsweep heatmap` and `memsweep report`."""
+"""The files of `memsweep heatmap` and `memsweep report`, drawn from a store."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def draw_heatmap(plan: Plan, contents: Contents, out: Path, spec: FigureSpec) ->
     """Draw one heatmap into a file.
 
     Args:
-        plan: of the sweep.
-        contents: of the store, with at least what `spec.needs` reads.
-        out: a .png, .svg or .pdf file.
-        spec: the heatmap.
+        plan: The plan of the sweep.
+        contents: The contents of the store, with at least what `spec.needs` reads.
+        out: A .png, .svg or .pdf file.
+        spec: The heatmap.
 
     Raises:
-        AnalysisError: the heatmap cannot be drawn.
-        ExportError: the file cannot be written.
+        AnalysisError: The heatmap cannot be drawn.
+        ExportError: The file cannot be written.
     """
     check_suffix(out)
     points, curves = frames(plan, contents, spec.needs)
@@ -60,21 +60,21 @@ def draw_report(
     """Write the figures and the page of a study.
 
     Args:
-        sweep: the study.
-        plan: of the sweep.
-        contents: of the store.
-        out: a folder.
-        figures: those that the sweep asks for (`parsing.figures_of`); `defaults.default_figures` if it asks for none.
-        claims: those that rest on the study.
-        store: where measures of single examples are, for the figures that need them.
+        sweep: The study.
+        plan: The plan of the sweep.
+        contents: The contents of the store.
+        out: The folder to write into.
+        figures: The figures of the sweep (`parsing.figures_of`); `defaults.default_figures` if empty.
+        claims: The claims that rest on the study.
+        store: The store with the measures of single examples, for figures that need them.
 
     Returns:
-        The paths written, the page first, and why a figure was left out: it holds a field at a value that the grid, as
-        --set changed it, does not have.
+        The paths written, the page first, and a sentence per figure that was left out because it fixes a field at a
+        value that the grid, as changed by --set, does not have.
 
     Raises:
-        AnalysisError: a figure cannot be drawn.
-        ExportError: a file cannot be written.
+        AnalysisError: A figure cannot be drawn.
+        ExportError: A file cannot be written.
     """
     description: dict[str, Any] = {
         "name": sweep.name,
@@ -108,7 +108,7 @@ def _order(value: Any) -> tuple[bool, Any]:
 
 
 def provenance(plan: Plan, contents: Contents) -> dict[str, str]:
-    """Where the numbers of a sweep come from, as label -> text: versions, devices, hosts, dates and compute."""
+    """Describe the origin of a sweep's numbers, as label -> text: versions, devices, hosts, dates and compute."""
     wanted = pa.array(sorted({cell.trajectory_id for cell in plan.cells}), pa.string())
     table = contents.table.filter(pc.is_in(contents.table["trajectory_id"], wanted))
     if not table.num_rows:

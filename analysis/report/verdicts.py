@@ -16,7 +16,7 @@ INCH = 82
 
 
 def claim_rows(decisions: Sequence[Decision]) -> tuple[list[dict[str, Any]], dict[str, Picture]]:
-    """The claims as the template shows them, and link -> picture. A finding without a number has no picture."""
+    """Return the template's values for the claims, and link -> picture (none for a finding without a number)."""
     claims: list[dict[str, Any]] = []
     pictures: dict[str, Picture] = {}
     for decision in decisions:

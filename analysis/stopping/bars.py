@@ -1,4 +1,4 @@
-"""Dot plots of shares with intervals, one line per group: what schedulers stop, and what it had memorized by then."""
+"""Dot plots of shares with intervals, one line per group: trainings stopped, and what they had memorized by then."""
 
 from __future__ import annotations
 
@@ -46,12 +46,14 @@ def stopped_figure(
         axes[0, 0].set_ylabel(style.fitted(what, 0.5 + 0.4 * len(drawn)))
         caption = joined(note, sampled(rows), named(chosen))
         heading = f"runs stopped, by {what}"
-        told = []
+        sentences = []
         for (signal, setting), part in rows.groupby(["signal", "setting"], sort=False):
             shares_of = part.set_index("group")["mean"]
             words = [f"{name} {100 * shares_of[name]:.0f} %" for name in drawn if name in shares_of]
-            told.append(f"{setting} {signal_words(str(signal))}: {', '.join(words)}")
-        return style.finish(figure, heading, caption, joined(heading, *told), [handle(name) for name in schedulers])
+            sentences.append(f"{setting} {signal_words(str(signal))}: {', '.join(words)}")
+        return style.finish(
+            figure, heading, caption, joined(heading, *sentences), [handle(name) for name in schedulers]
+        )
 
 
 def memorized_figure(table: pd.DataFrame, chosen: pd.DataFrame, *, note: str = "") -> style.Picture:
@@ -90,12 +92,12 @@ def memorized_figure(table: pd.DataFrame, chosen: pd.DataFrame, *, note: str = "
         axes[0, 0].set_ylim(-len(schedulers) + 0.5, 0.5)
         caption = joined(note, "of the runs that were stopped after they had begun", sampled(rows), named(chosen))
         heading = "corrupted labels memorized by stopped runs: where they were stopped, and by the end"
-        told = [f"{one.setting} {one.when}: {100 * one.mean:.0f} %" for one in rows.itertuples()]
+        sentences = [f"{one.setting} {one.when}: {100 * one.mean:.0f} %" for one in rows.itertuples()]
         handles = [
             Line2D([], [], color=style.TEXT, marker="o", fillstyle=fill, linestyle="", markersize=5, label=when)
             for when, fill in FILLS.items()
         ]
-        return style.finish(figure, heading, caption, joined(heading, *told), handles)
+        return style.finish(figure, heading, caption, joined(heading, *sentences), handles)
 
 
 def _dots(ax: Axes, rows: pd.DataFrame, groups: Sequence[str], schedulers: Sequence[str]) -> None:

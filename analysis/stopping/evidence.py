@@ -120,7 +120,7 @@ def _part(curves: Curves, indices: np.ndarray) -> Curves:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a store holds of a sweep: the curves as the schedulers see them, and the tables that the study reads."""
+    """The data of a sweep: the curves as the schedulers see them, and the tables that the study reads."""
 
     curves: Curves
     recorded: Recorded
@@ -146,16 +146,15 @@ def evidence(plan: Plan, store: Store, asked: Question, run: str) -> Evidence:
 
     curves = Curves.read(plan, store, asked.metrics, run)
     contents = store.read()
-    found = recorded(curves_table(plan, contents).to_pandas(), asked.by, chance=chance(plan))
-    number = found.members["search"].reindex(list(curves.ids)).to_numpy()
+    unstopped = recorded(curves_table(plan, contents).to_pandas(), asked.by, chance=chance(plan))
+    search = unstopped.members["search"].reindex(list(curves.ids)).to_numpy()
     # A training that broke before its first evaluation has no curve and belongs to no search.
-    return Evidence(
-        curves, found, contents, [np.flatnonzero(number == one) for one in sorted(set(number[number >= 0]))]
-    )
+    searches = [np.flatnonzero(search == number) for number in sorted(set(search[search >= 0]))]
+    return Evidence(curves, unstopped, contents, searches)
 
 
 def write(
-    study: Sweep, plan: Plan, found: Evidence, stops: pd.DataFrame, asked: Question, out: Path
+    study: Sweep, plan: Plan, evidence: Evidence, stops: pd.DataFrame, asked: Question, out: Path
 ) -> tuple[Findings, list[Path]]:
     """Write the page, its figures and its tables into `out`.
 
@@ -173,14 +172,14 @@ def write(
         "question": study.question,
         "definition": study.definition(),
         "provenance": {
-            **provenance(plan, found.contents),
-            "replay": f"{len(found.searches)} searches, {asked.orders} orders of arrival, {asked.workers} at once",
+            **provenance(plan, evidence.contents),
+            "replay": f"{len(evidence.searches)} searches, {asked.orders} orders of arrival, {asked.workers} at once",
         },
     }
-    horizon = int(found.curves.horizons.max())
+    horizon = int(evidence.curves.horizons.max())
     decides = [3**power for power in range(horizon) if 3**power < horizon] if "asha" in asked.schedulers else []
     try:
-        return write_study(found.recorded, stops, description, out, decides)
+        return write_study(evidence.recorded, stops, description, out, decides)
     except OSError as error:
         raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 

@@ -1,4 +1,4 @@
-"""Figure of regret against budget: what each setting of each scheduler saves, and what it costs."""
+"""Figure of regret against budget, for every setting of every scheduler."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def front_figure(table: pd.DataFrame, note: str = "") -> style.Picture:
     with style.look():
         room = (style.PAGE - 0.6) / len(kinds)
         figure, axes = style.small_multiples(len(kinds), len(rows), (min(2.6, room), 1.75), (0.6, 0.45), by_row=False)
-        told, used = [], []
+        sentences, used = [], []
         for down, problem in enumerate(rows):
             part = table if problem is None else table[table["problem"] == problem]
             for across, (signal, target) in enumerate(kinds):
@@ -50,7 +50,7 @@ def front_figure(table: pd.DataFrame, note: str = "") -> style.Picture:
                 words = f"regret in {METRICS[target].words} ({METRICS[target].difference_unit})"
                 ax.set_ylabel(f"{problem}\n\n" * bool(problem and not across) + style.fitted(words, 1.75))
                 ax.set_xlabel("epochs trained (% of all)" if down == len(rows) - 1 else "")
-                told.append(_told(points, signal, target, problem or ""))
+                sentences.append(_told(points, signal, target, problem or ""))
         every = pd.concat(used)
         least, most = every["x"].min(), every["y"].max()
         for ax in axes.flat:
@@ -72,7 +72,7 @@ def front_figure(table: pd.DataFrame, note: str = "") -> style.Picture:
         )
         handles = [handle(name) for name in in_order(every["scheduler"])]
         handles.append(Line2D([], [], color=style.FAINT, linewidth=0.9, label="Pareto front"))
-        return style.finish(figure, "regret against epochs trained", caption, joined(*told), handles)
+        return style.finish(figure, "regret against epochs trained", caption, joined(*sentences), handles)
 
 
 def front_points(rows: pd.DataFrame, signal: str, target: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""How schedulers look in every figure of a study, and which of its settings stands for each of them."""
+"""The look of each scheduler in the figures of a study, and the setting that represents it."""
 
 from __future__ import annotations
 

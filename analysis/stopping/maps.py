@@ -37,8 +37,8 @@ def grid_axes(recorded: Recorded) -> tuple[str, str]:
     """
     members = recorded.members
     counts = {name: len(levels(members, name)) for name in AXES if name in members and name not in ("epochs", "seed")}
-    several = {name: count for name, count in counts.items() if count > 1 and name != "parameters"}
-    ranked = sorted(several, key=lambda name: (name in problem_fields(), -several[name]))
+    axes = {name: count for name, count in counts.items() if count > 1 and name != "parameters"}
+    ranked = sorted(axes, key=lambda name: (name in problem_fields(), -axes[name]))
     if len(ranked) == 1:
         ranked.append("seed")
     if len(ranked) < 2:
@@ -138,8 +138,8 @@ def _short(number: float) -> str:
 
 
 def _averaged(recorded: Recorded, rows: pd.DataFrame, x: str, y: str, down: Sequence[str | None]) -> str:
-    told = {x, y, "seed", "epochs", "parameters", "horizon", "search", "problem", "regime"}
-    inside = [name for name in recorded.members if name in AXES and name not in told]
+    excluded = {x, y, "seed", "epochs", "parameters", "horizon", "search", "problem", "regime"}
+    inside = [name for name in recorded.members if name in AXES and name not in excluded]
     inside = [name for name in inside if len(levels(recorded.members, name)) > 1]
     if len(down) > 1:
         inside = [name for name in inside if name not in problem_fields()]

@@ -76,8 +76,10 @@ def marks_figure(
         )  # fmt: skip
         heading = f"learning curves, and where they were stopped; scheduler {signal_words(signal)}"
         stopped = (1 - rows.groupby("setting")["finished"].mean()).to_dict()
-        told = [f"{look(one.scheduler).words} stops {100 * stopped[one.setting]:.0f} %" for one in chosen.itertuples()]
-        return style.finish(figure, heading, caption, joined(heading, *told), _handles(members))
+        sentences = [
+            f"{look(one.scheduler).words} stops {100 * stopped[one.setting]:.0f} %" for one in chosen.itertuples()
+        ]
+        return style.finish(figure, heading, caption, joined(heading, *sentences), _handles(members))
 
 
 def _handed_over(recorded: Recorded, part: pd.DataFrame, signal: str) -> str | None:

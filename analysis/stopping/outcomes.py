@@ -1,4 +1,4 @@
-"""What a scheduler saves and what it costs: epochs trained and regret, one row per search and order."""
+"""Savings and costs of schedulers: epochs trained and regret, with one row per search and order."""
 
 from __future__ import annotations
 

@@ -74,14 +74,14 @@ def rank_figure(table: pd.DataFrame, rungs: Collection[int] = (), *, note: str =
             for (early, late), colour, dash in zip(pairs, COLOURS, DASHES, strict=False)
         ]
         heading = "rank correlation of early and final results"
-        told = []
+        sentences = []
         for early, late in pairs:
             line = table[(table["early"] == early) & (table["late"] == late)].dropna(subset=["mean"])
             if len(line):
                 first, half = line.iloc[0], line.iloc[len(line) // 2]
-                told.append(f"{pair_words(early, late)}: {first['mean']:.2f} after {first['epoch']} epochs, "
+                sentences.append(f"{pair_words(early, late)}: {first['mean']:.2f} after {first['epoch']} epochs, "
                             f"{half['mean']:.2f} after {half['epoch']}")  # fmt: skip
-        return style.finish(figure, heading, caption, joined(heading, *told), handles)
+        return style.finish(figure, heading, caption, joined(heading, *sentences), handles)
 
 
 def pair_words(early: str, late: str) -> str:

@@ -1,4 +1,4 @@
-"""How well early results predict the ranking of final ones: Kendall's tau-b at each evaluated epoch."""
+"""Rank correlation of early and final results: Kendall's tau-b at each evaluated epoch."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def default_pairs(recorded: Recorded) -> list[tuple[str, str]]:
 
 
 def tau(early: np.ndarray, late: np.ndarray) -> float:
-    """Kendall's tau-b of the known pairs, -1 to 1; NaN for fewer than four members, or if one side is all ties."""
+    """Compute Kendall's tau-b of the known pairs, -1 to 1; NaN below four members, or if one side is all ties."""
     known = ~(np.isnan(early) | np.isnan(late))
     early, late = early[known], late[known]
     if len(early) < FEWEST_MEMBERS or np.ptp(early) == 0 or np.ptp(late) == 0:

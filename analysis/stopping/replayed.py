@@ -1,4 +1,4 @@
-"""Summary of a replay: what each rule spends, what it costs, and how often it keeps the best training."""
+"""Summary of a replay: the epochs that each rule trains, its regret, and how often it keeps the best training."""
 
 from __future__ import annotations
 

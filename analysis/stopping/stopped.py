@@ -1,4 +1,4 @@
-"""Which trainings a scheduler stops: by regime, by side of the double-descent peak, and before which events."""
+"""Shares of trainings that a scheduler stops, by regime, by side of the double-descent peak, and before an event."""
 
 from __future__ import annotations
 

@@ -53,24 +53,24 @@ def heads(signal: str) -> list[str]:
     return ["setting", *(f"{words} ({unit})" if name == "regret" else words for name, words in COLUMNS.items())]
 
 
-def page_tables(made: Findings) -> list[PageTable]:
-    """Build the tables of the page: every setting for each signal, and which trainings that descend twice are stopped.
+def page_tables(findings: Findings) -> list[PageTable]:
+    """Build the tables of the page: all settings per signal, and the stops of trainings that descend twice.
 
-    The second table covers only the settings that stand for their scheduler.
+    The last table contains only the settings that represent their scheduler.
     """
     tables = [
         PageTable(
             f"What it saves and costs: the scheduler {signal_words(signal)}",
             heads(signal),
-            rows_of(made.summary, signal),
-            f"{note(made.summary)}. Cost of stopping: the regret less that of no stopping, where the best by the same "
+            rows_of(findings.summary, signal),
+            f"{note(findings.summary)}. Cost of stopping: the regret less that of no stopping, where the best by the same "
             "signal is handed over. Better than random stopping: than the same stop epochs dealt out by lot, in clean "
             "test accuracy; than i-Epoch: than the i-epoch rule that trains most of those that train no more.",
         )
-        for signal in dict.fromkeys(made.summary["signal"])
+        for signal in dict.fromkeys(findings.summary["signal"])
     ]
-    if made.unseen is not None:
-        tables.append(_unseen(made))
+    if findings.unseen is not None:
+        tables.append(_unseen(findings))
     return tables
 
 
@@ -79,16 +79,16 @@ def note(table: pd.DataFrame) -> str:
     return sampled(table).replace("bars: ", "in brackets: ").capitalize()
 
 
-def _unseen(made: Findings) -> PageTable:
-    assert made.unseen is not None
-    chosen = made.chosen[["signal", "setting"]]
-    table = made.unseen.merge(chosen, on=["signal", "setting"])
+def _unseen(findings: Findings) -> PageTable:
+    assert findings.unseen is not None
+    chosen = findings.chosen[["signal", "setting"]]
+    table = findings.unseen.merge(chosen, on=["signal", "setting"])
     rows = []
     for (signal, setting), part in table.groupby(["signal", "setting"], sort=False):
-        each = part.set_index("measure")
-        cells = [_share(each.loc[name]) for name in ("second descent", "final minimum") if name in each.index]
+        shares = part.set_index("measure")
+        cells = [_share(shares.loc[name]) for name in ("second descent", "final minimum") if name in shares.index]
         rows.append([shortened(str(setting)), signal_words(str(signal)), *cells])
-    members = int(made.unseen["members"].max())
+    members = int(findings.unseen["members"].max())
     rule = (
         f"{members} runs descend twice: clean test accuracy falls by at least {100 * MARGIN:.0f} points after a first "
         f"peak, and rises by at least {100 * MARGIN:.0f} again, and each by {ROUGHNESS:g} standard deviations of an "

@@ -199,12 +199,14 @@ def cells(
         check_axis(points, "facet", name)
     if epoch is not None or "epoch" in keys:
         # Only the fields that tell cells or trainings apart are kept: each is repeated for every epoch.
-        told = {"seed", *keys, *varying(points)}
-        known = [name for name in points.columns if name in {"trajectory_id", "outcome", "epochs", *told}]
+        distinguishing = {"seed", *keys, *varying(points)}
+        known = [name for name in points.columns if name in {"trajectory_id", "outcome", "epochs", *distinguishing}]
         if curves is not None and not curves.empty:
             curves = curves[["trajectory_id", "epoch", *_metric_columns(curves, value)]]
         own = METRICS[value].complement or value if value in METRICS else value
-        points, block = _over_epochs(points[known], curves, epoch, [name for name in known if name in told], own)
+        points, block = _over_epochs(
+            points[known], curves, epoch, [name for name in known if name in distinguishing], own
+        )
         return _aggregate(points, keys, value, block)
     return aggregate(points, keys, value)
 

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.errors import AnalysisError
 from analysis.figures import kinds, parsing, style
-from analysis.figures.drawing import draw, held
+from analysis.figures.drawing import draw, fixed_settings
 from analysis.figures.kinds import FigureSpec
 from analysis.figures.parsing import parse_figures
 from analysis.figures.style import Picture
@@ -40,7 +40,7 @@ def test_a_sweep_file_asks_for_figures() -> None:
         FigureSpec("lines", x="width", y=("test_error", "train_error"), where={"dropout": [0.0, 0.2]}),
         FigureSpec("curves", hue="label_noise", title="How it learns"),
     ]
-    assert held({"dropout": [0.0, 0.2], "epochs": 100}) == "At dropout 0, 0.2, 100 epochs."
+    assert fixed_settings({"dropout": [0.0, 0.2], "epochs": 100}) == "At dropout 0, 0.2, 100 epochs."
 
 
 def test_every_kind_is_drawn_from_its_spec(sweep: Sweep) -> None:
