@@ -6,7 +6,7 @@ preset, of its full variant (`PRESET-full`) or of the file, and from nothing els
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from analysis.claims import CLAIMS, Claim, Decision, Evidence, decide
 from analysis.claims.effects import Spread
@@ -44,11 +44,25 @@ def check_claimed(sweeps: Iterable[Sweep]) -> None:
             raise SweepError(sweep.source, "", problem)
 
 
-def evidence(plan: Plan, store: Store, contents: Contents, claims: Collection[Claim]) -> Evidence:
-    """Read the tables that decide the claims of a sweep; measures of single examples only if a claim needs them."""
+def evidence(plan: Plan, store: Store, contents: Contents, claims: Sequence[Claim], *examples: str) -> Evidence:
+    """Read the tables of a sweep.
+
+    Args:
+        plan: The plan of the sweep.
+        store: The store with the measures of single examples.
+        contents: The contents of the store.
+        claims: The claims to decide.
+        examples: Measures of single examples to read, besides those that the claims need.
+    """
     points, curves = everything(plan, contents)
     single = any(isinstance(contrast.effect, Spread) for claim in claims for contrast in claim.contrasts)
-    return Evidence(points, curves, examples_frame(points, store, ["correct"] if single else []))
+    return Evidence(points, curves, examples_frame(points, store, {*examples, *(["correct"] if single else [])}))
+
+
+def settle_sweep(name: str, sweep: Sweep, tables: Evidence, options: str = "") -> list[Decision]:
+    """Decide every claim that rests on one sweep; for `name` and `options` see `settle`."""
+    run = f"memsweep run {name}{options and ' ' + options}"
+    return [decide(claim, tables, sweep.name, run) for claim in claims_of(sweep)]
 
 
 def settle(sweeps: Sequence[tuple[str, Sweep]], store: Store, contents: Contents, options: str = "") -> list[Decision]:
@@ -63,12 +77,10 @@ def settle(sweeps: Sequence[tuple[str, Sweep]], store: Store, contents: Contents
     Returns:
         The decisions, in the order of the claims.
     """
-    decisions: list[tuple[int, Decision]] = []
-    for name, sweep in sweeps:
-        claims = claims_of(sweep)
-        if not claims:
-            continue
-        tables = evidence(Plan.of(sweep), store, contents, claims)
-        run = f"memsweep run {name}{options and ' ' + options}"
-        decisions += [(CLAIMS.index(claim), decide(claim, tables, sweep.name, run)) for claim in claims]
-    return [decision for _, decision in sorted(decisions, key=lambda pair: pair[0])]
+    decisions = [
+        decision
+        for name, sweep in sweeps
+        if (claims := claims_of(sweep))
+        for decision in settle_sweep(name, sweep, evidence(Plan.of(sweep), store, contents, claims), options)
+    ]
+    return sorted(decisions, key=lambda decision: CLAIMS.index(decision.claim))

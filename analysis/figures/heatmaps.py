@@ -13,18 +13,25 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.lines import Line2D
-from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patches import Polygon
 
 from analysis.errors import unknown
 from analysis.figures import style
 from analysis.figures.captions import alt_map, averaged, joined, unreached
+from analysis.figures.map_panels import (
+    SMALLEST_TEXT,
+    Places,
+    draw_panels,
+    facet_panels,
+    letter_size,
+    mark_hole,
+    panel_size,
+)
 from analysis.figures.names import ANNOTATIONS, Annotation
 from analysis.tables.cells import cells, check_metric, facet_names, levels
-from analysis.words import AXES, METRICS, Metric, setting, short, short_half, value_labels
+from analysis.words import AXES, METRICS, Metric, short, short_half
 
 Annotate = Annotation | None
-SMALLEST_TEXT = 5.0
-MOST_TICKS = 16
 
 
 def heatmap(
@@ -77,19 +84,9 @@ def heatmap(
         width, height = style.inches(axes[0, 0])
         norm = Normalize(*limits) if limits else _norm(table, metric)
         size = _text_size(width / columns, shape, metric, annotate)
-        for index in range(columns * rows):
-            panel = axes.flat[index]
-            if index < len(panels):
-                title, part = panels[index]
-                _draw(panel, part, (x, y), shape, (metric, norm), (annotate, size))
-                if title:
-                    panel.set_title(title, pad=4)
-            else:
-                style.blank(panel)
-        label_axes(axes, table, x, y, len(panels))
-        if len(facets) == 2:
-            for panel, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
-                panel.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{panel.get_ylabel()}")
+        draw_panels(axes, table, [x, y, *facets], panels, lambda panel, part, places: _draw(
+            panel, part, places, shape, (metric, norm), (annotate, size)
+        ))  # fmt: skip
         beyond = _beyond(table, metric, limits)
         bar = figure.colorbar(ScalarMappable(norm, metric.colormap), ax=axes, pad=0.02, aspect=22, extend=beyond)
         bar.set_label(style.fitted(metric.label, height - 0.6))
@@ -106,35 +103,6 @@ def heatmap(
             handles.append(Line2D([], [], marker="^", linestyle="", color=style.LOST, label="some seeds lost"))
         heading = f"{metric.words}: {AXES[y].words} against {AXES[x].words}"
         return style.complete(ax, figure, heading, caption, alt_map(table, metric, x, y, facets), handles)
-
-
-def facet_panels(table: pd.DataFrame, facets: Sequence[str]) -> tuple[int, int, list[tuple[str, pd.DataFrame]]]:
-    """Arrange the panels of a figure; the first facet varies across, the second down.
-
-    Returns:
-        The number of columns, the number of rows, and the title and cells of each panel.
-    """
-    if not facets:
-        return 1, 1, [("", table)]
-    codes = [pd.factorize(table[name], sort=True, use_na_sentinel=False)[0] for name in reversed(facets)]
-    parts = [part for _, part in table.groupby(codes)]
-    across = [setting(facets[0], part[facets[0]].iloc[0]) for part in parts]
-    if len(facets) == 1:
-        return *style.wrapped(len(parts)), list(zip(across, parts, strict=True))
-    columns = len(levels(table, facets[0]))
-    # The second facet is named once per row, beside the axis.
-    titles = [title if index < columns else "" for index, title in enumerate(across)]
-    return columns, len(parts) // columns, list(zip(titles, parts, strict=True))
-
-
-def panel_size(shape: tuple[int, int], columns: int) -> tuple[float, float]:
-    """Return the width and height of a panel in inches, so that it fits the page and its cells have a legible size."""
-    height, width = shape
-    room = (style.PAGE - 1.15) / columns
-    across = float(np.clip(0.42 * width, min(2.4, room) if columns == 1 else min(1.2, room), room))
-    return across, float(np.clip(min(0.34, 0.85 * across / width) * height, 0.9 if columns > 1 else 1.3, 4.5)) + (
-        0.25 if columns > 1 else 0.0
-    )
 
 
 def _norm(table: pd.DataFrame, metric: Metric) -> Normalize:
@@ -162,32 +130,21 @@ def _text_size(panel: float, shape: tuple[int, int], metric: Metric, annotate: A
     """Return the font size of the numbers in the cells; 0 if `annotate` is `auto` and no legible size fits."""
     if annotate is None:
         return 0.0
-    letters = 3.4 if metric.unit == "%" or annotate == "n" else 4.6
-    fits = (panel - 0.5) * 72 / shape[1] / letters / 0.62
+    fits = letter_size(panel, shape, 3.4 if metric.unit == "%" or annotate == "n" else 4.6)
     return min(7.0, fits) if fits >= SMALLEST_TEXT else 0.0 if annotate == "auto" else max(fits, 3.0)
-
-
-def mark_hole(ax: Axes, column: int, row: int, status: str) -> None:
-    """Hatch a cell without data according to the reason, without a colour."""
-    cell = Rectangle((column + 0.015, row + 0.015), 0.97, 0.97)
-    cell.update_from(style.hole(status))
-    cell.set_transform(ax.transData)
-    cell.set_label(status)
-    ax.add_patch(cell)
 
 
 def _draw(
     ax: Axes,
     part: pd.DataFrame,
-    axes: tuple[str, str],
+    places: Places,
     shape: tuple[int, int],
     scale: tuple[Metric, Normalize],
     text: tuple[Annotate, float],
 ) -> None:
-    # The table has every combination of the levels in order, so cells can be placed by position.
     metric, norm = scale
     annotate, size = text
-    x, y = (pd.factorize(part[name], sort=True, use_na_sentinel=False)[0] for name in axes)
+    x, y = places
 
     def grid(values: np.ndarray, empty: object) -> np.ndarray:
         placed = np.full(shape, empty, dtype=object if empty == "" else float)
@@ -223,23 +180,3 @@ def _numbers(part: pd.DataFrame, metric: Metric, annotate: Annotate) -> np.ndarr
     half = (part["high"] - part["mean"]) * metric.scale
     written = half.map(lambda v: short_half(v, metric))
     return np.asarray(means + ("\n±" + written).where(half.notna(), ""), dtype=object)
-
-
-def label_axes(axes: np.ndarray, table: pd.DataFrame, x: str, y: str, panels: int) -> None:
-    columns = axes.shape[1]
-    width, height = style.inches(axes[0, 0]) / (columns, axes.shape[0])
-    for name, along in ((x, "x"), (y, "y")):
-        labels = value_labels(name, levels(table, name))
-        step = -(-len(labels) // MOST_TICKS)
-        places = np.arange(0, len(labels), step)
-        for index, ax in enumerate(axes.flat[:panels]):
-            axis = ax.xaxis if along == "x" else ax.yaxis
-            axis.set_ticks(places + 0.5, [labels[i] for i in places])
-            axis.set_tick_params(length=0)
-            outer = index + columns >= panels if along == "x" else index % columns == 0
-            ax.tick_params(**{"labelbottom" if along == "x" else "labelleft": outer})
-            axis.set_label_text(
-                style.fitted(AXES[name].label, (width if along == "x" else height) - 0.5) if outer else ""
-            )
-            if along == "x" and max(map(len, labels)) * len(places) > 11 * width:
-                ax.tick_params(axis="x", labelrotation=45)

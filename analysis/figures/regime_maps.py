@@ -16,11 +16,19 @@ from matplotlib.patches import Patch
 from analysis.errors import AnalysisError
 from analysis.figures import style
 from analysis.figures.captions import joined, seeds, unreached
-from analysis.figures.heatmaps import SMALLEST_TEXT, facet_panels, label_axes, mark_hole, panel_size
+from analysis.figures.map_panels import (
+    SMALLEST_TEXT,
+    Places,
+    draw_panels,
+    facet_panels,
+    letter_size,
+    mark_hole,
+    panel_size,
+)
 from analysis.statistics.regime_rules import Evidence, Rule
 from analysis.statistics.regimes import DIVERGED, find_rule, name_regimes, pool
-from analysis.tables.cells import aggregate, cells, check_axis, facet_names, levels, over_epochs
-from analysis.words import AXES, setting
+from analysis.tables.cells import aggregate, check_axis, levels, map_keys, over_epochs
+from analysis.words import AXES
 
 
 @dataclass(frozen=True)
@@ -94,33 +102,22 @@ def regime_map(
         AnalysisError: A field or rule is unknown, the rule lacks evidence, or a cell would hold more than seeds.
     """
     chosen = find_rule(rule)
-    facets = facet_names(facet)
-    # This call refuses whatever a heatmap would refuse.
-    cells(points, x, y, "test_accuracy", facets, epoch=epoch, curves=curves)
+    keys = map_keys(points, x, y, facet)
+    rows = over_epochs(points, curves, epoch) if epoch is not None or "epoch" in keys else points
+    aggregate(rows, keys, "test_accuracy")  # refuses invalid rows before a rule sees them
     best = points if reference is None else pool([points, reference])
-    rows = over_epochs(points, curves, epoch) if epoch is not None or "epoch" in (x, y, *facets) else points
     named = name_regimes(rows, chosen, chance=chance, reference=best, curves=curves, full_size=full_size)
-    table = regime_cells(rows, named, [x, y, *facets])
-    shape = (len(levels(table, y)), len(levels(table, x)))
+    table = regime_cells(rows, named, keys)
+    facets, shape = keys[2:], (len(levels(table, y)), len(levels(table, x)))
     columns, down, panels = facet_panels(table, facets)
     with style.panels(ax, columns, down, panel_size(shape, columns), (0.6, 0.5)) as (figure, axes):
         width = style.inches(axes[0, 0])[0] / columns
         many = bool((table["n"] > 1).any()) and _text_size(width, shape, True) > 0
         size = _text_size(width, shape, many) if annotate else 0.0
         swatches = _swatches(chosen)
-        for index in range(columns * down):
-            panel = axes.flat[index]
-            if index < len(panels):
-                title, part = panels[index]
-                _draw(panel, part, (x, y), shape, swatches, (size, many))
-                if title:
-                    panel.set_title(title, pad=4)
-            else:
-                style.blank(panel)
-        label_axes(axes, table, x, y, len(panels))
-        if len(facets) == 2:
-            for panel, (_, part) in zip(axes[:, 0], panels[::columns], strict=True):
-                panel.set_ylabel(f"{setting(facets[1], part[facets[1]].iloc[0])}\n\n{panel.get_ylabel()}")
+        draw_panels(axes, table, keys, panels, lambda panel, part, places: _draw(
+            panel, part, places, shape, swatches, (size, many)
+        ))  # fmt: skip
         handles: list[Artist] = [
             Patch(facecolor=swatch.colour, label=f"{swatch.letter}  {regime}")
             for regime, swatch in swatches.items()
@@ -205,24 +202,23 @@ def _swatches(rule: Rule) -> dict[str, Swatch]:
 
 def _text_size(panel: float, shape: tuple[int, int], many: bool) -> float:
     """Return the font size in the cells; 0 if it would be illegible. `many` leaves room for the agreement."""
-    fits = (panel - 0.5) * 72 / shape[1] / (3.2 if many else 1.6) / 0.62
+    fits = letter_size(panel, shape, 3.2 if many else 1.6)
     return min(7.0, fits) if fits >= SMALLEST_TEXT else 0.0
 
 
 def _draw(
     ax: Axes,
     part: pd.DataFrame,
-    axes: tuple[str, str],
+    places: Places,
     shape: tuple[int, int],
     swatches: dict[str, Swatch],
     text: tuple[float, bool],
 ) -> None:
     size, many = text
-    x, y = (pd.factorize(part[name], sort=True, use_na_sentinel=False)[0] for name in axes)
     # Cells without a regime stay transparent.
     colours = np.zeros((*shape, 4))
     drawn = np.full(shape, "", dtype=object)
-    for column, row, cell in zip(x, y, part.itertuples(), strict=True):
+    for column, row, cell in zip(*places, part.itertuples(), strict=True):
         if cell.status != "value":
             mark_hole(ax, column, row, cell.status)
             continue

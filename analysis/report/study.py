@@ -9,19 +9,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.claims import Decision
+from analysis.claims import Decision, Evidence
 from analysis.errors import AnalysisError
 from analysis.figures.drawing import draw
 from analysis.figures.kinds import FigureSpec
 from analysis.figures.style import check_suffix, save_figure
 from analysis.report.page import write_report
 from analysis.tables.cells import select
-from analysis.tables.frames import chance, everything, examples_frame, frames
+from analysis.tables.frames import chance, frames
 from sweeps.errors import ExportError
 from sweeps.planning.gc_disabled import gc_disabled
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep import Sweep
-from sweeps.store.store import Contents, Store
+from sweeps.store.store import Contents
 
 
 @gc_disabled()
@@ -52,10 +52,10 @@ def draw_report(
     sweep: Sweep,
     plan: Plan,
     contents: Contents,
+    tables: Evidence,
     out: Path,
     figures: Sequence[FigureSpec] = (),
     claims: Sequence[Decision] = (),
-    store: Store | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write the figures and the page of a study.
 
@@ -63,10 +63,10 @@ def draw_report(
         sweep: The study.
         plan: The plan of the sweep.
         contents: The contents of the store.
+        tables: The tables of the sweep, with the measures of single examples that the figures need.
         out: The folder to write into.
         figures: The figures of the sweep (`parsing.figures_of`); `defaults.default_figures` if empty.
         claims: The claims that rest on the study.
-        store: The store with the measures of single examples, for figures that need them.
 
     Returns:
         The paths written, the page first, and a sentence per figure that was left out because it fixes a field at a
@@ -85,20 +85,18 @@ def draw_report(
         "provenance": provenance(plan, contents),
         "chance": chance(plan),
     }
-    points, curves = everything(plan, contents)
     kept, left_out = [], []
     for index, spec in enumerate(figures):
         try:
-            chosen = select(points, spec.where)
+            chosen = select(tables.points, spec.where)
             for where in (spec.x_where, spec.y_where):
                 select(chosen, where)
             kept.append(spec)
         except AnalysisError as error:
             left_out.append(f"figures[{index}] is left out: where: {error}")
-    measures = {spec.measure for spec in kept if spec.measure}
-    examples = examples_frame(points, store, measures) if store else None
     try:
-        return write_report(points, curves, description, kept, out, claims, examples), left_out
+        pages = write_report(tables.points, tables.curves, description, kept, out, claims, tables.examples)
+        return pages, left_out
     except OSError as error:
         raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 

@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm, Normalize
 from analysis.errors import unknown
 from analysis.figures import style
 from analysis.figures.captions import joined
-from analysis.figures.heatmaps import SMALLEST_TEXT, label_axes, mark_hole, panel_size
+from analysis.figures.map_panels import SMALLEST_TEXT, label_axes, mark_hole, panel_size
 from analysis.stopping.averages import many
 from analysis.stopping.looks import look, named, of_settings, signal_words
 from analysis.stopping.recorded import Recorded, check_stops

@@ -63,9 +63,9 @@ def page_tables(findings: Findings) -> list[PageTable]:
             f"What it saves and costs: the scheduler {signal_words(signal)}",
             heads(signal),
             rows_of(findings.summary, signal),
-            f"{note(findings.summary)}. Cost of stopping: the regret less that of no stopping, where the best by the same "
-            "signal is handed over. Better than random stopping: than the same stop epochs dealt out by lot, in clean "
-            "test accuracy; than i-Epoch: than the i-epoch rule that trains most of those that train no more.",
+            f"{note(findings.summary)}. Cost of stopping: the regret less that of no stopping, where the best by the "
+            "same signal is handed over. Better than random stopping: than the same stop epochs dealt out by lot, in "
+            "clean test accuracy; than i-Epoch: than the i-epoch rule that trains most of those that train no more.",
         )
         for signal in dict.fromkeys(findings.summary["signal"])
     ]

@@ -188,15 +188,11 @@ def cells(
     epoch: int | None = None,
     curves: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """The cells of a map over x and y, per facet; see `aggregate`, and for an epoch `over_epochs`."""
-    facets = facet_names(facet)
-    keys = [x, y, *facets]
-    if len(set(keys)) < len(keys):
-        raise AnalysisError("facet", f"facet: given {', '.join(keys)} for x, y and facets; all must differ")
-    check_axis(points, "x", x)
-    check_axis(points, "y", y)
-    for name in facets:
-        check_axis(points, "facet", name)
+    """Aggregate a metric to the cells of a map over x and y, per facet.
+
+    See `aggregate` for the columns, and `over_epochs` for `epoch` and `curves`.
+    """
+    keys = map_keys(points, x, y, facet)
     if epoch is not None or "epoch" in keys:
         # Only the fields that tell cells or trainings apart are kept: each is repeated for every epoch.
         distinguishing = {"seed", *keys, *varying(points)}
@@ -209,6 +205,17 @@ def cells(
         )
         return _aggregate(points, keys, value, block)
     return aggregate(points, keys, value)
+
+
+def map_keys(points: pd.DataFrame, x: str, y: str, facet: Sequence[str] | str | None) -> list[str]:
+    """Return the fields of a map: x, y and the facets. Raises AnalysisError if one is unknown or occurs twice."""
+    facets = facet_names(facet)
+    keys = [x, y, *facets]
+    if len(set(keys)) < len(keys):
+        raise AnalysisError("facet", f"facet: given {', '.join(keys)} for x, y and facets; all must differ")
+    for key, name in zip(("x", "y", *["facet"] * len(facets)), keys, strict=True):
+        check_axis(points, key, name)
+    return keys
 
 
 def _metric_columns(curves: pd.DataFrame, value: str) -> list[str]:

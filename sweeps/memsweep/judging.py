@@ -25,7 +25,6 @@ from memsweep.told import warn, warn_of_damage
 from rich.console import Console
 
 from sweeps.planning.plan import Plan
-from sweeps.store.store import Contents, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +129,7 @@ def decide_claims(
     Examples:
         >>> ms.decide_claims("memorization", "results").frame()[["contrast", "effect", "low", "high", "verdict"]]
     """
-    from analysis.claims.settled import check_claimed, default_sweeps
+    from analysis.claims.settled import check_claimed, default_sweeps, settle
 
     asked = default_sweeps() if sweeps is None else [sweeps] if isinstance(sweeps, SweepLike) else sweeps
     studies = [as_sweep(sweep, settings) for index, sweep in enumerate(asked) if sweep not in asked[:index]]
@@ -138,15 +137,13 @@ def decide_claims(
     check_claimed(studies)
     contents = place.read()
     warn_of_damage(contents.damaged)
-    return _decided(studies, place, contents)
+    named = [(_command_name(study), study) for study in studies]
+    return Decisions(settle(named, place, contents, shlex.join(store_option(place))))
 
 
-def _decided(studies: Sequence[Sweep], store: Store, contents: Contents) -> Decisions:
-    """The claims that rest on these sweeps."""
-    from analysis.claims.settled import settle
-
-    named = [(shlex.join(study.words) or study.name, study) for study in studies]
-    return Decisions(settle(named, store, contents, shlex.join(store_option(store))))
+def _command_name(study: Sweep) -> str:
+    """Return the words by which a command finds a sweep."""
+    return shlex.join(study.words) or study.name
 
 
 @dataclass(frozen=True)
@@ -333,6 +330,7 @@ def report(sweep: SweepLike, store: StoreLike = DEFAULT_STORE, out: str | Path |
         >>> ms.report("quickstart", "results")[0]
         PosixPath('report/quickstart/index.html')
     """
+    from analysis.claims.settled import claims_of, evidence, settle_sweep
     from analysis.figures.parsing import figures_of
     from analysis.report.study import draw_report
 
@@ -340,9 +338,11 @@ def report(sweep: SweepLike, store: StoreLike = DEFAULT_STORE, out: str | Path |
     figures = figures_of(study)
     planned, contents = Plan.of(study), place.read()
     warn_of_damage(contents.damaged)
-    claims = _decided([study], place, contents)
+    measures = [spec.measure for spec in figures if spec.measure]
+    tables = evidence(planned, place, contents, claims_of(study), *measures)
+    claims = settle_sweep(_command_name(study), study, tables, shlex.join(store_option(place)))
     folder = Path(out or Path("report") / study.name)
-    paths, left_out = draw_report(study, planned, contents, folder, figures, claims, place)
+    paths, left_out = draw_report(study, planned, contents, tables, folder, figures, claims)
     warn(left_out)
     return paths
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.claims.settled import evidence
 from analysis.figures.parsing import figures_of
 from analysis.report import page
 from analysis.report.study import draw_report
@@ -89,8 +90,10 @@ def test_a_preset_draws_all_its_figures(name: str, tmp_path: Path, monkeypatch: 
     sweep = load_sweep(name)
     figures, small = figures_of(sweep), shrunk(sweep)
     plan, store = Plan.of(small, Packing(workers=2)), Store(tmp_path / "store")
-    store.append(invented(plan, {spec.measure for spec in figures}))
-    paths, left_out = draw_report(small, plan, store.read(), tmp_path / "report", figures, store=store)
+    measures = {spec.measure for spec in figures if spec.measure}
+    store.append(invented(plan, measures))
+    tables = evidence(plan, store, store.read(), (), *measures)
+    paths, left_out = draw_report(small, plan, store.read(), tables, tmp_path / "report", figures)
     assert left_out == []
     assert len([path for path in paths if path.suffix == ".png"]) == len(figures) > 0
 
