@@ -20,10 +20,10 @@ def decisions_fixture() -> list[Decision]:
     each = {0: 18.0, 1: 20.0, 2: 22.0}
     return [
         Decision(dropout, "regularization-map", (
-            Finding(dropout.contrasts[0], "supported", 20, 15, 25, 3, each=each, how="95 % t interval over seeds"),
+            Finding(dropout.contrasts[0], "supported", 20, 15, 25, 3, per_seed=each, how="95 % t interval over seeds"),
         )),
         Decision(descent, "mnist1d-double-descent", (
-            Finding(descent.contrasts[0], "contradicted", 29.0, 27.0, 31.0, 3, each={0: 29.0}, detail="width 27"),
+            Finding(descent.contrasts[0], "contradicted", 29.0, 27.0, 31.0, 3, per_seed={0: 29.0}, detail="width 27"),
             *(Finding(contrast, "undecided", missing="3 of 9 trainings to run or measure", command="memsweep run x")
               for contrast in descent.contrasts[1:]),
         )),
