@@ -35,12 +35,7 @@ def report(plan: Plan, contents: Contents) -> dict[str, Any]:
 
 
 def describe(counts: dict[str, Any], command: str, retry: str) -> str:
-    """Describe a report for a reader.
-
-    Args:
-        command: the command that trains the missing points.
-        retry: the command that also trains failed points again.
-    """
+    """Describe a report, with the command that trains the missing points, and `retry`, for the failed ones as well."""
     total, finished = counts["points"], counts["finished"]
     lines = [f"{counts['sweep']}: {finished:,} of {total:,} points finished ({finished / total:.0%})"]
     lines += [f"  {counts[outcome]:,} {outcome}" for outcome in ("diverged", "stopped", "failed", "missing")

@@ -42,8 +42,8 @@ def training_cost(point: Point, evaluations: int) -> Cost:
 
     Bytes: parameters, gradients, optimizer state and one temporary of each; the activations kept for the backward pass
     (twice, for their gradients) or those of an evaluation, whichever are more; and the member's own labels and inputs.
-    (In stacks of 4 to 12 members of a megabyte or more, 0.4 to 2.5 times this estimate was measured, depending on the
-    family.)
+    (For stacks of 4 to 12 members of a megabyte or more, the measured bytes are 0.4 to 2.5 times this estimate,
+    depending on the family.)
     """
     facts = sources.facts(*sources.reference(point))
     shape = (point.model, facts.shape, facts.classes, point.width, point.depth)

@@ -111,11 +111,7 @@ class Plan:
 
     @classmethod
     def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:
-        """Plan the whole sweep, as if nothing were done.
-
-        Raises:
-            SweepError: if a model or size cannot be built; it names the sweep's file and the key.
-        """
+        """Plan the whole sweep, as if nothing were done. Raises SweepError if a model or size cannot be built."""
         with gc_disabled():
             cells = [_cell(sweep, point) for point in sweep.points()]
         axes = {name for grid in sweep.grids for name in grid}
@@ -205,13 +201,9 @@ def _cell(sweep: Sweep, point: Point) -> Cell:
 
 
 def resolved(point: Point, **more: Any) -> Point:
-    """Resolve the size of a point: the width nearest to `parameter_count`, and the family's default depth.
+    """Resolve the size of a point, and change the fields in `more`. Raises InputError if no such network can be built.
 
-    Args:
-        more: other fields to change.
-
-    Raises:
-        lightning_modules.errors.InputError: if no such network can be built.
+    The width is that nearest to `parameter_count`, and the depth that of the family by default.
     """
     facts = sources.facts(*sources.reference(point))
     width, depth = _size(point.model, facts.shape, facts.classes, point.parameter_count, point.width, point.depth)

@@ -57,9 +57,9 @@ def replays(
         processes: the number of processes of this computation; by default one per core, where that saves time.
 
     Returns:
-        One row per setting, order and training, sorted by them: setting (text), scheduler (see `Replay`), order (0 is
-        that of the sweep, others are shuffled), trajectory_id, stop_epoch (the last epoch trained, 0 if it never
-        began), finished (whether it reached its horizon), horizon (in epochs).
+        One row per setting, order and training: setting (text), scheduler (see `Replay`), order (0 is that of the
+        sweep, others are shuffled), trajectory_id, stop_epoch (the last epoch trained, 0 if it never began), finished
+        (whether it reached its horizon), horizon (in epochs).
     """
     return frame(curves, replay_all(curves, settings, orders, workers, processes, listen))
 

@@ -1,1 +1,1 @@
-"""What is asked for: points, sweeps and sweep files."""
+"""Specifications of what to train: points, sweeps and sweep files."""

@@ -25,7 +25,7 @@ Mode = Literal["max", "min"]
 
 @dataclass(frozen=True)
 class SchedulerKind:
-    """One scheduler that a sweep may name.
+    """A scheduler that sweeps can name.
 
     Args:
         make: `module:function` that maps (EarlyStopping, horizon) to a scheduler with the interface of Ray Tune's

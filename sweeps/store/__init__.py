@@ -1,1 +1,1 @@
-"""What is kept: records, parts, checkpoints and leases."""
+"""Records, parts, checkpoints and leases in a store."""

@@ -1,8 +1,8 @@
 """Files of a store in a folder, S3 or Google Cloud Storage, each written atomically: whole or not at all.
 
-Every error is a StoreError that names the store. A remote operation that fails for a reason that may pass is retried,
-first by the client library and then here. This module also detects what the library takes for success: after a
-connection that ended early, a body can have the right length and anything in its tail.
+Every error is a StoreError that names the store. After a transient error, a remote operation is retried, first by the
+client library and then here. This module also detects an error that the library reports as success: after a connection
+that ended early, a body can have the right length and wrong bytes at its end.
 """
 
 from __future__ import annotations
@@ -109,9 +109,7 @@ class Location:
     def read(self, path: str, sound: Callable[[bytes], bool] | None = None) -> bytes | None:
         """Read a whole object; return None if it does not exist.
 
-        Args:
-            sound: tells whether bytes are those that were written. Damaged bytes of a remote store are read again; the
-                bytes of the last attempt are returned even if they are damaged.
+        If `sound` rejects the bytes of a remote store, they are read again; those of the last attempt are returned.
         """
 
         def whole() -> bytes | None:
@@ -177,13 +175,10 @@ class Location:
 
 
 def _with_our_limits(filesystem: fs.FileSystem) -> fs.FileSystem:
-    """Return the same file system with our retries and time limits.
-
-    A URI cannot set them, but the constructor can. The file system's pickled form holds all other arguments.
-    """
+    """Return the file system with our retries and time limits, which only the constructor takes, not a URI."""
     if not isinstance(filesystem, fs.S3FileSystem | fs.GcsFileSystem):
         return filesystem
-    options: dict[str, Any] = dict(filesystem.__reduce__()[1][0])
+    options: dict[str, Any] = dict(filesystem.__reduce__()[1][0])  # its pickled form holds all other arguments
     if isinstance(filesystem, fs.S3FileSystem):
         retries = fs.AwsStandardS3RetryStrategy(max_attempts=SDK_ATTEMPTS)
         options |= {"retry_strategy": retries, "connect_timeout": CONNECT_SECONDS, "request_timeout": ANSWER_SECONDS}

@@ -26,10 +26,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one store: bytes that follow their hash. Every method raises StoreError.
-
-    `lightning_modules.training.checkpoint` defines the bytes.
-    """
+    """The checkpoints of one store, as bytes that follow their hash. Every method raises StoreError."""
 
     location: Location
 

@@ -1,9 +1,9 @@
 """Compaction: merges small parts into large ones while other processes read, train and compact.
 
 A part is deleted only after another part that holds its rows was written and read back. A process that is killed in
-between leaves duplicate rows, which readers remove. So at every moment every row is in some part, in any order of any
-number of compactions: a merged part is itself merged and deleted only in this way, and if several parts hold the same
-rows, every process keeps the one whose name comes first.
+between leaves duplicate rows, which readers remove. So every row is in some part at every moment, for any number of
+compactions in any order: a merged part is itself merged and deleted only in this way, and if several parts hold the
+same rows, every process keeps the one whose name comes first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MEMORY = 128 * 2**20
 """Maximum size in bytes of their rows, uncompressed. A compaction takes four to six times as much memory."""
 OLD = datetime.timedelta(days=1)
 MANY = 500
-"""Number of parts from which on a run compacts the store: opening so many takes longer than reading their rows."""
+"""A run compacts a store with at least this many parts: opening so many takes longer than reading their rows."""
 
 
 @dataclass
@@ -73,10 +73,8 @@ def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = 
     """Merge the parts below `small` bytes, and remove leftovers of killed writers and obsolete checkpoints.
 
     Leftovers and checkpoints are removed when they are more than a day old. Damaged and foreign files stay, and so do
-    parts with columns that this version of memsweep does not know.
-
-    Raises:
-        StoreError: if the store cannot be read or written; nothing is lost then.
+    parts with columns that this version of memsweep does not know. Raises StoreError, and loses nothing, if the store
+    cannot be read or written.
     """
     location, done = store.location, Compaction()
     for folder in KINDS:

@@ -51,7 +51,7 @@ class Run:
 class Lease:
     """A context in which trainings belong to this worker, except for those in `taken`, which another run trains.
 
-    `alone` is True if no other run has begun in the last days. Entering it raises StoreError.
+    `alone` is True if no other run has begun in the last days. Entering the context may raise StoreError.
     """
 
     def __init__(self, location: Location, run: Run, ids: Collection[str]) -> None:

@@ -91,12 +91,11 @@ class Store:
     def read(
         self, columns: Sequence[str] | None = None, epochs: Collection[int] | None = None, ordered: bool = True
     ) -> Contents:
-        """Read all parts, with one row per (training, epoch); see `deduplicate` for which of several rows is kept.
+        """Read all parts, with one row per (training, epoch), chosen by `deduplicate`.
 
         Args:
-            columns: the columns to read beside KEY and `outcome`; all by default.
-            epochs: leave out the finished rows at other epochs, except for one per training. The result still says how
-                every training ended, without its curve.
+            columns: the columns to read besides KEY and `outcome`; all by default.
+            epochs: leave out the finished rows at other epochs, except for one per training, which say how it ended.
             ordered: sort by id and epoch.
         """
         names = schema().names if columns is None else [*dict.fromkeys((*KEY, "outcome", *columns))]

@@ -1,4 +1,4 @@
-"""The Python API: what it offers, that it is the command line's, and what it refuses."""
+"""The Python API: its names, its agreement with the command line, and its errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def sweep() -> ms.Sweep:
 
 @pytest.fixture
 def trains(monkeypatch: pytest.MonkeyPatch, make_record) -> None:
-    """Inline training is replaced by records out of thin air."""
+    """Replace inline training by fake records."""
 
     def execute(self: Inline, plan: Plan, store: ms.Store, listen: Listener) -> None:
         for index, cohort in enumerate(plan.cohorts):
@@ -67,7 +67,7 @@ def trains(monkeypatch: pytest.MonkeyPatch, make_record) -> None:
 
 @pytest.fixture
 def trained(sweep, trains, store) -> ms.Sweep:
-    """A sweep whose points are all in the store."""
+    """Return a sweep whose points are all in the store."""
     ms.run(sweep, store, inline=True, progress=False)
     return sweep
 
@@ -78,7 +78,7 @@ def fields(point: ms.Point) -> dict[str, object]:
 
 @pytest.fixture
 def memsweep(monkeypatch: pytest.MonkeyPatch, tmp_path, capsys) -> Callable[..., str]:
-    """What the command prints, in a folder with small.yaml."""
+    """Return a function that runs the program in a folder with small.yaml, and returns its output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "small.yaml").write_text(TEXT)
@@ -102,7 +102,7 @@ class TestNames:
 
     @pytest.mark.parametrize("name", sorted(NAMES - {"MemsweepError", "MemsweepWarning", "Point", "Store"}))
     def test_have_types(self, name):
-        """Every argument has a type, for editors and type checkers; `py.typed` states that they may be relied on."""
+        """Every argument has a type for editors and type checkers, and `py.typed` declares that the types are valid."""
         for parameter in inspect.signature(getattr(ms, name)).parameters.values():
             assert parameter.annotation is not parameter.empty, (name, parameter.name)
         assert (Path(ms.__file__).parent / "py.typed").is_file()
@@ -113,7 +113,7 @@ class TestNames:
         assert {*there} >= NAMES
 
     def test_do_not_hide_a_module_of_the_package(self):
-        """A function `status` and a module memsweep/status.py would take each other's place."""
+        """A function `status` and a module memsweep/status.py would replace each other."""
         modules = {path.stem for path in Path(ms.__file__).parent.glob("[!_]*")}
         assert not modules & NAMES
 
@@ -155,10 +155,10 @@ class TestSweep:
             "early_stopping": {"scheduler": "asha", "metric": "test_loss"}, "stop_when": {"budget": 2},
             "figures": [{"kind": "curves"}], "full": {"grid": {"seed": [0]}},
         }  # fmt: skip
-        made = ms.Sweep("small", fixed=FIXED, grid=[GRID, {"seed": "5..7"}], **more)
+        written = ms.Sweep("small", fixed=FIXED, grid=[GRID, {"seed": "5..7"}], **more)
         text = json.dumps({"name": "small", "fixed": FIXED, "grid": [GRID, {"seed": "5..7"}], **more})
         read = parse_sweep(text, "small.yaml")
-        assert {name: value for name, value in vars(made).items() if name not in ("source", "words")} == {
+        assert {name: value for name, value in vars(written).items() if name not in ("source", "words")} == {
             name: value for name, value in vars(read).items() if name != "source"
         }
 
@@ -180,10 +180,10 @@ class TestSweep:
 
     def test_of_a_preset_has_the_settings_laid_over_it(self):
         given = {"seed": range(2), "epochs": 3, "parameter_count": np.array([1000, 2000])}
-        made = ms.load_sweep("quickstart", settings=given)
-        assert isinstance(made, ms.Sweep)
+        loaded = ms.load_sweep("quickstart", settings=given)
+        assert isinstance(loaded, ms.Sweep)
         same = load_sweep("quickstart", ["seed=[0, 1]", "epochs=3", "parameter_count=[1000, 2000]"])
-        assert made.points() == same.points()
+        assert loaded.points() == same.points()
         assert ms.load_sweep("quickstart", ["seed=[0, 1]"]).axes == ("parameter_count", "label_noise", "epochs", "seed")
         with pytest.raises(SweepError, match=r"^settings: sed: unknown field; given 'sed'; did you mean seed"):
             ms.load_sweep("quickstart", settings={"sed": 1})
@@ -220,9 +220,9 @@ class TestObjectsOfTheUser:
         return their_own
 
     def test_stand_for_their_import_path(self, module):
-        made = ms.Sweep("own", fixed={"data": module.data}, grid={"model": [module.make, "mlp"], "width": [2, 4]})
-        assert made.fixed["data"] == "their_own:data"
-        assert made.grids[0]["model"] == ("their_own:make", "mlp")
+        custom = ms.Sweep("own", fixed={"data": module.data}, grid={"model": [module.make, "mlp"], "width": [2, 4]})
+        assert custom.fixed["data"] == "their_own:data"
+        assert custom.grids[0]["model"] == ("their_own:make", "mlp")
         curves = ms.train({"data": module.data, "model": module.make, "epochs": 2, "batch_size": 10})
         assert curves["model"].unique().tolist() == ["their_own:make"]
 

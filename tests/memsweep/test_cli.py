@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it exits with, and what it leaves alone."""
+"""The command line: its output, its exit codes, and the files that it does not touch."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ Memsweep = Callable[..., Said]
 
 @pytest.fixture
 def memsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Memsweep:
-    """Runs the program in this process, in an empty folder but for small.yaml."""
+    """Return a function that runs the program in this process, in a folder with only small.yaml."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setenv("COLUMNS", "200")  # of the help; all else has to be whole at any width
+    monkeypatch.setenv("COLUMNS", "200")  # for the help; all other output must be complete at any width
     (tmp_path / "small.yaml").write_text(SWEEP)
 
     def run(*args: str) -> Said:
@@ -71,7 +71,7 @@ def memsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 @pytest.fixture
 def trains(monkeypatch: pytest.MonkeyPatch, make_record) -> list[Plan]:
-    """Inline training is replaced by records out of thin air; what it was asked to train is listed here."""
+    """Replace inline training by fake records, and return the list of plans that were executed."""
     asked: list[Plan] = []
 
     def execute(self: Inline, plan: Plan, store: Store, listen: Listener) -> None:
@@ -90,7 +90,7 @@ def _fields(point):
 
 
 def flat(text: str) -> str:
-    """Without colours, frames and line breaks."""
+    """Remove colours, frames and line breaks."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
 
 
@@ -211,9 +211,9 @@ class TestList:
         assert [line.split()[0] for line in said.out.splitlines()[1:] if not line.startswith(" ")] == preset_names()
 
     def test_for_machines(self, memsweep):
-        found = json.loads(memsweep("list", "--json").out)
-        assert [preset["name"] for preset in found] == preset_names()
-        quickstart = next(preset for preset in found if preset["name"] == "quickstart")
+        listed = json.loads(memsweep("list", "--json").out)
+        assert [preset["name"] for preset in listed] == preset_names()
+        quickstart = next(preset for preset in listed if preset["name"] == "quickstart")
         assert quickstart["axes"] == ["parameter_count", "label_noise", "epochs", "seed"]
         assert quickstart["cells"] > 0
         assert quickstart["question"].endswith("?")
@@ -227,15 +227,17 @@ class TestPlan:
         assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
     def test_for_machines(self, memsweep):
-        found = json.loads(memsweep("plan", "small.yaml", "--json", "--max-cohort", "3", "--workers", "5").out)
-        assert {name: found[name] for name in ("points", "missing", "trajectories", "workers", "max_cohort")} == {
+        summary = json.loads(memsweep("plan", "small.yaml", "--json", "--max-cohort", "3", "--workers", "5").out)
+        assert {name: summary[name] for name in ("points", "missing", "trajectories", "workers", "max_cohort")} == {
             "points": 8, "missing": 8, "trajectories": 4, "workers": 5, "max_cohort": 3,
         }  # fmt: skip
-        assert found["largest_cohort"] == 2
+        assert summary["largest_cohort"] == 2
 
     def test_settings_are_laid_over_the_file(self, memsweep):
-        found = json.loads(memsweep("plan", "small.yaml", "--json", "--set", "seed=[4, 5, 6]", "--set", "epochs=9").out)
-        assert (found["points"], found["trajectories"], found["epochs"]) == (6, 6, 54)
+        summary = json.loads(
+            memsweep("plan", "small.yaml", "--json", "--set", "seed=[4, 5, 6]", "--set", "epochs=9").out
+        )
+        assert (summary["points"], summary["trajectories"], summary["epochs"]) == (6, 6, 54)
 
 
 class TestRun:
@@ -253,8 +255,8 @@ class TestRun:
 
     def test_for_machines_prints_nothing_else(self, memsweep, trains):
         said = memsweep("run", "small.yaml", "--inline", "--json", "--store", "elsewhere")
-        found = json.loads(said.out)
-        assert (found["sweep"], found["trained"], found["points"]) == ("small", 4, 8)
+        summary = json.loads(said.out)
+        assert (summary["sweep"], summary["trained"], summary["points"]) == ("small", 4, 8)
         assert said.err.startswith("small: 8 points, 0 done")
 
     def test_failures_are_told_and_exit_with_1_and_are_tried_again_when_asked(self, memsweep, monkeypatch, make_record):
@@ -295,13 +297,13 @@ class TestResults:
 
     def test_status(self, memsweep, trained):
         assert memsweep("status", "small.yaml").out == "small: 8 of 8 points finished (100%)\n"
-        found = json.loads(memsweep("status", "small.yaml", "--json", "--set", "epochs=[1, 2, 3]").out)
-        assert (found["finished"], found["missing"], found["points"]) == (8, 4, 12)
+        counts = json.loads(memsweep("status", "small.yaml", "--json", "--set", "epochs=[1, 2, 3]").out)
+        assert (counts["finished"], counts["missing"], counts["points"]) == (8, 4, 12)
 
     def test_the_rate_is_that_of_what_was_trained(self, memsweep, trained):
-        found = json.loads(memsweep("plan", "small.yaml", "--json").out)
-        assert (found["missing"], found["rate_flops_per_second"]) == (0, 1e9)
-        assert found["rate_source"] == "measured on this store's trainings of the same models"
+        status = json.loads(memsweep("plan", "small.yaml", "--json").out)
+        assert (status["missing"], status["rate_flops_per_second"]) == (0, 1e9)
+        assert status["rate_source"] == "measured on this store's trainings of the same models"
 
     def test_export(self, memsweep, trained, tmp_path):
         said = memsweep("export", "small.yaml", "--out", "deep/points.csv")
@@ -353,14 +355,14 @@ class TestResults:
         assert all(line.startswith(rule) for line, rule in zip(printed[1:], rules, strict=False))
         stops = pyarrow.csv.read_csv(tmp_path / "stops.csv").to_pandas()
         asha = stops[(stops["scheduler"] == "asha") & (stops["order"] == 0)]
-        losses = [make_record(each, (1,)).rows[0].measures["test_loss"] for each in asha["trajectory_id"]]
+        losses = [make_record(training, (1,)).rows[0].measures["test_loss"] for training in asha["trajectory_id"]]
         stopped = [bool(i) and losses[i] > np.percentile(losses[:i], 100 / 3) for i in range(4)]
         assert asha["stop_epoch"].tolist() == [1 if early else 2 for early in stopped]
-        found = {line["scheduler"]: line for line in json.loads(memsweep(*words, "--json").out)}
-        assert found["none"]["budget"] == {"mean": 1.0, "low": None, "high": None}
-        assert found["asha"]["orders"] == found["random"]["orders"] == 3
+        by_scheduler = {line["scheduler"]: line for line in json.loads(memsweep(*words, "--json").out)}
+        assert by_scheduler["none"]["budget"] == {"mean": 1.0, "low": None, "high": None}
+        assert by_scheduler["asha"]["orders"] == by_scheduler["random"]["orders"] == 3
         budgets = stops[stops["scheduler"] == "asha"].groupby("order")["stop_epoch"].sum() / 8
-        assert found["asha"]["budget"]["mean"] == pytest.approx(budgets.mean())
+        assert by_scheduler["asha"]["budget"]["mean"] == pytest.approx(budgets.mean())
 
     def test_a_damaged_file_is_a_warning(self, memsweep, trained, tmp_path):
         (tmp_path / "results" / "parts" / "notes.txt").write_text("")

@@ -1,4 +1,4 @@
-"""The console script notices a package of the same name that is not memsweep's, before it runs a line of it."""
+"""The console script notices a package of the same name that is not memsweep's before it imports it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_another_package_first_on_the_path_is_named_and_not_run(tmp_path, packag
 
 
 def test_a_bare_folder_is_named_where_python_would_take_it(tmp_path):
-    """It comes after an installed package, but before one installed in place through an import hook."""
+    """Such a folder comes after an installed package, but before an editable install through an import hook."""
     (tmp_path / "analysis").mkdir()
     code = "import analysis; print(analysis.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
-    taken = found.stdout.strip() == "None"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    taken = child.stdout.strip() == "None"
     done = memsweep_with(tmp_path, "list")
     assert (done.returncode, f"found at {tmp_path / 'analysis'}" in done.stderr) == ((2, True) if taken else (0, False))
 

@@ -1,4 +1,4 @@
-"""In a real Jupyter kernel, where an event loop runs already: the notebook of the documentation, and runs on Ray."""
+"""The notebook of the documentation, and runs on Ray, in a real Jupyter kernel, in which an event loop already runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
 PATIENCE = 300
-"""Seconds for a cell; machines that test may be busy."""
+"""Seconds to wait for a cell, on a machine that may be busy."""
 
 SWEEP = """
 import memsweep as ms
@@ -28,7 +28,7 @@ sweep = ms.Sweep("kernel", fixed={{"data": "digits", "dataset_size": 200, "preci
 
 @pytest.fixture(autouse=True)
 def own_jupyter(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels of this interpreter, with no settings of the user's."""
+    """Start kernels of this interpreter, without the user's settings."""
     folder = tmp_path_factory.mktemp("jupyter")
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(folder / name.lower()))
@@ -38,7 +38,7 @@ def own_jupyter(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 class Cell(NamedTuple):
     status: str
     text: str
-    """What it printed, its progress bar as it was drawn last, and its result."""
+    """The printed text, the last drawing of the progress bar, and the result."""
     error: str
 
 
@@ -53,7 +53,7 @@ class Kernel:
 
     @property
     def processes(self) -> dict[int, str]:
-        """What the kernel has started, by process id."""
+        """process id -> name of each process that the kernel has started."""
         children = psutil.Process(self._manager.provisioner.pid).children(recursive=True)
         return {child.pid: child.name() for child in children if child.status() != psutil.STATUS_ZOMBIE}
 
@@ -124,14 +124,14 @@ def test_a_run_shows_one_bar_and_returns_its_sentence(kernel, tmp_path):
     assert cell.text.count("trained 2 of 2 trainings (2 points) in ") == 1
     assert cell.text.count("2 of 2 trainings ━") == 1
     assert "100 %" in cell.text
-    assert "\x1b" not in cell.text  # what a terminal's bar would have left
+    assert "\x1b" not in cell.text  # a terminal's bar would contain escape codes
     again = kernel.execute("print(ms.run(sweep, 'store', inline=True, progress=False))")
     assert again == ("ok", "nothing to train\n", "")
 
 
 @pytest.mark.slow
 def test_runs_on_ray_follow_each_other_in_one_kernel_also_after_an_interruption(kernel, tmp_path):
-    """The first run ends, the second is interrupted, the third goes on from what the second left."""
+    """The first run ends, the second is interrupted, and the third resumes the second."""
     kernel.execute(SWEEP.format(fixed={"epochs": 2, "width": 4}, seeds=2))
     first = kernel.execute("ms.run(sweep, 'first', workers=2)")
     assert first.status == "ok"

@@ -1,4 +1,4 @@
-"""The display counts what it hears, and says it once."""
+"""The display counts events, and prints each result once."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def test_counts_trainings_and_points_of_stored_cohorts():
         display.listen(Progress(0, 4))
         assert display.summary()["trained"] == 0
         display.listen(CohortStored(0, ()))
-        found = display.summary()
-        assert (found["trained"], found["points"], found["cohorts"]) == (2, 4, 1)
+        result = display.summary()
+        assert (result["trained"], result["points"], result["cohorts"]) == (2, 4, 1)
         display.listen(Progress(1, 8))
         display.listen(CohortStored(1, (Failure("b", "diverged", "went to infinity\nlong story"),)))
-    found = display.summary()
-    assert (found["sweep"], found["trained"], found["points"], found["cohorts"]) == ("x", 3, 6, 2)
-    assert found["diverged"] == [
+    result = display.summary()
+    assert (result["sweep"], result["trained"], result["points"], result["cohorts"]) == ("x", 3, 6, 2)
+    assert result["diverged"] == [
         {"trajectory_id": "b", "outcome": "diverged", "reason": "went to infinity\nlong story"}
     ]
-    assert found["failed"] == []
-    assert json.loads(json.dumps(found)) == found
+    assert result["failed"] == []
+    assert json.loads(json.dumps(result)) == result
     lines = told(display)
     assert lines[0] == "diverged b: went to infinity"
     assert lines[-1].startswith("trained 3 of 3 trainings (6 points) in ")
@@ -99,7 +99,7 @@ def test_the_bar_counts_epochs_of_members_while_they_train():
         assert (task.total, task.completed) == (8 * 2 + 8 * 1, 0)
         display.listen(Progress(0, 3))
         assert task.completed == 6
-        display.listen(Progress(0, 2))  # news that was overtaken
+        display.listen(Progress(0, 2))  # an event that arrives too late
         assert task.completed == 6
         display.listen(Progress(1, 8))
         display.listen(CohortStored(0, ()))

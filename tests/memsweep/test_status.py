@@ -1,4 +1,4 @@
-"""What `memsweep status` says, as text and for machines."""
+"""The output of `memsweep status`, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def test_a_store_with_everything_in_it(store, make_record):
     store.append([make_record(IDS[0], (2, 8)), make_record(IDS[1], (2,), diverged=5), make_record(IDS[2], failed=8)])
     store.append([make_record("another sweep's", failed=8)])
     damaged = store_file(store, "notes.txt")
-    found = report(PLAN, store.read(["parameters", "reason"]))
-    assert json.loads(json.dumps(found)) == found
-    assert found == {
+    counts = report(PLAN, store.read(["parameters", "reason"]))
+    assert json.loads(json.dumps(counts)) == counts
+    assert counts == {
         "sweep": "x",
         "points": 8,
         "finished": 3,
@@ -43,7 +43,7 @@ def test_a_store_with_everything_in_it(store, make_record):
         ],
         "damaged": {damaged: "not a part of memsweep"},
     }  # fmt: skip
-    lines = describe(found, "memsweep run x", "memsweep run x --retry-failed").splitlines()
+    lines = describe(counts, "memsweep run x", "memsweep run x --retry-failed").splitlines()
     assert lines[:4] == ["x: 3 of 8 points finished (38%)", "  1 diverged", "  2 failed", "  2 missing"]
     assert f'failed {IDS[2]} {{"data":"digits","dataset_size":1437,"epochs":8,"seed":2}}' in lines
     assert "  RuntimeError: broke" in lines

@@ -14,7 +14,7 @@ from memsweep.judging import decide_claims
 @app.command()
 def claims(
     sweeps: Annotated[
-        list[str] | None, typer.Argument(metavar="[SWEEP]...", help="presets, as PRESET-full too; default: all claims")
+        list[str] | None, typer.Argument(metavar="[SWEEP]...", help="presets, or PRESET-full; default: all claims")
     ] = None,
     store: StoreUri = "results",
     settings: Settings = None,
@@ -23,7 +23,7 @@ def claims(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What the papers say, what was measured, and the verdict: supported, contradicted or undecided."""
+    """Show what the papers say, what was measured, and the verdict: supported, contradicted or undecided."""
     decisions = decide_claims(sweeps or None, store, settings or [])
     if as_json:
         print_json(decisions.figures())

@@ -1,4 +1,4 @@
-"""Costs move as they must, agree with a count by hand, and a rate is measured where there is something to measure."""
+"""Costs change in the right direction and agree with a count by hand; rates are measured on stored trainings."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def cost(evaluations: int = 3, **fields: object) -> Cost:
 
 
 def test_a_linear_network_counted_by_hand():
-    found = cost(4, model="linear", width=None, depth=None)
+    estimate = cost(4, model="linear", width=None, depth=None)
     forward = 2 * 64 * 10
-    assert found.flops == forward * (3 * 1000 * 5 + (1000 + 360) * 4)
+    assert estimate.flops == forward * (3 * 1000 * 5 + (1000 + 360) * 4)
     weights = (64 * 10 + 10) * 4
-    # Weights, gradients, one state of sgd and two temporaries at the least, and the labels.
-    assert found.bytes > weights * 4 + 1000 * 8
+    # At least weights, gradients, one state of sgd and two temporaries, and the labels.
+    assert estimate.bytes > weights * 4 + 1000 * 8
 
 
 def test_the_held_out_examples_are_evaluated_and_not_trained_on():

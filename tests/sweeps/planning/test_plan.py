@@ -1,4 +1,4 @@
-"""The plan as a pure function: what is covered, what is folded, what is packed, and what is left."""
+"""The plan as a pure function: covering, folding, packing, and subtracting what is done."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def half_done(draw: st.DrawFn) -> tuple[Plan, Done, Done]:
 
 
 def trained(point: Point) -> tuple[Any, ...]:
-    """What makes a training, said again by hand for the fields that vary here."""
+    """Return the values that identify a training, written out by hand for the fields that vary here."""
     size = resolved(point)
     return (
         point.label_noise, point.label_noise and point.label_noise_kind, point.input_noise, point.dropout, size.width,
@@ -154,7 +154,7 @@ class TestMinus:
         after = Plan.of(parse_sweep("name: y\ngrid: {seed: [0, 1, 2], epochs: [3, 9, 6]}", ""))
         done = Done(frozenset((t.id, epoch) for t in before.trainings for epoch in t.evaluated))
         left = after.without(done)
-        # 6 is among the log-spaced epochs that were measured on the way to 9.
+        # 6 is one of the log-spaced epochs that were evaluated on the way to 9.
         assert [(cell.point.seed, cell.epoch) for cell in left.missing] == [(2, 3), (2, 9), (2, 6)]
 
 
@@ -169,8 +169,8 @@ class TestTrajectories:
             trajectory = by_id[cell.trajectory_id]
             assert cell.epoch in trajectory.requested
             assert cell.epoch in trajectory.evaluated
-        asked = {(t.id, epoch) for t in plan.trainings for epoch in t.requested}
-        assert asked == {(cell.trajectory_id, cell.epoch) for cell in plan.missing}
+        requested_points = {(t.id, epoch) for t in plan.trainings for epoch in t.requested}
+        assert requested_points == {(cell.trajectory_id, cell.epoch) for cell in plan.missing}
 
     @given(plans())
     def test_go_as_far_as_the_largest_epoch_asked_of_them(self, plan):

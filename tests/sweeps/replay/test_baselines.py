@@ -1,4 +1,4 @@
-"""The baselines on curves whose answer is plain."""
+"""The baselines on curves whose results are obvious."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_i_epoch_leaves_out_what_broke_and_what_is_over(make_curves):
 
 
 def test_as_many_as_a_budget_pays_for(make_curves):
-    """Five trainings of 10 epochs: one epoch of each is 5, and each that goes on is 9 more."""
+    """There are five trainings of 10 epochs: one epoch of each takes 5, and each training that goes on takes 9 more."""
     curves = make_curves(np.arange(5)[:, None] * np.ones(10))
     kept = [within_budget(curves, "score", "max", 1, budget).keep for budget in (1, 14, 22, 23, 50, 99)]
     assert kept == [1, 1, 1, 2, 5, 5]
@@ -76,6 +76,6 @@ def test_chance_deals_out_the_same_stops_among_equal_horizons(make_curves, dealt
 def test_chance_differs_from_order_to_order_and_stops_at_a_divergence(make_curves):
     curves = make_curves(np.ones((30, 30)), broke={0: 2})
     stops = Stops(np.arange(1, 31), np.arange(1, 31) == 30)
-    made = [at_random(curves, stops, order).epochs for order in range(30)]
-    assert len({tuple(epochs) for epochs in made}) == 30
-    assert {epochs[0] for epochs in made} <= {1, 2}
+    shuffles = [at_random(curves, stops, order).epochs for order in range(30)]
+    assert len({tuple(epochs) for epochs in shuffles}) == 30
+    assert {epochs[0] for epochs in shuffles} <= {1, 2}

@@ -1,4 +1,4 @@
-"""The event clock on cases that can be followed on paper, and against itself on generated ones."""
+"""The event clock, on cases that can be checked on paper and against its own log on generated ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(curves: Curves, settings: EarlyStopping, workers: int = 1, order: int = 
 
 
 class Logging(Referee):
-    """Keeps what it heard."""
+    """A referee that logs its events and verdicts."""
 
     def __init__(self, settings: EarlyStopping, curves: Curves, order: int = 0) -> None:
         super().__init__(settings, curves.of_horizon(), order)
@@ -48,7 +48,7 @@ class Logging(Referee):
 
 class TestOrder:
     def test_one_after_another_on_one_place(self, make_curves):
-        """asha, rungs 1, 3: the first is kept, the second is worse and stops, the third is better."""
+        """With rungs 1 and 3 of asha, the first is kept, the second is worse and stops, and the third is better."""
         stops = run(make_curves([[0.5] * 3, [0.4] * 3, [0.6] * 3]), ASHA)
         assert stops.epochs.tolist() == [3, 1, 3]
         assert stops.finished.tolist() == [True, False, True]
@@ -66,7 +66,7 @@ class TestOrder:
         assert run(curves, ASHA, workers=2, order=swapped).epochs.tolist() == [1, 3]
 
     def test_a_freed_place_is_taken_by_the_next(self, make_curves):
-        """Two places: t0 runs 9 s, t1 is stopped after 1 s, t2 takes its place and is heard before t0's third epoch."""
+        """With two workers, t0 runs for 9 s, t1 stops at epoch 1, and t2 replaces it and ends before t0's epoch 2."""
         curves = make_curves([[0.5, 0.5, 0.5], [0.1] * 3, [0.6, 0.6, 0.6]], seconds=[3.0, 3.5, 0.1])
         referee = Logging(ASHA, curves)
         stops = simulate(curves, referee, 0, 2)
@@ -110,7 +110,7 @@ class TestEnds:
 
 
 def test_hyperband_pauses_and_goes_on(make_curves):
-    """As in the referee's test: 8 members, 9 epochs. Three run through, five are judged at 3, and two of them go on."""
+    """As in the referee's test, 3 of 8 members run to epoch 9, 5 are judged at epoch 3, and 2 of these go on."""
     scores = np.arange(8)[:, None] * np.ones(9)
     for workers in (1, 3, 8):
         stops = run(make_curves(scores), HYPERBAND, workers)

@@ -1,4 +1,4 @@
-"""The median rule in arrays against Ray's own class: the same verdicts on anything that is reported to both."""
+"""The median rule in arrays gives the same verdicts as Ray's own class on any reports."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Reports = list[tuple[str, int, float]]
 
 @st.composite
 def reports(draw: st.DrawFn) -> Reports:
-    """Trials that report at some of the epochs, in any interleaving; values that collide, and means that round."""
+    """Draw reports of trials at some of the epochs, in any order, with equal values and with means that round."""
     values = st.sampled_from([0.1, 0.2, 0.3, 0.7, 1 / 3, 1e9]) | st.floats(-5, 5)
     curves = {
         f"t{i}": sorted(draw(st.sets(st.sampled_from(EPOCHS.tolist()), min_size=1)))
         for i in range(draw(st.integers(1, 9)))
     }
     order = draw(st.permutations([trial for trial, epochs in curves.items() for _ in epochs]))
-    heard = dict.fromkeys(curves, 0)
-    made = []
+    reported = dict.fromkeys(curves, 0)
+    drawn = []
     for trial in order:
-        made.append((trial, curves[trial][heard[trial]], draw(values)))
-        heard[trial] += 1
-    return made
+        drawn.append((trial, curves[trial][reported[trial]], draw(values)))
+        reported[trial] += 1
+    return drawn
 
 
 settings_ = st.builds(
@@ -39,18 +39,18 @@ settings_ = st.builds(
 )  # fmt: skip
 
 
-def verdicts(settings: EarlyStopping, told: Reports, broke: str | None, scheduler: Any = None) -> list[Verdict]:
-    """broke: who fails after half of it."""
+def verdicts(settings: EarlyStopping, reported: Reports, broke: str | None, scheduler: Any = None) -> list[Verdict]:
+    """Return the verdicts on reports. The trial `broke` fails after half of them."""
     referee = Referee(settings, 11, scheduler=scheduler)
-    for trial in dict.fromkeys(trial for trial, _, _ in told):
+    for trial in dict.fromkeys(trial for trial, _, _ in reported):
         referee.add(trial)
         referee.start(trial)
-    found = []
-    for place, (trial, epoch, value) in enumerate(told):
-        if place == len(told) // 2 and broke is not None:
+    given = []
+    for index, (trial, epoch, value) in enumerate(reported):
+        if index == len(reported) // 2 and broke is not None:
             referee.fail(broke)
-        found.append(referee.report(trial, epoch, {"score": value}))
-    return found
+        given.append(referee.report(trial, epoch, {"score": value}))
+    return given
 
 
 @given(settings_, reports(), st.booleans())
@@ -61,24 +61,24 @@ def test_says_what_rays_class_says(settings, told, breaks):
 
 
 def test_so_it_does_on_long_curves_with_many_stops():
-    """Means of up to 100 values, whose sums numpy adds in blocks. Constant curves: a bit more or less would decide."""
+    """Means are of up to 100 values, which numpy sums in blocks. For constant curves, a single bit would decide."""
     rng = np.random.default_rng(3)
     scores = (
         np.where(rng.random((40, 1)) < 0.5, 0.0, rng.integers(0, 3, (40, 100)) / 50) + rng.integers(0, 5, (40, 1)) / 10
     )
     settings = EarlyStopping("median", "score", "max", 5)
-    told = [(f"t{i}", epoch, float(scores[i, epoch - 1])) for epoch in range(1, 101) for i in range(40)]
+    reported = [(f"t{i}", epoch, float(scores[i, epoch - 1])) for epoch in range(1, 101) for i in range(40)]
 
     def run(scheduler: Any = None) -> list[Verdict]:
         referee = Referee(settings, 101, scheduler=scheduler)
         for i in range(40):
             referee.add(f"t{i}")
             referee.start(f"t{i}")
-        return [referee.report(trial, epoch, {"score": value}) for trial, epoch, value in told]
+        return [referee.report(trial, epoch, {"score": value}) for trial, epoch, value in reported]
 
     quick = run(QuickMedian(settings, np.arange(1, 101), 40))
     assert quick == run()
-    stopped = {trial for (trial, epoch, _), verdict in zip(told, quick, strict=True) if verdict == Verdict.STOP}
+    stopped = {trial for (trial, epoch, _), verdict in zip(reported, quick, strict=True) if verdict == Verdict.STOP}
     assert 0 < len(stopped) < 40
 
 

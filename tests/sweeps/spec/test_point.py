@@ -1,4 +1,4 @@
-"""Ids are forever: golden values, and what may and may not change one."""
+"""Ids never change: golden values, and which fields change an id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sweeps.spec.point import (
 )
 
 NUMBERS: dict[str, tuple[Any, Any]] = {
-    # field: (the nearest value below what is valid, the nearest above; None where there is no bound to test)
+    # field: (the nearest invalid value below the valid ones, the nearest above); None where there is no bound to test
     "dataset_size": (0, 2**63),
     "validation_fraction": (-1e-9, 1.0),
     "subset_fraction": (0.0, 1.0000001),

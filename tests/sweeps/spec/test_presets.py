@@ -1,4 +1,4 @@
-"""Every preset is a study that can be drawn: its figures, from results of the shape it would have."""
+"""Every preset can be drawn: its figures are made from fake results of the right shape."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SEEDS = 2
 
 
 def shrunk(sweep: Sweep) -> Sweep:
-    """With fewer seeds and evaluations, on which nothing depends that a figure could refuse."""
+    """Return the sweep with fewer seeds and evaluations, on which the validity of figures does not depend."""
     grids = tuple({**grid, "seed": grid["seed"][:SEEDS]} if "seed" in grid else grid for grid in sweep.grids)
     return replace(sweep, grids=grids, evaluation=Evaluation())
 
@@ -58,7 +58,7 @@ def invented(plan: Plan, measures: set[str | None]) -> list[Record]:
 
 
 def of_examples(trajectory: Training, measures: set[str]) -> list[tuple[int, PerExample]]:
-    """A few examples, two seen and two left out in turn."""
+    """Return measures of four examples: two seen and two left out, which take turns over seeds."""
     seen = (np.arange(4) + trajectory.point.seed) % 4
     return [
         (epoch, PerExample(measure, split, ids, (ids + trajectory.point.seed) % 2 * 1.0))
@@ -78,14 +78,14 @@ def test_a_preset_says_its_question_and_fits_two_cores(name: str) -> None:
 
 
 DRAWN_FIRST = ("quickstart", "toneva2019-forgetting")
-"""Presets that the fast tests draw; between them they have maps, lines, curves and figures of single examples."""
+"""Presets that the fast tests draw. Together they have maps, lines, curves and per-example figures."""
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in DRAWN_FIRST else pytest.mark.slow) for name in preset_names()]
 )
 def test_a_preset_draws_all_its_figures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The figures are made; to write each in three formats takes longer, and the report has a test of its own.
+    # Figures are made but not written in three formats, which takes longer; the report has a test of its own.
     monkeypatch.setattr(page, "_rendered", lambda picture, suffix: picture.heading.encode())
     sweep = load_sweep(name)
     figures, small = figures_of(sweep), shrunk(sweep)
@@ -106,7 +106,7 @@ def test_a_full_variant_is_the_same_study_at_another_size(name: str) -> None:
     assert set(full.axes) == set(small.axes)
     assert plan.trainings
     assert summary(plan, RATE)["seconds"] > summary(Plan.of(small, Packing(workers=2)), RATE)["seconds"]
-    # Whatever a figure holds has a value there too.
+    # Values that a figure holds fixed exist in the full variant too.
     values = {axis: {value for grid in full.grids for value in grid.get(axis, ())} for axis in full.axes}
     for spec in figures_of(full):
         for where in (spec.where, spec.x_where, spec.y_where):

@@ -1,4 +1,4 @@
-"""The settings as a value: in words, by their digest, and as the file that would give them again."""
+"""Settings of early stopping: their words, their digest, and the file that parses to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Early stopping in a sweep file: what is wrong is one sentence, and what a sweep cannot be judged by is refused."""
+"""Early stopping in a sweep file: each error is one sentence, and metrics that the sweep lacks are refused."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_measure_taken_at_every_evaluated_epoch_may_judge():
 
 
 def test_no_part_of_the_data_may_lack_the_metric():
-    """One point without held-out examples among others is as bad as all."""
+    """A sweep is refused even if only one of its points has no held-out examples."""
     sweep = parse_sweep(f"name: x\nfixed: {{data: digits}}\ngrid: {{validation_fraction: [0, 0.2]}}\n{ASHA}", "s.yaml")
     with pytest.raises(SweepError, match="but points have validation_fraction 0"):
         sweep.points()

@@ -1,4 +1,4 @@
-"""Which points a sweep stands for, and the file that would make it again."""
+"""The points of a sweep, and the file that parses to it."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class TestAxes:
             "grid: [{seed: [0], width: [4, 8], depth: [2]}, {seed: [1], width: [4], batch_size: [128]}]",
             "s.yaml",
         )
-        # depth takes 2 and, in the second grid, its default; batch_size its default in both.
+        # depth is 2 in the first grid and its default in the second; batch_size is its default in both.
         assert sweep.axes == ("seed", "width", "depth")
 
 

@@ -1,4 +1,4 @@
-"""The figures that a sweep file asks for: what no data could draw is refused before anything is trained."""
+"""Figures in a sweep file: a figure that can never be drawn is refused before anything is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep file that is accepted, as it was meant; where it lies, and what `--set` makes of it."""
+"""Valid sweep files: where they are found, how they are parsed, and how `--set` changes them."""
 
 from __future__ import annotations
 

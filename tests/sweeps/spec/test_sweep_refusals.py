@@ -1,4 +1,4 @@
-"""What a sweep file is refused for, with the sentence that the user reads."""
+"""Invalid sweep files, and the sentences that users read."""
 
 from __future__ import annotations
 

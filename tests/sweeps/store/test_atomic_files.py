@@ -30,14 +30,14 @@ S3 = "s3://bucket/path?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-
 
 @pytest.fixture
 def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that were to be waited, none of which are."""
+    """Replace waiting by a list of the seconds that would be waited."""
     slept: list[float] = []
     monkeypatch.setattr(atomic_files.time, "sleep", slept.append)
     return slept
 
 
 class Answers(fs.FileSystemHandler):
-    """A remote file system with one object, of which each reading is the next of these answers."""
+    """A remote file system with one object, for which each read returns or raises the next answer."""
 
     def __init__(self, *answers: bytes | Exception) -> None:
         self.answers = [*answers]
@@ -55,7 +55,7 @@ class Answers(fs.FileSystemHandler):
         return path
 
     def _never(self, *args: object) -> None:
-        raise AssertionError("not asked for")
+        raise AssertionError("must not be called")
 
     copy_file = create_dir = delete_dir = delete_dir_contents = delete_file = delete_root_dir_contents = _never  # type: ignore[assignment]
     get_file_info = get_file_info_selector = move = open_append_stream = open_input_file = open_output_stream = _never  # type: ignore[assignment]
@@ -209,9 +209,9 @@ COHORTS = 6
 
 @contextmanager
 def full_disk(folder: Path) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
-    """What a process has to do before it starts to meet a disk with little room, and what makes room.
+    """Yield a function that a process runs first to have a nearly full disk, and a function that frees space.
 
-    A small disk of its own where we may mount one; else a limit on the size of files, which is below that of a part.
+    This is a small disk if the test may mount one, or else a limit on the size of files, below that of a part.
     """
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:

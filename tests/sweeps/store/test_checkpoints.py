@@ -1,4 +1,4 @@
-"""Checkpoints as objects of a store: whole, or none."""
+"""Checkpoints in a store are whole or absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compaction: nobody sees less or double at any moment, whoever is killed, whatever is done at once."""
+"""Compaction: no reader ever sees missing or duplicate rows, whatever is killed and whatever runs at the same time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sizes(store: Store) -> list[int]:
 
 
 def seen(store: Store) -> Contents:
-    """All that a reader sees. In which order a dictionary has its words depends on the parts, and is not seen."""
+    """Return what a reader sees, without the order of words in dictionaries, which depends on the parts."""
     return plain(store.read())
 
 
@@ -59,7 +59,7 @@ def plain(contents: Contents) -> Contents:
 
 @pytest.fixture
 def filled(store: Store, make_record) -> Store:
-    """Twelve parts: eight trainings, of which some are there twice, and failed before they were finished."""
+    """Fill a store with twelve parts: eight trainings, some of which are there twice, and one that failed."""
     store.prepare()
     for i in range(12):
         more = [make_record("broken", failed=9, wall_seconds=float(i))] if i % 3 else []
@@ -118,7 +118,7 @@ class TestMerging:
         assert seen(filled) == before
 
     def test_memory_has_a_bound(self, filled):
-        """Rows that no two may be in memory at once are left as they are."""
+        """Parts are left as they are if no two fit into memory."""
         before = parts(filled)
         compact(filled, memory=1)
         assert parts(filled) == before
@@ -134,7 +134,7 @@ class TestMerging:
         assert parts(store) == {whole}
 
     def test_of_equal_parts_all_keep_the_same(self, store, make_record):
-        """Else two could delete each other's."""
+        """Otherwise two compactions could delete each other's part."""
         store.prepare()
         records = [make_record("a", (1, 2)), make_record("b", (1,))]
         names = {store.append(order) for order in (records, records[::-1])}
@@ -203,13 +203,13 @@ class TestWhatIsLeftAlone:
 
 
 class TestCheckpoints:
-    """Left by a worker that died between storing the rows and deleting them."""
+    """Checkpoints that a worker left when it died between storing the rows and deleting them."""
 
     def left(self, store: Store, epoch: int, days: float, trajectory_id: str = "a") -> Path:
-        """A checkpoint of a training that reached the epoch and was measured at every one, written so long ago."""
+        """Write a checkpoint, some days old, of a training that reached the epoch and was evaluated at every epoch."""
         state = Checkpoint(
             epoch=epoch, device="cpu", parameters={}, constants={}, optimizer={}, dropout=None,
-            augmentation=torch.zeros(1), probes={}, rows=[(each, {}) for each in range(1, epoch + 1)], examples=[],
+            augmentation=torch.zeros(1), probes={}, rows=[(past, {}) for past in range(1, epoch + 1)], examples=[],
             measured={}, diverged=None, seconds=1.0,
         )  # fmt: skip
         Checkpoints(store.location).write({trajectory_id: encode_checkpoint(state)})
@@ -218,7 +218,7 @@ class TestCheckpoints:
         return path
 
     def ago(self, days: float) -> int:
-        """As `finished_at`, in microseconds."""
+        """Return a time some days ago as in `finished_at`, in microseconds."""
         return int((time.time() - days * 86400) * 1e6)
 
     def test_goes_where_the_store_has_all_that_it_reached(self, store, make_record):
@@ -277,7 +277,7 @@ class TestFailures:
         assert seen(filled).table.equals(before.table)
 
     def test_a_merged_part_that_is_gone_replaces_nothing(self, filled):
-        """Another compaction merged it already, or so it seems."""
+        """This is what happens if another compaction has merged it already."""
         names = parts(filled)
         with mock.patch.object(Location, "write"):
             compact(filled)
@@ -293,10 +293,10 @@ class TestFailures:
 
 
 class TestReaders:
-    """A listing is no moment: these are the worst that one can show of a store while it is compacted."""
+    """A listing is not a snapshot: these are the worst listings of a store during a compaction."""
 
     def read_after(self, store: Store, *shown: set[str]) -> Contents:
-        """What a reader sees whose first listings are these, of what is or was there, and the later ones true."""
+        """Read with these first listings, of files that exist or existed; later listings are true."""
         infos = [[mock.Mock(base_name=name, type=fs.FileType.File) for name in sorted(names)] for names in shown]
         real = Location.list
         with mock.patch.object(Location, "list", lambda place, folder: infos.pop(0) if infos else real(place, folder)):
@@ -349,12 +349,12 @@ class Crash(BaseException):
 
 @given(st.lists(steps, min_size=2, max_size=8), st.data())
 def test_whatever_is_appended_compacted_or_broken_off_the_rows_are_those_appended(make_record, sequence, data):
-    """Before each write and deletion of every compaction the rows are read; there it may break off, or another one of
-    its own may run from beginning to end."""
+    """The rows are read before each write and deletion of every compaction. At that point, the compaction may be
+    interrupted, or another one may run from beginning to end."""
     with tempfile.TemporaryDirectory() as compacted, tempfile.TemporaryDirectory() as other:
         store, untouched = Store(compacted), Store(other)
-        for each in (store, untouched):
-            each.prepare()
+        for either in (store, untouched):
+            either.prepare()
         written = 0
 
         def same() -> None:
@@ -391,8 +391,8 @@ def test_whatever_is_appended_compacted_or_broken_off_the_rows_are_those_appende
                 written += 1
                 records = [make_record(f"{i}", (1, 2), wall_seconds=written + i / 7) for i in more]
                 records.append(make_record("broken", failed=5, wall_seconds=float(written)))
-                for each in (store, untouched):
-                    each.append(records)
+                for either in (store, untouched):
+                    either.append(records)
             elif what == "compact":
                 step_by_step(-1, lambda: None)
             else:
@@ -429,7 +429,7 @@ while True:
 
 @pytest.fixture
 def churning(fork: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Starts a process that appends the same rows in ever new parts, or compacts, or both, until it is killed."""
+    """Start a process that appends the same rows in ever new parts, or compacts, or both, until it is killed."""
 
     def start(store: Store, task: str, seed: int) -> Any:
         process = fork(CHURN, ["churn", store.uri, task, str(seed)], tmp_path)
@@ -441,7 +441,7 @@ def churning(fork: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def forty(store: Store) -> Store:
-    """Forty trainings in twenty parts."""
+    """Fill a store with forty trainings in twenty parts."""
     store.prepare()
     records = [Record(f"{i}", Point(seed=i), (Row(1, "finished", {"test_loss": i / 3}), Row(2, "finished", {})), {})
                for i in range(40)]  # fmt: skip
@@ -456,7 +456,7 @@ def forty(store: Store) -> Store:
 def test_readers_writers_and_compactions_at_once(seconds, least, forty, churning, monkeypatch):
     monkeypatch.setattr(
         "sweeps.store.store.ROUNDS", 200
-    )  # three processes that never rest, on a machine that may be busy
+    )  # three processes that never pause, on a machine that may be busy
     expected = seen(forty)
     processes = [churning(forty, task, seed) for seed, task in enumerate(("append", "compact", "compact"))]
     moments: set[frozenset[str]] = set()

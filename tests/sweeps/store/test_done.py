@@ -1,4 +1,4 @@
-"""Pairs are a set of (trajectory id, epoch) like any other."""
+"""Pairs behave like any other set of (trajectory id, epoch)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_are_the_set_of_their_pairs(some, others):
 
 
 def test_trajectories_with_the_same_epochs_share_them():
-    held = of([(f"t{i}", epoch) for epoch in range(30) for i in range(1000)])
-    assert len(held) == 30_000
-    assert len({id(epochs) for epochs in held._epochs.values()}) == 1
+    shared = of([(f"t{i}", epoch) for epoch in range(30) for i in range(1000)])
+    assert len(shared) == 30_000
+    assert len({id(epochs) for epochs in shared._epochs.values()}) == 1
 
 
 def test_are_shown_in_order():

@@ -1,4 +1,4 @@
-"""What makes 100,000 points and millions of rows bearable. Nothing is timed here: benchmarks/scale.py does that."""
+"""Costs that must not grow with 100,000 points and millions of rows. Times are measured by benchmarks/scale.py."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def filled(folder: Path, plan: Plan, make_record: Callable[..., Any]) -> Store:
 
 
 def calls(action: Callable[[], Any]) -> int:
-    """Function calls of Python and of C that it makes."""
+    """Count the function calls of an action, in Python and in C."""
     count = 0
 
     def see(frame: Any, event: str, argument: Any) -> None:
         nonlocal count
         count += event.endswith("call")
 
-    action()  # what is made once and kept
+    action()  # fill caches
     sys.setprofile(see)
     try:
         action()
@@ -116,16 +116,16 @@ def test_a_heatmap_reads_the_columns_it_needs(store, make_record, monkeypatch, w
 def test_a_heatmap_of_one_epoch_holds_no_other(store, make_record, what):
     plan = planned(9)
     filled(Path(store.uri), plan, make_record)
-    held = what.needs.read(plan, store).table
-    assert set(held["epoch"].to_pylist()) == {9} | ({what.epoch} if what.epoch else set())
-    assert held.num_rows < 9 * len(plan.cells) / 4
+    rows = what.needs.read(plan, store).table
+    assert set(rows["epoch"].to_pylist()) == {9} | ({what.epoch} if what.epoch else set())
+    assert rows.num_rows < 9 * len(plan.cells) / 4
 
 
 def test_an_epoch_that_is_not_there_brings_all_that_are(store, make_record):
     plan = planned(5)
     filled(Path(store.uri), plan, make_record)
-    found = Map("width", "label_noise", "test_accuracy", epoch=77).needs.read(plan, store)
-    assert set(found.table["epoch"].to_pylist()) == {1, 2, 3, 4, 5}
+    contents = Map("width", "label_noise", "test_accuracy", epoch=77).needs.read(plan, store)
+    assert set(contents.table["epoch"].to_pylist()) == {1, 2, 3, 4, 5}
 
 
 @given(st.lists(st.tuples(
@@ -161,7 +161,7 @@ def test_of_some_epochs_every_training_is_there_with_its_speed(store, make_recor
 
 
 def test_of_some_epochs_what_was_tried_again_did_not_fail(store, make_record):
-    """The row that takes the place of a failure may be none of these epochs."""
+    """The row that replaces a failure may be at an epoch that was not requested."""
     store.prepare()
     store.append([make_record("a", failed=7), make_record("b", failed=7)])
     store.append([make_record("a", (2, 7, 9))])
@@ -187,8 +187,8 @@ def test_a_map_is_the_same_in_any_order_of_rows(store, make_record):
     contents = filled(Path(store.uri), plan, make_record).read()
     backwards = replace(contents, table=contents.table.take([*range(contents.table.num_rows)][::-1]))
     for what, _ in MAPS.values():
-        expected, found = (cells_of(what, plan, each) for each in (contents, backwards))
-        pd.testing.assert_frame_equal(found, expected)
+        expected, backward = (cells_of(what, plan, each) for each in (contents, backwards))
+        pd.testing.assert_frame_equal(backward, expected)
 
 
 def test_a_part_has_neither_statistics_nor_dictionaries_of_what_was_measured(store, make_record):
@@ -228,10 +228,10 @@ def test_python_does_the_same_work_for_ten_times_the_rows(tmp_path, make_record)
     def work(epochs: int) -> dict[str, int]:
         plan = planned(epochs)
         contents = filled(tmp_path / str(epochs), plan, make_record).read()
-        found = {name: calls(lambda what=what: cells_of(what, plan, contents)) for name, (what, _) in MAPS.items()}
-        found["outcomes"] = calls(lambda: outcomes(plan, contents))
-        found["done"] = calls(lambda: Done.of(contents.table))
-        return found
+        counts = {name: calls(lambda what=what: cells_of(what, plan, contents)) for name, (what, _) in MAPS.items()}
+        counts["outcomes"] = calls(lambda: outcomes(plan, contents))
+        counts["done"] = calls(lambda: Done.of(contents.table))
+        return counts
 
     few, many = work(6), work(60)
     assert {name: many[name] for name in few if many[name] > 1.1 * few[name]} == {}
@@ -268,7 +268,7 @@ def console_of_nobody() -> Any:
 
 @pytest.mark.xdist_group("ray")
 def test_what_tune_unpickles_for_each_trial_does_not_grow_with_the_trials(ray_on_two_cores, tmp_path, monkeypatch):
-    """It does so twice a trial: what grew with their number took time with its square."""
+    """Tune unpickles twice per trial, so data that grow with the number of trials would take quadratic time."""
     from ray import cloudpickle, tune
 
     class Enough(Exception):
@@ -292,11 +292,11 @@ def test_what_tune_unpickles_for_each_trial_does_not_grow_with_the_trials(ray_on
         return sizes[0]
 
     few, many = size(4), size(104)
-    assert many - few < 100 * 8  # a small number for each piece: which kind of request it makes
+    assert many - few < 100 * 8  # a small number per piece: its kind of request
 
 
 def test_measures_of_the_stub_are_those_of_a_training():
-    """The benchmark's stand-in for `train_cohort` gives what the store expects."""
+    """The benchmark's fake of `train_cohort` returns what the store expects."""
     from importlib.util import module_from_spec, spec_from_file_location
 
     from lightning_modules.training import train as training

@@ -1,4 +1,4 @@
-"""Stores in a folder, where a test can damage them; what all stores keep to is in tests/contracts/test_stores.py."""
+"""Stores in a folder, where a test can damage them. tests/contracts/test_stores.py tests all kinds of stores."""
 
 from __future__ import annotations
 
@@ -116,14 +116,14 @@ class TestOrder:
             key: min((outcome for *other, outcome in flat if tuple(other) == key), key=rank)
             for key in {(i, epoch) for i, epoch, _ in flat}
         }
-        found = list(zip(table["trajectory_id"], table["epoch"], strict=True))
-        assert found == sorted(best)
-        assert table["outcome"] == [best[key] for key in found]
+        keys = list(zip(table["trajectory_id"], table["epoch"], strict=True))
+        assert keys == sorted(best)
+        assert table["outcome"] == [best[key] for key in keys]
 
 
 class TestDamage:
     def test_no_flipped_bit_and_no_truncation_goes_unnoticed(self, store, make_record):
-        """At 200 random places each, half of the flips in the footer, which Parquet's own checksums leave out."""
+        """Test 200 random positions each. Half of the flips are in the footer, outside of Parquet's checksums."""
         store.prepare()
         damaged = store.append([make_record("a", (1, 2, 3)), make_record("b", (1, 2), diverged=3)])
         store.append([make_record("c", (1,))])
@@ -253,7 +253,7 @@ class TestPlaces:
 
 
 class TestMeasuresOnDemand:
-    """A measure is taken of a training that may have been there already, without it."""
+    """A measure on demand may be added to a training that is stored already without it."""
 
     def test_those_of_two_parts_are_united_in_one_row(self, store, make_record):
         store.prepare()
@@ -280,7 +280,7 @@ class TestMeasuresOnDemand:
         )
         record = replace(make_record("a", (1, 3)), examples=blocks)
         store.append([record, make_record("b", (1,))])
-        store.append([record])  # a repetition
+        store.append([record])  # again
         contents = store.read_examples(["a", "b"])
         assert contents.damaged == {}
         assert contents.table.schema.equals(example_schema())
@@ -305,7 +305,7 @@ class TestMeasuresOnDemand:
         assert contents.table.num_rows == 0
 
     def test_a_row_is_never_there_before_its_examples(self, store, make_record, monkeypatch):
-        """A run that dies between the two leaves examples that nobody counts, not a measure without examples."""
+        """A run that dies between the two leaves examples that are never counted, not a measure without examples."""
         store.prepare()
         block = (1, PerExample("correct", "train", np.arange(3), np.ones(3)))
         written = []
