@@ -16,12 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memsweep.asking import Sweep, load_sweep, presets
+    from memsweep.inputs import Sweep, load_sweep, presets
     from memsweep.judging import decide_claims, regime, replay, report, stopping_study
+    from memsweep.messages import MemsweepWarning
     from memsweep.registering import register_measure
     from memsweep.running import compact, plan, run, status, train
     from memsweep.tables import curves, example_scores, examples, points, read
-    from memsweep.told import MemsweepWarning
 
     from analysis.claims import register_claim
     from analysis.figures.bits import bits_plot as bits
@@ -91,12 +91,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "memsweep.asking": ("Sweep", "load_sweep", "presets"),
+    "memsweep.inputs": ("Sweep", "load_sweep", "presets"),
     "memsweep.judging": ("decide_claims", "regime", "replay", "report", "stopping_study"),
     "memsweep.registering": ("register_measure",),
     "memsweep.running": ("compact", "plan", "run", "status", "train"),
     "memsweep.tables": ("curves", "example_scores", "examples", "points", "read"),
-    "memsweep.told": ("MemsweepWarning",),
+    "memsweep.messages": ("MemsweepWarning",),
     "analysis.figures.curves": ("curves_figure",),
     "analysis.figures.heatmaps": ("heatmap",),
     "analysis.claims": ("register_claim",),

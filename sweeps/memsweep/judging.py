@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memsweep.asking import (
+from memsweep.inputs import (
     DEFAULT_STORE,
     StoreLike,
     Sweep,
@@ -19,9 +19,9 @@ from memsweep.asking import (
     run_command,
     store_option,
 )
+from memsweep.messages import warn, warn_of_damage
 from memsweep.progress import console_here, counted
 from memsweep.running import plan_of
-from memsweep.told import warn, warn_of_damage
 from rich.console import Console
 
 from sweeps.planning.plan import Plan

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from memsweep import completion
-from memsweep.asking import DEFAULT_STORE, StoreLike, Sweep, SweepLike, as_store, as_sweep, plain, run_command
+from memsweep.inputs import DEFAULT_STORE, StoreLike, Sweep, SweepLike, as_store, as_sweep, plain, run_command
+from memsweep.messages import Summary, warn_of_damage
 from memsweep.progress import Display, console_here
-from memsweep.told import Summary, warn_of_damage
 from rich.console import Console
 
 from analysis.figures.parsing import figures_of

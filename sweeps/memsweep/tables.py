@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from memsweep.asking import DEFAULT_STORE, StoreLike, SweepLike, as_store, as_sweep
+from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_store, as_sweep
+from memsweep.messages import warn_of_damage
 from memsweep.running import plan_of
-from memsweep.told import warn_of_damage
 
 from analysis.report.export import exported, write_table
 from sweeps.store.records import plain_type

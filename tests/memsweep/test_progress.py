@@ -23,7 +23,7 @@ def console(terminal: bool = False) -> Console:
     return Console(file=io.StringIO(), width=200, force_terminal=terminal, highlight=False)
 
 
-def told(display: Display) -> list[str]:
+def printed(display: Display) -> list[str]:
     assert isinstance(display._console.file, io.StringIO)
     return display._console.file.getvalue().splitlines()
 
@@ -45,7 +45,7 @@ def test_counts_trainings_and_points_of_stored_cohorts():
     ]
     assert result["failed"] == []
     assert json.loads(json.dumps(result)) == result
-    lines = told(display)
+    lines = printed(display)
     assert lines[0] == "diverged b: went to infinity"
     assert lines[-1].startswith("trained 3 of 3 trainings (6 points) in ")
     assert lines[-1].endswith(", 1 diverged")
@@ -57,7 +57,7 @@ def test_the_stopped_are_counted_and_not_told_one_by_one():
         display.listen(CohortStored(0, (Failure("a", "stopped", "after epoch 2"), Failure("b", "stopped", "after 3"))))
     assert [found["trajectory_id"] for found in display.summary()["stopped"]] == ["a", "b"]
     assert (display.failed, display.diverged) == ([], [])
-    (line,) = told(display)
+    (line,) = printed(display)
     assert line.startswith("trained 2 of 3 trainings")
     assert line.endswith(", 2 stopped early")
 
@@ -72,15 +72,15 @@ def test_an_interrupted_run_says_how_far_it_came():
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert told(display)[-1].startswith("trained 1 of 3 trainings (2 points) in ")
-    assert told(display)[-1].endswith(", 1 failed")
+    assert printed(display)[-1].startswith("trained 1 of 3 trainings (2 points) in ")
+    assert printed(display)[-1].endswith(", 1 failed")
 
 
 def test_nothing_to_train_says_nothing():
     done = Done(frozenset((t.id, epoch) for t in PLAN.trainings for epoch in t.evaluated))
     with Display(PLAN.without(done), console()) as display:
         pass
-    assert told(display) == []
+    assert printed(display) == []
     assert display.summary()["trained"] == 0
 
 
@@ -89,8 +89,8 @@ def test_many_failures_are_counted_and_not_all_told():
     with Display(plan, console()) as display:
         display.listen(CohortStored(0, tuple(Failure(str(i), "failed", "[red]no markup[/red]") for i in range(30))))
     assert len(display.failed) == 30
-    assert told(display)[:-1] == [f"failed {i}: [red]no markup[/red]" for i in range(MAX_PRINTED)]
-    assert told(display)[-1].endswith(", 30 failed")
+    assert printed(display)[:-1] == [f"failed {i}: [red]no markup[/red]" for i in range(MAX_PRINTED)]
+    assert printed(display)[-1].endswith(", 30 failed")
 
 
 def test_the_bar_counts_epochs_of_members_while_they_train():
@@ -113,7 +113,7 @@ def test_without_a_terminal_a_line_says_how_far_the_work_is(monkeypatch):
     with display:
         display.listen(Progress(0, PLAN.cohorts[0].epochs))
     share = PLAN.cohorts[0].epochs * len(PLAN.cohorts[0].members) / sum(c.epochs * len(c.members) for c in PLAN.cohorts)
-    assert told(display)[0].startswith(f"{100 * share:3.0f} %  trained 0 of 3 trainings")
+    assert printed(display)[0].startswith(f"{100 * share:3.0f} %  trained 0 of 3 trainings")
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
-from memsweep.told import MemsweepWarning
+from memsweep.messages import MemsweepWarning
 from rich.console import Console
 
 from lightning_modules.errors import MemsweepError

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 from memsweep import running
-from memsweep.asking import load_sweep, presets
 from memsweep.cli.app import app, console, errors, print_json, say
 from memsweep.cli.options import Json, MaxCohort, Settings, StoreUri, SweepName, Workers
+from memsweep.inputs import load_sweep, presets
 from rich.console import Console
 from rich.table import Table
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 from memsweep import judging
-from memsweep.asking import load_sweep
 from memsweep.cli.app import app, errors, print_json, say, wide
 from memsweep.cli.options import AtOnce, Json, Orders, Settings, StoreUri, SweepName
+from memsweep.inputs import load_sweep
 
 from sweeps.spec.stopping import judging_schedulers
 

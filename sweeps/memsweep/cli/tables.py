@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 from memsweep import judging
-from memsweep.asking import load_sweep
 from memsweep.cli.app import app, say
 from memsweep.cli.options import Settings, StoreUri, SweepName
+from memsweep.inputs import load_sweep
 from memsweep.tables import Rows
 from memsweep.tables import export as write_rows
 

@@ -1,4 +1,4 @@
-"""Arguments of the API: sweeps, written in Python or loaded by name, and stores."""
+"""Inputs of the API: sweeps, written in Python or loaded by name, and stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results and warnings of the API, with the text that the command line prints."""
+"""Summaries and warnings of the API, with the text that the command line prints."""
 
 from __future__ import annotations
 
