@@ -79,7 +79,7 @@ def number(value: float, metric: Metric) -> str:
 
 
 def alt_map(table: pd.DataFrame, metric: Metric, x: str, y: str, facets: Sequence[str]) -> str:
-    """A map in a few sentences: its axes, its extremes and where they are, and the cells without a value."""
+    """Describe a map in a few sentences: its axes, its extremes and where they are, and the cells without a value."""
     panels = f", a panel for each {' and '.join(AXES[name].words for name in facets)}" if facets else ""
     text = f"heatmap of {metric.words} over {AXES[x].words} (across) and {AXES[y].words} (upwards){panels}"
     have = table[table["status"] == "value"]

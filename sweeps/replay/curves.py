@@ -1,4 +1,4 @@
-"""Recorded curves: what a store says of a sweep's trainings, as a scheduler that watched them would have seen it."""
+"""Recorded curves of the trainings of a sweep, as a scheduler that watched the trainings would have seen them."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ SECONDS = "wall_seconds"
 
 @dataclass(frozen=True)
 class Curves:
-    """n trainings, measured at e epochs: the union over all of them, ascending, without epoch 0.
+    """The measures of n trainings at e epochs, of which each training has some.
 
-    Raises ReplayError from `read` alone; made by hand, the shapes have to agree.
+    Attributes:
+        ids: The trainings in the order of the sweep, which is the first order of arrival.
+        horizons: [n], the last epoch that the sweep asks for.
+        epochs: [e], every evaluated epoch but 0, ascending.
+        measures: By name, [n, e]; NaN where a measure was not taken or is not defined.
+        broke: [n], the epoch in which the training diverged; 0 if it did not.
+        seconds: [n], the wall seconds per epoch, above 0.
+        evaluated: [n, e], whether the training was evaluated; by default where it has any measure.
     """
 
     ids: tuple[str, ...]
-    """In the order of the sweep: the first order of arrival."""
     horizons: np.ndarray
-    """[n]: the last epoch that the sweep asks of each."""
     epochs: np.ndarray
-    """[e]"""
     measures: dict[str, np.ndarray]
-    """By name, [n, e]: NaN where it was not measured, or is not defined."""
     broke: np.ndarray
-    """[n]: the epoch in which it diverged, 0 if it did not."""
     seconds: np.ndarray
-    """[n]: wall seconds of an epoch, above 0."""
     evaluated: np.ndarray = field(default_factory=lambda: np.empty((0, 0), bool))
-    """[n, e]: whether it was evaluated then; by default wherever any measure is there."""
 
     def __post_init__(self) -> None:
         if not self.evaluated.size:
@@ -49,24 +49,31 @@ class Curves:
 
     @property
     def lengths(self) -> np.ndarray:
-        """[n]: the epochs that each trains if nothing stops it: to its horizon, or to where it diverges."""
+        """[n], the epochs that a training takes if nothing stops it: up to its horizon, or until it diverges."""
         return np.where(self.broke > 0, self.broke, self.horizons)
 
     def final(self, metric: str) -> np.ndarray:
-        """[n]: its value at the horizon, NaN of what diverged."""
+        """Return the values at the horizons, [n]; NaN for trainings that diverged."""
         at = np.searchsorted(self.epochs, self.horizons)
         values = self.measures[metric][np.arange(len(self.ids)), at]
         return np.where(self.broke > 0, np.nan, values)
 
     def of_horizon(self) -> dict[str, int]:
+        """Return the horizon of each training by its id."""
         return dict(zip(self.ids, self.horizons.tolist(), strict=True))
 
     @classmethod
     def read(cls, plan: Plan, store: Store, metrics: Sequence[str], run: str = "memsweep run") -> Curves:
-        """Of these measures, from the store. run: the command that trains what is missing, for the errors.
+        """Read the curves of these measures from a store.
 
-        Raises ReplayError for a metric that was not recorded, for trainings that are missing or failed, and for curves
-        that were themselves stopped.
+        Args:
+            plan: The plan of the sweep.
+            store: The store.
+            metrics: The measures.
+            run: The command that trains what is missing, for the errors.
+
+        Raises:
+            ReplayError: A metric was not recorded, trainings are missing or failed, or early stopping ended some.
         """
         for metric in metrics:
             if metric not in ALL_MEASURES:
@@ -102,12 +109,12 @@ class Curves:
 
 
 def metrics_of(settings: Sequence[EarlyStopping]) -> tuple[str, ...]:
-    """Everything that these look at, each once."""
+    """Return the distinct measures that these settings look at."""
     return tuple(dict.fromkeys(metric for each in settings for metric in each.metrics))
 
 
 def better(values: np.ndarray, mode: Mode) -> np.ndarray:
-    """The values such that larger is better."""
+    """Return the values with the sign that makes larger ones better."""
     return values if mode == "max" else -values
 
 
@@ -116,7 +123,7 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _seconds(wall: np.ndarray, number: np.ndarray, epoch: np.ndarray, count: int) -> np.ndarray:
-    """Of an epoch, by the last row of each training; 1 where no time was recorded."""
+    """Return the seconds per epoch of each training, from its last row; 1 where no time was recorded."""
     order = np.lexsort((epoch, number))
     spent = wall[order] / np.maximum(epoch[order], 1)
     found = np.full(count, np.nan)
@@ -127,7 +134,7 @@ def _seconds(wall: np.ndarray, number: np.ndarray, epoch: np.ndarray, count: int
 def _require_whole(
     plan: Plan, number: np.ndarray, epoch: np.ndarray, outcome: np.ndarray, broke: np.ndarray, run: str
 ) -> None:
-    """Every training has a row at its horizon, or diverged on the way."""
+    """Raise ReplayError unless every training has a row at its horizon or diverged before it."""
     horizons = np.array([*plan.horizons.values()])
     whole = broke > 0
     whole[number[(outcome == Outcome.FINISHED) & (epoch == horizons[number])]] = True
@@ -152,7 +159,7 @@ def _require_whole(
 
 
 def _require_recorded(metric: str, curves: Curves, run: str) -> None:
-    """At the horizon of every training that got there: by it they are compared in the end."""
+    """Raise ReplayError if a training that reached its horizon lacks the metric there, where trainings are compared."""
     lacking = np.isnan(curves.final(metric)) & (curves.broke == 0)
     if not lacking.any():
         return

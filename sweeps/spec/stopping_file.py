@@ -1,4 +1,4 @@
-"""Early stopping as a sweep file or a command line gives it: parsed strictly, and checked against the sweep."""
+"""Parsing of early stopping from a sweep file or a command line, and its checks against the sweep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NUMBERS = {"grace_period": _WHOLE, "reduction_factor": _FACTOR, "brackets": _WH
 
 
 def parse(source: str, content: Mapping[str, Any]) -> EarlyStopping | None:
-    """What the keys early_stopping and stop_when of a sweep file say, or None without either. Raises SweepError."""
+    """Parse the keys early_stopping and stop_when of a sweep file; None without either. Raises SweepError."""
     if EARLY_STOPPING not in content and STOP_WHEN not in content:
         return None
     rules = _stop_when(source, content[STOP_WHEN]) if STOP_WHEN in content else None
@@ -38,10 +38,16 @@ def parse(source: str, content: Mapping[str, Any]) -> EarlyStopping | None:
 
 
 def of_scheduler(source: str, given: Any, rules: StopWhen | None = None, within: str = "") -> EarlyStopping:
-    """The settings of this mapping from `scheduler`, `metric`, ... to values; what is not in it is at its default.
+    """Parse a mapping from `scheduler`, `metric`, ... to values. Settings that it lacks keep their defaults.
 
-    within: what the keys of an error begin with. Raises SweepError for an unknown key or value, and for a setting that
-    the scheduler does not have.
+    Args:
+        source: The file, for errors.
+        given: The mapping.
+        rules: The rules of `stop_when` to add.
+        within: The prefix of the keys in errors.
+
+    Raises:
+        SweepError: A key or value is unknown, or the scheduler does not have a setting.
     """
     if not isinstance(given, Mapping):
         raise SweepError(source, within.rstrip("."), f"given {given!r}; valid: a mapping with scheduler, metric, ...")
@@ -151,8 +157,11 @@ def _is_real(value: Any) -> bool:
 def check(
     settings: EarlyStopping, source: str, points: Collection[Point], evaluation: Evaluation, measurement: Measurement
 ) -> None:
-    """Refuse what these points cannot be judged by: a metric that some of them do not have, and times that none
-    reaches. Their horizon is the largest epoch asked of any. Raises SweepError that names the key."""
+    """Check that these points can be judged: all have the metrics, and the largest of their epochs allows the times.
+
+    Raises:
+        SweepError: They cannot; the error names the key.
+    """
     horizon = max(point.epochs for point in points)
     if settings.metric:
         _check_recorded(f"{EARLY_STOPPING}.metric", settings.metric, source, points, evaluation, measurement)
@@ -173,8 +182,11 @@ def check(
 
 
 def check_times(settings: EarlyStopping, horizon: int, source: str = "", within: str = "") -> None:
-    """Refuse what a scheduler cannot do up to this horizon: a grace period beyond it, and brackets without a rung.
-    Raises SweepError; within: what its key begins with."""
+    """Check that the grace period ends by the horizon, and that every bracket has a rung.
+
+    Raises:
+        SweepError: They do not; its key begins with `within`.
+    """
     if "grace_period" in SCHEDULERS[settings.scheduler].settings and settings.grace_period > horizon:
         given = f"given {settings.grace_period}, beyond the horizon of {horizon} epochs"
         raise SweepError(source, f"{within}grace_period", f"{given}; valid: 1 to {horizon}")
@@ -185,7 +197,10 @@ def check_times(settings: EarlyStopping, horizon: int, source: str = "", within:
 
 
 def rungs(settings: EarlyStopping, horizon: int) -> int:
-    """Of asha's first bracket: grace_period · reduction_factor^k up to the horizon, as Ray counts them."""
+    """Return the number of rungs of asha's first bracket: grace_period · reduction_factor^k up to the horizon.
+
+    Ray counts them in the same way.
+    """
     return int(np.log(horizon / settings.grace_period) / np.log(settings.reduction_factor) + 1)
 
 
