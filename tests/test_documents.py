@@ -101,7 +101,7 @@ def test_every_decision_is_in_the_index():
     assert [name for name in pages if f"]({name})" not in index] == []
 
 
-@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md", *DECISIONS])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", *DECISIONS])
 def test_files_that_are_named_exist(document):
     text = (ROOT / document).read_text()
     named = {path for path in re.findall(r"`((?:[\w.]+/)+[\w.]*)`", text) if not path.startswith(NOT_OURS)}
