@@ -1,4 +1,4 @@
-"""What a trained sweep shows: regimes, claims, early stopping on recorded curves, and reports."""
+"""Conclusions from a trained sweep: regimes, claims, early stopping on recorded curves, and reports."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Decisions(list["Decision"]):
     """Claims with their verdicts, which print as `memsweep claims` does."""
 
     def frame(self) -> pd.DataFrame:
-        """One row per contrast of a claim: claim, experiment, contrast, effect, low, high, n, verdict, ..."""
+        """Return one row per contrast of a claim: claim, experiment, contrast, effect, low, high, n, verdict, ..."""
         import pandas as pd
 
         rows = []
@@ -50,26 +50,26 @@ class Decisions(list["Decision"]):
         return pd.DataFrame(rows)
 
     def figures(self) -> list[dict[str, Any]]:
-        """What `memsweep claims --json` prints."""
+        """Return the data that `memsweep claims --json` prints."""
         from analysis.claims.wording import record
 
         return [record(decision) for decision in self]
 
     def table(self) -> Table:
-        """One row per contrast, for a terminal."""
+        """Return a table for a terminal, with one row per contrast."""
         from analysis.report.claims_page import verdict_table
 
         return verdict_table(self)
 
     def sentence(self) -> str:
-        """The number of claims by verdict, and the commands that train what is missing."""
+        """Describe the number of claims by verdict, and the commands that train what is missing."""
         from analysis.report.claims_page import commands, summary
 
         lacking = commands(self)
         return summary(self) + "".join(["\n", "\n  ".join(["to train what is missing:", *lacking])] if lacking else [])
 
     def write(self, out: str | Path) -> Path:
-        """Write a page with a small picture of each effect into the folder; the path of the page."""
+        """Write a page with a small picture of each effect into the folder, and return its path."""
         from analysis.report.claims_page import write_page
 
         return write_page(self, Path(out))[0]
@@ -82,16 +82,16 @@ def regime(points: pd.DataFrame, rule: str | Rule = "relative", **evidence: Any)
     """Name the regime of each point: generalizing, coexisting, memorizing, underfit or diverged.
 
     Args:
-        points: the table of `points`, whole: what is compared with the best accuracy of a data set needs all of it.
-        rule: "relative", "doshi2024" or "liu2022", or a rule with thresholds of one's own.
-        evidence: chance (the accuracy of guessing, in 0..1; by default 1/C of the data's C classes), curves, reference
-            and full_size, as far as the rule needs them.
+        points: the whole table of `points`, since rules compare a point with the best accuracy on its data set.
+        rule: "relative", "doshi2024" or "liu2022", or a rule with custom thresholds.
+        evidence: chance (the accuracy of guessing, in 0..1; by default 1/C for data of C classes), curves, reference
+            and full_size, if the rule needs them.
 
     Returns:
         A categorical column on the index of the points; NaN for a point that is missing or failed.
 
     Raises:
-        AnalysisError: for an unknown rule, and for evidence that the rule needs and was not given.
+        AnalysisError: if the rule is unknown, or if it needs evidence that is not given.
 
     Examples:
         >>> points["regime"] = ms.regime(points)
@@ -112,19 +112,19 @@ def decide_claims(
     store: StoreLike = DEFAULT_STORE,
     settings: Mapping[str, Any] | Sequence[str] = (),
 ) -> Decisions:
-    """Decide what the data of a store say of what the papers claim: supported, contradicted or undecided.
+    """Decide from the results in a store whether the claims of papers are supported, contradicted or undecided.
 
     Args:
         sweeps: the presets, or sweeps with the name of one, that the claims rest on; by default all claims.
-        store: where their results lie.
-        settings: values to lay over the sweeps that are given by name, as in `load_sweep`.
+        store: the store of their results.
+        settings: fields to replace in the sweeps that are given by name, as in `load_sweep`.
 
     Returns:
         A list of decisions, which prints as `memsweep claims` does; `frame()` has one row per contrast.
 
     Raises:
-        SweepError: for a sweep that no claim rests on.
-        StoreError: for a store that cannot be read.
+        SweepError: if no claim rests on a sweep.
+        StoreError: if the store cannot be read.
 
     Examples:
         >>> ms.decide_claims("memorization", "results").frame()[["contrast", "effect", "low", "high", "verdict"]]
@@ -142,43 +142,43 @@ def decide_claims(
 
 
 def _command_name(study: Sweep) -> str:
-    """Return the words by which a command finds a sweep."""
+    """Return the arguments of a command that stand for a sweep."""
     return shlex.join(study.words) or study.name
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a scheduler would have done on recorded curves, which prints as `memsweep replay` does.
+    """The result of a replay on recorded curves, which prints as `memsweep replay` does.
 
     Attributes:
-        lines: one per rule, the scheduler and what it has to beat: the epochs it trains, what that costs in the
-            metric, and how often it keeps the best training.
-        stops: one row per rule, order of arrival and training: where the training would have stopped.
+        lines: one per rule, which are the scheduler and the baselines: the epochs it trains, the loss in the metric,
+            and how often it keeps the best training.
+        stops: one row per rule, order of arrival and training, with the epoch at which the training would have stopped.
     """
 
     lines: list[Line]
     stops: pd.DataFrame
 
     def figures(self) -> list[dict[str, Any]]:
-        """What `memsweep replay --json` prints."""
+        """Return the data that `memsweep replay --json` prints."""
         from analysis.stopping.replayed import for_machines
 
         return for_machines(self.lines)
 
     def frame(self) -> pd.DataFrame:
-        """One row per rule, with intervals in columns of their own, such as budget.mean, budget.low and budget.high."""
+        """Return one row per rule, with intervals in separate columns such as budget.mean, budget.low, budget.high."""
         import pandas as pd
 
         return pd.json_normalize(self.figures())
 
     def table(self) -> Table:
-        """One row per rule, for a terminal."""
+        """Return a table for a terminal, with one row per rule."""
         from analysis.stopping.replayed import table
 
         return table(self.lines)
 
     def write(self, out: str | Path) -> None:
-        """Write `stops` as Parquet or CSV, by the suffix. Raises ExportError."""
+        """Write `stops` as Parquet or CSV, depending on the suffix. Raises ExportError."""
         import pyarrow as pa
 
         from analysis.report.export import write_table
@@ -204,25 +204,25 @@ def replay(
     seeds: int = 20,
     progress: bool | Console = True,
 ) -> Replayed:
-    """Replay one of Ray Tune's early-stopping schedulers on the recorded curves, beside what it has to beat.
+    """Replay one of Ray Tune's early-stopping schedulers on the recorded curves, together with baselines.
 
     Args:
         sweep: a sweep whose trainings are all recorded up to their last epoch.
-        store: where they lie.
+        store: the store of its results.
         scheduler: "asha", "hyperband" or "median".
-        metric: what it sees; by default validation_accuracy if the sweep holds validation data out.
+        metric: the metric that it sees; by default validation_accuracy if the sweep holds validation data out.
         mode: "max" or "min"; by default max for accuracies and min for losses.
-        grace_period: the epochs before it judges (asha, median); default 1.
+        grace_period: the epochs before it first judges (asha, median); default 1.
         reduction_factor: one training in this many goes on (asha, hyperband); default 3.
-        brackets: of asha; default 1.
-        min_samples: how many other trainings must have got as far (median); default 3.
-        workers: how many trainings run at once.
-        seeds: the number of orders of arrival: that of the sweep, then shuffles.
+        brackets: the number of brackets (asha); default 1.
+        min_samples: the number of other trainings that must have reached an epoch (median); default 3.
+        workers: the number of trainings that run at once.
+        seeds: the number of orders of arrival: that of the sweep, then shuffled ones.
         progress: whether to show a progress bar on a terminal, or the console to show it on.
 
     Raises:
-        SweepError: for a setting that the scheduler does not have, or a missing metric.
-        ReplayError: for trainings that are not recorded up to their last epoch.
+        SweepError: if the scheduler does not have a setting, or if the metric is missing.
+        ReplayError: if trainings are not recorded up to their last epoch.
 
     Examples:
         >>> ms.replay("quickstart", "results", scheduler="asha", metric="test_accuracy").frame()
@@ -243,19 +243,19 @@ def replay(
 
 @dataclass(frozen=True)
 class StoppingStudy:
-    """What `stopping_study` found, and where it wrote its page."""
+    """The findings of `stopping_study`, and the path of its page."""
 
     findings: Findings
     page: Path
 
     def figures(self) -> list[dict[str, Any]]:
-        """What `memsweep stopping-study --json` prints."""
+        """Return the data that `memsweep stopping-study --json` prints."""
         from analysis.stopping.evidence import for_machines
 
         return for_machines(self.findings)
 
     def tables(self) -> list[Table]:
-        """One table per metric, for a terminal."""
+        """Return one table per metric, for a terminal."""
         from analysis.stopping.evidence import printed
 
         return printed(self.findings)
@@ -276,22 +276,22 @@ def stopping_study(
     out: str | Path | None = None,
     progress: bool | Console = True,
 ) -> StoppingStudy:
-    """Replay schedulers at many settings: what they save, what that costs and which trainings they stop.
+    """Replay schedulers at many settings, to find what they save, what that costs and which trainings they stop.
 
     Args:
         sweep: a sweep whose trainings are all recorded up to their last epoch.
-        store: where they lie.
+        store: the store of its results.
         schedulers: some of "asha", "hyperband" and "median"; by default all.
-        metrics: what they see; by default test_accuracy, and validation_accuracy if there is one.
+        metrics: the metrics that they see; by default test_accuracy, and validation_accuracy if there is one.
         by: the fields that separate searches; by default the fields of the data that vary, and the seed.
-        workers: how many trainings run at once.
+        workers: the number of trainings that run at once.
         seeds: the number of orders of arrival.
         out: the folder for tables, figures and a page; by default stopping/NAME.
         progress: as in `replay`.
 
     Raises:
         SweepError, ReplayError: as `replay` does.
-        ExportError: for a folder that cannot be written.
+        ExportError: if the folder cannot be written.
 
     Examples:
         >>> ms.stopping_study("early-stopping-noise", "results", schedulers=["asha"]).findings.summary
@@ -315,16 +315,16 @@ def report(sweep: SweepLike, store: StoreLike = DEFAULT_STORE, out: str | Path |
 
     Args:
         sweep: a `Sweep`, or the name of a preset or file.
-        store: where its results lie.
+        store: the store of its results.
         out: the folder; by default report/NAME.
 
     Returns:
-        The paths that were written, the page first. A figure that is left out is a MemsweepWarning.
+        The paths that were written, the page first. A figure that is left out causes a MemsweepWarning.
 
     Raises:
-        SweepError, StoreError: for a sweep or a store that cannot be used.
-        AnalysisError: for a figure that cannot be drawn.
-        ExportError: for a folder that cannot be written.
+        SweepError, StoreError: if the sweep or the store cannot be used.
+        AnalysisError: if a figure cannot be drawn.
+        ExportError: if the folder cannot be written.
 
     Examples:
         >>> ms.report("quickstart", "results")[0]
@@ -358,11 +358,11 @@ def write_heatmap(
     epoch: int | None = None,
     annotate: str | None = "auto",
 ) -> None:
-    """Draw one heatmap into a file. Reads only the columns of the store that it needs, where `points` reads all.
+    """Draw one heatmap into a file. This reads only the columns that it needs, whereas `points` reads all of them.
 
     Raises:
-        AnalysisError: for a field or measure that the sweep does not have.
-        ExportError: for a file that cannot be written.
+        AnalysisError: if the sweep does not have a field or measure.
+        ExportError: if the file cannot be written.
     """
     from analysis.figures.kinds import FigureSpec
     from analysis.report.study import draw_heatmap
@@ -379,7 +379,7 @@ def _console(progress: bool | Console) -> Console:
 
 
 def _text(table: Table, width: int) -> str:
-    """A table of the command line as plain text."""
+    """Convert a table of the command line to plain text."""
     paper = Console(file=io.StringIO(), width=width, highlight=False, force_terminal=False, force_jupyter=False)
     with paper.capture() as text:
         paper.print(table)
