@@ -158,7 +158,7 @@ Event = FirstAt | PeakOf
 
 @dataclass(frozen=True)
 class Sooner:
-    """How many times later the event `late` occurs than `early` in the same training.
+    """The ratio of the epochs of the events `late` and `early` in the same training.
 
     The number of a seed is the geometric mean, over its trainings, of the ratio of the two epochs. Epochs count from 1:
     an event that holds before training counts as occurring after the first epoch. A `late` event that did not occur

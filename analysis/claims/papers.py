@@ -22,7 +22,7 @@ STRENGTH = Cheapest("fit", "best", 3)
 
 
 def _descent(noise: float) -> tuple[Contrast, ...]:
-    """The error of a sweep over widths peaks where networks just fit, and falls on either side."""
+    """Build contrasts for an error that peaks at the width where networks just fit, and falls on either side."""
     where = {"label_noise": noise, "epochs": HIGHEST}
     readings = {"value": Reading("test_error", where), "train_error": Reading("train_error", where)}
     words = f"{100 * noise:g} % noise"

@@ -44,7 +44,7 @@ def curves_figure(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """Draw training and clean test accuracy, memorized and recovered fraction against the epoch (logarithmic axis).
+    """Draw training and clean test accuracy and memorized and recovered fraction against the epoch (logarithmic axis).
 
     Lines are means over the seeds that finished, and bands are 95 % t intervals of the mean. An epoch is drawn if every
     seed of its panel was evaluated then. The memorization phase of the mean curves (see `phases.memorization_phase`) is

@@ -17,7 +17,7 @@ from lightning_modules.data.split_sizes import SplitSizes
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a rule may need besides the points.
+    """The data that a rule may need besides the points.
 
     Attributes:
         chance: The accuracy of guessing, 1/C for C classes.

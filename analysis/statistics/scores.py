@@ -31,11 +31,11 @@ _BATCH = 2**22  # resampled values in memory at once: 32 MiB
 
 
 def gini(values: ArrayLike) -> float:
-    """Gini coefficient of non-negative values: Σ_i Σ_j |g_i - g_j| / (2 n² mean(g)), from 0 (all equal) to 1 - 1/n.
+    """Compute the Gini coefficient Σ_i Σ_j |g_i - g_j| / (2 n² mean(g)) of non-negative values.
 
-    Arpit et al. 2017 (arXiv 1706.05394) apply it to loss sensitivities over examples. It is computed from the sorted
-    values in O(n log n). NaN values are left out. The result is NaN for no values or only zeros, whose inequality is
-    undefined.
+    It ranges from 0 (all equal) to 1 - 1/n. Arpit et al. 2017 (arXiv 1706.05394) apply it to loss sensitivities over
+    examples. It is computed from the sorted values in O(n log n). NaN values are left out. The result is NaN for no
+    values or only zeros, whose inequality is undefined.
 
     Raises:
         AnalysisError: A value is negative.
@@ -118,7 +118,7 @@ def overdispersion(misclassified: ArrayLike, seed: int = 0) -> Overdispersion:
 
 @dataclass(frozen=True)
 class Correctness:
-    """Which examples each training predicted correctly.
+    """The correctness of each training's predictions.
 
     Attributes:
         trajectories: The ids of the trainings, [t].
@@ -187,7 +187,7 @@ def correctness_matrix(
 
 
 def memorization_scores(correct: ArrayLike, included: ArrayLike) -> Floats:
-    """Memorization scores: mem(i) = P[f(x_i) = y_i | i in the training subset] - P[f(x_i) = y_i | i left out].
+    """Compute memorization scores mem(i) = P[f(x_i) = y_i | i in the subset] - P[f(x_i) = y_i | i left out].
 
     The scores come from t trainings on random subsets (Feldman & Zhang 2020, arXiv 2008.03703). `score_error_bound`
     bounds their errors.
@@ -204,7 +204,7 @@ def memorization_scores(correct: ArrayLike, included: ArrayLike) -> Floats:
 
 
 def influence(included: ArrayLike, correct_test: ArrayLike) -> Floats:
-    """Influence of training on test examples: infl(i, j) = P[f(x'_j) = y'_j | i in the subset] - P[... | i left out].
+    """Compute the influence on test examples, infl(i, j) = P[f(x'_j) = y'_j | i in the subset] - P[... | i left out].
 
     See Feldman & Zhang 2020 (arXiv 2008.03703). The cost is two matrix products over t, and four matrices of 8 n m
     bytes at once.
@@ -235,7 +235,7 @@ def influence(included: ArrayLike, correct_test: ArrayLike) -> Floats:
 
 
 def score_error_bound(trainings: int, held_out: float = 0.3) -> float:
-    """Upper bound on a score's root mean squared error: sqrt(1/(pt) + 1/((1-p)t) + e^(-pt/16)/2).
+    """Bound a score's root mean squared error from above: sqrt(1/(pt) + 1/((1-p)t) + e^(-pt/16)/2).
 
     Feldman & Zhang 2020 (arXiv 2008.03703): 0.05 at t = 2000 and 0.19 at t = 200 with p = 0.3.
 
@@ -254,7 +254,7 @@ def score_error_bound(trainings: int, held_out: float = 0.3) -> float:
 
 
 def c_scores(correct: ArrayLike, included: ArrayLike, fractions: ArrayLike) -> Floats:
-    """Consistency scores: P[f(x_i) = y_i | i left out], averaged over subset fractions.
+    """Compute consistency scores P[f(x_i) = y_i | i left out], averaged over subset fractions.
 
     Every fraction has the same weight, regardless of its number of trainings.
 
@@ -278,7 +278,7 @@ def c_scores(correct: ArrayLike, included: ArrayLike, fractions: ArrayLike) -> F
 
 
 def c_score_proxy(correct: ArrayLike) -> Floats:
-    """Cumulative accuracy: the mean of `correct` [..., n] over epochs and trainings.
+    """Compute the cumulative accuracy: the mean of `correct` [..., n] over epochs and trainings.
 
     It is the cheap proxy for `c_scores` (Jiang et al. 2021, arXiv 2002.03206) and needs no left-out examples.
 
@@ -312,7 +312,7 @@ def _divide(hits: Floats, counts: Floats) -> Floats:
 
 
 def _check_binary(key: str, values: Floats, missing: bool = True) -> None:
-    strange = values[~((values == 0) | (values == 1) | (np.isnan(values) & missing))]
-    if strange.size:
+    invalid = values[~((values == 0) | (values == 1) | (np.isnan(values) & missing))]
+    if invalid.size:
         valid = "0, 1 or NaN" if missing else "0 or 1"
-        raise AnalysisError(key, f"{key}: given {strange[0]:g}; valid is {valid}")
+        raise AnalysisError(key, f"{key}: given {invalid[0]:g}; valid is {valid}")

@@ -1,1 +1,1 @@
-"""What a scheduler that stops trainings early saves, what it costs, and which trainings it stops."""
+"""Evaluation of schedulers that stop trainings early: their savings, their costs, and the trainings that they stop."""

@@ -1,4 +1,4 @@
-"""Maps over the grid of a sweep: how long the trainings of each cell ran, and how many reached their horizon."""
+"""Maps over the grid of a sweep: the mean stop epoch of each cell, and the share that reached the horizon."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ UNNAMED = "#999999"
 def marks_figure(
     recorded: Recorded, stops: pd.DataFrame, chosen: pd.DataFrame, search: int | None = None, *, note: str = ""
 ) -> style.Picture:
-    """Draw the curves of one search up to where they were stopped, and in pale what was not trained.
+    """Draw the curves of one search up to where they were stopped; the part that was not trained is pale.
 
     There is one column per scheduler, a row for the signal it saw, and a row for clean test accuracy. Colours show the
     regime at the horizon; the selected training is black. The first order of arrival is shown. Above 60 curves, only

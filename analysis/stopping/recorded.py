@@ -1,4 +1,4 @@
-"""The two tables on which a study of early stopping rests: recorded curves, and where replays would have stopped them.
+"""The two tables behind a study of early stopping: recorded curves, and the epochs at which replays would stop them.
 
 `curves` has one row per training and evaluated epoch, of trainings that ran to their horizon. `stops` has one row per
 (signal, setting, order, trajectory_id) of a replay, with the columns of `STOPS`.

@@ -31,7 +31,7 @@ def stopped_by(recorded: Recorded, stops: pd.DataFrame, group: pd.Series) -> pd.
 
 
 def stopped_before_descent(recorded: Recorded, stops: pd.DataFrame, descents: pd.DataFrame) -> pd.DataFrame:
-    """Compute which share of the trainings that descend twice was stopped before the second descent began or ended.
+    """Compute the share of the trainings with a double descent that were stopped before the second one began or ended.
 
     Args:
         recorded: The unstopped curves.

@@ -1,4 +1,4 @@
-"""A sweep nobody trained: smooth, seeded numbers that behave as label noise and capacity do."""
+"""An invented sweep: smooth, seeded numbers that depend on label noise and capacity as real ones do."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def measures(point: Mapping[str, Any], epoch: int) -> dict[str, float]:
 def sweep(
     lost: Mapping[tuple[tuple[str, Any], ...], str] | None = None, **axes: Sequence[Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(points, curves) of the product of the axes. lost: settings -> the outcome of every point that has them."""
+    """Build (points, curves) of the product of the axes; `lost` maps settings to the outcome of all their points."""
     points, curves = [], []
     for values in product(*axes.values()):
         point = {**BASE, **dict(zip(axes, values, strict=True))}

@@ -1,4 +1,4 @@
-"""Intervals against formulas of other hands."""
+"""Tests of intervals against published formulas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_one_number_has_no_interval():
 
 
 def test_half_widths_of_a_table_are_those_of_its_rows():
-    """t(0.975, 2) = 4.302653 and t(0.975, 4) = 2.776445, from a table of the distribution."""
+    """A table of the distribution lists t(0.975, 2) = 4.302653 and t(0.975, 4) = 2.776445."""
     half = t_half(pd.Series([1.0, 2.0, 3.0]), pd.Series([3, 5, np.nan]))
     assert half[:2].tolist() == pytest.approx([4.302653 / 3**0.5, 2 * 2.776445 / 5**0.5])
     assert np.isnan(half[2])
@@ -32,7 +32,7 @@ def test_half_widths_of_a_table_are_those_of_its_rows():
 
 @pytest.mark.parametrize(("count", "total"), [(0, 5), (3, 7), (40, 40), (250, 1000)])
 def test_the_interval_of_a_share_is_wilsons(count, total):
-    """(p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n): Wilson 1927."""
+    """Wilson 1927 gives (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n)."""
     p, z = count / total, stats.norm.ppf(0.975)
     centre = (p + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2)) / (1 + z**2 / total)

@@ -1,4 +1,4 @@
-"""Tables as a store's, of trainings that nobody trained."""
+"""Tables of invented trainings, like those of a store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Tables = Callable[..., Evidence]
 
 
 def tables(rows: Iterable[Row], examples: pd.DataFrame | None = None) -> Evidence:
-    """rows: fields and measures of each point; `curve`: epoch -> measures (its last: those of the point); `outcome`."""
+    """Build tables from rows of fields and measures; `curve` maps epochs to measures (the last are the point's)."""
     points, curves = [], []
     for row in rows:
         fields = {name: row.get(name, default) for name, default in FIELDS.items()}
@@ -47,10 +47,10 @@ def tables(rows: Iterable[Row], examples: pd.DataFrame | None = None) -> Evidenc
                  "parameters": parameters}
                 for epoch, values in history.items()
             ]  # fmt: skip
-    made = pd.DataFrame(points)
-    evaluated = pd.DataFrame(curves, columns=None if curves else [*made.columns])
+    table = pd.DataFrame(points)
+    evaluated = pd.DataFrame(curves, columns=None if curves else [*table.columns])
     none = pd.DataFrame(columns=["trajectory_id", "epoch", "measure", "split", "example_id", "value"])
-    return Evidence(with_derived(made, evaluated), evaluated, none if examples is None else examples)
+    return Evidence(with_derived(table, evaluated), evaluated, none if examples is None else examples)
 
 
 @pytest.fixture(name="tables", scope="session")

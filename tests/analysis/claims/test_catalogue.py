@@ -1,4 +1,4 @@
-"""Every claim on data whose answer is known: where it holds, where the opposite does, and where nobody can say."""
+"""Tests of every claim on data with a known answer: it holds, the opposite holds, or neither can be decided."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLAIM = {claim.key: claim for claim in CLAIMS}
 
 
 class World:
-    """holds: whether the claim is true there. spread: standard deviation of every measure, in its stored unit."""
+    """A world in which a claim holds or not, with the standard deviation of every measure in its stored unit."""
 
     def __init__(self, holds: bool, spread: float = 0.0) -> None:
         self.sign = 1 if holds else -1
@@ -32,33 +32,33 @@ class World:
         return float(value + self.spread * self.rng.standard_normal())
 
     def late(self, epoch: float) -> int:
-        """An epoch with as much luck in its logarithm as `spread` has times 20."""
+        """Draw an epoch whose logarithm has 20 times the standard deviation `spread`."""
         return int(np.clip(round(epoch * np.exp(20 * self.spread * self.rng.standard_normal())), 1, 64))
 
 
 def contrast_of(
-    field: str, levels: Sequence[Any], measure: str, step: float, base: float = 0.5, **held: Any
+    field: str, levels: Sequence[Any], measure: str, step: float, base: float = 0.5, **fixed: Any
 ) -> Callable[[World], Rows]:
-    """A measure that rises by `step` a level where the claim holds, and falls where not."""
+    """Build a measure that rises by `step` per level where the claim holds, and falls otherwise."""
 
     def rows(world: World) -> Rows:
         return [
-            {**held, "seed": seed, field: level, measure: world.about(base + world.sign * step * index)}
+            {**fixed, "seed": seed, field: level, measure: world.about(base + world.sign * step * index)}
             for seed, (index, level) in product(SEEDS, enumerate(levels))
         ]
 
     return rows
 
 
-def flat(measure: str, good: float, bad: float, **held: Any) -> Callable[[World], Rows]:
-    return lambda world: [{**held, "seed": seed, measure: world.about(good if world.holds else bad)} for seed in SEEDS]
+def flat(measure: str, good: float, bad: float, **fixed: Any) -> Callable[[World], Rows]:
+    return lambda world: [{**fixed, "seed": seed, measure: world.about(good if world.holds else bad)} for seed in SEEDS]
 
 
 def events(**fields: Any) -> Callable[[World], Rows]:
-    """Clean accuracy and validation are best by epoch 8 (or 16), wrong labels are fitted by 16 (or 8)."""
+    """Build curves: clean and validation accuracy are best by epoch 8 (or 16), wrong labels fitted by 16 (or 8)."""
 
     def rows(world: World) -> Rows:
-        made = []
+        built = []
         luck = {seed: (world.late(8), world.late(16)) for seed in SEEDS}
         for seed, noise in product(SEEDS, (0.2, 0.4, 0.8)):
             learned, fitted = luck[seed] if world.holds else luck[seed][::-1]
@@ -70,23 +70,23 @@ def events(**fields: Any) -> Callable[[World], Rows]:
                 }
                 for e in range(1, 65)
             }  # fmt: skip
-            made.append({**fields, "seed": seed, "label_noise": noise, "epochs": 64, "curve": curve})
-        return made
+            built.append({**fields, "seed": seed, "label_noise": noise, "epochs": 64, "curve": curve})
+        return built
 
     return rows
 
 
 def durations(world: World) -> Rows:
-    made = []
+    built = []
     for seed, (noise, easy, hard) in product(SEEDS, ((0.0, 4, 24), (0.8, 24, 4))):
         at = world.late(easy if world.holds else hard)
         curve = {e: {"train_accuracy": float(e >= at)} for e in range(1, 65)}
-        made.append({"seed": seed, "label_noise": noise, "width": 64, "epochs": 64, "curve": curve})
-    return made
+        built.append({"seed": seed, "label_noise": noise, "width": 64, "epochs": 64, "curve": curve})
+    return built
 
 
 def training_time(world: World) -> Rows:
-    """Accuracy 30, 60, 40 %, or for ever rising; memorized 10, 20, 90 %, or for ever falling."""
+    """Build accuracies 30, 60, 40 % (or always rising), and memorized fractions 10, 20, 90 % (or always falling)."""
     accuracy, memorized = ((0.3, 0.6, 0.4), (0.1, 0.2, 0.9)) if world.holds else ((0.3, 0.5, 0.6), (0.9, 0.2, 0.1))
     return [
         {"seed": seed, "label_noise": 0.4, "epochs": e, "test_accuracy": world.about(a),
@@ -96,7 +96,7 @@ def training_time(world: World) -> Rows:
 
 
 def augmentation(world: World) -> Rows:
-    """Every augmentation off but one, at two strengths."""
+    """Build points with one augmentation at two strengths and the others off."""
     kinds = [("digits", "rotation", (10.0, 20.0)), ("digits", "augment_noise", (0.1, 0.3)),
              ("digits", "color_jitter", (0.2, 0.4)), ("mnist1d", "augment_noise", (0.1, 0.3))]  # fmt: skip
     settings = [("digits", {}), ("mnist1d", {}), *((d, {f: level}) for d, f, levels in kinds for level in levels)]
@@ -126,7 +126,7 @@ def randomizations(world: World) -> Rows:
 
 
 def descent(world: World, noise: float = 0.15) -> Rows:
-    """Published heights; where the claim is false, test error peaks at width 27 and rises again."""
+    """Build published errors; where the claim is false, test error peaks at width 27 and rises again."""
     error = {9: 0.49, 16: 0.4724, 27: 0.507, 47: 0.5405, 61: 0.53, 300: 0.4547}
     if not world.holds:
         error = {9: 0.49, 16: 0.42, 27: 0.70, 47: 0.40, 61: 0.41, 300: 0.58}
@@ -139,7 +139,7 @@ def descent(world: World, noise: float = 0.15) -> Rows:
 
 
 def regularizers(world: World) -> Rows:
-    """Dropout 0.5 takes 40 points of the fit and 1 of the best validation; or 5 of the fit and 20 of validation."""
+    """Let dropout 0.5 cost 40 points of the fit and 1 of the best validation, or 5 of the fit and 20 of validation."""
     fit, best = (0.4, 0.01) if world.holds else (0.05, 0.2)
     return [
         {"seed": seed, "dropout": dropout, "label_noise": noise, "epochs": 1, "curve": {1: {
@@ -214,7 +214,7 @@ def test_where_the_claim_holds_and_where_its_opposite_does(tables, key, verdict)
 
 
 TOO_MUCH = {"simple-first": 0.05, "validation-peaks-first": 0.05, "every-family-fits": 0.007, "fits-everything": 0.007}
-"""Spread that hides the effect, where 0.4 would make another one: a worst of several, an epoch beyond the last."""
+"""The spread that hides the effect where 0.4 would create another: the worst of several, an epoch beyond the last."""
 
 
 @pytest.mark.parametrize("key", TABLES)
@@ -239,20 +239,20 @@ def test_where_a_training_is_missing_nobody_says(tables, key):
 
 
 def difficulty(tables: Callable[..., Evidence], key: str, spread: float, examples: int) -> Evidence:
-    """Examples that are wrong in 40 % of 40 trainings, give or take `spread`; more for real data than for noise."""
+    """Build examples whose probability of being wrong in each of 40 trainings is 0.4, plus noise of sd `spread`."""
     rng = np.random.default_rng(3)
     noise = float(key == "random-inputs-alike")
-    made = tables({"seed": s, "input_noise": noise, "epochs": 1, "test_accuracy": 0.5} for s in range(40))
+    built = tables({"seed": s, "input_noise": noise, "epochs": 1, "test_accuracy": 0.5} for s in range(40))
     chance = np.clip(0.4 + spread * rng.standard_normal(examples), 0.02, 0.98)
     wrong = rng.random((40, examples)) < chance
 
     def values() -> Iterator[dict[str, Any]]:
-        for trajectory_id, row in zip(made.points["trajectory_id"], wrong, strict=True):
+        for trajectory_id, row in zip(built.points["trajectory_id"], wrong, strict=True):
             for example, miss in enumerate(row):
                 yield {"trajectory_id": trajectory_id, "epoch": 1, "measure": "correct", "split": "train",
                        "example_id": example, "value": float(not miss)}  # fmt: skip
 
-    return replace(made, examples=pd.DataFrame(values()))
+    return replace(built, examples=pd.DataFrame(values()))
 
 
 @pytest.mark.parametrize(

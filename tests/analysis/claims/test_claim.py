@@ -1,4 +1,4 @@
-"""The rule of a verdict, for any claim."""
+"""Tests of the rule for verdicts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def claim(*contrasts: Contrast) -> Claim:
 
 
 def rows(*effects: float, **outcomes: str) -> list[dict[str, Any]]:
-    """A pair a seed, half plus or minus half the effect (in points); seed 2's pair is lost by `s2="missing"`."""
+    """Build one pair per seed, 0.5 plus or minus half the effect (in points); `s2` is the outcome of seed 2's pair."""
     return [
         {"seed": seed, "dropout": dropout, "memorized_fraction": 0.5 + sign * effect / 200,
          "outcome": outcomes.get(f"s{seed}", "finished") if dropout else "finished"}
@@ -79,14 +79,14 @@ def test_points_that_the_sweep_does_not_have(tables):
 
 
 def test_too_wide_an_interval_says_how_many_seeds_would_do(tables):
-    """Mean 10, sd 10: t(0.975, 6) 10/√7 = 9.25 < 10, while for six seeds 10.49 is not."""
+    """For mean 10 and sd 10, t(0.975, 6) 10/√7 = 9.25 < 10 with seven seeds, but 10.49 with six."""
     (finding,) = decide(claim(), tables(rows(0, 10, 20)), run="memsweep run x --store s").findings
     assert finding.missing == "about 7 seeds, if mean and spread stay"
     assert finding.command == "memsweep run x --store s --set 'seed=[0, 1, 2, 3, 4, 5, 6]'"
 
 
 def test_ratios_find_their_way_to_the_margin_on_their_own_scale(tables):
-    """Ratios 1, 4, 16: mean log2 is 2, sd 2, as above: seven seeds."""
+    """For ratios 1, 4, 16, the mean log2 is 2 and sd is 2, so seven seeds are needed as above."""
     effect = Difference("epochs_to_100", {"label_noise": 1}, {"label_noise": 0}, ratio=True)
 
     def run(seed: int, noise: float, at: int) -> dict[str, Any]:

@@ -30,12 +30,12 @@ class TestLevel:
             {"seed": seed, "model": model, "train_accuracy": (90 + 4 * seed + extra) / 100}
             for seed in (0, 1) for model, extra in (("mlp", 0), ("convnet", 2))
         ]  # fmt: skip
-        found = {
+        results = {
             across: Level("train_accuracy", {}, across).measure(tables(rows)).per_seed.to_dict()
             for across in ("mean", "min", "max")
         }
         expected = {"mean": {0: 91, 1: 95}, "min": {0: 90, 1: 94}, "max": {0: 92, 1: 96}}
-        assert {across: pytest.approx(numbers) for across, numbers in found.items()} == expected
+        assert {across: pytest.approx(numbers) for across, numbers in results.items()} == expected
 
     def test_a_seed_that_lost_a_row_has_no_number(self, tables):
         rows = [
@@ -76,7 +76,7 @@ class TestDifference:
     @SLOW_FIXTURE
     @given(shares=st.lists(st.tuples(SHARE, SHARE), min_size=3, max_size=5), order=st.randoms())
     def test_what_a_seed_adds_to_both_sides_and_how_seeds_are_numbered_change_nothing(self, tables, shares, order):
-        """The variance between seeds does not enter: that is what pairing is for."""
+        """The variance between seeds does not matter, which is the purpose of pairing."""
         base = mean_over_seeds(DROPOUT.measure(tables(r for s, (a, b) in enumerate(shares) for r in pair(s, a, b))))
         names = list(range(100, 100 + len(shares)))
         order.shuffle(names)
@@ -87,7 +87,7 @@ class TestDifference:
         assert (other.value, other.low, other.high) == pytest.approx((base.value, base.low, base.high), abs=1e-6)
 
     def test_broken_pairs_would_be_noticed(self, tables):
-        """The same numbers, one side moved on by a seed: the mean stays, the interval opens."""
+        """If one side is shifted by a seed, the mean is unchanged and the interval widens."""
         without, with_ = (0.2, 0.5, 0.9, 0.6), (0.1, 0.4, 0.8, 0.5)
         turned = with_[1:] + with_[:1]
         paired, broken = (

@@ -1,4 +1,4 @@
-"""Claims from presets and stores: which rest on what, that every one has its points, and what is printed."""
+"""Tests of claims from presets and stores: their sweeps, their points, and the printed table."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sweep_fixture() -> Any:
 
 
 def train(store: Store, make_record: Any, plan: Plan, memorized: Any) -> None:
-    """Stores a record of every trajectory, with this memorized fraction at its last epoch."""
+    """Store a record of every training, with this memorized fraction at its last epoch."""
     for trajectory in plan.trainings:
         fields = {name: getattr(trajectory.point, name) for name in ("dropout", "weight_decay", "seed", "label_noise")}
         record = make_record(trajectory.id, finished=(2,), **fields)
@@ -53,13 +53,13 @@ def train(store: Store, make_record: Any, plan: Plan, memorized: Any) -> None:
 
 
 def memorized(point: Any) -> float:
-    """Dropout takes 40, 41, 42 points by seed; weight decay adds 1."""
+    """Let dropout cost 40, 41, 42 points by seed; weight decay adds 1."""
     return 0.9 - point.dropout * (0.8 + 0.02 * point.seed) + point.weight_decay / 10
 
 
 @pytest.fixture(scope="module", name="variants")
 def variants_fixture() -> list[str]:
-    """Every preset that a claim rests on, and its full variant where there is one."""
+    """Return every preset on which a claim rests, and its full variant if there is one."""
 
     def names() -> Iterator[str]:
         for name in claimed_presets():
@@ -74,7 +74,7 @@ def variants_fixture() -> list[str]:
 
 
 def as_if_trained(plan: Plan, store: Store, contents: Contents) -> Evidence:
-    """Every point finished, with measures within their ranges: the wider the network, the better it fits."""
+    """Build finished points with measures within their ranges; wider networks fit better."""
     points = points_table(plan, contents).to_pandas()
     rng = np.random.default_rng(0)
     size = points["width"].fillna(points["parameter_count"]).fillna(1).rank(method="dense")
@@ -101,7 +101,7 @@ def as_if_trained(plan: Plan, store: Store, contents: Contents) -> Evidence:
 
 @pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_every_claim_has_a_number_from_its_whole_preset_and_the_full_variant(full, variants, tmp_path):
-    """No claim asks for a setting that its preset lacks, or for pairs that it does not have."""
+    """No claim needs a setting or pairs that its preset lacks."""
     store = Store(tmp_path / "none")
     contents = store.read()
     seen = set()

@@ -1,4 +1,4 @@
-"""Every kind of figure draws into axes of the caller, in the caller's style."""
+"""Tests that every kind of figure draws into the caller's axes in the caller's style."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def panels(figure: Figure) -> list[Axes]:
 
 
 def line(ax: Axes, name: str) -> np.ndarray:
-    (found,) = [line for line in ax.lines if line.get_label() == name]
-    return np.asarray(found.get_xydata())
+    (matching,) = [line for line in ax.lines if line.get_label() == name]
+    return np.asarray(matching.get_xydata())
 
 
 def shaded(ax: Axes) -> list[tuple[float, float]]:

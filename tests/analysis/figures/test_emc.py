@@ -19,7 +19,7 @@ ERRORS = {8: [0.2, 0.3, 0.4], 16: [0.02, 0.05, 0.3], 32: [0.0, 0.0, 0.04]}
 
 
 def erring(points: pd.DataFrame, errors: dict[int, list[float]], apart: float = 0.0) -> pd.DataFrame:
-    """Training errors by width and size; apart: how much seed 1 is above the mean and seed 0 below it."""
+    """Build points from training errors by width and size; seed 1 is `apart` above the mean and seed 0 below."""
     means = [errors[w][SIZES.index(n)] for w, n in zip(points["width"], points["dataset_size"], strict=True)]
     return points.assign(train_accuracy=1 - np.asarray(means) - apart * (2 * points["seed"] - 1))
 

@@ -26,12 +26,12 @@ def panels(figure: Figure) -> list[Axes]:
 
 
 def colours(ax: Axes) -> np.ma.MaskedArray:
-    """What is coloured, (y, x); masked where nothing is."""
+    """Return the coloured values (y, x), masked where there is no colour."""
     return np.ma.masked_invalid(np.ma.asarray(ax.collections[0].get_array()))
 
 
 def marks(ax: Axes, label: str) -> set[tuple[int, int]]:
-    """The cells (x, y) with a patch of this label."""
+    """Return the cells (x, y) with a patch of this label."""
     extents = [
         patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches if patch.get_label() == label
     ]
@@ -222,7 +222,7 @@ def test_colours_can_end_where_the_data_do(sweep: Sweep) -> None:
     figure = heatmap(points, "parameter_count", "label_noise", "test_accuracy", limits=limits, chance=0.99)
     mesh = figure.axes[0].collections[0]
     assert (mesh.norm.vmin, mesh.norm.vmax) == limits
-    # Beyond the upper end alone there are data, and chance is off the scale.
+    # There are values beyond the upper end only, and chance is outside the scale.
     bar = figure.axes[-1]._colorbar
     assert bar.extend == "max"
     assert len(bar.ax.texts) == 0

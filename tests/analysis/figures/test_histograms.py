@@ -24,7 +24,7 @@ def rows(trajectory: str, measure: str, values: Sequence[float], split: str | Se
 
 
 def outlines(figure: Any) -> list[np.ndarray]:
-    """The heights of each group's outline, in %."""
+    """Return the heights of each group's outline, in %."""
     return [p.get_data().values for p in figure.axes[0].patches if isinstance(p, StepPatch) and not p.get_fill()]
 
 

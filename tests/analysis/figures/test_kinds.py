@@ -90,7 +90,7 @@ def test_single_examples_that_are_not_there_are_asked_for(sweep: Sweep) -> None:
 
 
 def cloud(points: pd.DataFrame, x: str, size: int, note: str) -> Picture:
-    """A kind of figure that somebody else wrote."""
+    """Draw a figure of a kind that is registered from outside."""
     with style.look():
         drawn, axes = style.small_multiples(1, 1, (2, 2), (0.5, 0.3))
         axes[0, 0].plot(points[x], points["test_accuracy"], ".", markersize=size)

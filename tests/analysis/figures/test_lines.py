@@ -136,7 +136,7 @@ def test_small_shares_have_an_axis_of_their_own(sweep: Sweep) -> None:
     wide = small.assign(test_accuracy=np.where(small["parameter_count"] == 300, 0.3, 0.6))
     figure = line_plot(wide, "parameter_count", "test_accuracy", chance=0.1)
     assert figure.axes[0].get_ylim() == (-2, 102)
-    # Chance is marked where the axis reaches it.
+    # Chance is marked if it lies on the axis.
     narrow = line_plot(small, "parameter_count", "test_accuracy", chance=0.1)
     assert [len(one.axes[0].lines) for one in (figure, narrow)] == [2, 1]
     assert len(figure.legends) == 1

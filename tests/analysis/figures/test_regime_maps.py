@@ -53,7 +53,7 @@ def boundaries(ax: Axes) -> set[tuple[tuple[int, int], tuple[int, int]]]:
 
 @dataclass(frozen=True)
 class Told:
-    """A rule that reads the regime from the test accuracy: 0.1 a, 0.2 b, 0.3 c, else no name."""
+    """A rule that maps test accuracy 0.1 to a, 0.2 to b and 0.3 to c; other values have no regime."""
 
     regimes: ClassVar[tuple[str, ...]] = ("apple", "apricot", "cherry")
     words: str = "as told"
@@ -66,7 +66,7 @@ class Told:
 
 
 def told(sweep: Sweep, codes: list[list[list[float]]]) -> pd.DataFrame:
-    """codes: [y][x][seed]; 1 to 3: a regime, 4: finished without a name, 0: missing, -1: diverged, -2: failed."""
+    """Build points from codes [y][x][seed]: 1 to 3 a regime, 4 none, 0 missing, -1 diverged, -2 failed."""
     seeds = len(codes[0][0])
     points, _ = sweep(label_noise=NOISES, parameter_count=SIZES, seed=list(range(seeds)))
     flat = np.array(codes, dtype=float).ravel()
@@ -105,7 +105,7 @@ def test_paler_where_seeds_disagree_and_full_where_they_agree(sweep: Sweep) -> N
     white = np.abs(1 - colours[..., :3]).sum(-1)
     assert white[0, 0] > white[0, 1] > 0.2
     assert white[1, 2] > white[0, 2] > 0.2
-    # The hue stays: a paler cell lies on the line from its colour to white.
+    # The hue does not change: a paler colour lies on the line from the full colour to white.
     full, pale = 1 - colours[0, 0, :3], 1 - colours[0, 1, :3]
     np.testing.assert_allclose(pale / full, (pale / full)[0])
 
@@ -207,7 +207,7 @@ def test_an_epoch_is_named_by_its_own_measures_and_the_best_of_all(sweep: Sweep)
     figure = regime_map(points, X, Y, epoch=1, curves=curves, chance=0.1)
     assert set(letters(shown(figure)[0]).values()) == {"U"}
     assert "One seed a cell (n = 1), after 1 epochs" in figure.caption
-    # By the best of this noise alone the largest network ends coexisting, by that of less noise memorizing.
+    # Relative to the best of this noise level, the largest network is coexisting; to that of less noise, memorizing.
     rule, part = RelativeRule(learned=0.6), points[points[Y] == 0.4]
     for reference, expected in ((None, "UGC"), (points, "UGCM")):
         along = regime_map(part, "epoch", X, rule=rule, curves=curves, chance=0.1, reference=reference)

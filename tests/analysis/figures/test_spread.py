@@ -16,7 +16,7 @@ RUNS, SIZE = 40, 200
 
 
 def answers(points: pd.DataFrame, chances: dict[float, np.ndarray], epoch: int = 1) -> pd.DataFrame:
-    """The per-example table where example i of a training at this label noise is right with the given chance."""
+    """Build the per-example table in which example i is right with a given probability per label noise."""
     rng = np.random.default_rng(0)
     return pd.concat(
         pd.DataFrame({
@@ -47,7 +47,7 @@ def test_the_dotted_line_is_the_binomial_that_equal_examples_follow(study: tuple
     points, examples = study
     lines = spread_plot(points, examples, "label_noise").axes[0].lines
     drawn = {(i, line.get_label()): line.get_ydata() for i, line in enumerate(lines)}
-    # At equal chances the two agree, up to luck; at unequal ones they are far apart.
+    # For equal probabilities, the two agree up to chance; for unequal ones they differ widely.
     apart = {
         0: np.abs(drawn[0, "measured"] - drawn[1, "binomial"]),
         1: np.abs(drawn[2, "measured"] - drawn[3, "binomial"]),
@@ -66,9 +66,9 @@ def test_the_legend_has_the_overdispersion_with_its_interval(study: tuple[pd.Dat
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     ids = points.loc[points["label_noise"] == 0, "trajectory_id"]
     table = examples[examples["trajectory_id"].isin(ids)].pivot_table("value", "trajectory_id", "example_id")
-    found = overdispersion(1 - table.to_numpy())
-    assert texts[0] == f"0: overdispersion {found.value:.2g} [{found.low:.2g}, {found.high:.2g}]"
-    assert found.value > 20
+    expected = overdispersion(1 - table.to_numpy())
+    assert texts[0] == f"0: overdispersion {expected.value:.2g} [{expected.low:.2g}, {expected.high:.2g}]"
+    assert expected.value > 20
     assert figure.caption.startswith("At width 16. After 1 epoch; n = 40 trainings a line, 200 examples")
 
 

@@ -24,7 +24,7 @@ def test_two_axes_give_the_maps_the_errors_and_the_learning_curves(sweep: Sweep)
         ("lines", "parameter_count", ("test_error", "train_error"), None, "label_noise"),
         ("curves", None, None, None, "label_noise"),
     ]
-    # Learning curves are drawn of the largest network, and say so.
+    # Learning curves are those of the largest network, and the caption says so.
     assert chosen[-1].where == {"parameter_count": 5000}
     assert draw(chosen[-1], points, curves).caption.startswith("At 5k parameters. Mean over n = 2 seeds a panel")
 

@@ -31,7 +31,7 @@ VOID = {"meta", "img", "br", "link"}
 
 
 class Page(HTMLParser):
-    """What a browser needs of a page: every tag closed in order, its links, its images, its text by tag."""
+    """A parser that checks that tags are closed in order, and collects links, images and text by tag."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -44,11 +44,11 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.links += [value for key in ("href", "src") if (value := found.get(key))]
+        attributes = dict(attrs)
+        self.links += [value for key in ("href", "src") if (value := attributes.get(key))]
         self.ids += [value for key, value in attrs if key == "id" and value]
         if tag == "img":
-            self.images.append(found)
+            self.images.append(attributes)
         if tag not in VOID:
             self.open.append(tag)
 
@@ -75,7 +75,7 @@ def study(sweep: Sweep) -> tuple[Any, Any]:
 
 @pytest.fixture
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty picture files."""
+    """Replace the rendering of pictures by empty files."""
     monkeypatch.setattr(page_module, "_rendered", lambda picture, suffix: b"")
 
 

@@ -1,4 +1,4 @@
-"""The claims on a page: in a report of their own, and in that of a study."""
+"""Tests of claims on a page, both in their own report and in that of a study."""
 
 from __future__ import annotations
 

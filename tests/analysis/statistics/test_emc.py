@@ -16,7 +16,7 @@ SIZES = [500, 1000, 2000, 4000]
 
 
 def with_errors(points: pd.DataFrame, errors: list[float]) -> pd.DataFrame:
-    """The points, in order, with these training errors; NaN: missing."""
+    """Assign training errors to the points in order; NaN makes a point missing."""
     error = np.asarray(errors, dtype=float)
     lost = pd.Series(np.isnan(error), points.index)
     return points.assign(train_accuracy=1 - error, outcome=points["outcome"].mask(lost, "missing"))
@@ -39,9 +39,9 @@ def with_errors(points: pd.DataFrame, errors: list[float]) -> pd.DataFrame:
 )
 def test_a_row_by_hand(sweep: Sweep, errors: list[float], emc: float, following: float, status: str) -> None:
     points = with_errors(sweep(dataset_size=SIZES)[0], errors)
-    found = effective_model_complexity(points.sample(frac=1, random_state=0))
-    assert list(found.columns) == ["emc", "next", "error", "low", "high", "n", "status"]
-    (row,) = found.to_dict("records")
+    result = effective_model_complexity(points.sample(frac=1, random_state=0))
+    assert list(result.columns) == ["emc", "next", "error", "low", "high", "n", "status"]
+    (row,) = result.to_dict("records")
     np.testing.assert_equal([row["emc"], row["next"], row["status"]], [emc, following, status])
     if not np.isnan(emc):
         assert row["error"] == pytest.approx(errors[SIZES.index(int(emc))])
@@ -63,8 +63,8 @@ def test_the_error_is_the_mean_over_seeds_that_finished(sweep: Sweep) -> None:
 
 def test_every_other_setting_has_its_own(sweep: Sweep) -> None:
     points, _ = sweep(parameter_count=[300, 5000], dataset_size=[500, 1000])
-    found = effective_model_complexity(with_errors(points, [0.0, 0.3, 0.0, 0.0]))
-    assert found[["parameter_count", "emc", "status"]].to_numpy().tolist() == [
+    result = effective_model_complexity(with_errors(points, [0.0, 0.3, 0.0, 0.0]))
+    assert result[["parameter_count", "emc", "status"]].to_numpy().tolist() == [
         [300, 500, "value"], [5000, 1000, "at least"],
     ]  # fmt: skip
 
@@ -72,8 +72,8 @@ def test_every_other_setting_has_its_own(sweep: Sweep) -> None:
 def test_settings_that_are_in_no_grid_are_no_rows(sweep: Sweep) -> None:
     one, _ = sweep(parameter_count=[300], dropout=[0.0], dataset_size=[500, 1000])
     two, _ = sweep(parameter_count=[5000], dropout=[0.5], dataset_size=[500, 1000])
-    found = effective_model_complexity(pd.concat([one, two], ignore_index=True))
-    assert found[["parameter_count", "dropout"]].to_numpy().tolist() == [[300, 0.0], [5000, 0.5]]
+    result = effective_model_complexity(pd.concat([one, two], ignore_index=True))
+    assert result[["parameter_count", "dropout"]].to_numpy().tolist() == [[300, 0.0], [5000, 0.5]]
 
 
 def test_all_examples_are_a_number_or_an_error(sweep: Sweep) -> None:
@@ -95,7 +95,7 @@ def test_as_the_definition_says(sweep: Sweep, percent: list[list[int]], epsilon:
     above = [n for n in SIZES if n > max(fitted, default=0)]
     np.testing.assert_equal(row["next"], min(above, default=np.nan))
     assert row["status"] == ("below" if not fitted else "value" if above else "at least")
-    # Seen along capacity, the same numbers end where these begin.
+    # Along capacity, the same numbers end where these begin.
     turned = points.rename(columns={"dataset_size": "width", "width": "dataset_size"})
     (threshold,) = interpolation_threshold(turned, "width", epsilon / 100).to_dict("records")
     np.testing.assert_equal(threshold["threshold"], min(fitted, default=np.nan))
@@ -109,9 +109,9 @@ def test_the_threshold_is_where_emc_reaches_the_number_of_examples(sweep: Sweep)
     points, _ = sweep(dataset_size=[500, 1000], parameter_count=counts)
     points = with_errors(points, [0.3, 0.05, 0.0, 0.0, 0.5, 0.4, 0.08, 0.0])
     emc = effective_model_complexity(points).set_index("parameter_count")["emc"]
-    found = interpolation_threshold(points, "parameter_count").set_index("dataset_size")
+    result = interpolation_threshold(points, "parameter_count").set_index("dataset_size")
     for n in (500, 1000):
-        assert found.loc[n, "threshold"] == min(count for count in counts if emc[count] >= n)
+        assert result.loc[n, "threshold"] == min(count for count in counts if emc[count] >= n)
     by_real_count = interpolation_threshold(points)
     assert "parameter_count" not in by_real_count
     assert by_real_count["threshold"].tolist() == [1010, 5050]
@@ -123,8 +123,8 @@ def test_the_peak_of_double_descent_lies_between_two_thresholds(sweep: Sweep) ->
     widths = [9, 16, 27, 36, 47, 61, 104, 177, 230, 300]
     errors = [0.4745, 0.397, 0.2955, 0.1902, 0.0547, 0, 0, 0, 0, 0]
     points = with_errors(sweep(width=widths, label_noise=[0.15])[0].assign(parameters=np.nan), errors)
-    found = [interpolation_threshold(points, "width", epsilon).iloc[0] for epsilon in (0.1, 0.0)]
-    assert [(row["before"], row["threshold"]) for row in found] == [(36, 47), (47, 61)]
+    result = [interpolation_threshold(points, "width", epsilon).iloc[0] for epsilon in (0.1, 0.0)]
+    assert [(row["before"], row["threshold"]) for row in result] == [(36, 47), (47, 61)]
 
 
 def test_along_an_axis_that_makes_no_sense_is_refused(sweep: Sweep) -> None:

@@ -13,21 +13,21 @@ NUMBERS = st.lists(st.floats(-100, 100), min_size=3, max_size=12)
 
 
 def test_by_hand():
-    """1, 2, 3: mean 2, sd 1, t(0.975, 2) = 4.3027, so 2 ± 4.3027/√3."""
-    found = mean_over_seeds(Effects(pd.Series([1.0, 2.0, 3.0], [0, 1, 2])))
-    assert (found.value, found.n, found.sd) == (2, 3, 1)
-    assert (found.low, found.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
-    assert dict(found.per_seed) == {0: 1, 1: 2, 2: 3}
+    """For 1, 2, 3, the mean is 2, sd is 1 and t(0.975, 2) = 4.3027, so the interval is 2 ± 4.3027/√3."""
+    estimate = mean_over_seeds(Effects(pd.Series([1.0, 2.0, 3.0], [0, 1, 2])))
+    assert (estimate.value, estimate.n, estimate.sd) == (2, 3, 1)
+    assert (estimate.low, estimate.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
+    assert dict(estimate.per_seed) == {0: 1, 1: 2, 2: 3}
 
 
 @given(NUMBERS)
 def test_is_scipys_interval_of_a_paired_test(numbers):
-    found = mean_over_seeds(Effects(pd.Series(numbers)))
+    estimate = mean_over_seeds(Effects(pd.Series(numbers)))
     theirs = stats.ttest_1samp(numbers, 0) if np.std(numbers) > 1e-9 else None
-    assert found.value == pytest.approx(np.mean(numbers))
+    assert estimate.value == pytest.approx(np.mean(numbers))
     if theirs is not None:
         interval = theirs.confidence_interval(0.95)
-        assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=1e-6, abs=1e-9)
+        assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high), rel=1e-6, abs=1e-9)
 
 
 @given(NUMBERS, st.randoms())
@@ -48,21 +48,21 @@ def test_ratios_are_averaged_as_logarithms_so_that_the_inverse_is_the_inverse(nu
 
 
 def test_what_is_missing_is_left_out_and_not_zero():
-    found = mean_over_seeds(Effects(pd.Series([5.0, np.nan, 7.0, 6.0, np.inf])))
-    assert (found.value, found.n) == (6, 3)
+    estimate = mean_over_seeds(Effects(pd.Series([5.0, np.nan, 7.0, 6.0, np.inf])))
+    assert (estimate.value, estimate.n) == (6, 3)
     assert mean_over_seeds(Effects(pd.Series([2.0, 0.0, 8.0, 4.0]), ratio=True)).n == 3
 
 
 @pytest.mark.parametrize("n", [0, 1, FEWEST - 1])
 def test_too_few_seeds_have_no_interval(n):
-    found = mean_over_seeds(Effects(pd.Series(np.arange(n, dtype=float))))
-    assert np.isnan([found.low, found.high]).all()
-    assert found.n == n
+    estimate = mean_over_seeds(Effects(pd.Series(np.arange(n, dtype=float))))
+    assert np.isnan([estimate.low, estimate.high]).all()
+    assert estimate.n == n
 
 
 def test_equal_seeds_have_an_interval_of_no_width():
-    found = mean_over_seeds(Effects(pd.Series([100.0] * 4)))
-    assert (found.low, found.high) == (100, 100)
+    estimate = mean_over_seeds(Effects(pd.Series([100.0] * 4)))
+    assert (estimate.low, estimate.high) == (100, 100)
 
 
 @given(st.floats(0.1, 5), st.floats(0.5, 5))

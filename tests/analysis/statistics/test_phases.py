@@ -28,10 +28,10 @@ def test_there_is_none_while_test_accuracy_still_rises() -> None:
     assert memorization_phase(EPOCHS, [0.1, 0.2, 0.3, 0.4, 0.5], [0.0, 0.1, 0.2, 0.6, 0.9]) is None
 
 
-@pytest.mark.parametrize(("gain", "found"), [(RISE - 0.01, False), (RISE + 0.01, True)])
-def test_there_is_none_without_memorization_after_the_peak(gain: float, found: bool) -> None:
+@pytest.mark.parametrize(("gain", "has_phase"), [(RISE - 0.01, False), (RISE + 0.01, True)])
+def test_there_is_none_without_memorization_after_the_peak(gain: float, has_phase: bool) -> None:
     memorized = [0.3, 0.3, 0.3, 0.3, 0.3 + gain]
-    assert (memorization_phase(EPOCHS, [0.2, 0.5, 0.6, 0.5, 0.4], memorized) is not None) is found
+    assert (memorization_phase(EPOCHS, [0.2, 0.5, 0.6, 0.5, 0.4], memorized) is not None) is has_phase
 
 
 def test_epochs_without_data_are_left_out() -> None:

@@ -83,7 +83,7 @@ LATE = curve((1, 0.2, 0.1), (10, 0.9, 0.2), (50, 1.0, 0.5), (110, 1.0, 0.9), (11
     [
         (100, curve((1, 0.5, 0.4), (10, 0.95, 0.6), (20, 1.0, 0.92)), "comprehension"),
         (100, curve((1, 0.5, 0.9), (10, 0.95, 0.95)), "comprehension"),
-        # 1000 examples in batches of 100 are 10 updates an epoch: 100 epochs are the 1000 updates of the rule.
+        # 1000 examples in batches of 100 are 10 updates per epoch, so 100 epochs are the 1000 updates of the rule.
         (200, LATE, "comprehension"),
         (100, LATE, "memorization"),
         (5, LATE, "confusion"),

@@ -19,7 +19,7 @@ NAN = math.nan
 
 
 def points(*rows: tuple[float, float, float], **columns: object) -> pd.DataFrame:
-    """Rows of (train accuracy, test accuracy, memorized fraction)."""
+    """Build points from rows of (train accuracy, test accuracy, memorized fraction)."""
     frame = pd.DataFrame(rows, columns=["train_accuracy", "test_accuracy", "memorized_fraction"])
     return frame.assign(data="mnist1d", model="mlp", outcome="finished").assign(**columns)
 
@@ -38,7 +38,7 @@ STRICT = RelativeRule(learned=0.8)
         ((0.2, 0.15, 0.1), "underfit"),
         ((0.5, 0.49, 0.49), "underfit"),
         ((1.0, 0.1, 1.0), "memorizing"),
-        # No corrupted labels: of what would be wrong unseen, (train - test) / (1 - test) is right in training.
+        # No corrupted labels: (train - test) / (1 - test) of the examples that would be wrong unseen are learned.
         ((1.0, 0.55, NAN), "generalizing"),
         ((1.0, 0.3, NAN), "memorizing"),
         ((0.7, 0.3, NAN), "memorizing"),

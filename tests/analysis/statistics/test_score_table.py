@@ -1,4 +1,4 @@
-"""The table of scores beside sums by hand."""
+"""Tests of the table of scores against sums by hand."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_trainings_of_one_setting_are_taken_together() -> None:
     assert table["example_id"].tolist() == [1, 2, 3]
     assert table["seen"].tolist() == [3, 2, 3]
     assert table["left_out"].tolist() == [1, 2, 1]
-    # Example 1: right in a, b, d, which saw it, wrong in c, which did not. Example 2: right in both that saw it and in
-    # one of two that did not. Example 3: right in 2 of 3 and in 0 of 1.
+    # Example 1 is right in a, b and d, which saw it, and wrong in c, which did not. Example 2 is right in both that saw
+    # it and in one of two that did not. Example 3 is right in 2 of 3 and in 0 of 1.
     assert table["correct_seen"].tolist() == pytest.approx([1, 1, 2 / 3])
     assert table["correct_left_out"].tolist() == pytest.approx([0, 0.5, 0])
     assert table["memorization"].tolist() == pytest.approx([1, 0.5, 2 / 3])

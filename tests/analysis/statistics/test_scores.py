@@ -26,13 +26,13 @@ from analysis.statistics.scores import (
 @given(st.lists(st.floats(0, 1e6).filter(lambda v: v == 0 or v > 1e-6), min_size=1, max_size=30))
 def test_gini_is_the_double_sum(values: list[float]) -> None:
     g = np.array(values)
-    found = gini(g)
+    result = gini(g)
     if g.sum() == 0:
-        assert np.isnan(found)
+        assert np.isnan(result)
         return
     pairs = sum(abs(a - b) for a in g for b in g)
-    assert found == pytest.approx(pairs / (2 * g.size**2 * g.mean()), abs=1e-12)
-    assert 0 <= found + 1e-12 <= 1 - 1 / g.size + 2e-12
+    assert result == pytest.approx(pairs / (2 * g.size**2 * g.mean()), abs=1e-12)
+    assert 0 <= result + 1e-12 <= 1 - 1 / g.size + 2e-12
 
 
 def test_gini_by_hand() -> None:
@@ -51,11 +51,11 @@ def test_gini_by_hand() -> None:
 
 def test_overdispersion_of_coin_tosses_is_one_and_its_interval_says_so() -> None:
     rng = np.random.default_rng(3)
-    found = overdispersion(rng.random((100, 3000)) < 0.4)
-    assert found.value == pytest.approx(1, abs=0.1)
-    assert found.low < 1 < found.high
-    assert found.high - found.low < 0.2
-    assert (found.runs, found.examples) == (100, 3000)
+    result = overdispersion(rng.random((100, 3000)) < 0.4)
+    assert result.value == pytest.approx(1, abs=0.1)
+    assert result.low < 1 < result.high
+    assert result.high - result.low < 0.2
+    assert (result.runs, result.examples) == (100, 3000)
 
 
 def test_overdispersion_by_hand() -> None:
@@ -65,15 +65,15 @@ def test_overdispersion_by_hand() -> None:
     variance = sum((m - p) ** 2 for m in rates) / 3
     assert overdispersion(wrong).value == pytest.approx(variance / (p * (1 - p) / 2))
     assert overdispersion(wrong).p == p
-    # Four examples: a resample may be without a mistake, and then there is no interval.
+    # With four examples, a resample may have no mistake, and then there is no interval.
     assert np.isnan(overdispersion(wrong).low)
 
 
 def test_examples_always_easy_or_always_hard_overdisperse_by_the_number_of_runs() -> None:
     wrong = np.tile([0, 1], (50, 100))
-    found = overdispersion(wrong)
-    assert found.value == pytest.approx(50, rel=0.01)
-    assert found.low <= found.value <= found.high
+    result = overdispersion(wrong)
+    assert result.value == pytest.approx(50, rel=0.01)
+    assert result.low <= result.value <= result.high
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -81,8 +81,8 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     truth, covered = 1 + 0.2 * 9, 0
     for _ in range(60):
-        found = overdispersion(rng.random((10, 300)) < rng.beta(2, 2, 300))
-        covered += found.low <= truth <= found.high
+        result = overdispersion(rng.random((10, 300)) < rng.beta(2, 2, 300))
+        covered += result.low <= truth <= result.high
     assert covered >= 52
 
 
@@ -104,7 +104,7 @@ def test_overdispersion_is_undefined_without_variation_and_reproducible() -> Non
 RNG = np.random.default_rng(5)
 N, M, SEEN = 10, 6, 7
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 1])
-# The last two sit in the other class's cloud: only a network that saw them can get them right.
+# The last two lie in the other class's cloud, so only a network that saw them can predict them correctly.
 INPUTS = np.concatenate([np.where(LABELS[:8], 0.8, -0.8), [0.7, -0.7]])[:, None] + RNG.normal(0, 0.8, (N, 2))
 TEST_LABELS = np.array([0, 1, 0, 1, 0, 1])
 TEST_INPUTS = np.where(TEST_LABELS, 1.2, -1.2)[:, None] + RNG.normal(0, 1.0, (M, 2))
@@ -150,7 +150,7 @@ def test_scores_from_random_subsets_are_near_the_exact_ones_within_the_bound(mod
     bound = score_error_bound(runs, 1 - SEEN / N)
     assert np.sqrt(np.mean(np.square(errors), axis=0)).max() <= bound
     assert np.sqrt(np.mean(np.square(errors_influence), axis=0)).max() <= bound
-    # All subsets once: no sampling error is left.
+    # Every subset occurs once, so there is no sampling error.
     np.testing.assert_allclose(memorization_scores(train, included), exact, atol=1e-12)
     np.testing.assert_allclose(influence(included, test), exact_influence, atol=1e-12)
 
@@ -158,13 +158,13 @@ def test_scores_from_random_subsets_are_near_the_exact_ones_within_the_bound(mod
 def test_leave_one_out_of_the_nearest_neighbour_is_exact() -> None:
     everything = np.arange(N)
     included, train, test = trained([everything, *(np.delete(everything, i) for i in range(N))], nearest_neighbour)
-    # A neighbour rule answers what it saw rightly, so the score is 1 where the nearest other example disagrees.
+    # A nearest-neighbour rule is right on what it saw, so the score is 1 where the nearest other example disagrees.
     distances = ((INPUTS[:, None] - INPUTS) ** 2).sum(-1) + np.diag(np.full(N, np.inf))
     alone = LABELS[distances.argmin(1)] != LABELS
     np.testing.assert_array_equal(memorization_scores(train, included), alone.astype(float))
     assert alone[8:].all()
     assert not alone.all()
-    # Influence on a test example: with i against without i, averaged over the trainings that have i.
+    # Influence on a test example: accuracy with i minus accuracy without i.
     with_i = (test.sum(0) - test[1:]) / N
     np.testing.assert_allclose(influence(included, test), with_i - test[1:], atol=1e-12)
 
@@ -234,12 +234,12 @@ def test_the_table_goes_back_to_its_arrays_in_any_order(t: int, n: int, seed: in
     noise = frame.assign(epoch=1, value=1 - frame["value"])
     other = frame.assign(measure="forgetting_events", value=5.0)
     test = frame.assign(split="test")
-    found = correctness_matrix(pd.concat([noise, frame, other, test]).sample(frac=1, random_state=seed), epoch=20)
-    assert found.trajectories == tuple(f"t{i}" for i in range(t))
-    np.testing.assert_array_equal(found.example_ids, ids)
-    np.testing.assert_array_equal(found.correct, correct)
-    np.testing.assert_array_equal(found.included, included)
-    of_test = correctness_matrix(test, "test", epoch=20, trajectories=found.trajectories[::-1])
+    result = correctness_matrix(pd.concat([noise, frame, other, test]).sample(frac=1, random_state=seed), epoch=20)
+    assert result.trajectories == tuple(f"t{i}" for i in range(t))
+    np.testing.assert_array_equal(result.example_ids, ids)
+    np.testing.assert_array_equal(result.correct, correct)
+    np.testing.assert_array_equal(result.included, included)
+    of_test = correctness_matrix(test, "test", epoch=20, trajectories=result.trajectories[::-1])
     np.testing.assert_array_equal(of_test.correct, correct[::-1])
     assert not of_test.included.any()
 
@@ -247,9 +247,9 @@ def test_the_table_goes_back_to_its_arrays_in_any_order(t: int, n: int, seed: in
 def test_holes_in_the_table_are_not_measured() -> None:
     frame = table(np.ones((2, 2)), np.ones((2, 2), dtype=bool), np.array([3, 9])).drop(index=2)
     frame.loc[0, "value"] = None
-    found = correctness_matrix(frame, epoch=20, trajectories=["t1", "t0", "t2"])
-    np.testing.assert_array_equal(found.correct, [[np.nan, 1], [np.nan, 1], [np.nan, np.nan]])
-    np.testing.assert_array_equal(found.included, [[False, True], [True, True], [False, False]])
+    result = correctness_matrix(frame, epoch=20, trajectories=["t1", "t0", "t2"])
+    np.testing.assert_array_equal(result.correct, [[np.nan, 1], [np.nan, 1], [np.nan, np.nan]])
+    np.testing.assert_array_equal(result.included, [[False, True], [True, True], [False, False]])
 
 
 def test_bad_requests_of_the_table_are_answered() -> None:

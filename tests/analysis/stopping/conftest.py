@@ -1,4 +1,4 @@
-"""Curves and stops that are written down by hand."""
+"""Curves and stops written by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def curves_of(
     horizon: int | None = None,
     **others: Mapping[str, Sequence[float]],
 ) -> pd.DataFrame:
-    """A row a run and epoch (1, 2, ...; NaN: no row). fields: of single runs. others: further measures."""
+    """Build one row per training and epoch (1, 2, ...; NaN: no row), with more measures in `others`."""
     rows = []
     for name, values in runs.items():
         at = list(epochs or range(1, len(values) + 1))
@@ -39,7 +39,7 @@ def curves_of(
 def stops_of(
     stopped: Mapping[str, int], horizon: int, scheduler: str = "asha", signal: str = "test_accuracy", order: int = 0
 ) -> pd.DataFrame:
-    """A row a run: the epoch at which it was stopped."""
+    """Build one row per training with the epoch at which it was stopped."""
     return pd.DataFrame(
         [
             {"signal": signal, "scheduler": scheduler, "setting": scheduler, "order": order, "trajectory_id": name,
@@ -61,7 +61,7 @@ def stops_of_fixture() -> Stops:
 
 @pytest.fixture(scope="session")
 def study() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Curves of 2 levels of noise x 3 widths x 2 rates x 3 seeds over 12 epochs, and stops of four schedulers."""
+    """Build curves of 2 noise levels x 3 widths x 2 rates x 3 seeds over 12 epochs, and stops of four schedulers."""
     rng = np.random.default_rng(0)
     runs, fields, more = {}, {}, {}
     for noise in (0.0, 0.4):

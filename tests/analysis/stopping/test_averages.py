@@ -1,4 +1,4 @@
-"""Seeds are the sample, orders are repetitions."""
+"""Tests that seeds are the sample and orders are repetitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analysis.stopping.averages import SHARE, averages, many, sampled, span
 
 
 def rows(values: dict[int, list[float]]) -> pd.DataFrame:
-    """seed -> a value for each order."""
+    """Build rows from seed -> one value per order."""
     return pd.DataFrame(
         [{"kind": "a", "seed": s, "order": o, "v": v} for s, each in values.items() for o, v in enumerate(each)]
     )

@@ -1,4 +1,4 @@
-"""What descends twice, and what does not."""
+"""Tests of curves with and without a double descent."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ERRORS = st.lists(st.integers(0, 30).map(lambda number: number / 30), min_size=4
 
 def test_by_hand():
     error = [0.9, 0.5, 0.4, 0.5, 0.6, 0.5, 0.35, 0.3]
-    found = double_descent(range(1, 9), error, window=1, roughness=0)
-    assert found == Descent(first=3, peak=5, reached=8, depth=pytest.approx(0.2), below=True)
+    descents = double_descent(range(1, 9), error, window=1, roughness=0)
+    assert descents == Descent(first=3, peak=5, reached=8, depth=pytest.approx(0.2), below=True)
     shallow = double_descent(range(1, 9), [*error[:-1], 0.345], window=1, roughness=0)
     assert shallow is not None
     assert shallow.reached == 7  # within half the margin of the lowest
@@ -48,13 +48,13 @@ def test_a_single_bad_evaluation_is_no_peak():
 
 @given(ERRORS)
 def test_the_peak_is_the_one_of_a_search_over_all_triples(error):
-    found = double_descent(range(len(error)), error, margin=0.1, window=1, roughness=0)
+    descents = double_descent(range(len(error)), error, margin=0.1, window=1, roughness=0)
     n = len(error)
     deep = [
         min(error[p] - error[a], error[p] - error[b])
         for p in range(n) for a in range(p) for b in range(p + 1, n)
     ]  # fmt: skip
-    if found is None:
+    if descents is None:
         # Without a peak of that depth, or with one whose first minimum nothing had fallen to.
         worst = [p for p in range(1, n - 1) if min(error[p] - min(error[:p]), error[p] - min(error[p + 1 :])) >= 0.1]
         assert (
@@ -63,12 +63,12 @@ def test_the_peak_is_the_one_of_a_search_over_all_triples(error):
             or any(max(error[: int(np.argmin(error[:p])) + 1]) - min(error[:p]) < 0.1 for p in worst)
         )
     else:
-        assert found.depth == pytest.approx(max(deep))
-        first, peak, reached = int(found.first), int(found.peak), int(found.reached)
+        assert descents.depth == pytest.approx(max(deep))
+        first, peak, reached = int(descents.first), int(descents.peak), int(descents.reached)
         assert first < peak < reached
         assert error[first] == min(error[: peak + 1])
         assert error[reached] <= min(error[peak:]) + 0.05 + 1e-9
-        assert found.below == (min(error[peak:]) < error[first])
+        assert descents.below == (min(error[peak:]) < error[first])
 
 
 def test_a_curve_that_only_fluctuates_does_not_descend_twice():
@@ -79,8 +79,8 @@ def test_a_curve_that_only_fluctuates_does_not_descend_twice():
     rough = 0.02 * rng.standard_normal((20, 150))
     assert sum(double_descent(epoch, falls + noise, roughness=0) is not None for noise in rough) > 10
     assert not any(double_descent(epoch, falls + noise) for noise in rough)
-    found = [double_descent(epoch, falls + dips + noise / 2) for noise in rough]
-    assert all(one is not None and abs(one.peak - 50) < 12 for one in found)
+    descents = [double_descent(epoch, falls + dips + noise / 2) for noise in rough]
+    assert all(one is not None and abs(one.peak - 50) < 12 for one in descents)
 
 
 @given(ERRORS, st.integers(1, 5), st.integers(-3, 3))
@@ -95,12 +95,12 @@ def test_it_does_not_depend_on_the_level_or_on_where_the_axis_starts(error, star
 def test_along_the_epochs_of_an_accuracy(curves_of):
     wide = [0.1, 0.3, 0.6, 0.6, 0.5, 0.4, 0.4, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7]
     narrow = np.linspace(0.1, 0.5, 13)
-    found = epoch_wise(
+    descents = epoch_wise(
         recorded(curves_of({"wide": wide, "narrow": list(narrow)})), "test_accuracy", window=3, roughness=0
     )
-    assert found.index.tolist() == ["wide"]
-    assert found.loc["wide", "peak"] in (6, 7, 8)
-    assert found.loc["wide", "below"]
+    assert descents.index.tolist() == ["wide"]
+    assert descents.loc["wide", "peak"] in (6, 7, 8)
+    assert descents.loc["wide", "below"]
 
 
 def test_along_the_capacity(curves_of):
@@ -113,9 +113,9 @@ def test_along_the_capacity(curves_of):
                 end = error if rate == 0.1 else 0.6 - width / 1000  # without a peak
                 runs[name] = [0.1, 1 - end + 0.01 * (seed - 0.5)]
                 fields[name] = {"width": width, "seed": seed, "learning_rate": rate}
-    found = model_wise(recorded(curves_of(runs, fields)), "test_accuracy")
-    assert found
-    capacity, sides = found
+    descents = model_wise(recorded(curves_of(runs, fields)), "test_accuracy")
+    assert descents
+    capacity, sides = descents
     assert capacity == "width"
     expected = {4: SIDES[0], 8: SIDES[0], 16: SIDES[1], 32: SIDES[2], 64: SIDES[2]}
     assert sides.dropna().to_dict() == {f"0.1 {w} {s}": side for w, side in expected.items() for s in (0, 1)}

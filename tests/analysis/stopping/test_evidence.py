@@ -1,4 +1,4 @@
-"""`memsweep stopping-study`: every setting on every search, and what it writes and refuses."""
+"""Tests of `memsweep stopping-study`: every setting on every search, the files written, and the refusals."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def memsweep(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Without figures, which take longer than all else; the whole command is tested once."""
+    """Skip figures, which take longer than all else; the whole command is tested once."""
     monkeypatch.setattr(drawing, "pictures", lambda *given: {})
 
 
@@ -72,7 +72,7 @@ def plan_of(text: str = SWEEP) -> Plan:
 
 @pytest.fixture
 def recorded_sweep(tmp_path, make_record):
-    """The small sweep in `results`, as if it had been trained."""
+    """Write the small sweep to `results`, as if it had been trained."""
     store = Store(tmp_path / "results")
     store.append([make_record(t.id, t.evaluated, **t.point.model_dump(exclude_unset=True), wall_seconds=1.0)
                   for t in plan_of().trainings])  # fmt: skip
@@ -81,10 +81,10 @@ def recorded_sweep(tmp_path, make_record):
 
 def test_each_search_is_replayed_alone(recorded_sweep):
     asked = question(plan_of(), ["asha"], ["test_accuracy"], 2, 2, [])
-    found = evidence(plan_of(), recorded_sweep, asked, "memsweep run small.yaml")
-    assert len(found.searches) == 2 * 3
-    assert sorted(np.concatenate(found.searches)) == [*range(48)]
-    stops = replayed(asked, found.curves, found.searches)
+    result = evidence(plan_of(), recorded_sweep, asked, "memsweep run small.yaml")
+    assert len(result.searches) == 2 * 3
+    assert sorted(np.concatenate(result.searches)) == [*range(48)]
+    stops = replayed(asked, result.curves, result.searches)
     assert set(stops.columns) == set(STOPS)
     names = [each.words() for each in settings_of(asked, 9)["test_accuracy"]]
     assert len(names) == 5
@@ -93,14 +93,14 @@ def test_each_search_is_replayed_alone(recorded_sweep):
     assert len(asha) == 48 * 5 * 2
     assert set(stops["scheduler"]) == {"asha", "random", "i-epoch", "none", "oracle"}
     # One search, replayed here.
-    places = found.searches[4]
-    alone = study._part(found.curves, places)
+    places = result.searches[4]
+    alone = study._part(result.curves, places)
     (first, *_) = settings_of(asked, 9)["test_accuracy"]
     expected = simulate(alone, referee_for(first, alone, 1), 1, 2)
     own = asha[(asha["setting"] == names[0]) & (asha["order"] == 1)].set_index("trajectory_id").loc[list(alone.ids)]
     assert own["stop_epoch"].tolist() == expected.epochs.tolist()
     assert own["finished"].tolist() == expected.finished.tolist()
-    assert alone.measures["test_accuracy"].tolist() == found.curves.measures["test_accuracy"][places].tolist()
+    assert alone.measures["test_accuracy"].tolist() == result.curves.measures["test_accuracy"][places].tolist()
 
 
 @pytest.mark.slow  # two processes that import everything

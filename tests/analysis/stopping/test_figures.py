@@ -1,4 +1,4 @@
-"""Pictures say n and their interval, and hatch what is missing."""
+"""Tests that pictures state n and their interval, and hatch missing cells."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from analysis.stopping.stopped import stopped_by
 @pytest.fixture(scope="module")
 def given_study(study):
     curves, stops = study
-    found = recorded(curves, chance=0.1)
-    table = outcomes(found, stops)
-    return found, stops, table, representatives(table)
+    unstopped = recorded(curves, chance=0.1)
+    table = outcomes(unstopped, stops)
+    return unstopped, stops, table, representatives(table)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=8))
@@ -43,11 +43,11 @@ def test_nothing_known_is_on_no_front():
 
 def test_front(given_study):
     _, _, table, _ = given_study
-    made = front_figure(table)
-    axes = made.get_axes()
+    picture = front_figure(table)
+    axes = picture.get_axes()
     assert len(axes) == 3 * 2  # validation in its own terms and in clean accuracy, clean test; 2 levels of noise
-    assert "n = 3 seeds" in made.caption
-    assert "95 % t interval over seeds" in made.caption
+    assert "n = 3 seeds" in picture.caption
+    assert "95 % t interval over seeds" in picture.caption
     own = table[(table["signal"] == "validation_accuracy") & (table["problem"] == "label noise 0")]
     points = front_points(own, "validation_accuracy", "test_accuracy")
     drawn = {line.get_label(): line for line in axes[1].get_lines()}
@@ -74,25 +74,25 @@ def test_words():
 
 
 def test_maps(given_study):
-    found, stops, _, chosen = given_study
-    assert grid_axes(found) == ("width", "learning_rate")
+    unstopped, stops, _, chosen = given_study
+    assert grid_axes(unstopped) == ("width", "learning_rate")
     one = chosen[chosen["signal"] == "test_accuracy"]
-    made = stopping_map(found, stops, one, "width", "learning_rate")
-    assert "n = 3 seeds and 2 orders" in made.caption
-    assert [ax.get_title() for ax in made.get_axes()[: len(one)]] == ["ASHA", "median stopping", "i-Epoch"]
-    rows = check_stops(stops[stops["setting"] == "asha"], found)
-    means = cell_means(found, rows, "width", "learning_rate", "stop_epoch")
-    ids = found.members.query("width == 8 and learning_rate == 0.2").index
+    picture = stopping_map(unstopped, stops, one, "width", "learning_rate")
+    assert "n = 3 seeds and 2 orders" in picture.caption
+    assert [ax.get_title() for ax in picture.get_axes()[: len(one)]] == ["ASHA", "median stopping", "i-Epoch"]
+    rows = check_stops(stops[stops["setting"] == "asha"], unstopped)
+    means = cell_means(unstopped, rows, "width", "learning_rate", "stop_epoch")
+    ids = unstopped.members.query("width == 8 and learning_rate == 0.2").index
     assert means[1, 1] == pytest.approx(rows.loc[rows["trajectory_id"].isin(ids), "stop_epoch"].mean())
 
 
 def test_a_cell_that_was_never_recorded_is_hatched(given_study, study):
     _, stops, _, chosen = given_study
     curves, _ = study
-    found = recorded(curves[(curves["width"] != 8) | (curves["learning_rate"] != 0.1)], chance=0.1)
-    stops = stops[stops["trajectory_id"].isin(found.members.index)]
-    made = stopping_map(found, stops, chosen.iloc[:1], "width", "learning_rate", "finished")
-    hatched = [patch for patch in made.get_axes()[0].patches if patch.get_hatch()]
+    unstopped = recorded(curves[(curves["width"] != 8) | (curves["learning_rate"] != 0.1)], chance=0.1)
+    stops = stops[stops["trajectory_id"].isin(unstopped.members.index)]
+    picture = stopping_map(unstopped, stops, chosen.iloc[:1], "width", "learning_rate", "finished")
+    hatched = [patch for patch in picture.get_axes()[0].patches if patch.get_hatch()]
     assert len(hatched) == 1
     assert hatched[0].get_xy() == pytest.approx((1.015, 0.015))
 
@@ -103,30 +103,30 @@ def test_a_sweep_without_two_fields_to_span_a_map_is_refused(curves_of):
 
 
 def test_curves_are_solid_to_the_stop(given_study):
-    found, stops, _, chosen = given_study
+    unstopped, stops, _, chosen = given_study
     one = chosen[chosen["signal"] == "test_accuracy"].iloc[:1]
-    made = marks_figure(found, stops, one, search=0)
-    (ax,) = made.get_axes()
+    picture = marks_figure(unstopped, stops, one, search=0)
+    (ax,) = picture.get_axes()
     part = stops[(stops["setting"] == one["setting"].iloc[0]) & (stops["signal"] == "test_accuracy")]
-    part = part[(part["order"] == 0) & part["trajectory_id"].isin(found.members.query("search == 0").index)]
+    part = part[(part["order"] == 0) & part["trajectory_id"].isin(unstopped.members.query("search == 0").index)]
     marks = sorted(float(line.get_xdata()[0]) for line in ax.get_lines() if line.get_marker() == "o")
     assert marks == sorted(part.loc[~part["finished"], "stop_epoch"].astype(float))
-    assert "n = 8 trainings; no intervals" in made.caption
+    assert "n = 8 trainings; no intervals" in picture.caption
 
 
 def test_stopped(given_study):
-    found, stops, _, chosen = given_study
-    shares = stopped_by(found, stops, found.members["regime"])
-    made = stopped_figure(shares, chosen, ["generalizing", "coexisting", "memorizing", "underfit"], "regime")
-    labels = [text.get_text() for text in made.get_axes()[0].get_yticklabels()]
-    counts = found.members["regime"].value_counts()
+    unstopped, stops, _, chosen = given_study
+    shares = stopped_by(unstopped, stops, unstopped.members["regime"])
+    picture = stopped_figure(shares, chosen, ["generalizing", "coexisting", "memorizing", "underfit"], "regime")
+    labels = [text.get_text() for text in picture.get_axes()[0].get_yticklabels()]
+    counts = unstopped.members["regime"].value_counts()
     assert labels == [f"{name}\n({n} runs)" for name in counts.index.categories if (n := counts[name])]
 
 
 def test_ranks(given_study):
-    found, _, _, _ = given_study
-    made = rank_figure(rank_correlations(found), (1, 3, 9))
-    assert [ax.get_title() for ax in made.get_axes()] == ["label noise 0", "label noise 0.4"]
-    assert "n = 3 seeds, 8 trainings a search; band: 95 % t interval over seeds" in made.caption.replace(
+    unstopped, _, _, _ = given_study
+    picture = rank_figure(rank_correlations(unstopped), (1, 3, 9))
+    assert [ax.get_title() for ax in picture.get_axes()] == ["label noise 0", "label noise 0.4"]
+    assert "n = 3 seeds, 8 trainings a search; band: 95 % t interval over seeds" in picture.caption.replace(
         "Mean over ", ""
     )

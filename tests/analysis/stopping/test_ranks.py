@@ -1,4 +1,4 @@
-"""Rank correlation against a count of pairs."""
+"""Tests of the rank correlation against a count of pairs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def test_tau_counts_pairs(pairs):
         agree, against = agree + (product > 0), against + (product < 0)
         one, other = one + (a == c), other + (b == d)
     n = len(pairs) * (len(pairs) - 1) // 2
-    found = tau(*np.array(pairs, dtype=float).T)
+    result = tau(*np.array(pairs, dtype=float).T)
     if one == n or other == n:
-        assert math.isnan(found)
+        assert math.isnan(result)
     else:
-        assert found == pytest.approx((agree - against) / math.sqrt((n - one) * (n - other)))
+        assert result == pytest.approx((agree - against) / math.sqrt((n - one) * (n - other)))
 
 
 def test_members_without_a_value_are_left_out_and_few_have_none():
@@ -39,10 +39,10 @@ def test_members_without_a_value_are_left_out_and_few_have_none():
 
 def test_the_end_ranks_itself_and_problems_and_seeds_are_apart(study):
     curves, _ = study
-    found = recorded(curves)
-    table = rank_correlations(found)
+    result = recorded(curves)
+    table = rank_correlations(result)
     noisy, clean = "validation_accuracy", "test_accuracy"
-    assert default_pairs(found) == [(noisy, noisy), (noisy, clean), (clean, clean)]
+    assert default_pairs(result) == [(noisy, noisy), (noisy, clean), (clean, clean)]
     assert len(table) == 3 * 2 * 12
     assert set(table["problem"]) == {"label noise 0", "label noise 0.4"}
     ends = table[(table["epoch"] == 12) & (table["early"] == table["late"])]
@@ -56,12 +56,12 @@ def test_the_end_ranks_itself_and_problems_and_seeds_are_apart(study):
 def test_with_one_seed_the_interval_is_a_bootstrap_over_members(curves_of):
     rng = np.random.default_rng(1)
     runs = {f"t{i}": [float(rng.random()), i / 20] for i in range(20)}
-    found = recorded(curves_of(runs))
-    table = rank_correlations(found, [("test_accuracy", "test_accuracy")])
+    result = recorded(curves_of(runs))
+    table = rank_correlations(result, [("test_accuracy", "test_accuracy")])
     first = table.iloc[0]
     assert (first["n"], first["over"], first["members"]) == (1, "members", 20)
     assert first["low"] < first["mean"] < first["high"]
-    assert rank_correlations(found, [("test_accuracy", "test_accuracy")]).equals(table)
+    assert rank_correlations(result, [("test_accuracy", "test_accuracy")]).equals(table)
 
 
 def test_a_loss_ranks_the_other_way(curves_of):

@@ -1,4 +1,4 @@
-"""Who is stopped, and before what."""
+"""Tests of the shares of trainings that are stopped, and before which event."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def by(table, **keys):
 
 def test_the_share_stopped_of_each_group(curves_of, stops_of):
     runs = {f"{group}{seed}{k}": [0.1, 0.5] for group in "gm" for seed in range(3) for k in range(2)}
-    found = recorded(curves_of(runs, {name: {"seed": int(name[1]), "width": int(name[2])} for name in runs}))
-    # Seeds 0, 1, 2: of "g" 0, 1 and 2 of 2 are stopped; of "m" all.
+    unstopped = recorded(curves_of(runs, {name: {"seed": int(name[1]), "width": int(name[2])} for name in runs}))
+    # In seeds 0, 1 and 2, 0, 1 and 2 of the 2 trainings of "g" are stopped, and all of "m".
     stop = {name: 1 if name[0] == "m" or int(name[2]) < int(name[1]) else 2 for name in runs}
     group = pd.Series({name: {"g": "generalizing", "m": "memorizing"}[name[0]] for name in runs})
     group["m00"] = None
-    table = stopped_by(found, stops_of(stop, 2), group)
+    table = stopped_by(unstopped, stops_of(stop, 2), group)
     g = by(table, group="generalizing")
     assert g["mean"] == pytest.approx((0 + 0.5 + 1) / 3)
     assert (g["n"], g["members"], g["over"]) == (3, 6, "seeds")
@@ -38,25 +38,25 @@ def test_the_share_stopped_of_each_group(curves_of, stops_of):
 def test_runs_that_never_saw_their_final_minimum(curves_of, stops_of):
     twice = [0.1, 0.6, 0.4, 0.5, 0.7, 0.7]
     once = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
-    found = recorded(curves_of({"a": twice, "b": twice, "c": twice, "d": twice, "e": once}))
-    descents = epoch_wise(found, "test_accuracy", window=1, roughness=0)
+    unstopped = recorded(curves_of({"a": twice, "b": twice, "c": twice, "d": twice, "e": once}))
+    descents = epoch_wise(unstopped, "test_accuracy", window=1, roughness=0)
     assert [*descents.index] == ["a", "b", "c", "d"]
-    table = stopped_before_descent(found, stops_of({"a": 3, "b": 4, "c": 5, "d": 6, "e": 1}, 6), descents)
-    # The dip is at epoch 3, the second descent is done at 5.
+    table = stopped_before_descent(unstopped, stops_of({"a": 3, "b": 4, "c": 5, "d": 6, "e": 1}, 6), descents)
+    # The dip is at epoch 3, and the second descent is complete at 5.
     assert by(table, measure="second descent")["mean"] == 1 / 4
     assert by(table, measure="final minimum")["mean"] == 2 / 4
     assert (table["members"] == 4).all()
-    none = stopped_before_descent(found, stops_of({"e": 1}, 6), descents.iloc[:0])
+    none = stopped_before_descent(unstopped, stops_of({"e": 1}, 6), descents.iloc[:0])
     assert none.empty
 
 
 def test_what_was_memorized_at_the_stop_and_by_the_end(curves_of, stops_of):
     runs = {name: [0.1, 0.2, 0.3] for name in "abcd"}
     memorized = {"a": [0.1, 0.2, 0.9], "b": [0.0, 0.4, 0.5], "c": [0.0, 0.0, 1.0], "d": [NAN, NAN, NAN]}
-    found = recorded(curves_of(runs, memorized_fraction=memorized))
-    table = memorized_at_stop(found, stops_of({"a": 2, "b": 1, "c": 3, "d": 1}, 3))
+    unstopped = recorded(curves_of(runs, memorized_fraction=memorized))
+    table = memorized_at_stop(unstopped, stops_of({"a": 2, "b": 1, "c": 3, "d": 1}, 3))
     assert by(table, when="at stop")["mean"] == pytest.approx((0.2 + 0.0) / 2)
     assert by(table, when="at the end")["mean"] == pytest.approx((0.9 + 0.5) / 2)
     assert (table["members"] == 2).all()
-    unborn = memorized_at_stop(found, stops_of({"a": 0, "b": 3, "c": 3, "d": 3}, 3))
+    unborn = memorized_at_stop(unstopped, stops_of({"a": 0, "b": 3, "c": 3, "d": 3}, 3))
     assert unborn.empty or np.isnan(unborn["mean"]).all()

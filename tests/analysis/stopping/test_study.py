@@ -1,4 +1,4 @@
-"""The page, its pictures and its tables, from two frames."""
+"""Tests of the page with its pictures and tables, built from two frames."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from analysis.stopping.tables import interval
 
 @pytest.mark.slow  # draws nine figures, each of which has tests of its own
 def test_everything_is_written(study, tmp_path, monkeypatch):
-    # The figures are made; to write each in three formats takes longer, and the report has a test of its own.
+    # Figures are drawn but not written in three formats, which takes longer and has its own test.
     monkeypatch.setattr(page, "_rendered", lambda picture, suffix: picture.heading.encode())
     curves, stops = study
-    made, paths = write_study(recorded(curves, chance=0.1), stops, {"name": "s", "question": "q?"}, tmp_path, (1, 3))
+    findings, paths = write_study(
+        recorded(curves, chance=0.1), stops, {"name": "s", "question": "q?"}, tmp_path, (1, 3)
+    )
     assert paths[0] == tmp_path / "index.html"
     assert all(path.is_file() for path in paths)
     names = {path.name for path in paths}
@@ -27,10 +29,12 @@ def test_everything_is_written(study, tmp_path, monkeypatch):
     assert {f"{name}.png" for name in figures} <= names
     assert pd.read_parquet(tmp_path / "stops.parquet").equals(stops)
     written = pd.read_csv(tmp_path / "summary.csv")
-    assert written["budget"].tolist() == pytest.approx(made.summary["budget"].tolist())
+    assert written["budget"].tolist() == pytest.approx(findings.summary["budget"].tolist())
     text = paths[0].read_text()
     assert "sees validation accuracy" in text
-    row = made.summary[(made.summary["setting"] == "asha") & (made.summary["signal"] == "test_accuracy")].iloc[0]
+    row = findings.summary[
+        (findings.summary["setting"] == "asha") & (findings.summary["signal"] == "test_accuracy")
+    ].iloc[0]
     assert interval(*(100 * row[f"budget{end}"] for end in ("", "_low", "_high")), 0) in text
     assert "n = 3 seeds" in text
 
@@ -39,10 +43,10 @@ def test_without_noise_and_without_a_peak_there_is_less_to_show(curves_of, stops
     monkeypatch.setattr(page, "_rendered", lambda picture, suffix: b"")
     runs = {f"{width}{rate}": [0.1, width / 100, width / 90] for width in (8, 16, 32, 64) for rate in (1, 2)}
     fields = {name: {"width": int(name[:-1]), "learning_rate": int(name[-1])} for name in runs}
-    found = recorded(curves_of(runs, fields))
+    unstopped = recorded(curves_of(runs, fields))
     stops = pd.concat([stops_of(dict.fromkeys(runs, 3), 3, "none"), stops_of(dict.fromkeys(runs, 1), 3)])
-    made, paths = write_study(found, stops, {"name": "s"}, tmp_path)
-    assert (made.unseen, made.sides, made.memorized) == (None, None, None)
+    findings, paths = write_study(unstopped, stops, {"name": "s"}, tmp_path)
+    assert (findings.unseen, findings.sides, findings.memorized) == (None, None, None)
     assert {path.stem for path in paths if path.suffix == ".png"} == {
         "front", "ranks", "regimes", "stop_epoch_test_accuracy", "survival_test_accuracy", "curves_test_accuracy",
     }  # fmt: skip

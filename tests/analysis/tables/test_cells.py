@@ -174,7 +174,7 @@ def test_an_epoch_takes_its_measures_from_the_curves(sweep: Sweep) -> None:
 
 
 def test_over_epochs_cells_are_those_of_every_row(sweep: Sweep) -> None:
-    """That settings are looked at once a training, and not at each of its epochs, changes nothing."""
+    """Reading settings once per training, not once per epoch, changes nothing."""
     points, curves = sweep({(("width", 16),): "diverged", (("seed", 1), ("width", 32)): "failed"},
                            label_noise=[0.4, 0.0], width=[32, 8, 16], epochs=[50, 100], seed=[0, 1, 2])  # fmt: skip
     curves = curves.sample(frac=0.7, random_state=0)
@@ -184,8 +184,8 @@ def test_over_epochs_cells_are_those_of_every_row(sweep: Sweep) -> None:
         assert {"value", "undefined", "missing"} <= {*expected["status"]}
         pd.testing.assert_frame_equal(cells(points, x, y, "memorized_fraction", facet, curves=curves), expected)
     one = aggregate(over_epochs(points, curves, 5), ["width", "label_noise"], "memorized_fraction")
-    found = cells(points, "width", "label_noise", "memorized_fraction", epoch=5, curves=curves)
-    pd.testing.assert_frame_equal(found, one)
+    result = cells(points, "width", "label_noise", "memorized_fraction", epoch=5, curves=curves)
+    pd.testing.assert_frame_equal(result, one)
     with pytest.raises(AnalysisError, match="label_noise: given several values inside one cell of epoch x width"):
         cells(points, "epoch", "width", "memorized_fraction", curves=curves)
 

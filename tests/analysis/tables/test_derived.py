@@ -35,14 +35,14 @@ def test_a_case_by_hand() -> None:
     points = pd.DataFrame(
         [point("a", 8, 1.0, 0.55), point("a", 4, 0.95, 0.6), point("a", 1, 0.5, 0.4)], index=[7, 3, 5]
     )
-    made = with_derived(points, HAND)
-    assert list(made.index) == [7, 3, 5]
-    assert list(made.columns) == [*points.columns, *DERIVED]
-    np.testing.assert_allclose(made["generalization_gap"], [0.45, 0.35, 0.1])
-    np.testing.assert_allclose(made["best_test_accuracy"], [0.7, 0.7, 0.4])
-    np.testing.assert_allclose(made["best_validation_accuracy"], [0.35, 0.35, 0.2])
-    np.testing.assert_allclose(made["epochs_to_90"], [2, 2, np.nan])
-    np.testing.assert_allclose(made["epochs_to_100"], [8, np.nan, np.nan])
+    result = with_derived(points, HAND)
+    assert list(result.index) == [7, 3, 5]
+    assert list(result.columns) == [*points.columns, *DERIVED]
+    np.testing.assert_allclose(result["generalization_gap"], [0.45, 0.35, 0.1])
+    np.testing.assert_allclose(result["best_test_accuracy"], [0.7, 0.7, 0.4])
+    np.testing.assert_allclose(result["best_validation_accuracy"], [0.35, 0.35, 0.2])
+    np.testing.assert_allclose(result["epochs_to_90"], [2, 2, np.nan])
+    np.testing.assert_allclose(result["epochs_to_100"], [8, np.nan, np.nan])
 
 
 def test_the_first_epoch_lies_between_two_evaluations() -> None:
@@ -58,22 +58,22 @@ def test_what_did_not_finish_has_no_best_but_keeps_what_it_reached() -> None:
     points = pd.DataFrame(
         [point("a", 16, 0.9, 0.9, "diverged"), point("a", 16, 0.9, 0.9, "failed"), point("b", 8, 0.9, 0.9, "missing")]
     )
-    made = with_derived(points, HAND)
-    assert made[["generalization_gap", "best_test_accuracy", "best_validation_accuracy"]].isna().all(axis=None)
-    np.testing.assert_allclose(made["epochs_to_90"], [2, 2, np.nan])
+    result = with_derived(points, HAND)
+    assert result[["generalization_gap", "best_test_accuracy", "best_validation_accuracy"]].isna().all(axis=None)
+    np.testing.assert_allclose(result["epochs_to_90"], [2, 2, np.nan])
 
 
 def test_an_evaluation_of_a_broken_network_does_not_count() -> None:
     broken = HAND.assign(train_loss=[1.0, np.inf, 1.0, 1.0])
-    made = with_derived(pd.DataFrame([point("a", 8, 1.0, 0.55)]), broken)
-    assert made.loc[0, "best_test_accuracy"] == 0.6
-    assert made.loc[0, "epochs_to_90"] == 4
+    result = with_derived(pd.DataFrame([point("a", 8, 1.0, 0.55)]), broken)
+    assert result.loc[0, "best_test_accuracy"] == 0.6
+    assert result.loc[0, "epochs_to_90"] == 4
 
 
 def test_nothing_trained_yet_is_all_missing(sweep: Sweep) -> None:
     points, curves = sweep({(): "missing"}, label_noise=[0.1, 0.4])
-    made = with_derived(points, curves)
-    assert made[[*DERIVED]].isna().all(axis=None)
+    result = with_derived(points, curves)
+    assert result[[*DERIVED]].isna().all(axis=None)
 
 
 @given(
@@ -93,9 +93,9 @@ def test_as_a_loop_over_rows_finds_them(rows: list[tuple[int, float, float]], ho
             ]
             wanted.append((point(name, horizon, 0.0, 0.0), [best, *firsts]))
     shuffled = pd.concat(frames).sample(frac=1, random_state=0)
-    made = with_derived(pd.DataFrame([p for p, _ in wanted]), shuffled)
+    result = with_derived(pd.DataFrame([p for p, _ in wanted]), shuffled)
     columns = ["best_test_accuracy", "epochs_to_90", "epochs_to_100"]
-    np.testing.assert_array_equal(made[columns].to_numpy(), np.array([values for _, values in wanted], dtype=float))
+    np.testing.assert_array_equal(result[columns].to_numpy(), np.array([values for _, values in wanted], dtype=float))
 
 
 def test_it_is_the_same_when_done_twice(sweep: Sweep) -> None:
@@ -106,11 +106,11 @@ def test_it_is_the_same_when_done_twice(sweep: Sweep) -> None:
 
 def test_every_derived_column_can_be_drawn(sweep: Sweep) -> None:
     points, curves = sweep(parameter_count=[300, 50_000], label_noise=[0.0, 0.4], seed=[0, 1])
-    made = with_derived(points, curves)
+    result = with_derived(points, curves)
     assert set(DERIVED) <= set(METRICS)
     for name in DERIVED:
-        assert METRICS[name].words in heatmap(made, "parameter_count", "label_noise", name).heading
-    gap = heatmap(made, "parameter_count", "label_noise", "generalization_gap")
+        assert METRICS[name].words in heatmap(result, "parameter_count", "label_noise", name).heading
+    gap = heatmap(result, "parameter_count", "label_noise", "generalization_gap")
     mean = 100 * (points["train_accuracy"] - points["test_accuracy"]).groupby(
         [points["label_noise"], points["parameter_count"]]
     ).mean().unstack()  # fmt: skip

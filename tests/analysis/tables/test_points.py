@@ -1,4 +1,4 @@
-"""One row a point, in the order of the sweep, whatever the store holds."""
+"""Tests that tables have one row per point in the order of the sweep, whatever the store contains."""
 
 from __future__ import annotations
 
@@ -118,11 +118,15 @@ class TestCurves:
 
 
 def test_failures_are_the_sweeps_own_with_their_reasons(filled):
-    found = {row["trajectory_id"]: row for row in failures(PLAN, filled.read())}
-    assert set(found) == {FIRST, SECOND}
-    assert (found[FIRST]["outcome"], found[FIRST]["epoch"], found[FIRST]["reason"]) == ("diverged", 7, "diverged in 7")
-    assert (found[SECOND]["outcome"], found[SECOND]["epoch"]) == ("failed", 5)
-    assert found[SECOND]["reason"].startswith("RuntimeError: broke")
+    failed = {row["trajectory_id"]: row for row in failures(PLAN, filled.read())}
+    assert set(failed) == {FIRST, SECOND}
+    assert (failed[FIRST]["outcome"], failed[FIRST]["epoch"], failed[FIRST]["reason"]) == (
+        "diverged",
+        7,
+        "diverged in 7",
+    )
+    assert (failed[SECOND]["outcome"], failed[SECOND]["epoch"]) == ("failed", 5)
+    assert failed[SECOND]["reason"].startswith("RuntimeError: broke")
 
 
 class TestFiles:

@@ -47,13 +47,13 @@ def test_it_is_an_axis_like_a_field_and_keeps_its_order(sweep: Sweep) -> None:
     table = aggregate(points, ["randomization"], "test_accuracy")
     assert [*table["randomization"]] == levels(table, "randomization") == levels(points, "randomization")
     assert [*table["n"]] == [2, 2, 2]
-    # Along the epochs of the curves, too: each line has its own numbers.
+    # The same holds along the epochs of the curves: each line has its own numbers.
     figure = line_plot(points, "epoch", "train_loss", "randomization", curves=curves)
     lines = [line for line in figure.axes[0].lines if line.get_label() == "train_loss"]
     expected = of_strange.groupby("epoch")["train_loss"].mean()
     assert list(lines[-1].get_ydata()) == pytest.approx(expected.tolist())
     assert [text.get_text() for text in figure.legends[0].get_texts()] == levels(points, "randomization")
-    # Names may have the same line: the first looks out behind the last.
+    # Lines of names may coincide; the first stays visible behind the last.
     widths = [line.get_linewidth() for line in lines]
     assert widths == sorted(widths, reverse=True)
     assert len(set(widths)) == 3

@@ -27,10 +27,10 @@ def point(**fields: object) -> Point:
 @given(st.floats(0, 1), st.floats(0, 1), st.sampled_from(["uniform", "symmetric", "pair"]), st.integers(0, 9))
 def test_noise_nests_between_members(first, second, kind, seed):
     low, high = sorted([first, second])
-    made = data(*(point(label_noise=q, label_noise_kind=kind, seed=seed) for q in (low, high))).train
-    assert torch.equal(made.true[0], made.true[1])
-    changed = made.given[0] != made.true[0]
-    assert torch.equal(made.given[1][changed], made.given[0][changed])
+    examples = data(*(point(label_noise=q, label_noise_kind=kind, seed=seed) for q in (low, high))).train
+    assert torch.equal(examples.true[0], examples.true[1])
+    changed = examples.given[0] != examples.true[0]
+    assert torch.equal(examples.given[1][changed], examples.given[0][changed])
 
 
 def test_a_smaller_data_set_is_a_prefix_of_a_larger_one():
@@ -40,64 +40,66 @@ def test_a_smaller_data_set_is_a_prefix_of_a_larger_one():
 
 
 def test_held_out_examples_are_not_trained_on_and_as_noisy():
-    made = data(point(validation_fraction=0.3, label_noise=0.5, label_noise_kind="symmetric", dataset_size=1000))
-    assert made.train.size == 700
-    assert made.validation is not None
-    assert not set(made.train.rows[0].tolist()) & set(made.validation.rows[0].tolist())
-    noisy = (made.validation.given != made.validation.true).double().mean().item()
+    examples = data(point(validation_fraction=0.3, label_noise=0.5, label_noise_kind="symmetric", dataset_size=1000))
+    assert examples.train.size == 700
+    assert examples.validation is not None
+    assert not set(examples.train.rows[0].tolist()) & set(examples.validation.rows[0].tolist())
+    noisy = (examples.validation.given != examples.validation.true).double().mean().item()
     assert noisy == pytest.approx(0.5, abs=0.08)  # 300 examples: 2.8 standard errors
 
 
 def test_the_test_set_is_the_clean_one_whatever_the_noise():
-    made = data(point(label_noise=1.0, input_noise=1.0, rotation=30.0))
-    assert torch.equal(made.test.given[0], torch.from_numpy(DIGITS.test_labels))
-    assert np.array_equal(made.test.slice(0, len(DIGITS.test_labels))[0].numpy(), DIGITS.test_inputs)
+    examples = data(point(label_noise=1.0, input_noise=1.0, rotation=30.0))
+    assert torch.equal(examples.test.given[0], torch.from_numpy(DIGITS.test_labels))
+    assert np.array_equal(examples.test.slice(0, len(DIGITS.test_labels))[0].numpy(), DIGITS.test_inputs)
 
 
 def test_an_epoch_presents_every_example_once_in_an_order_of_its_own():
-    made = data(point(seed=1), point(seed=2), point(seed=1, label_noise=0.5))
-    epochs = [made.order([epoch] * len(made.members)) for epoch in range(2)]
+    examples = data(point(seed=1), point(seed=2), point(seed=1, label_noise=0.5))
+    epochs = [examples.order([epoch] * len(examples.members)) for epoch in range(2)]
     for epoch in epochs:
         assert torch.equal(epoch.sort(1).values, torch.arange(200).expand(3, 200))
         assert torch.equal(epoch[0], epoch[2])
         assert not torch.equal(epoch[0], epoch[1])
     assert not torch.equal(epochs[0], epochs[1])
-    assert torch.equal(made.order([0] * len(made.members)), epochs[0])
-    assert made.updates_per_epoch == 7
+    assert torch.equal(examples.order([0] * len(examples.members)), epochs[0])
+    assert examples.updates_per_epoch == 7
 
 
 def test_only_members_with_input_noise_have_inputs_of_their_own():
     clean, noisy, same = point(), point(input_noise=0.4), point(input_noise=0.4, label_noise=0.3)
-    made = data(clean, noisy, same).train
-    assert len(made.inputs) == len(DIGITS.train_labels) + 200
-    inputs, labels = made.take(torch.arange(200).expand(3, 200))
-    originals = torch.from_numpy(DIGITS.train_inputs)[made.rows[0]]
+    examples = data(clean, noisy, same).train
+    assert len(examples.inputs) == len(DIGITS.train_labels) + 200
+    inputs, labels = examples.take(torch.arange(200).expand(3, 200))
+    originals = torch.from_numpy(DIGITS.train_inputs)[examples.rows[0]]
     assert torch.equal(inputs[0], originals)
     changed = (inputs[1] != originals).flatten(1).any(1)
     assert changed.sum() == 80
     assert torch.equal(inputs[1], inputs[2])
-    assert torch.equal(labels, made.given)
+    assert torch.equal(labels, examples.given)
 
 
 def test_trainings_of_one_data_seed_see_the_same_noisy_examples():
     noisy = {"label_noise": 0.5, "input_noise": 0.2, "validation_fraction": 0.1}
-    made = data(*(point(seed=seed, data_seed=7, **noisy) for seed in (1, 2)), point(seed=7, **noisy)).train
-    for each in (made.ids, made.given, made.true, made.slice(0, made.size)):
+    examples = data(*(point(seed=seed, data_seed=7, **noisy) for seed in (1, 2)), point(seed=7, **noisy)).train
+    for each in (examples.ids, examples.given, examples.true, examples.slice(0, examples.size)):
         assert torch.equal(each[0], each[1])
         assert torch.equal(each[0], each[2])
     other = data(point(seed=1, **noisy)).train
-    assert not torch.equal(other.ids[0], made.ids[0])
+    assert not torch.equal(other.ids[0], examples.ids[0])
 
 
 @given(st.floats(0.05, 0.95), st.integers(0, 5))
 def test_a_subset_and_what_is_left_out_part_the_training_examples(fraction, seed):
     settings = {"label_noise": 0.3, "validation_fraction": 0.2, "data_seed": 0, "seed": seed}
-    whole, made = data(point(**settings)), data(point(subset_fraction=fraction, **settings))
-    assert made.left_out is not None
-    assert made.train.size == rounded_share(fraction, 160)
-    assert sorted([*made.train.ids[0].tolist(), *made.left_out.ids[0].tolist()]) == sorted(whole.train.ids[0].tolist())
+    whole, examples = data(point(**settings)), data(point(subset_fraction=fraction, **settings))
+    assert examples.left_out is not None
+    assert examples.train.size == rounded_share(fraction, 160)
+    assert sorted([*examples.train.ids[0].tolist(), *examples.left_out.ids[0].tolist()]) == sorted(
+        whole.train.ids[0].tolist()
+    )
     labels = dict(zip(whole.train.ids[0].tolist(), whole.train.given[0].tolist(), strict=True))
-    for part in (made.train, made.left_out):
+    for part in (examples.train, examples.left_out):
         assert part.given[0].tolist() == [labels[i] for i in part.ids[0].tolist()]
         assert torch.equal(part.slice(0, part.size)[0], torch.from_numpy(DIGITS.train_inputs)[part.ids[0]])
     assert whole.left_out is None

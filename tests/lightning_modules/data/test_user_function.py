@@ -52,8 +52,8 @@ def test_forms_give_the_same_data_and_the_same_digest(returning, value):
 
 
 def test_a_dataset_keeps_its_ids_and_classes(returning):
-    made = Dataset.of(*ARRAYS, classes=7, train_ids=[5, 6, 7], test_ids=[0, 1])
-    dataset = load(returning(made))
+    result = Dataset.of(*ARRAYS, classes=7, train_ids=[5, 6, 7], test_ids=[0, 1])
+    dataset = load(returning(result))
     assert dataset.classes == 7
     assert dataset.train_ids.tolist() == [5, 6, 7]
 

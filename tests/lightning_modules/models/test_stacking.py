@@ -70,8 +70,8 @@ def trained(networks: list[nn.Module], xs: Tensor, ys: Tensor) -> dict[str, Tens
         }
     base.eval()
     tested = vmap(forward)(weights, buffers, xs)
-    found = {"train logits": logits, "test logits": tested, **weights, **buffers}
-    return {name: value.detach() for name, value in found.items()}
+    tensors = {"train logits": logits, "test logits": tested, **weights, **buffers}
+    return {name: value.detach() for name, value in tensors.items()}
 
 
 def drawn(shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
