@@ -82,6 +82,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "lightning_modules.data",
         "lightning_modules.models",
         "lightning_modules.measures",
+        "lightning_modules.training",
         "sweeps.errors",
         "sweeps.spec",
         "sweeps.store",

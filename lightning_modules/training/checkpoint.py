@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from time import monotonic
 from typing import Any
 
 import torch
@@ -58,7 +57,7 @@ class Checkpoint:
         return sum(value.numel() for value in self.parameters.values())
 
     @property
-    def held(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """Parameters and buffers by name."""
         return {**self.parameters, **self.constants}
 
@@ -97,24 +96,6 @@ def decode(content: bytes) -> Checkpoint | None:
         for epoch, measure, split, ids, values in fields.pop("examples")
     ]
     return Checkpoint(**fields, examples=examples)
-
-
-class Keeper:
-    """Says when a checkpoint is due, and hands those of all members on.
-
-    keep: called with one checkpoint a member. seconds: between two, from the end of one to the start of the next.
-    """
-
-    def __init__(self, keep: Callable[[list[Checkpoint]], None], seconds: float) -> None:
-        self._keep = keep
-        self._seconds = seconds
-        self._last = monotonic()
-
-    def offer(self, checkpoints: Callable[[], list[Checkpoint]]) -> None:
-        """Make and keep them, if it is time."""
-        if monotonic() - self._last >= self._seconds:
-            self._keep(checkpoints())
-            self._last = monotonic()
 
 
 def _version() -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,10 @@ from lightning_modules.measures.on_demand import OnDemandMeasure, Presentation
 from lightning_modules.measures.values import PerExample
 from lightning_modules.models.seeded import build_member
 from lightning_modules.schedules import learning_rates
-from lightning_modules.settings import Settings
 from lightning_modules.streams import torch_generator
 from lightning_modules.training.checkpoint import Checkpoint
 from lightning_modules.training.dropout import DropoutMasks, mask_shapes, replace_dropout
+from lightning_modules.training.entry import Entry
 from lightning_modules.training.optimizers import OPTIMIZERS, CohortOptimizer
 from lightning_modules.training.stacking import parameter_key, stack_states, state_of
 
@@ -41,53 +41,53 @@ LOSS_BOUND = 1000.0
 class CohortModule(pl.LightningModule):
     """K members that agree in everything that has a shape, and differ in anything else.
 
-    `rows[k]` collects (epoch, measures) of member k at the epochs in `evaluated[k]`, with those on demand that
-    `measured[k]` has for that epoch, and `examples[k]` what these say of single examples; `diverged[k]` is the epoch in
-    which its loss or a parameter stopped being finite, or None. `on_epoch` is called after every epoch. A member with a
-    checkpoint goes on from it: members may stand at different epochs, unless something is measured on demand, which is
-    taken of all at once.
+    A member whose entry has a checkpoint resumes from it. Members may be at different epochs, unless there are measures
+    on demand, which are computed for all members at once.
+
+    Args:
+        entries: the members; `data` holds their examples in the same order.
+        on_epoch: called after every epoch.
+
+    Attributes:
+        epochs: `epochs[k]` is the number of epochs that member k is trained by now.
+        rows: `rows[k]` collects (epoch, measures) of member k at the epochs at which its entry is evaluated.
+        examples: `examples[k]` collects (epoch, values) of its measures on demand that have a value per example.
+        diverged: `diverged[k]` is the epoch in which the member's loss or a parameter stopped being finite, or None.
     """
 
-    def __init__(
-        self,
-        members: Sequence[Settings],
-        data: CohortData,
-        evaluated: Sequence[Sequence[int]],
-        measured: Sequence[Mapping[int, Sequence[str]]] = (),
-        on_epoch: Callable[[], None] = lambda: None,
-        checkpoints: Sequence[Checkpoint | None] = (),
-    ) -> None:
+    def __init__(self, entries: Sequence[Entry], data: CohortData, on_epoch: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.members = tuple(members)
-        checkpoints = checkpoints or [None] * len(members)
-        self.first_epochs = tuple(each.epoch if each else 0 for each in checkpoints)
-        """How many epochs each member was trained before this."""
+        self.entries = tuple(entries)
+        self.members = tuple(entry.settings for entry in entries)
+        self.first_epochs = tuple(entry.epoch for entry in entries)
+        """The epoch at which each member starts here."""
         self.epochs = [*self.first_epochs]
-        """How many it is trained now."""
-        self.evaluated = [frozenset(epochs) for epochs in evaluated]
-        self.rows: list[list[tuple[int, dict[str, float | None]]]] = [[] for _ in members]
-        self.examples: list[list[tuple[int, PerExample]]] = [[] for _ in members]
-        self.diverged: list[int | None] = [None] * len(members)
-        self._measured = [dict(epochs) for epochs in measured] + [{} for _ in members[len(measured) :]]
+        self._evaluated = [frozenset(entry.evaluated) for entry in entries]
+        self.rows: list[list[tuple[int, dict[str, float | None]]]] = [[] for _ in entries]
+        self.examples: list[list[tuple[int, PerExample]]] = [[] for _ in entries]
+        self.diverged: list[int | None] = [None] * len(entries)
         self._data = data
         self._on_epoch = on_epoch
         self._optimizer: CohortOptimizer | None = None
-        self._optimizer_states = [each.optimizer if each else {} for each in checkpoints]
         self._classes = data.dataset.classes
         inputs = data.train.inputs
         device, dtype = inputs.device, inputs.dtype
 
-        drops = any(member.dropout for member in members)
-        begin = [k for k, each in enumerate(checkpoints) if each is None]
+        drops = any(member.dropout for member in self.members)
+        fresh = [k for k, entry in enumerate(entries) if entry.checkpoint is None]
         networks = {
-            k: replace_dropout(build_member(members[k], data.dataset.shape, self._classes), drops).to(device, dtype)
-            for k in begin or [0]
+            k: replace_dropout(build_member(self.members[k], data.dataset.shape, self._classes), drops).to(
+                device, dtype
+            )
+            for k in fresh or [0]
         }
         network = next(iter(networks.values()))
         trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-        held = [each.held if each else state_of(networks[k]) for k, each in enumerate(checkpoints)]
-        stacked = {name: value.to(device) for name, value in stack_states(held, [*state_of(network)]).items()}
+        states = [
+            entry.checkpoint.state if entry.checkpoint else state_of(networks[k]) for k, entry in enumerate(entries)
+        ]
+        stacked = {name: value.to(device) for name, value in stack_states(states, [*state_of(network)]).items()}
         self.parameters_per_member = sum(stacked[name][0].numel() for name in trained)
         self.stacked = nn.ParameterDict(
             {parameter_key(name): nn.Parameter(stacked[name]) for name in stacked if name in trained}
@@ -101,15 +101,15 @@ class CohortModule(pl.LightningModule):
         self._tied = len([*network.parameters()]) < len([*network.named_parameters(remove_duplicate=False)])
         skeleton = copy.deepcopy(network)
         self._skeleton = (skeleton if self._tied else skeleton.to("meta"),)
-        self._masks = DropoutMasks(members, shapes, device, dtype, self.first_epochs)
-        self._augmenter = Augmenter(members, data.dataset.shape, device, dtype)
-        self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in members]
-        self._rates = np.empty((len(members), 0))
-        self._losses = torch.zeros(len(members), dtype=torch.float64, device=device)
-        wanted = {name for epochs in self._measured for names in epochs.values() for name in names}
+        self._masks = DropoutMasks(self.members, shapes, device, dtype, self.first_epochs)
+        self._augmenter = Augmenter(self.members, data.dataset.shape, device, dtype)
+        self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in self.members]
+        self._rates = np.empty((len(entries), 0))
+        self._losses = torch.zeros(len(entries), dtype=torch.float64, device=device)
+        wanted = {name for entry in entries for names in entry.measured.values() for name in names}
         self._probes: dict[str, OnDemandMeasure] = {name: construct(name, self, data) for name in sorted(wanted)}
         data.first_epochs = self.first_epochs
-        self._restore(checkpoints)
+        self._restore()
 
     def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
         """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers (BatchNorm's) are updated."""
@@ -128,9 +128,9 @@ class CohortModule(pl.LightningModule):
         if self._optimizer is None:  # Lightning asks at the beginning of every fit, and there may be several
             dtype = next(iter(self.stacked.values())).dtype
             self._optimizer = OPTIMIZERS[self.members[0].optimizer](self.stacked.values(), self.members, dtype)
-            for k, state in enumerate(self._optimizer_states):
-                for name, kept in state.items():
-                    self._optimizer.restore(self._by_name[name], k, kept)
+            for k, entry in enumerate(self.entries):
+                for name, state in entry.checkpoint.optimizer.items() if entry.checkpoint else ():
+                    self._optimizer.restore(self._by_name[name], k, state)
         return self._optimizer
 
     def on_train_epoch_start(self) -> None:
@@ -191,11 +191,11 @@ class CohortModule(pl.LightningModule):
         due = [
             k
             for k, (epoch, rows) in enumerate(zip(self.epochs, self.rows, strict=True))
-            if epoch in self.evaluated[k] and self.diverged[k] is None and not (rows and rows[-1][0] == epoch)
+            if epoch in self._evaluated[k] and self.diverged[k] is None and not (rows and rows[-1][0] == epoch)
         ]
         if not due:
             return
-        wanted = {name for k in due for name in self._measured[k].get(self.epochs[k], ())}
+        wanted = {name for k in due for name in self.entries[k].measured.get(self.epochs[k], ())}
         training = self.training
         self.eval()
         with torch.no_grad():
@@ -204,7 +204,7 @@ class CohortModule(pl.LightningModule):
         self.train(training)
         for k, measured in zip(due, measures, strict=False):
             epoch = self.epochs[k]
-            taken = [readings[name][k] for name in self._measured[k].get(epoch, ())]
+            taken = [readings[name][k] for name in self.entries[k].measured.get(epoch, ())]
             scalars = {name: value for reading in taken for name, value in reading.scalars.items()}
             self.rows[k].append((epoch, {**measured, **scalars}))
             self.examples[k] += [(epoch, each) for reading in taken for each in reading.examples]
@@ -219,7 +219,7 @@ class CohortModule(pl.LightningModule):
         parameters = {name: state[name] for name in self._by_name}
         return evaluate(lambda x: self._forward(state, x), parameters, self._data.splits(chosen), self._classes)
 
-    def checkpoints(self, members: Sequence[int]) -> list[Checkpoint]:
+    def checkpoints(self, members: Collection[int]) -> list[Checkpoint]:
         """One for each of these, where it stands; tensors are copies on the CPU."""
         optimizer: Any = self.configure_optimizers()
 
@@ -238,19 +238,21 @@ class CohortModule(pl.LightningModule):
                 probes={name: each(probe.state(), k) for name, probe in self._probes.items()},
                 rows=list(self.rows[k]),
                 examples=list(self.examples[k]),
-                measured={at: tuple(names) for at, names in self._measured[k].items() if at <= self.epochs[k]},
+                measured={at: tuple(names) for at, names in self.entries[k].measured.items() if at <= self.epochs[k]},
                 diverged=self.diverged[k],
             )
             for k in members
         ]
 
-    def _restore(self, checkpoints: Sequence[Checkpoint | None]) -> None:
-        """What is not in the parameters and buffers, which are there from the beginning."""
-        for k, each in enumerate(checkpoints):
-            if each is not None:
-                self._masks.restore(k, each.dropout)
-                self._augmentation[k].set_state(each.augmentation)
-                self.rows[k], self.examples[k], self.diverged[k] = list(each.rows), list(each.examples), each.diverged
-        for name, probe in self._probes.items() if any(checkpoints) else ():
-            states = [each.probes[name] for each in checkpoints if each]
-            probe.restore({part: torch.stack([state[part] for state in states]) for part in states[0]})
+    def _restore(self) -> None:
+        """Restore from the checkpoints what is neither a parameter nor a buffer nor the optimizer's."""
+        states = [entry.checkpoint for entry in self.entries]
+        for k, state in enumerate(states):
+            if state is not None:
+                self._masks.restore(k, state.dropout)
+                self._augmentation[k].set_state(state.augmentation)
+                self.rows[k], self.examples[k] = list(state.rows), list(state.examples)
+                self.diverged[k] = state.diverged
+        for name, probe in self._probes.items() if any(states) else ():
+            sums = [state.probes[name] for state in states if state]
+            probe.restore({part: torch.stack([each[part] for each in sums]) for part in sums[0]})

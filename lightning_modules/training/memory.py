@@ -12,28 +12,34 @@ from pathlib import Path
 import torch
 
 from lightning_modules.data.sources import Dataset
-from lightning_modules.settings import Settings
+from lightning_modules.training.entry import Entry
 from lightning_modules.training.train import train_cohort
 
 FEW, MORE = 2, 4
 """Members of the two stacks that are measured; a line through both is what larger ones take."""
 
 
-def most_members(members: Sequence[Settings], dataset: Dataset, capacity: int, device: str = "cpu") -> int:
-    """How many of these members fit into `capacity` bytes as one stack, at least 1, by training the first 2 and the
-    first 4 of them as they are to be trained: give them one epoch each.
+def most_members(
+    entries: Sequence[Entry], dataset: Dataset, capacity: int, device: str = "cpu",
+    train: Callable[..., object] = train_cohort, measure: Callable[[Callable[[], object], str], int] | None = None,
+) -> int:  # fmt: skip
+    """Return how many of these trainings fit into `capacity` bytes as one stack, at least 1.
 
-    All of them, where memory cannot be measured here or the difference drowns in its noise.
+    Trains the first 2 and the first 4 of them as they are: give them one epoch each. All of them fit where memory
+    cannot be measured here, or the difference drowns in its noise.
+
+    Args:
+        train: trains a stack, as `train_cohort` does.
+        measure: returns the bytes that a function takes at its peak, as `peak_bytes` does.
     """
-
-    def train(count: int) -> None:
-        train_cohort(members[:count], dataset, [[1]] * count, device=device)
-
-    few, more = (peak_bytes(partial(train, count), device) for count in (FEW, MORE))
+    few, more = (
+        (measure or peak_bytes)(partial(train, entries[:count], dataset, device=device), device)
+        for count in (FEW, MORE)
+    )
     each = (more - few) / (MORE - FEW)
     if each <= 0:
-        return len(members)
-    return max(1, min(len(members), int(FEW + (capacity - few) / each)))
+        return len(entries)
+    return max(1, min(len(entries), int(FEW + (capacity - few) / each)))
 
 
 def peak_bytes(run: Callable[[], object], device: str = "cpu") -> int:

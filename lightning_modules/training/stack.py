@@ -24,26 +24,11 @@ from lightning_modules.data.sources import Dataset
 from lightning_modules.measures.chunks import chunk_size
 from lightning_modules.measures.values import PerExample
 from lightning_modules.models.seeded import build_member
-from lightning_modules.settings import Settings
-from lightning_modules.training.checkpoint import Checkpoint, Keeper
+from lightning_modules.training.checkpoint import Checkpoint
 from lightning_modules.training.cohort import CohortModule
+from lightning_modules.training.entry import Entry
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A member that is to be trained: evaluated at these epochs (0 is before training), and with these measures on
-    demand at those. With a checkpoint it goes on from there."""
-
-    settings: Settings
-    evaluated: Sequence[int]
-    measured: Mapping[int, Sequence[str]] = field(default_factory=dict)
-    checkpoint: Checkpoint | None = None
-
-    @property
-    def epoch(self) -> int:
-        return self.checkpoint.epoch if self.checkpoint else 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +50,26 @@ class MemberResult:
     def of(cls, state: Checkpoint) -> MemberResult:
         """What a member had left when it was kept."""
         return cls(tuple(state.rows), state.diverged, tuple(state.examples), state.epoch, state.seconds)
+
+
+class Keeper:
+    """Has the state of a stack kept from time to time.
+
+    Args:
+        keep: called with the entries of all members, each with its checkpoint.
+        seconds: between two calls, from the end of one to the start of the next.
+    """
+
+    def __init__(self, keep: Callable[[list[Entry]], None], seconds: float) -> None:
+        self._keep = keep
+        self._seconds = seconds
+        self._last = time.monotonic()
+
+    def offer(self, entries: Callable[[], list[Entry]]) -> None:
+        """Keep the entries, which are made only if it is time."""
+        if time.monotonic() - self._last >= self._seconds:
+            self._keep(entries())
+            self._last = time.monotonic()
 
 
 class Stack:
@@ -98,15 +103,14 @@ class Stack:
         return len(self._entries)
 
     def change(self, leaving: Collection[int] = (), joining: Sequence[Entry] = ()) -> None:
-        """Have these leave, by their numbers, and those join at the end.
+        """Remove members, by their numbers, and append others.
 
-        Raises what building a network raises, and ValueError where measures on demand are to be taken of members that
-        stand at different epochs.
+        Raises:
+            ValueError: measures on demand are to be computed for members that are at different epochs.
+            Exception: whatever building a network raises.
         """
         staying = [k for k in range(len(self)) if k not in leaving]
-        states = self.checkpoints(staying) if staying else []
-        stay = [replace(self._entries[k], checkpoint=state) for k, state in zip(staying, states, strict=True)]
-        entries = [*stay, *joining]
+        entries = [*(self.entries(staying) if staying else ()), *joining]
         if any(entry.measured for entry in entries) and len({entry.epoch for entry in entries}) > 1:
             raise ValueError("measures on demand are taken of members that stand at the same epoch")
         self._seconds = [entry.checkpoint.seconds if entry.checkpoint else 0.0 for entry in entries]
@@ -137,11 +141,13 @@ class Stack:
     def horizon(self) -> int:
         return self._entries[0].settings.epochs
 
-    def checkpoints(self, members: Sequence[int]) -> list[Checkpoint]:
-        """Of these members, by their numbers, where they stand."""
+    def entries(self, members: Collection[int]) -> list[Entry]:
+        """Return the entries of members, by their numbers, each with a checkpoint of its present state."""
         self._share_time()
-        states = self._built.checkpoints(members)
-        return [replace(state, seconds=self._seconds[k]) for k, state in zip(members, states, strict=True)]
+        return [
+            replace(self._entries[k], checkpoint=replace(state, seconds=self._seconds[k]))
+            for k, state in zip(members, self._built.checkpoints(members), strict=True)
+        ]
 
     def until_evaluated(self) -> int:
         """How many epochs it is until a member is evaluated or reaches its horizon."""
@@ -172,14 +178,7 @@ class Stack:
                 entries = [entries[0], replace(entries[0], evaluated=(), measured={})]
                 data = self._data_of(entries)
             self._data = data
-            self._module = CohortModule(
-                [entry.settings for entry in entries],
-                data,
-                [entry.evaluated for entry in entries],
-                [entry.measured for entry in entries],
-                self._after_epoch,
-                [entry.checkpoint for entry in entries],
-            )
+            self._module = CohortModule(entries, data, self._after_epoch)
             self._module.measure()
             self._trainer = pl.Trainer(
                 max_epochs=0,
@@ -200,7 +199,7 @@ class Stack:
     def _after_epoch(self) -> None:
         self._on_epoch()
         if self._keeper and min(self._built.epochs) < self.horizon:
-            self._keeper.offer(lambda: self.checkpoints(range(len(self))))
+            self._keeper.offer(lambda: self.entries(range(len(self))))
 
     def _share_time(self) -> None:
         """Give each member its part of the time since this was last done."""

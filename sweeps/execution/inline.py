@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
@@ -17,6 +18,9 @@ from sweeps.planning.plan import Cohort, Plan
 from sweeps.store.leases import Run
 from sweeps.store.store import Store
 
+if TYPE_CHECKING:
+    from lightning_modules.training.train import CohortResult
+
 
 @dataclass(frozen=True)
 class Inline:
@@ -24,6 +28,8 @@ class Inline:
 
     device: Device = "cpu"
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    train: Callable[..., CohortResult] | None = None
+    """See `Worker`."""
 
     @contextmanager
     def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:
@@ -33,7 +39,9 @@ class Inline:
         device = self._device()
         store.prepare()
         check_pausing(plan, store)
-        worker = Worker(Run.begin(store.location), device, plan.packing.bytes_per_worker, self.checkpoint_seconds)
+        worker = Worker(
+            Run.begin(store.location), device, plan.packing.bytes_per_worker, self.checkpoint_seconds, train=self.train
+        )
         load = cache(sources.load)
         judge = judge_of(plan, store)
         pending = list(enumerate(plan.cohorts))
@@ -41,7 +49,7 @@ class Inline:
         while pending:
             deferred: list[tuple[int, Cohort]] = []
             for index, cohort in pending:
-                first = cohort.members[0].point
+                first = cohort.members[0].settings
 
                 def on_epoch(epochs: int, index: int = index) -> None:
                     listen(Progress(index, epochs))

@@ -8,6 +8,7 @@ members that wait join. Nobody's numbers depend on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,7 @@ from sweeps.execution.worker import (
     Trained,
     Worker,
     append,
-    checkpoints_of,
+    by_epoch,
     free_memory,
     halves,
     keep,
@@ -28,6 +29,7 @@ from sweeps.execution.worker import (
     record_of,
     store_failure,
     told,
+    with_checkpoints,
 )
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
@@ -39,7 +41,7 @@ from sweeps.store.records import Record
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
-    from lightning_modules.training.checkpoint import Checkpoint
+    from lightning_modules.training.entry import Entry
     from lightning_modules.training.stack import MemberResult, Stack
 
 MOST_HELD = 64
@@ -100,8 +102,8 @@ class Lane:
         """The members of the stack, in its order."""
         self._held: list[Record] = []
         """Of those that are over, what is not stored yet."""
-        self._states: list[tuple[Training, Checkpoint]] = []
-        """Of those that were stopped, what is kept with it."""
+        self._stopped: list[Entry] = []
+        """Those of them that were stopped early, with their checkpoints."""
         self._kept: set[str] = set()
         """Those that have a checkpoint in the store."""
         self._stored_at = monotonic()
@@ -116,7 +118,7 @@ class Lane:
         with self._lease:
             self._train(self._joining(self._judge.assign(self._name, wanted, places)), places)
         left = self._judge.open_members(self._name, wanted[0])
-        return Trained(tuple(self._failures), Cohort(left) if left else None)
+        return Trained(tuple(self._failures), self._cohort.part(left) if left else None)
 
     def _train(self, members: Sequence[Training], places: int) -> None:
         """As `work` trains a cohort: one that raises is trained again as two halves, from its members' checkpoints."""
@@ -125,7 +127,7 @@ class Lane:
             if error is None:
                 continue
             free_memory()
-            cohort = Cohort(tuple(self._training))
+            cohort = self._cohort.part(self._training)
             if len(cohort.members) > 1:
                 for half in halves(cohort):
                     self._train(half.members, len(half.members))
@@ -138,11 +140,7 @@ class Lane:
         """Where something is measured on demand, all members of a stack stand at the same epoch."""
         if not any(member.measured for member in members):
             return [[*members]]
-        found = checkpoints_of(members, self._store, self._worker.device)
-        parts: dict[int, list[Training]] = {}
-        for member in members:
-            parts.setdefault(found[member.id].epoch if member.id in found else 0, []).append(member)
-        return [parts[epoch] for epoch in sorted(parts)]
+        return by_epoch(with_checkpoints(members, self._store, self._worker.device))
 
     def _attempt(self, members: Sequence[Training], places: int) -> str | None:
         """If that raises, why. Where this returns, the frames that held the stack's tensors are gone."""
@@ -155,12 +153,11 @@ class Lane:
         except Exception as error:
             if not self._training:
                 raise  # of no training, so a fault of memsweep's
-            return told(error, Cohort(tuple(self._training)), self._worker.device)
+            return told(error, self._cohort.part(self._training), self._worker.device)
         return None
 
     def _fill_and_train(self, members: Sequence[Training], places: int) -> None:
-        from lightning_modules.training.checkpoint import Keeper
-        from lightning_modules.training.stack import Stack
+        from lightning_modules.training.stack import Keeper, Stack
 
         keeper = Keeper(self._keep_all, self._worker.checkpoint_seconds)
         stack = Stack(self._dataset, self._worker.device, self._one_more, keeper)
@@ -181,21 +178,19 @@ class Lane:
                 self._put_away()
 
     def _change(self, stack: Stack, leaving: set[int], joining: list[Training]) -> None:
-        from lightning_modules.training.stack import Entry, MemberResult
+        from lightning_modules.training.stack import MemberResult
 
-        states = checkpoints_of(joining, self._store, self._worker.device)
-        self._kept |= states.keys()
-        entries, entering = [], []
-        for member in joining:
-            state = states.get(member.id)
+        entering = []
+        for member in with_checkpoints(joining, self._store, self._worker.device):
+            state = member.checkpoint
+            self._kept |= {member.id} if state else set()
             if state and not self._judge.restore(member.id, state.rows):
-                self._end(member, MemberResult.of(state), state, state.count)
-                continue
-            entering.append(member)
-            entries.append(Entry(member.point, member.evaluated, member.measured, state))
+                self._end(member, MemberResult.of(state), state.count, member)
+            else:
+                entering.append(member)
         staying = [member for k, member in enumerate(self._training) if k not in leaving]
-        self._training = staying + entering
-        stack.change(leaving, entries)
+        self._training = staying + [replace(member, checkpoint=None) for member in entering]
+        stack.change(leaving, entering)
 
     def _judged(self, stack: Stack, places: int) -> tuple[set[int], list[Training]]:
         """Who leaves, by place, and who joins: after an evaluation."""
@@ -208,25 +203,25 @@ class Lane:
         free = None if any(member.measured for member in self._training) else places - len(self._training)
         answer = self._judge.report(self._name, reports, self._training[0].id, free)
         leaving = {k: verdict for k, verdict in zip(due, answer.verdicts, strict=True) if verdict != Verdict.CONTINUE}
-        for k, state in zip(leaving, stack.checkpoints([*leaving]), strict=True):
+        for k, entry in zip(leaving, stack.entries(leaving), strict=True):
             member, result = self._training[k], results[k]
             if leaving[k] is Verdict.PAUSE:
-                keep([member], [state], self._store)
+                keep([entry], self._store)
                 self._kept.add(member.id)
                 self._judge.release([member.id])
             else:
-                unfinished = result.diverged is None and result.epoch < member.point.epochs
-                self._end(member, result, state if unfinished else None, stack.parameters)
+                unfinished = result.diverged is None and result.epoch < member.settings.epochs
+                self._end(member, result, stack.parameters, entry if unfinished else None)
         return {*leaving}, self._joining(answer.joining)
 
-    def _end(self, member: Training, left: MemberResult, state: Checkpoint | None, parameters: int) -> None:
-        """It is over; with a state it was stopped early."""
+    def _end(self, member: Training, left: MemberResult, parameters: int, stopped: Entry | None) -> None:
+        """Note that a member is over. stopped: where it is, if it was stopped early."""
         from lightning_modules.training.train import device_name
 
         shared: dict[str, Any] = provenance(parameters, len(self._training), device_name(self._worker.device))
-        self._held.append(record_of(member, left, shared, self._stopping if state else None))
-        if state:
-            self._states.append((member, state))
+        self._held.append(record_of(member, left, shared, self._stopping if stopped else None))
+        if stopped:
+            self._stopped.append(stopped)
 
     def _refill(self, like: Training, places: int) -> list[Training]:
         self._put_away()
@@ -249,18 +244,18 @@ class Lane:
         self._stored_at = monotonic()
         if not self._held:
             return
-        if self._states:
-            keep([member for member, _ in self._states], [state for _, state in self._states], self._store)
+        if self._stopped:
+            keep(self._stopped, self._store)
         self._failures += append(self._held, self._store)
         self._judge.release([record.trajectory_id for record in self._held])
-        stopped = {member.id for member, _ in self._states}
+        stopped = {entry.id for entry in self._stopped}
         done = {record.trajectory_id for record in self._held} - stopped
         Checkpoints(self._store.location).delete(done & self._kept)
-        self._held, self._states = [], []
+        self._held, self._stopped = [], []
 
-    def _keep_all(self, states: list[Checkpoint]) -> None:
-        keep(self._training, states, self._store)
-        self._kept |= {member.id for member in self._training}
+    def _keep_all(self, entries: list[Entry]) -> None:
+        keep(entries, self._store)
+        self._kept |= {entry.id for entry in entries}
 
     def _one_more(self) -> None:
         self._epochs += len(self._training)

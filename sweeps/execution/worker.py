@@ -8,8 +8,8 @@ import math
 import random
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_modules.data.sources import Dataset
@@ -28,7 +28,9 @@ from sweeps.store.store import Store
 
 if TYPE_CHECKING:
     from lightning_modules.training.checkpoint import Checkpoint
+    from lightning_modules.training.entry import Entry
     from lightning_modules.training.stack import MemberResult
+    from lightning_modules.training.train import CohortResult
 
 REASON_LENGTH = 4000
 CHECKPOINT_SECONDS = 120.0
@@ -57,6 +59,8 @@ class Worker:
     bytes: int = 0
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     again: bool = False
+    train: Callable[..., CohortResult] | None = None
+    """What trains a stack; None: `lightning_modules.training.train.train_cohort`."""
 
 
 @dataclass(frozen=True)
@@ -77,32 +81,38 @@ def train_and_store(
         over = frozenset() if first else completed_in(store.uri, worker.run).among(cohort.members)
         mine = [member for member in cohort.members if member.id not in lease.taken | over]
         deferred = [member for member in cohort.members if member.id in lease.taken - over]
-        failures = _train_all(Cohort(tuple(mine)), dataset, store, worker, on_epoch) if mine else ()
-    return Trained(failures, Cohort(tuple(deferred)) if deferred else None)
+        failures = _train_all(cohort.part(mine), dataset, store, worker, on_epoch) if mine else ()
+    return Trained(failures, cohort.part(deferred) if deferred else None)
 
 
 def _train_all(
     cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
 ) -> tuple[Failure, ...]:
-    """Train, append a part, and say which members did not finish.
+    """Train, append a part, and return the members that did not finish.
 
-    Members that have a checkpoint in the store go on from there, with those that stand at the same epoch. A cohort that
+    Members that have a checkpoint in the store resume from it, together with those at the same epoch. A cohort that
     raises, be it for lack of memory, is trained again as two halves, and so on, so that only a member that raises by
-    itself is recorded as failed: what becomes of a member does not depend on who is beside it. Raises StoreError alone.
+    itself is recorded as failed: what becomes of a member does not depend on the others of its stack. Raises StoreError
+    only.
     """
     failures: list[Failure] = []
-    fits = most_that_fit(cohort, dataset, worker)
-    for part, checkpoints in _resumed(cohort, fits, store, worker):
-        error = _attempt(part, checkpoints, dataset, store, worker, on_epoch, failures)
-        if error is None:
-            continue
-        free_memory()
-        if len(part.members) > 1:
-            for half in halves(part):
-                failures += _train_all(half, dataset, store, worker, on_epoch)
-        else:
-            failures += store_failure(part, store, worker.device, error)
+    most = most_that_fit(cohort, dataset, worker)
+    for members in by_epoch(with_checkpoints(cohort.members, store, worker.device)):
+        for part in nearly_equal(members, math.ceil(len(members) / most)):
+            failures += _train_part(cohort.part(part), dataset, store, worker, on_epoch)
     return tuple(failures)
+
+
+def _train_part(
+    cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
+) -> tuple[Failure, ...]:
+    ended = _attempt(cohort, dataset, store, worker, on_epoch)
+    if not isinstance(ended, str):
+        return ended
+    free_memory()
+    if len(cohort.members) == 1:
+        return store_failure(cohort, store, worker.device, ended)
+    return sum((_train_all(half, dataset, store, worker, on_epoch) for half in halves(cohort)), ())
 
 
 def wait_for_others() -> None:
@@ -112,38 +122,48 @@ def wait_for_others() -> None:
 
 def halves(cohort: Cohort) -> tuple[Cohort, Cohort]:
     middle = len(cohort.members) // 2
-    return Cohort(cohort.members[:middle]), Cohort(cohort.members[middle:])
+    return cohort.part(cohort.members[:middle]), cohort.part(cohort.members[middle:])
 
 
 def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tuple[Failure, ...]:
     """Append a record of failure for each member. Raises StoreError."""
     row = Row(cohort.epochs, Outcome.FAILED, dict.fromkeys(MEASURES), reason[:REASON_LENGTH])
     shared = {**software(), "finished_at": _now(), "cohort_size": len(cohort.members), "device": device}
-    return append([Record(member.id, member.point, (row,), shared) for member in cohort.members], store)
+    return append([Record(member.id, member.settings, (row,), shared) for member in cohort.members], store)
 
 
 def _attempt(
-    part: Cohort, checkpoints: list[Checkpoint], dataset: Dataset, store: Store, worker: Worker,
-    on_epoch: Callable[[int], None], failures: list[Failure],
-) -> str | None:  # fmt: skip
-    """Train and store; if that raises, why. Where this returns, the frames that held the stack's tensors are gone."""
-    kept = bool(checkpoints)
+    cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
+) -> tuple[Failure, ...] | str:
+    """Train and store members that are at the same epoch.
 
-    def on_states(states: list[Checkpoint]) -> None:
+    When this returns, the frames that held the stack's tensors are gone.
+
+    Returns:
+        The members that did not finish, or, where training raised an error, its text.
+    """
+    from lightning_modules.training.stack import Keeper
+    from lightning_modules.training.train import train_cohort
+
+    kept = any(member.checkpoint for member in cohort.members)
+
+    def keep_all(entries: list[Entry]) -> None:
         nonlocal kept
         kept = True
-        keep(part.members, states, store)
+        keep(entries, store)
 
+    keeper = Keeper(keep_all, worker.checkpoint_seconds)
+    train = worker.train or train_cohort
     try:
-        records = _train(part, checkpoints, dataset, worker, on_epoch, on_states)
+        result = train(cohort.members, dataset, device=worker.device, on_epoch=on_epoch, keeper=keeper)
     except StoreError:
         raise
     except Exception as error:
-        return told(error, part, worker.device)
-    failures += append(records, store)
+        return told(error, cohort, worker.device)
+    failures = append(records_of(cohort, result), store)
     if kept:
-        Checkpoints(store.location).delete(member.id for member in part.members)
-    return None
+        Checkpoints(store.location).delete(member.id for member in cohort.members)
+    return failures
 
 
 def most_that_fit(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:
@@ -152,58 +172,55 @@ def most_that_fit(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:
     The estimate that cohorts are planned by can be off by a factor of two; where that could matter, it is checked.
     """
     from lightning_modules.training.memory import FEW, MORE, most_members
+    from lightning_modules.training.train import train_cohort
 
     count = len(cohort.members)
     matters = worker.bytes and cohort.cost.bytes > WORTH_MEASURING * worker.bytes
     if not matters or MEASURING_SHARE * count * cohort.epochs < FEW + MORE:
         return count
     try:
-        one_epoch = [member.point.with_(epochs=1) for member in cohort.members]
-        return most_members(one_epoch, dataset, worker.bytes, worker.device)
+        one_epoch = [replace(member, settings=member.settings.with_(epochs=1), evaluated=(1,), measured={})
+                     for member in cohort.members]  # fmt: skip
+        return most_members(one_epoch, dataset, worker.bytes, worker.device, worker.train or train_cohort)
     except Exception:  # it is trained as it is planned, and what raises is recorded then
         return count
 
 
-def _resumed(
-    cohort: Cohort, fits: int, store: Store, worker: Worker
-) -> Iterator[tuple[Cohort, list[Checkpoint]]]:  # fmt: skip
-    """The cohort in parts that stand at the same epoch, of at most `fits` members, with their checkpoints; none for
-    those at their beginning."""
-    found = checkpoints_of(cohort.members, store, worker.device)
-    parts: dict[int, list[Training]] = {}
-    for member in cohort.members:
-        parts.setdefault(found[member.id].epoch if member.id in found else 0, []).append(member)
-    for _, members in sorted(parts.items()):
-        for part in nearly_equal(members, math.ceil(len(members) / fits)):
-            yield Cohort(tuple(part)), [found[member.id] for member in part if member.id in found]
-
-
-def checkpoints_of(members: Sequence[Training], store: Store, device: str) -> Mapping[str, Checkpoint]:
-    """By trajectory, those that its training can go on from."""
-    kept = Checkpoints(store.location)
-    there = kept.ids()
-    found = {}
+def by_epoch(members: Iterable[Training]) -> list[list[Training]]:
+    """Group members by the epoch of their checkpoints, in ascending order."""
+    groups: dict[int, list[Training]] = {}
     for member in members:
-        content = kept.read(member.id) if member.id in there else None
-        if content is not None:
-            from lightning_modules.training.checkpoint import decode
-
-            checkpoint = decode(content)
-            if (
-                checkpoint is not None
-                and checkpoint.device == device
-                and checkpoint.serves(member.point.epochs, member.evaluated, member.measured)
-            ):
-                found[member.id] = checkpoint
-    return found
+        groups.setdefault(member.epoch, []).append(member)
+    return [groups[epoch] for epoch in sorted(groups)]
 
 
-def keep(members: Sequence[Training], states: Sequence[Checkpoint], store: Store) -> None:
-    """Write checkpoints, one a member. Raises StoreError."""
+def with_checkpoints(members: Iterable[Training], store: Store, device: str) -> list[Training]:
+    """Return the members, each with the checkpoint in the store that it can resume from on this device, or None."""
+    checkpoints = Checkpoints(store.location)
+    there = checkpoints.ids()
+    return [
+        replace(member, checkpoint=_checkpoint(member, checkpoints, device) if member.id in there else None)
+        for member in members
+    ]
+
+
+def _checkpoint(member: Training, checkpoints: Checkpoints, device: str) -> Checkpoint | None:
+    from lightning_modules.training.checkpoint import decode
+
+    state = decode(checkpoints.read(member.id) or b"")
+    serves = (
+        state is not None
+        and state.device == device
+        and state.serves(member.settings.epochs, member.evaluated, member.measured)
+    )
+    return state if serves else None
+
+
+def keep(entries: Iterable[Entry], store: Store) -> None:
+    """Write the checkpoints of the entries. Raises StoreError."""
     from lightning_modules.training.checkpoint import encode
 
-    contents = {member.id: encode(state) for member, state in zip(members, states, strict=True)}
-    Checkpoints(store.location).write(contents)
+    Checkpoints(store.location).write({each.id: encode(each.checkpoint) for each in entries if each.checkpoint})
 
 
 def append(records: Sequence[Record], store: Store) -> tuple[Failure, ...]:
@@ -217,25 +234,10 @@ def append(records: Sequence[Record], store: Store) -> tuple[Failure, ...]:
     )
 
 
-def _train(
-    cohort: Cohort, checkpoints: list[Checkpoint], dataset: Dataset, worker: Worker,
-    on_epoch: Callable[[int], None], on_states: Callable[[list[Checkpoint]], None],
-) -> list[Record]:  # fmt: skip
-    from lightning_modules.training.checkpoint import Keeper
-    from lightning_modules.training.train import train_cohort
-
-    result = train_cohort(
-        [member.point for member in cohort.members],
-        dataset,
-        [member.evaluated for member in cohort.members],
-        [member.measured for member in cohort.members],
-        device=worker.device,
-        on_epoch=on_epoch,
-        keeper=Keeper(on_states, worker.checkpoint_seconds),
-        checkpoints=checkpoints,
-    )
+def records_of(cohort: Cohort, result: CohortResult) -> list[Record]:
+    """Return the records of a cohort that was trained to its end."""
     shared = provenance(result.parameters, len(cohort.members), result.device)
-    return [record_of(*each, shared) for each in zip(cohort.members, result.members, strict=True)]
+    return [record_of(member, left, shared) for member, left in zip(cohort.members, result.members, strict=True)]
 
 
 def provenance(parameters: int, cohort_size: int, device: str) -> dict[str, Any]:
@@ -258,11 +260,11 @@ def record_of(
     if trained.diverged is not None:
         rows.append(_diverged(trained.diverged))
     elif stopped:
-        own["flops"] *= trained.epoch / member.point.epochs
+        own["flops"] *= trained.epoch / member.settings.epochs
         own |= {"stopped_after": trained.epoch, "stopped_by": stopped.digest()}
         reason = f"stopped after epoch {trained.epoch} by {stopped.words()}"
-        rows.append(Row(member.point.epochs, Outcome.STOPPED, dict.fromkeys(MEASURES), reason))
-    return Record(member.id, member.point, tuple(rows), {**shared, **own}, trained.examples)
+        rows.append(Row(member.settings.epochs, Outcome.STOPPED, dict.fromkeys(MEASURES), reason))
+    return Record(member.id, member.settings, tuple(rows), {**shared, **own}, trained.examples)
 
 
 def _diverged(epoch: int) -> Row:

@@ -238,7 +238,7 @@ def train(
     from analysis.tables.points import curves_table
     from lightning_modules.data import sources
     from lightning_modules.training.train import train_cohort
-    from sweeps.execution.worker import provenance, record_of
+    from sweeps.execution.worker import records_of
     from sweeps.store.records import table_of
 
     given = [points] if isinstance(points, Point | Mapping) else [*points]
@@ -250,19 +250,8 @@ def train(
             "for a grid of them"
         )
     (cohort,) = planned.cohorts
-    first = cohort.members[0].point
-    result = train_cohort(
-        [member.point for member in cohort.members],
-        sources.load(*sources.reference(first)),
-        [member.evaluated for member in cohort.members],
-        [member.measured for member in cohort.members],
-        device=device,
-        on_epoch=on_epoch,
-    )
-    shared = provenance(result.parameters, len(cohort.members), result.device)
-    records = [
-        record_of(member, trained, shared) for member, trained in zip(cohort.members, result.members, strict=True)
-    ]
+    dataset = sources.load(*sources.reference(cohort.members[0].settings))
+    records = records_of(cohort, train_cohort(cohort.members, dataset, device=device, on_epoch=on_epoch))
     return curves_table(planned, Contents(table_of(records), {})).to_pandas()
 
 

@@ -23,7 +23,7 @@ def summary(plan: Plan, rate: Rate) -> dict[str, Any]:
         "done": len(plan.cells) - len(plan.missing),
         "missing": len(plan.missing),
         "trajectories": len(trainings),
-        "epochs": sum(training.point.epochs for training in trainings),
+        "epochs": sum(training.settings.epochs for training in trainings),
         "epochs_without_folding": point_epochs,
         "cohorts": len(cohorts),
         "largest_cohort": max((len(cohort.members) for cohort in cohorts), default=0),
@@ -82,7 +82,7 @@ def explain(plan: Plan, rate: Rate) -> str:
 
 
 def _kinds(plan: Plan) -> Counter[tuple[str, int, int]]:
-    return Counter((_architecture(c.members[0].point), len(c.members), c.epochs) for c in plan.cohorts)
+    return Counter((_architecture(c.members[0].settings), len(c.members), c.epochs) for c in plan.cohorts)
 
 
 def _measures(plan: Plan) -> str:

@@ -9,7 +9,7 @@ Packing: trainings whose tensors have the same shapes train as one stack. Neithe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ from lightning_modules.errors import InputError
 from lightning_modules.hashing import hash_of_text
 from lightning_modules.models import sizes
 from lightning_modules.settings import EQUAL_IN_STACK, FIELDS, ON_IN_STACK
+from lightning_modules.training.entry import Entry
 from sweeps.errors import SweepError
 from sweeps.planning.cost import Cost, training_cost
 from sweeps.planning.gc_disabled import gc_disabled
@@ -31,29 +32,22 @@ from sweeps.spec.sweep import Sweep, followed
 from sweeps.store.done import STOPPED_BY, Done
 from sweeps.store.records import Outcome
 
-_Schedule = tuple[tuple[int, ...], tuple[int, ...], Mapping[int, tuple[str, ...]]]
-"""The last three fields of a `Training`."""
-
 SMALLEST_SPLIT = 8
 """Cohorts are not split below this many members to spread them over workers: a stack this small wastes its steps."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """One training to run."""
+class Training(Entry):
+    """One training to run, as it is handed to the stack that trains it."""
 
-    id: str
-    point: Point
+    settings: Point
     """The fields, with width and depth resolved; `epochs` is the horizon."""
-    requested: tuple[int, ...]
+    requested: tuple[int, ...] = ()
     """The epochs of its points."""
-    evaluated: tuple[int, ...]
-    measured: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """epoch -> the measures on demand that are taken there."""
 
     @cached_property
     def cost(self) -> Cost:
-        return _cost(stack_key(self.point), len(self.evaluated))
+        return _cost(stack_key(self.settings), len(self.evaluated))
 
 
 @dataclass(frozen=True)
@@ -61,6 +55,16 @@ class Cohort:
     """Trainings that run as one stacked model, in one Tune trial."""
 
     members: tuple[Training, ...]
+    index: int = 0
+    """Its place in `Plan.cohorts`."""
+
+    def part(self, members: Iterable[Training]) -> Cohort:
+        """Return a part of this cohort, or another that takes its place."""
+        return replace(self, members=tuple(members))
+
+    def __str__(self) -> str:
+        others = f" and {len(self.members) - 1} more" if len(self.members) > 1 else ""
+        return f"cohort {self.index} ({self.members[0].id}{others})"
 
     @cached_property
     def cost(self) -> Cost:
@@ -69,7 +73,7 @@ class Cohort:
 
     @property
     def epochs(self) -> int:
-        return self.members[0].point.epochs
+        return self.members[0].settings.epochs
 
 
 @dataclass(frozen=True)
@@ -167,15 +171,16 @@ class Plan:
         cells_of: dict[str, list[Cell]] = {}
         for cell in self.missing:
             cells_of.setdefault(cell.trajectory_id, []).append(cell)
-        schedules: dict[tuple[int, ...], _Schedule] = {}  # shared: most trainings of a sweep have the same
+        schedules: dict[tuple[int, ...], dict[str, Any]] = {}  # shared: most trainings of a sweep have the same
         result = []
         for trajectory_id, cells in cells_of.items():
             epochs = tuple(sorted({cell.epoch for cell in cells}))
             if epochs not in schedules:
                 measured = self.measurement.at(epochs)
-                schedules[epochs] = epochs, self.evaluation.epochs(epochs[-1], {*epochs, *measured}), measured
+                evaluated = self.evaluation.epochs(epochs[-1], {*epochs, *measured})
+                schedules[epochs] = {"requested": epochs, "evaluated": evaluated, "measured": measured}
             point = resolved(cells[0].point, epochs=epochs[-1])
-            result.append(Training(trajectory_id, point, *schedules[epochs]))
+            result.append(Training(trajectory_id, point, **schedules[epochs]))
         return tuple(result)
 
     @cached_property
@@ -183,14 +188,15 @@ class Plan:
         """Trainings of equal shapes, within the limits, in enough pieces to keep all workers busy; longest first."""
         stacks: dict[tuple[object, ...], list[Training]] = {}
         for training in self.trainings:
-            stacks.setdefault(stack_key(training.point), []).append(training)
+            stacks.setdefault(stack_key(training.settings), []).append(training)
         share = sum(t.cost.flops for t in self.trainings) / self.packing.workers
         cohorts = [
             Cohort(tuple(part))
             for stack in stacks.values()
             for part in nearly_equal(stack, _pieces(stack, self.packing, share))
         ]
-        return tuple(sorted(cohorts, key=lambda cohort: (-cohort.cost.flops, cohort.members[0].id)))
+        cohorts.sort(key=lambda cohort: (-cohort.cost.flops, cohort.members[0].id))
+        return tuple(replace(cohort, index=index) for index, cohort in enumerate(cohorts))
 
 
 def _cell(sweep: Sweep, point: Point) -> Cell:

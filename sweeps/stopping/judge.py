@@ -57,7 +57,7 @@ class LocalJudge:
     ) -> None:
         self._members = {member.id: member for member in members}
         settled = {member: curve for member, curve in (settled or {}).items() if curve}
-        horizons = {member.id: member.point.epochs for member in self._members.values()}
+        horizons = {member.id: member.settings.epochs for member in self._members.values()}
         self._referee = Referee(settings, {**{i: curve[-1][0] for i, curve in settled.items()}, **horizons})
         self._of_shape: dict[tuple[object, ...], dict[str, None]] = {}
         """Members by shape, in the plan's order, until nobody has anything to do for them any more."""
@@ -74,7 +74,7 @@ class LocalJudge:
         # In the plan's order, however they are packed: a scheduler's brackets depend on who came first.
         for each in self._members.values():
             self._referee.add(each.id)
-            self._of_shape.setdefault(stack_key(each.point), {})[each.id] = None
+            self._of_shape.setdefault(stack_key(each.settings), {})[each.id] = None
 
     def assign(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Training, ...]:
         """Whom a lane trains first: of these members those that wait, and others of their shape where there are too
@@ -149,7 +149,7 @@ class LocalJudge:
 
     def _like(self, member: str) -> dict[str, None]:
         """All of the shape of this member that are not stored."""
-        return self._of_shape[stack_key(self._members[member].point)]
+        return self._of_shape[stack_key(self._members[member].settings)]
 
     def _waiting(self, lane: str, among: Collection[str], places: int) -> list[str]:
         """So many of these at most that wait; from now on they are the lane's."""

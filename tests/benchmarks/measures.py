@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from dataclasses import replace
 
 from lightning_modules.data import sources
 from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
@@ -26,19 +27,17 @@ MOST = 0.30
 
 def cohort_of(plan: Plan) -> Cohort:
     """The longest cohort of the plan, of so many members at most."""
-    return Cohort(plan.cohorts[0].members[:MEMBERS])
+    return plan.cohorts[0].part(plan.cohorts[0].members[:MEMBERS])
 
 
 def seconds(cohort: Cohort, measure: str | None) -> float:
-    members = cohort.members
-    point = members[0].point
-    wanted = [
-        {epoch: (measure,) for epoch, names in member.measured.items() if measure in names} if measure else {}
-        for member in members
+    members = [
+        replace(member, measured={epoch: (measure,) for epoch, names in member.measured.items() if measure in names})
+        for member in cohort.members
     ]
-    dataset = sources.load(point.data, point.complexity)
+    dataset = sources.load(*sources.reference(members[0].settings))
     start = time.perf_counter()
-    train_cohort([m.point for m in members], dataset, [m.evaluated for m in members], wanted)
+    train_cohort(members, dataset)
     return time.perf_counter() - start
 
 

@@ -89,23 +89,23 @@ def stub_training() -> None:
     """In a worker process: trainings that take no time. Nothing of memsweep's knows of it."""
     from lightning_modules.measures.catalogue import MEASURES
     from lightning_modules.training import train as training
+    from lightning_modules.training.entry import Entry
     from lightning_modules.training.train import CohortResult, MemberResult
 
     def train_cohort(
-        members: Sequence[Any], dataset: Any, evaluated: Sequence[Sequence[int]], measured: Any = (),
-        *, on_epoch: Callable[[int], None], **more: Any,
-    ) -> CohortResult:  # fmt: skip
+        entries: Sequence[Entry], dataset: Any, *, on_epoch: Callable[[int], None], **more: Any
+    ) -> CohortResult:
         results = []
-        for point, epochs in zip(members, evaluated, strict=True):
-            draw, noise, rows = random.Random(point.seed).random, point.label_noise, []
-            for epoch in epochs:
+        for entry in entries:
+            draw, noise, rows = random.Random(entry.settings.seed).random, entry.settings.label_noise, []
+            for epoch in entry.evaluated:
                 level = (1 - math.exp(-epoch / 8)) * (1 - 0.5 * noise)
                 row: dict[str, float | None] = {name: level + 0.02 * draw() for name in MEASURES}
                 if not noise:
                     row |= dict.fromkeys(("memorized_fraction", "recovered_fraction", "other_fraction"))
                 rows.append((epoch, row))
             results.append(MemberResult(tuple(rows), None, seconds=0.001))
-        for epoch in range(1, members[0].epochs + 1):
+        for epoch in range(1, entries[0].settings.epochs + 1):
             on_epoch(epoch)
         return CohortResult(tuple(results), 1_000, "cpu")
 

@@ -59,7 +59,7 @@ def trains(monkeypatch: pytest.MonkeyPatch, make_record) -> None:
 
     def execute(self: Inline, plan: Plan, store: ms.Store, listen: Listener) -> None:
         for index, cohort in enumerate(plan.cohorts):
-            store.append([make_record(m.id, m.evaluated, **fields(m.point)) for m in cohort.members])
+            store.append([make_record(m.id, m.evaluated, **fields(m.settings)) for m in cohort.members])
             listen(CohortStored(index, ()))
 
     monkeypatch.setattr(Inline, "execute", execute)
@@ -279,7 +279,7 @@ class TestRun:
     def test_lists_what_failed(self, sweep, store, monkeypatch, make_record):
         def execute(self: Inline, plan: Plan, store: ms.Store, listen: Listener) -> None:
             for index, cohort in enumerate(plan.cohorts):
-                store.append([make_record(m.id, failed=m.point.epochs) for m in cohort.members])
+                store.append([make_record(m.id, failed=m.settings.epochs) for m in cohort.members])
                 listen(CohortStored(index, tuple(Failure(m.id, "failed", "broke") for m in cohort.members)))
 
         monkeypatch.setattr(Inline, "execute", execute)

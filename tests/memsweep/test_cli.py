@@ -77,7 +77,7 @@ def trains(monkeypatch: pytest.MonkeyPatch, make_record) -> list[Plan]:
     def execute(self: Inline, plan: Plan, store: Store, listen: Listener) -> None:
         asked.append(plan)
         for index, cohort in enumerate(plan.cohorts):
-            store.append([make_record(m.id, m.evaluated, **_fields(m.point), flops=1e9, wall_seconds=1.0)
+            store.append([make_record(m.id, m.evaluated, **_fields(m.settings), flops=1e9, wall_seconds=1.0)
                           for m in cohort.members])  # fmt: skip
             listen(CohortStored(index, ()))
 
@@ -251,7 +251,7 @@ class TestRun:
         more = memsweep("run", "small.yaml", "--inline", "--set", "seed=[0, 1, 2]")
         assert more.out.startswith("small: 12 points, 8 done, 4 to train")
         assert [len(plan.missing) for plan in trains] == [8, 4]
-        assert {member.point.seed for cohort in trains[1].cohorts for member in cohort.members} == {2}
+        assert {member.settings.seed for cohort in trains[1].cohorts for member in cohort.members} == {2}
 
     def test_for_machines_prints_nothing_else(self, memsweep, trains):
         said = memsweep("run", "small.yaml", "--inline", "--json", "--store", "elsewhere")
@@ -265,7 +265,7 @@ class TestRun:
         def execute(self: Inline, plan: Plan, store: Store, listen: Listener) -> None:
             asked.append(len(plan.trainings))
             for index, cohort in enumerate(plan.cohorts):
-                store.append([make_record(m.id, failed=m.point.epochs) for m in cohort.members])
+                store.append([make_record(m.id, failed=m.settings.epochs) for m in cohort.members])
                 listen(CohortStored(index, tuple(Failure(m.id, "failed", "broke") for m in cohort.members)))
 
         monkeypatch.setattr(Inline, "execute", execute)

@@ -22,13 +22,13 @@ from sweeps.execution.protocol import Failure
 from sweeps.execution.worker import (
     Worker,
     append,
-    checkpoints_of,
     free_memory,
     keep,
     provenance,
     record_of,
     store_failure,
     told,
+    with_checkpoints,
 )
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
@@ -41,6 +41,7 @@ from sweeps.store.records import Record
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
+    from lightning_modules.training.entry import Entry
     from lightning_modules.training.stack import MemberResult, Stack
 
 AT_ONCE = 64
@@ -96,7 +97,7 @@ class NativeTraining:
         self._store = store
         self._worker = worker
         self._stopping = stopping
-        self._heard = heard if member.point.epochs else -1
+        self._heard = heard if member.settings.epochs else -1
         self._stack: Stack | None = None
         self._kept_at: int | None = None
         self._over = False
@@ -117,7 +118,7 @@ class NativeTraining:
     def keep(self) -> None:
         """Have it go on from here, whoever trains it next; if it is not over. Raises StoreError."""
         if self._stack is not None and not self._over and self._stack.results[0].epoch != self._kept_at:
-            self._keep(self._stack.checkpoints([0]))
+            self._keep(self._stack.entries([0]))
 
     def leave(self) -> None:
         """Its worker goes on to another."""
@@ -146,25 +147,23 @@ class NativeTraining:
         self._heard, measures = unheard[0]
         known = {name: value for name, value in measures.items() if value is not None}
         row = {TIME: self._heard, "epochs": self._heard, **known}
-        if self._heard >= self._member.point.epochs:
+        if self._heard >= self._member.settings.epochs:
             return {**row, **self._end(self._stored(result, self._stack))}
         return row
 
     def _begun(self) -> Stack:
-        from lightning_modules.training.checkpoint import Keeper
-        from lightning_modules.training.stack import Entry, Stack
+        from lightning_modules.training.stack import Keeper, Stack
 
-        state = checkpoints_of([self._member], self._store, self._worker.device).get(self._member.id)
-        self._kept_at = state.epoch if state else None
+        joining = with_checkpoints([self._member], self._store, self._worker.device)
+        self._kept_at = joining[0].epoch or None
         keeper = Keeper(self._keep, self._worker.checkpoint_seconds)
         stack = Stack(self._dataset(), self._worker.device, keeper=keeper)
-        member = self._member
-        stack.change(joining=[Entry(member.point, member.evaluated, member.measured, state)])
+        stack.change(joining=joining)
         return stack
 
-    def _keep(self, states: Sequence[Any]) -> None:
-        self._kept_at = states[0].epoch
-        keep([self._member], states, self._store)
+    def _keep(self, entries: Sequence[Entry]) -> None:
+        self._kept_at = entries[0].epoch
+        keep(entries, self._store)
 
     def _stored(self, result: MemberResult, stack: Stack) -> tuple[Failure, ...]:
         from lightning_modules.training.train import device_name
@@ -179,7 +178,7 @@ class NativeTraining:
         self._over = True
         return {
             "done": True,
-            "epochs": self._member.point.epochs,
+            "epochs": self._member.settings.epochs,
             "failures": [asdict(each) for each in failures],
             "deferred": [*deferred],
         }

@@ -84,7 +84,7 @@ class Experiments:
     def of(cls, plan: Plan, **more: Any) -> Experiments:
         """With the data sets of the plan shared: workers get them once a node, without a copy."""
 
-        keys = {sources.reference(cohort.members[0].point) for cohort in plan.cohorts}
+        keys = {sources.reference(cohort.members[0].settings) for cohort in plan.cohorts}
         datasets = {key: ray.put(sources.load(*key)) for key in sorted(keys, key=str)}
         members = {member.id: member for member in plan.trainings}
         return cls(datasets=datasets, members=members, stopping=plan.early_stopping, **more)
@@ -222,7 +222,7 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
 
     inputs = _inputs(shared.inputs)
     cohort = ray.get(inputs.cohorts[config["piece"]])
-    first = cohort.members[0].point
+    first = cohort.members[0].settings
     worker = _worker(config, inputs)
     reported = time.monotonic()
 
@@ -254,7 +254,7 @@ def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.Nativ
 
     inputs = _inputs(shared.inputs)
     (member,) = ray.get(inputs.cohorts[config["piece"]]).members
-    point = member.point
+    point = member.settings
 
     def dataset() -> Dataset:
         if inputs.store.is_local and socket.gethostname() != inputs.host:

@@ -62,16 +62,16 @@ class Scripted:
 
     def _record(self, member: Training, cohort: Cohort) -> Record:
         provenance = {"finished_at": WHEN, "cohort_size": len(cohort.members), **self.provenance}
-        return Record(member.id, member.point, tuple(self._rows(member)), provenance)
+        return Record(member.id, member.settings, tuple(self._rows(member)), provenance)
 
     def _rows(self, member: Training) -> list[Row]:
         nothing = dict.fromkeys(MEASURES)
         rows: list[Row] = []
         for epoch in member.evaluated:
             try:
-                measures = self.script(member.point, epoch)
+                measures = self.script(member.settings, epoch)
             except Exception as error:
-                return [Row(member.point.epochs, "failed", nothing, f"{type(error).__name__}: {error}")]
+                return [Row(member.settings.epochs, "failed", nothing, f"{type(error).__name__}: {error}")]
             if measures is None:
                 return [*rows, Row(epoch, "diverged", nothing, f"diverged in epoch {epoch}")]
             asked = member.measured.get(epoch, ())

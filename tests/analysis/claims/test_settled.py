@@ -45,10 +45,12 @@ def sweep_fixture() -> Any:
 def train(store: Store, make_record: Any, plan: Plan, memorized: Any) -> None:
     """Store a record of every training, with this memorized fraction at its last epoch."""
     for trajectory in plan.trainings:
-        fields = {name: getattr(trajectory.point, name) for name in ("dropout", "weight_decay", "seed", "label_noise")}
+        fields = {
+            name: getattr(trajectory.settings, name) for name in ("dropout", "weight_decay", "seed", "label_noise")
+        }
         record = make_record(trajectory.id, finished=(2,), **fields)
         row = record.rows[0]
-        measures = {**row.measures, "memorized_fraction": memorized(trajectory.point)}
+        measures = {**row.measures, "memorized_fraction": memorized(trajectory.settings)}
         store.append([replace(record, rows=(replace(row, measures=measures),))])
 
 
@@ -154,7 +156,7 @@ measure: [example_correctness]
     rng = np.random.default_rng(0)
     hard = rng.random(200)
     for trajectory in plan.trainings:
-        point = trajectory.point
+        point = trajectory.settings
         chance = np.full(200, 0.4) if point.input_noise else hard
         right = (rng.random(200) > chance).astype(float)
         record = make_record(trajectory.id, finished=(1,), input_noise=point.input_noise, seed=point.seed)

@@ -74,7 +74,7 @@ def plan_of(text: str = SWEEP) -> Plan:
 def recorded_sweep(tmp_path, make_record):
     """Write the small sweep to `results`, as if it had been trained."""
     store = Store(tmp_path / "results")
-    store.append([make_record(t.id, t.evaluated, **t.point.model_dump(exclude_unset=True), wall_seconds=1.0)
+    store.append([make_record(t.id, t.evaluated, **t.settings.model_dump(exclude_unset=True), wall_seconds=1.0)
                   for t in plan_of().trainings])  # fmt: skip
     return store
 
@@ -173,7 +173,7 @@ def test_bad_input_is_one_message_with_code_2(memsweep, recorded_sweep, undrawn,
 
 def test_curves_that_were_stopped_are_refused(memsweep, tmp_path, make_record):
     Store(tmp_path / "results").append([
-        make_record(t.id, t.evaluated[:4], **t.point.model_dump(exclude_unset=True)) for t in plan_of().trainings
+        make_record(t.id, t.evaluated[:4], **t.settings.model_dump(exclude_unset=True)) for t in plan_of().trainings
     ])  # fmt: skip
     said = memsweep("small.yaml")
     assert said.code == 2

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from memsweep.testing import make_entries
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,7 +38,7 @@ def stack(digits: Dataset) -> Callable[..., Stack]:
     def make(members: Sequence[Point], dataset: Dataset = digits) -> Stack:
         reproducible()
         data = CohortData(members, dataset, torch.device("cpu"), DTYPES[members[0].precision])
-        return CohortModule(members, data, [()] * len(members)), data
+        return CohortModule(make_entries(members, ()), data), data
 
     return make
 

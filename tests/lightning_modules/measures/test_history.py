@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from memsweep.testing import make_entries
 
 from lightning_modules.measures.cumulative_loss import CumulativeLoss
 from lightning_modules.measures.forgetting import Forgetting
@@ -26,7 +27,7 @@ def probed(name, digits, point=POINT):
     """Scalars and measures of single examples of the point at its last epoch, trained beside a neighbour."""
     measured = {point.epochs: (name,)}
     neighbour = NEIGHBOUR.with_(subset_fraction=point.subset_fraction)
-    result = train_cohort([neighbour, point], digits, [[point.epochs]] * 2, [measured] * 2).members[1]
+    result = train_cohort(make_entries([neighbour, point], [point.epochs], measured), digits).members[1]
     (_, row), examples = result.rows[0], [each for _, each in result.examples]
     return row, examples
 

@@ -6,6 +6,7 @@ from dataclasses import astuple
 
 import numpy as np
 import pytest
+from memsweep.testing import make_entries
 
 from lightning_modules.data.sources import Dataset
 from lightning_modules.measures import critical_samples
@@ -58,7 +59,7 @@ def test_every_measure_has_the_same_bits_alone_and_in_a_stack(family, precision,
     measured = {1: names, 2: names}
 
     def train(chosen):
-        return train_cohort(chosen, digits, [[1, 2]] * len(chosen), [measured] * len(chosen)).members
+        return train_cohort(make_entries(chosen, [1, 2], measured), digits).members
 
     stacked = train(members)
     columns = {column for name in names for column in MEASURES_ON_DEMAND[name].columns}
@@ -74,8 +75,8 @@ def test_every_measure_has_the_same_bits_alone_and_in_a_stack(family, precision,
 def test_measuring_changes_nothing_of_the_training(digits, monkeypatch):
     monkeypatch.setattr(critical_samples, "EXAMPLES", 20)
     point = Point(data="digits", dataset_size=50, batch_size=16, epochs=2, width=7, depth=1)
-    asked = tuple(MEASURES_ON_DEMAND)
-    with_measures = train_cohort([point], digits, [[1, 2]], [{1: asked, 2: asked}]).members[0]
-    without = train_cohort([point], digits, [[1, 2]]).members[0]
+    entries = make_entries([point], [1, 2], dict.fromkeys([1, 2], tuple(MEASURES_ON_DEMAND)))
+    with_measures = train_cohort(entries, digits).members[0]
+    without = train_cohort(make_entries([point], [1, 2]), digits).members[0]
     for (_, measured), (_, plain) in zip(with_measures.rows, without.rows, strict=True):
         assert {name: measured[name] for name in plain} == plain

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from memsweep.testing import make_entries
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -83,13 +84,14 @@ def test_it_is_how_losses_change_when_an_input_is_nudged():
     """Central differences of the losses of real trainings, of each number of the input, after each of 3 updates."""
     data, step = small(5, 2), 2.0**-12
     point = POINT.with_(batch_size=5, dataset_size=5)
-    sensitivity = train_cohort([point], data, [[3]], [{3: ("loss_sensitivity",)}]).members[0].examples[0][1]
+    entries = make_entries([point], [3], {3: ("loss_sensitivity",)})
+    sensitivity = train_cohort(entries, data).members[0].examples[0][1]
 
     def losses(row: int, column: int, nudge: float) -> np.ndarray:
         inputs = data.train_inputs.copy()
         inputs[row, column] += nudge
         moved = Dataset.of(inputs, data.train_labels, data.test_inputs, data.test_labels)
-        rows = train_cohort([point], moved, [[1, 2, 3]]).members[0].rows
+        rows = train_cohort(make_entries([point], [1, 2, 3]), moved).members[0].rows
         return np.array([measures["train_loss"] for _, measures in rows])
 
     for row, value in zip(sensitivity.example_ids, sensitivity.values, strict=True):

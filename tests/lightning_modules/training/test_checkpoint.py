@@ -9,13 +9,15 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 import torch
+from memsweep.testing import make_entries
 
 from lightning_modules.data import sources
 from lightning_modules.data.sources import Dataset
 from lightning_modules.measures import critical_samples
 from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
-from lightning_modules.training.checkpoint import VERSION, Checkpoint, Keeper, decode, encode
-from lightning_modules.training.stack import MemberResult
+from lightning_modules.training.checkpoint import VERSION, Checkpoint, decode, encode
+from lightning_modules.training.entry import Entry
+from lightning_modules.training.stack import Keeper, MemberResult
 from lightning_modules.training.train import CohortResult, train_cohort
 from sweeps.spec.point import Point
 
@@ -51,19 +53,21 @@ def names(stack: str) -> tuple[str, ...]:
     return tuple(name for name in MEASURES_ON_DEMAND if name != "loss_sensitivity" or stack == "mlp, momentum, cosine")
 
 
+def entries(points, stack) -> list[Entry]:
+    return make_entries(points, [0, 1, 3, EPOCHS], {3: names(stack), EPOCHS: names(stack)})
+
+
 def trained(points, dataset, stack, **more) -> CohortResult:
-    measured = {3: names(stack), EPOCHS: names(stack)}
-    count = len(points)
-    return train_cohort(points, dataset, [[0, 1, 3, EPOCHS]] * count, [measured] * count, **more)
+    return train_cohort(entries(points, stack), dataset, **more)
 
 
 class Interrupted(Exception):
     pass
 
 
-def interrupted(points, dataset, stack, after: int = STOP) -> list[Checkpoint]:
+def interrupted(points, dataset, stack, after: int = STOP) -> list[Entry]:
     """What is kept after so many epochs, when the training is then lost."""
-    kept: list[list[Checkpoint]] = []
+    kept: list[list[Entry]] = []
 
     def lose(epoch: int) -> None:
         if epoch > after:
@@ -72,7 +76,11 @@ def interrupted(points, dataset, stack, after: int = STOP) -> list[Checkpoint]:
     with pytest.raises(Interrupted):
         trained(points, dataset, stack, on_epoch=lose, keeper=Keeper(kept.append, seconds=0))
     assert [each[0].epoch for each in kept] == list(range(1, after + 1))
-    return [decode(encode(each)) for each in kept[-1]][: len(points)]
+    return stored_and_read(kept[-1])
+
+
+def stored_and_read(entries: list[Entry]) -> list[Entry]:
+    return [replace(each, checkpoint=decode(encode(each.checkpoint))) for each in entries]
 
 
 def assert_same(found: MemberResult, expected: MemberResult) -> None:
@@ -104,8 +112,8 @@ def test_it_goes_on_to_the_same_bits_in_any_stack(stack, precision, digits):
     whole = trained(points, digits, stack).members
     kept = interrupted(points, digits, stack)
     epochs: list[int] = []
-    again = trained(points[::-1], digits, stack, checkpoints=kept[::-1], on_epoch=epochs.append).members[::-1]
-    (alone,) = trained(points[1:2], digits, stack, checkpoints=kept[1:2]).members
+    again = train_cohort(kept[::-1], digits, on_epoch=epochs.append).members[::-1]
+    (alone,) = train_cohort(kept[1:2], digits).members
     assert epochs == [3, 4, 5]
     for found, expected in zip((*again, alone), (*whole, whole[1]), strict=True):
         assert_same(found, expected)
@@ -114,14 +122,13 @@ def test_it_goes_on_to_the_same_bits_in_any_stack(stack, precision, digits):
 def test_a_network_with_batch_norm_and_augmentation_goes_on_to_the_same_bits(digits):
     """Without the measures on demand, which take most of the time; the slow tests take them here, too."""
     points = members(RESNET, "float32", count=2)
-    evaluated = [[0, 1, 3, EPOCHS]] * 2
-    kept: list[list[Checkpoint]] = []
+    kept: list[list[Entry]] = []
     keeper = Keeper(kept.append, seconds=0)
-    whole = train_cohort(points, digits, evaluated, keeper=keeper).members
-    again = [decode(encode(state)) for state in kept[STOP - 1]]
-    assert [state.epoch for state in again] == [STOP, STOP]
-    found = train_cohort(points[::-1], digits, evaluated, checkpoints=again[::-1]).members[::-1]
-    (alone,) = train_cohort(points[1:], digits, evaluated[1:], checkpoints=again[1:]).members
+    whole = train_cohort(make_entries(points, [0, 1, 3, EPOCHS]), digits, keeper=keeper).members
+    again = stored_and_read(kept[STOP - 1])
+    assert [entry.epoch for entry in again] == [STOP, STOP]
+    found = train_cohort(again[::-1], digits).members[::-1]
+    (alone,) = train_cohort(again[1:], digits).members
     for result, expected in zip((*found, alone), (*whole, whole[1]), strict=True):
         assert_same(result, expected)
 
@@ -130,7 +137,7 @@ def test_one_that_trained_alone_goes_on_in_a_stack(digits):
     points = members("mlp, momentum, cosine", "float32")
     whole = trained(points, digits, "mlp, momentum, cosine").members
     kept = [interrupted([point], digits, "mlp, momentum, cosine")[0] for point in points]
-    again = trained(points, digits, "mlp, momentum, cosine", checkpoints=kept).members
+    again = train_cohort(kept, digits).members
     for found, expected in zip(again, whole, strict=True):
         assert_same(found, expected)
 
@@ -141,8 +148,8 @@ def test_a_member_that_diverged_before_stays_as_it_is(digits):
     whole = trained([wild, tame], digits, "mlp, momentum, cosine").members
     assert whole[0].diverged == 1
     kept = interrupted([wild, tame], digits, "mlp, momentum, cosine")
-    assert kept[0].serves(EPOCHS, [0, 1, 3, EPOCHS], {})
-    again = trained([wild, tame], digits, "mlp, momentum, cosine", checkpoints=kept).members
+    assert kept[0].checkpoint.serves(EPOCHS, [0, 1, 3, EPOCHS], {})
+    again = train_cohort(kept, digits).members
     for found, expected in zip(again, whole, strict=True):
         assert_same(found, expected)
 
@@ -150,7 +157,7 @@ def test_a_member_that_diverged_before_stays_as_it_is(digits):
 @pytest.fixture(scope="module")
 def checkpoint(digits) -> Checkpoint:
     stack = "mlp, momentum, cosine"
-    return interrupted(members(stack, count=1), digits, stack, 3)[0]
+    return interrupted(members(stack, count=1), digits, stack, 3)[0].checkpoint
 
 
 @pytest.mark.parametrize(

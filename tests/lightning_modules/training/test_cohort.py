@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from memsweep.testing import make_entries
 from torch import nn
 from torch.nn import functional
 
@@ -100,7 +103,7 @@ SETTINGS = {
 def test_a_member_of_a_stack_equals_a_plain_training_with_torchs_optimizer(name):
     point = BASE.with_(label_noise=0.4, seed=3, **SETTINGS[name])
     neighbour = point.with_(seed=4, learning_rate=point.learning_rate * 2, label_noise=0.1)
-    result = train_cohort([neighbour, point], DIGITS, [[3], [0, 3]])
+    result = train_cohort([*make_entries([neighbour], [3]), *make_entries([point], [0, 3])], DIGITS)
     (_, before), (_, after) = result.members[1].rows
     assert after == pytest.approx(plain_training(point), rel=1e-9)
     assert after["train_loss"] < before["train_loss"] - 0.01, "nothing was learned, so nothing was compared"
@@ -136,25 +139,31 @@ def test_a_member_alone_has_the_bits_that_it_has_in_a_stack(model, batches, prec
     fields = {"width": 7, "depth": 2, **FAMILIES[model], "model": model, "precision": precision, "dropout": 0.2}
     point = Point(data="digits", dataset_size=size, batch_size=batch, validation_fraction=held_out, epochs=2, **fields)
     members = [point.with_(seed=seed) for seed in range(3)]
-    stacked = train_cohort(members, DIGITS, [[1, 2]] * 3).members
-    assert train_cohort(members[:1], DIGITS, [[1, 2]]).members == stacked[:1]
-    assert train_cohort(members[1:], DIGITS, [[1, 2]] * 2).members == stacked[1:]
+    stacked = train_cohort(make_entries(members, [1, 2]), DIGITS).members
+    assert train_cohort(make_entries(members[:1], [1, 2]), DIGITS).members == stacked[:1]
+    assert train_cohort(make_entries(members[1:], [1, 2]), DIGITS).members == stacked[1:]
 
 
 def test_when_it_is_measured_changes_no_number():
-    often, once = train_cohort([BASE], DIGITS, [[0, 1, 2, 3]]), train_cohort([BASE], DIGITS, [[3]])
+    often, once = (
+        train_cohort(make_entries([BASE], [0, 1, 2, 3]), DIGITS),
+        train_cohort(make_entries([BASE], [3]), DIGITS),
+    )
     assert [epoch for epoch, _ in often.members[0].rows] == [0, 1, 2, 3]
     assert often.members[0].rows[-1] == once.members[0].rows[0]
 
 
 def test_a_shorter_training_is_a_prefix_of_a_longer_one():
-    long, short = train_cohort([BASE], DIGITS, [[2]]), train_cohort([BASE.with_(epochs=2)], DIGITS, [[2]])
+    long, short = (
+        train_cohort(make_entries([BASE], [2]), DIGITS),
+        train_cohort(make_entries([BASE.with_(epochs=2)], [2]), DIGITS),
+    )
     assert long.members[0].rows == short.members[0].rows
 
 
 def test_without_epochs_the_network_is_measured_as_it_was_initialised():
     point = BASE.with_(epochs=0, label_noise=0.5)
-    (row,) = train_cohort([point], DIGITS, [[0]]).members[0].rows
+    (row,) = train_cohort(make_entries([point], [0]), DIGITS).members[0].rows
     assert row == (0, pytest.approx(plain_training(point), rel=1e-9))
 
 
@@ -162,23 +171,24 @@ def test_torchs_global_generator_is_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    train_cohort([BASE.with_(dropout=0.5)], DIGITS, [[1]])
+    train_cohort(make_entries([BASE.with_(dropout=0.5)], [1]), DIGITS)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_dropout_changes_training_and_not_evaluation():
     dropped, plain = (
-        train_cohort([BASE.with_(dropout=rate, width=40)], DIGITS, [[0, 3]]).members[0].rows for rate in (0.5, 0.0)
+        train_cohort(make_entries([BASE.with_(dropout=rate, width=40)], [0, 3]), DIGITS).members[0].rows
+        for rate in (0.5, 0.0)
     )
     assert dropped[0] == plain[0]
     assert dropped[1] != plain[1]
 
 
 def test_a_divergent_member_ends_and_says_when():
-    wild, calm = train_cohort([BASE.with_(learning_rate=1e6), BASE], DIGITS, [[1, 2, 3]] * 2).members
+    wild, calm = train_cohort(make_entries([BASE.with_(learning_rate=1e6), BASE], [1, 2, 3]), DIGITS).members
     assert wild.diverged is not None
     assert all(epoch < wild.diverged for epoch, _ in wild.rows)
-    assert calm == train_cohort([BASE], DIGITS, [[1, 2, 3]]).members[0]
+    assert calm == train_cohort(make_entries([BASE], [1, 2, 3]), DIGITS).members[0]
 
 
 def test_frozen_parameters_stay_and_are_not_counted(monkeypatch):
@@ -190,10 +200,10 @@ def test_frozen_parameters_stay_and_are_not_counted(monkeypatch):
 
     monkeypatch.setattr("lightning_modules.models.seeded.build", frozen)
     data = CohortData([BASE], DIGITS, torch.device("cpu"), torch.float64)
-    module = CohortModule([BASE], data, [[1]])
+    module = CohortModule(make_entries([BASE], [1]), data)
     assert module.parameters_per_member == 650
     assert sorted(module.stacked) == ["3/bias", "3/weight"]
-    (_, before), (_, after) = train_cohort([BASE], DIGITS, [[0, 3]]).members[0].rows
+    (_, before), (_, after) = train_cohort(make_entries([BASE], [0, 3]), DIGITS).members[0].rows
     assert after["train_loss"] < before["train_loss"]
 
 
@@ -207,14 +217,17 @@ def test_a_class_defined_inside_the_users_function_is_stacked(monkeypatch):
 
     monkeypatch.setattr("lightning_modules.models.seeded.build", make)
     members = [BASE, BASE.with_(seed=1)]
-    assert train_cohort(members, DIGITS, [[3]] * 2).members[1] == train_cohort(members[1:], DIGITS, [[3]]).members[0]
+    assert (
+        train_cohort(make_entries(members, [3]), DIGITS).members[1]
+        == train_cohort(make_entries(members[1:], [3]), DIGITS).members[0]
+    )
 
 
 def test_networks_of_different_shapes_at_equal_settings_are_refused(monkeypatch):
     sizes = iter([3, 4])
     monkeypatch.setattr("lightning_modules.models.seeded.build", lambda *arguments: nn.Linear(64, next(sizes)))
     with pytest.raises(ModelError, match="different parameters"):
-        train_cohort([BASE, BASE.with_(seed=1)], DIGITS, [[1]] * 2)
+        train_cohort(make_entries([BASE, BASE.with_(seed=1)], [1]), DIGITS)
 
 
 def test_a_network_whose_layers_share_a_parameter_trains(monkeypatch):
@@ -228,7 +241,7 @@ def test_a_network_whose_layers_share_a_parameter_trains(monkeypatch):
             return self.last(torch.relu(self.second(torch.relu(self.first(x.flatten(1))))))
 
     monkeypatch.setattr("lightning_modules.models.seeded.build", lambda *arguments: Tied())
-    result = train_cohort([BASE, BASE.with_(seed=1)], DIGITS, [[0, 3]] * 2)
+    result = train_cohort(make_entries([BASE, BASE.with_(seed=1)], [0, 3]), DIGITS)
     assert result.parameters == 64 * 64 + 2 * 64 + 650
     before, after = (row["train_loss"] for _, row in result.members[0].rows)
     assert after < before
@@ -241,7 +254,7 @@ def test_a_network_with_its_own_randomness_is_refused(monkeypatch):
 
     monkeypatch.setattr("lightning_modules.models.seeded.build", lambda *arguments: Noisy(64, 10))
     with pytest.raises(RuntimeError, match="random"):
-        train_cohort([BASE], DIGITS, [[1]])
+        train_cohort(make_entries([BASE], [1]), DIGITS)
 
 
 MEASURES = ("critical_sample_ratio", "cumulative_loss", "example_correctness", "forgetting", "input_gradient")
@@ -263,11 +276,9 @@ def test_measures_on_demand_change_no_number_of_the_training(model, precision, m
     point = BASE.with_(
         model=model, width=3, depth=1, dropout=0.2, label_noise=0.3, precision=precision, dataset_size=60
     )
-    members = [point.with_(seed=seed) for seed in range(2)]
-    (plain, _), (measured, neighbour) = (
-        train_cohort(members, DIGITS, [[1, 3]] * 2, wanted).members
-        for wanted in ((), [{1: ("example_correctness",), 3: MEASURES}, {}])
-    )
+    plain, beside = make_entries([point.with_(seed=seed) for seed in range(2)], [1, 3])
+    asked = replace(plain, measured={1: ("example_correctness",), 3: MEASURES})
+    (plain, _), (measured, neighbour) = (train_cohort([first, beside], DIGITS).members for first in (plain, asked))
     scalars = {column for name in MEASURES for column in MEASURES_ON_DEMAND[name].columns}
     for (epoch, row), (_, before) in zip(measured.rows, plain.rows, strict=True):
         assert {name: value for name, value in row.items() if name not in scalars} == before

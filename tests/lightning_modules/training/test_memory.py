@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from memsweep.testing import make_entries
 
 from lightning_modules.data import sources
 from lightning_modules.training.memory import most_members, peak_bytes
@@ -41,7 +42,7 @@ STACKS = {
 
 def peak(point: Point, count: int) -> int:
     members = [point.with_(seed=seed) for seed in range(count)]
-    return peak_bytes(partial(train_cohort, members, sources.load(point.data), [[1]] * count))
+    return peak_bytes(partial(train_cohort, make_entries(members, [1]), sources.load(point.data)))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def wide() -> list[Point]:
 def test_as_many_members_as_fit(wide):
     """A line through two measurements: it may be off by a third."""
     each = (peak(wide[0], 8) - peak(wide[0], 4)) / 4
-    most = most_members(wide, sources.load("digits"), int(peak(wide[0], 4) + 3 * each))
+    most = most_members(make_entries(wide, [1]), sources.load("digits"), int(peak(wide[0], 4) + 3 * each))
     assert 4 <= most <= 11
 
 
@@ -84,6 +85,7 @@ def test_as_many_members_as_fit(wide):
         ([9 * MIB, 7 * MIB], 1, 12),  # what a member takes drowns in noise
     ],
 )
-def test_at_least_one_and_at_most_all(wide, monkeypatch, peaks, capacity, most):
-    monkeypatch.setattr("lightning_modules.training.memory.peak_bytes", lambda run, device: peaks.pop(0))
-    assert most_members(wide, sources.load("digits"), capacity) == most
+def test_at_least_one_and_at_most_all(wide, peaks, capacity, most):
+    measure = iter(peaks)
+    entries = make_entries(wide, [1])
+    assert most_members(entries, sources.load("digits"), capacity, measure=lambda *given: next(measure)) == most

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from memsweep.testing import make_entries
 
 from lightning_modules.data import sources
 from lightning_modules.data.dataset import Dataset
 from lightning_modules.training.checkpoint import decode, encode
-from lightning_modules.training.stack import Entry, MemberResult, Stack
+from lightning_modules.training.stack import Keeper, MemberResult, Stack
 from lightning_modules.training.train import train_cohort
 from sweeps.spec.point import Point
 
@@ -33,7 +36,7 @@ def points(kind: str, precision: str = "float64", count: int = 4) -> list[Point]
 
 
 def alone(point: Point, data: Dataset) -> MemberResult:
-    return train_cohort([point], data, [EVALUATED]).members[0]
+    return train_cohort(make_entries([point], EVALUATED), data).members[0]
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
@@ -43,16 +46,17 @@ def test_members_that_leave_and_join_have_the_numbers_that_they_have_alone(kind,
     first, second, third, fourth = points(kind, precision)
     expected = {point: alone(point, digits) for point in (first, second, third, fourth)}
     stack = Stack(digits)
-    stack.change(joining=[Entry(first, EVALUATED), Entry(second, EVALUATED)])
+    stack.change(joining=make_entries([first, second], EVALUATED))
     stack.advance(2)
-    kept = decode(encode(*stack.checkpoints([0])))
-    stack.change(leaving=[0], joining=[Entry(third, EVALUATED)])
+    (entry,) = stack.entries([0])
+    kept = replace(entry, checkpoint=decode(encode(entry.checkpoint)))
+    stack.change(leaving=[0], joining=make_entries([third], EVALUATED))
     assert [each.epoch for each in stack.results] == [2, 0]
     stack.advance(1)
     stack.advance(2)
     assert [each.epoch for each in stack.results] == [EPOCHS, 3]
     assert stack.results[0] == expected[second]
-    stack.change(leaving=[0], joining=[Entry(fourth, EVALUATED), Entry(first, EVALUATED, checkpoint=kept)])
+    stack.change(leaving=[0], joining=[*make_entries([fourth], EVALUATED), kept])
     stack.advance(2)
     assert [each.epoch for each in stack.results] == [EPOCHS, 2, 4]
     assert stack.results[0] == expected[third]
@@ -67,7 +71,7 @@ def test_members_that_leave_and_join_have_the_numbers_that_they_have_alone(kind,
 def test_who_left_half_way_has_the_first_half_of_its_rows(digits):
     first, second, *_ = points("mlp, momentum, cosine")
     stack = Stack(digits)
-    stack.change(joining=[Entry(first, EVALUATED), Entry(second, EVALUATED)])
+    stack.change(joining=make_entries([first, second], EVALUATED))
     stack.advance(3)
     assert stack.results[0].rows == alone(first, digits).rows[:3]
     stack.change(leaving=[0, 1])
@@ -77,7 +81,7 @@ def test_who_left_half_way_has_the_first_half_of_its_rows(digits):
 def test_the_next_stop_is_the_first_evaluation_or_horizon_of_anyone(digits):
     first, second, *_ = points("mlp, momentum, cosine")
     stack = Stack(digits)
-    stack.change(joining=[Entry(first, (3,)), Entry(second, (4,))])
+    stack.change(joining=[*make_entries([first], [3]), *make_entries([second], [4])])
     assert stack.until_evaluated() == 3
     stack.advance(3)
     assert stack.until_evaluated() == 1
@@ -86,24 +90,23 @@ def test_the_next_stop_is_the_first_evaluation_or_horizon_of_anyone(digits):
 
 
 def test_checkpoints_are_of_the_members_in_their_order_with_their_share_of_the_time(digits):
-    from lightning_modules.training.checkpoint import Keeper
-
     first, second, third, _ = points("mlp, momentum, cosine")
     kept: list[list] = []
     stack = Stack(digits, keeper=Keeper(kept.append, seconds=0))
-    stack.change(joining=[Entry(first, EVALUATED), Entry(second, EVALUATED)])
+    stack.change(joining=make_entries([first, second], EVALUATED))
     stack.advance(1)
-    stack.change(leaving=[0], joining=[Entry(third, EVALUATED)])
+    stack.change(leaving=[0], joining=make_entries([third], EVALUATED))
     stack.advance(1)
-    assert [[each.epoch for each in states] for states in kept] == [[1, 1], [2, 1]]
-    assert kept[1][0].seconds > kept[0][1].seconds > 0
-    assert kept[1][0].seconds > kept[1][1].seconds > 0
+    assert [[each.epoch for each in entries] for entries in kept] == [[1, 1], [2, 1]]
+    ((_, before), (longest, joined)) = ([each.checkpoint.seconds for each in entries] for entries in kept)
+    assert longest > before > 0
+    assert longest > joined > 0
 
 
 def test_measures_on_demand_are_refused_for_members_at_different_epochs(digits):
     first, second, *_ = points("mlp, momentum, cosine")
     stack = Stack(digits)
-    stack.change(joining=[Entry(first, EVALUATED, {3: ("forgetting",)})])
+    stack.change(joining=make_entries([first], EVALUATED, {3: ("forgetting",)}))
     stack.advance(1)
     with pytest.raises(ValueError, match="same epoch"):
-        stack.change(joining=[Entry(second, EVALUATED, {3: ("forgetting",)})])
+        stack.change(joining=make_entries([second], EVALUATED, {3: ("forgetting",)}))

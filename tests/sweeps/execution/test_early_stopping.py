@@ -208,7 +208,7 @@ def test_one_that_raises_is_failed_and_its_neighbours_are_judged_as_ever(tmp_pat
     advance = Stack.advance
 
     def raising(self: Stack, epochs: int) -> None:
-        if any(entry.settings == bad.point for entry in self._entries):
+        if any(entry.settings == bad.settings for entry in self._entries):
             raise RuntimeError("broke")
         advance(self, epochs)
 

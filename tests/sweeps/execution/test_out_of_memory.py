@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 import torch
 
 from analysis.tables.points import failures, points_table
-from lightning_modules.training import train as training
+from lightning_modules.training.entry import Entry
+from lightning_modules.training.train import CohortResult, train_cohort
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortStored
@@ -38,43 +41,40 @@ def planned(text: str = SWEEP, **packing: int) -> Plan:
     return Plan.of(parse_sweep(text, "large.yaml"), Packing(**packing))
 
 
-@pytest.fixture
-def limited(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Lets train_cohort raise for stacks in which a condition holds, and lists the sizes of all."""
-    real = training.train_cohort
+@dataclass
+class Limited:
+    """Trains as `train_cohort` does, but raises for stacks that do not fit, and records the sizes of all."""
 
-    def limit(error: Exception, does_not_fit: Any) -> list[int]:
-        sizes: list[int] = []
+    error: Exception
+    fits: Callable[[Sequence[Entry]], bool]
+    sizes: list[int] = field(default_factory=list)
 
-        def stub(members: Any, *more: Any, **options: Any) -> Any:
-            sizes.append(len(members))
-            if does_not_fit(members):
-                raise error
-            return real(members, *more, **options)
-
-        monkeypatch.setattr(training, "train_cohort", stub)
-        return sizes
-
-    return limit
+    def __call__(self, entries: Sequence[Entry], *more: Any, **options: Any) -> CohortResult:
+        self.sizes.append(len(entries))
+        if not self.fits(entries):
+            raise self.error
+        return train_cohort(entries, *more, **options)
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_a_cohort_splits_until_it_fits(kind, limited, tmp_path, undisturbed):
+def test_a_cohort_splits_until_it_fits(kind, tmp_path, undisturbed):
     whole = undisturbed(planned())
-    sizes = limited(ERRORS[kind], lambda members: len(members) > 3)
+    train = Limited(ERRORS[kind], lambda entries: len(entries) <= 3)
     plan, store, events = planned(), Store(tmp_path / "store"), []
-    Inline().execute(plan, store, events.append)
-    assert sizes == [12, 6, 3, 3, 6, 3, 3]
+    Inline(train=train).execute(plan, store, events.append)
+    assert train.sizes == [12, 6, 3, 3, 6, 3, 3]
     assert points_table(plan, store.read()).equals(whole)
     assert [event.failures for event in events if isinstance(event, CohortStored)] == [()]
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_a_member_that_does_not_fit_alone_is_failed_with_the_numbers(kind, limited, tmp_path, undisturbed):
+def test_a_member_that_does_not_fit_alone_is_failed_with_the_numbers(kind, tmp_path, undisturbed):
     whole = undisturbed(planned()).to_pylist()
-    limited(ERRORS[kind], lambda members: any((m.seed, m.label_noise) == (4, 0.5) for m in members))
+    train = Limited(
+        ERRORS[kind], lambda entries: all((e.settings.seed, e.settings.label_noise) != (4, 0.5) for e in entries)
+    )
     plan, store = planned(), Store(tmp_path / "store")
-    Inline().execute(plan, store, lambda event: None)
+    Inline(train=train).execute(plan, store, lambda event: None)
     rows = points_table(plan, store.read()).to_pylist()
     assert Counter(row["outcome"] for row in rows) == {"finished": 11, "failed": 1}
     assert all(row == its for row, its in zip(rows, whole, strict=True) if row["outcome"] == "finished")
@@ -89,7 +89,7 @@ def test_a_member_that_does_not_fit_alone_is_failed_with_the_numbers(kind, limit
 REAL = """
 import json, resource, sys
 import psutil, torch
-from lightning_modules.training import train as training
+from lightning_modules.training.train import train_cohort
 from sweeps.execution.inline import Inline
 from analysis.tables.points import points_table
 from sweeps.planning.plan import Packing, Plan
@@ -102,22 +102,20 @@ def plan(width):
     return Plan.of(parse_sweep(text, "wide.yaml"), Packing(bytes_per_worker=2**40))
 
 tried = []
-real = training.train_cohort
 
 def noting(members, *more, **options):
     tried.append([len(members), True])
-    result = real(members, *more, **options)
+    result = train_cohort(members, *more, **options)
     tried[-1][1] = False
     return result
 
-training.train_cohort = noting
 store = Store(sys.argv[1])
 Inline().execute(plan(4), store, lambda event: None)  # libraries and threads take their address space now
 tried.clear()
 wide = plan(1800)
 room = psutil.Process().memory_info().vms + int(3.5 * wide.trainings[0].cost.bytes)
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
-Inline().execute(wide, store, lambda event: None)
+Inline(train=noting).execute(wide, store, lambda event: None)
 rows = points_table(wide, store.read(["reason"]))
 print(json.dumps([tried, rows["outcome"].to_pylist()]))
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,8 @@ import pytest
 
 from analysis.tables.points import points_table
 from lightning_modules.data import sources
-from lightning_modules.training import memory
-from lightning_modules.training import train as training
+from lightning_modules.training.entry import Entry
+from lightning_modules.training.train import CohortResult, train_cohort
 from sweeps.execution.inline import Inline
 from sweeps.execution.worker import Worker, train_and_store
 from sweeps.planning.plan import Packing, Plan
@@ -29,33 +31,33 @@ def planned(text: str = SWEEP) -> Plan:
     return Plan.of(parse_sweep(text, "large.yaml"), Packing())
 
 
-@pytest.fixture
-def stacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """(members, epochs) of each stack that is trained from here on."""
-    found: list[tuple[int, int]] = []
-    real = training.train_cohort
+@dataclass
+class Recorder:
+    """Trains as `train_cohort` does, and records (members, epochs) of each stack."""
 
-    def noting(members: Any, *more: Any, **options: Any) -> Any:
-        found.append((len(members), members[0].epochs))
-        return real(members, *more, **options)
+    stacks: list[tuple[int, int]] = field(default_factory=list)
+    error: Exception | None = None
+    """Raised for stacks of one epoch, which are those whose memory is measured."""
 
-    monkeypatch.setattr(training, "train_cohort", noting)
-    monkeypatch.setattr(memory, "train_cohort", noting)
-    return found
+    def __call__(self, entries: Sequence[Entry], *more: Any, **options: Any) -> CohortResult:
+        if entries[0].settings.epochs == 1 and self.error:
+            raise self.error
+        self.stacks.append((len(entries), entries[0].settings.epochs))
+        return train_cohort(entries, *more, **options)
 
 
-def trained(store: Store, plan: Plan, **more: Any) -> Any:
+def trained(store: Store, plan: Plan, train: Recorder, **more: Any) -> Any:
     (cohort,) = plan.cohorts
-    worker = Worker(Run.begin(store.location), **more)
+    worker = Worker(Run.begin(store.location), train=train, **more)
     return train_and_store(cohort, sources.load("digits"), store, worker, lambda epoch: None)
 
 
-def test_a_cohort_above_its_workers_memory_is_measured_and_trained_in_parts(stacks, tmp_path, undisturbed):
-    plan, store = planned(), Store(tmp_path / "store")
+def test_a_cohort_above_its_workers_memory_is_measured_and_trained_in_parts(tmp_path, undisturbed):
+    plan, store, train = planned(), Store(tmp_path / "store"), Recorder()
     whole = undisturbed(plan)
-    stacks.clear()
     room = int(3.5 * plan.trainings[0].cost.bytes)
-    assert trained(store, plan, bytes=room).failures == ()
+    assert trained(store, plan, train, bytes=room).failures == ()
+    stacks = train.stacks
     assert stacks[:2] == [(2, 1), (4, 1)], "the probe"
     assert all(1 <= members <= 6 and epochs == 20 for members, epochs in stacks[2:])
     assert sum(members for members, _ in stacks[2:]) == 8
@@ -63,30 +65,27 @@ def test_a_cohort_above_its_workers_memory_is_measured_and_trained_in_parts(stac
 
 
 @pytest.mark.parametrize(("room", "epochs"), [(0, 20), (100, 20), (0.5, 2)])
-def test_it_is_not_measured_where_that_is_not_worth_it(stacks, tmp_path, room, epochs):
+def test_it_is_not_measured_where_that_is_not_worth_it(tmp_path, room, epochs):
     """Memory unknown; plenty of it; a training so short that the probe would be most of it."""
     plan, store = planned(SWEEP.replace("epochs: 20", f"epochs: {epochs}")), Store(tmp_path / "store")
-    trained(store, plan, bytes=int(room * plan.cohorts[0].cost.bytes))
-    assert stacks == [(8, epochs)]
+    train = Recorder()
+    trained(store, plan, train, bytes=int(room * plan.cohorts[0].cost.bytes))
+    assert train.stacks == [(8, epochs)]
 
 
-def test_a_probe_that_raises_is_no_failure(stacks, tmp_path, monkeypatch):
-    def raises(*given: Any) -> int:
-        raise RuntimeError("cannot be measured")
-
-    monkeypatch.setattr(memory, "most_members", raises)
-    plan, store = planned(), Store(tmp_path / "store")
-    assert trained(store, plan, bytes=1).failures == ()
-    assert stacks == [(8, 20)]
+def test_a_probe_that_raises_is_no_failure(tmp_path):
+    plan, store, train = planned(), Store(tmp_path / "store"), Recorder(error=RuntimeError("cannot be measured"))
+    assert trained(store, plan, train, bytes=1).failures == ()
+    assert train.stacks == [(8, 20)]
 
 
-def test_what_a_lost_worker_had_stored_is_not_trained_again(stacks, tmp_path: Path):
+def test_what_a_lost_worker_had_stored_is_not_trained_again(tmp_path: Path):
     plan, store = planned(), Store(tmp_path / "store")
     Inline().execute(plan, store, lambda event: None)
-    stacks.clear()
     other = Store(tmp_path / "other")
     part = next((tmp_path / "store" / "parts").glob("*.parquet"))
     other.prepare()
     (tmp_path / "other" / "parts" / part.name).write_bytes(part.read_bytes())
-    assert trained(other, plan, again=True).failures == ()
-    assert stacks == []
+    train = Recorder()
+    assert trained(other, plan, train, again=True).failures == ()
+    assert train.stacks == []

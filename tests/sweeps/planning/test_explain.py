@@ -118,7 +118,7 @@ def test_the_time_is_that_of_the_busiest_worker():
     plan = study()
     seconds = [cohort.cost.flops / 1e9 for cohort in plan.cohorts]
     # Longest first: two cohorts of the larger width at the same time, then two of the smaller.
-    assert [cohort.members[0].point.width for cohort in plan.cohorts] == [64, 64, 8, 8]
+    assert [cohort.members[0].settings.width for cohort in plan.cohorts] == [64, 64, 8, 8]
     assert makespan(plan, RATE) == pytest.approx(seconds[0] + seconds[2])
     alone = Plan.of(parse_sweep(STUDY, ""), Packing(workers=1, max_cohort=4))
     assert makespan(alone, RATE) == pytest.approx(sum(cohort.cost.flops for cohort in alone.cohorts) / 1e9)

@@ -175,9 +175,9 @@ class TestTrajectories:
     @given(plans())
     def test_go_as_far_as_the_largest_epoch_asked_of_them(self, plan):
         for trajectory in plan.trainings:
-            assert trajectory.point.epochs == trajectory.requested[-1] == trajectory.evaluated[-1]
+            assert trajectory.settings.epochs == trajectory.requested[-1] == trajectory.evaluated[-1]
             assert list(trajectory.requested) == sorted(set(trajectory.requested))
-            assert trajectory.point.parameter_count is None
+            assert trajectory.settings.parameter_count is None
 
     @given(plans())
     def test_two_points_share_one_exactly_if_they_are_the_same_training(self, plan):
@@ -211,7 +211,7 @@ class TestTrajectories:
 
     def test_a_default_written_out_is_one_training(self):
         family = Plan.of(parse_sweep("name: x\nfixed: {depth: null}", "")).trainings[0]
-        written = parse_sweep(f"name: x\nfixed: {{depth: {family.point.depth}, width: {family.point.width}}}", "")
+        written = parse_sweep(f"name: x\nfixed: {{depth: {family.settings.depth}, width: {family.settings.width}}}", "")
         assert Plan.of(written).trainings[0].id == family.id
 
 
@@ -225,7 +225,7 @@ class TestCohorts:
     @given(plans())
     def test_members_have_the_same_shapes_and_steps(self, plan):
         for cohort in plan.cohorts:
-            points = [member.point for member in cohort.members]
+            points = [member.settings for member in cohort.members]
             for name in SHAPE:
                 assert len({getattr(point, name) for point in points}) == 1
             for name in ("dropout", "input_noise"):

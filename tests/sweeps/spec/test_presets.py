@@ -40,13 +40,13 @@ def invented(plan: Plan, measures: set[str | None]) -> list[Record]:
     return [
         Record(
             trajectory.id,
-            trajectory.point,
+            trajectory.settings,
             tuple(
                 Row(epoch, "finished", {name: chance.random() for name in (*MEASURES, *COLUMNS_ON_DEMAND)})
                 for epoch in trajectory.evaluated
             ),
             {
-                "parameters": trajectory.point.width or 10,
+                "parameters": trajectory.settings.width or 10,
                 "wall_seconds": 1.0,
                 "flops": 1e9,
                 "finished_at": datetime(2026, 1, 1, tzinfo=UTC),
@@ -59,9 +59,9 @@ def invented(plan: Plan, measures: set[str | None]) -> list[Record]:
 
 def of_examples(trajectory: Training, measures: set[str]) -> list[tuple[int, PerExample]]:
     """Return measures of four examples: two seen and two left out, which take turns over seeds."""
-    seen = (np.arange(4) + trajectory.point.seed) % 4
+    seen = (np.arange(4) + trajectory.settings.seed) % 4
     return [
-        (epoch, PerExample(measure, split, ids, (ids + trajectory.point.seed) % 2 * 1.0))
+        (epoch, PerExample(measure, split, ids, (ids + trajectory.settings.seed) % 2 * 1.0))
         for epoch in trajectory.measured
         for measure in sorted(measures)
         for split, ids in (("train", seen[:2]), ("left_out", seen[2:]))

@@ -39,7 +39,7 @@ def ids(members: Sequence[Training]) -> list[str]:
 
 def wanted(plan: Plan, width: int) -> list[list[str]]:
     """The two cohorts of this width."""
-    return [ids(cohort.members) for cohort in plan.cohorts if cohort.members[0].point.width == width]
+    return [ids(cohort.members) for cohort in plan.cohorts if cohort.members[0].settings.width == width]
 
 
 def reports(members: Sequence[Training], epoch: int, losses: Sequence[float] = (0, 1, 2)) -> list[Report]:

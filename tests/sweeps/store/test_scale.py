@@ -53,7 +53,7 @@ def filled(folder: Path, plan: Plan, make_record: Callable[..., Any]) -> Store:
     fields = ("label_noise", "width", "seed")
     for cohort in plan.cohorts:
         store.append([
-            make_record(member.id, member.evaluated, **{name: getattr(member.point, name) for name in fields})
+            make_record(member.id, member.evaluated, **{name: getattr(member.settings, name) for name in fields})
             for member in cohort.members
         ])  # fmt: skip
     return store
@@ -309,7 +309,7 @@ def test_measures_of_the_stub_are_those_of_a_training():
     plan, real = planned(3), training.train_cohort
     try:
         scale.stub_training()
-        result = training.train_cohort([plan.trainings[0].point], None, [(1, 3)], on_epoch=lambda epoch: None)
+        result = training.train_cohort(plan.trainings[:1], None, on_epoch=lambda epoch: None)
     finally:
         training.train_cohort = real
     (member,) = result.members
