@@ -1,4 +1,4 @@
-"""What other runs have completed in the store, kept up to date by reading only new parts."""
+"""Views of what other runs have completed in a store, which are updated by reading only new parts."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class CompletedElsewhere:
         self._done = Done()
 
     def among(self, trainings: tuple[Training, ...], stopped_by: str | None = None) -> frozenset[str]:
-        """The ids of those that have every row and measure that is asked of them, or were stopped under these settings
-        of early stopping. Raises StoreError."""
-        self._look()
+        """Return the ids of the trainings that have all requested rows and measures, or that were stopped under the
+        settings of early stopping with the digest `stopped_by`. Raises StoreError."""
+        self._update()
         done = self._done.without_failed()
-        return frozenset(each.id for each in trainings if _covers(done, each, stopped_by))
+        return frozenset(training.id for training in trainings if _covers(done, training, stopped_by))
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         names = dict.fromkeys((*KEY, "outcome", *marks().values(), STOPPED_BY, *LATEST_COLUMNS))
         kept = pa.schema([schema().field(name) for name in names])
         for info in listed(self._location, PARTS)[0]:
@@ -56,5 +56,5 @@ def _covers(done: Done, training: Training, stopped_by: str | None) -> bool:
 
 @cache
 def completed_in(uri: str, run: Run) -> CompletedElsewhere:
-    """One view per run that this process works for, so that a worker reads no part twice."""
+    """Return the view of a run, which is shared within this process so that a worker reads no part twice."""
     return CompletedElsewhere(Store(uri))

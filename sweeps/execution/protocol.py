@@ -1,4 +1,4 @@
-"""What an executor is, and what it says while it works."""
+"""The interface of executors, and the events that they report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Failure:
-    """A trajectory that left no measures at its horizon, and why."""
+    """A training without measures at its horizon, with the reason."""
 
     trajectory_id: str
     outcome: str
@@ -25,7 +25,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Progress:
-    """A cohort of the plan, by its place in `plan.cohorts`, has trained this many epochs."""
+    """An event: a cohort, given by its index in `plan.cohorts`, has trained this many epochs."""
 
     cohort: int
     epochs: int
@@ -33,7 +33,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class CohortStored:
-    """A cohort's part is in the store."""
+    """An event: the part of a cohort is in the store."""
 
     cohort: int
     failures: tuple[Failure, ...]
@@ -43,26 +43,26 @@ Listener = Callable[[Progress | CohortStored], None]
 
 
 class Executor(Protocol):
-    """Trains every cohort of a plan and sees each one's records into the store.
+    """An object that trains every cohort of a plan and stores the records.
 
-    Contract, tested on every executor by one suite:
-    - what cannot work at all (no Ray, no GPU, a store out of reach) is raised before the store is made;
-    - when `execute` returns, the store holds a record of every trajectory of the plan, be it of a failure;
-    - a cohort is stored as soon as it is trained, whole (one that raises: in the pieces that train); an interruption
-      at any moment loses only cohorts in flight;
+    One suite tests the contract for every executor:
+    - what cannot work at all (no Ray, no GPU, a store out of reach) raises before the store is created;
+    - when `execute` returns, the store holds a record of every training of the plan, including failures;
+    - a cohort is stored as a whole as soon as it is trained (one that raises, in the pieces that train), so an
+      interruption at any moment loses only cohorts that are being trained;
     - the records do not depend on the executor, the packing, or the order in which cohorts are trained;
-    - the listener hears in this process, from one thread, of progress and exactly once of each stored cohort;
-    - a training that raises is a record with outcome `failed`; only what concerns the whole run is raised: StoreError,
-      KeyboardInterrupt, or ExecutionError for workers that cannot be had or are lost for good.
+    - the listener is called in this process, from one thread, for progress and exactly once per stored cohort;
+    - a training that raises gets a record with outcome `failed`. Only problems of the whole run raise: StoreError,
+      KeyboardInterrupt, or ExecutionError if workers are not available or are lost for good.
     """
 
     def resources(self, workers: int | None, say: Callable[[str], None]) -> AbstractContextManager[Resources]:
-        """Where it would train, for the plan to pack by; `execute` is called in this context. `workers`, if given, is
-        what the user wants; `say` hears of what has to be waited for. Raises ExecutionError."""
+        """Enter a context in which `execute` is called, with the resources by which the plan packs. Raises
+        ExecutionError. `workers` is the number that the user wants; `say` receives messages about what it waits for."""
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None: ...
 
 
 def is_job_address(address: str | None) -> TypeGuard[str]:
-    """Return whether an address is where a cluster takes jobs (`http://HOST:8265`), and not the cluster's own."""
+    """Return whether an address is that of a cluster's job server (`http://HOST:8265`), and not the cluster's own."""
     return address is not None and address.startswith(("http://", "https://"))

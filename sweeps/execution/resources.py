@@ -1,6 +1,7 @@
-"""Placement: what a Ray cluster has, and what of it each cohort takes.
+"""Resources of a Ray cluster, and the share of them that each cohort takes.
 
-A cohort takes one CPU, and on a GPU the part of it that its memory needs, in eighths, so that small ones share it.
+A cohort takes one CPU. On a GPU, it also takes the share that its memory needs, in eighths, so that small cohorts share
+a GPU.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ Device = Literal["cpu", "cuda", "auto"]
 
 EIGHTHS = 8
 GPU_OVERHEAD = 3 * 2**28
-"""Bytes of a GPU that a process takes before any tensor: CUDA's context and kernels, about half a GiB, and room."""
+"""Bytes that a process takes of a GPU before any tensor: CUDA's context and kernels, about half a GiB, and a margin."""
 
 HEADROOM = 0.6
-"""Part of a machine's available memory that cohorts may plan with."""
+"""The fraction of a machine's available memory that cohorts may use."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of place where cohorts train: a core, or a GPU."""
+    """A kind of device on which cohorts train: cores or GPUs."""
 
     count: int
     bytes: int
-    """Memory that the cohorts of one place may take together."""
+    """Memory that the cohorts on one device may take together."""
     flops: float
-    """Operations a second of a batched matrix product, measured: only the ratio of two kinds is used."""
+    """Measured operations per second of a batched matrix product; only the ratio of two kinds is used."""
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What a cohort takes: Ray's resources, and the bytes of memory that these come with."""
+    """The share of a cohort: Ray's resources, and the bytes of memory that come with them."""
 
     resources: Mapping[str, float]
     bytes: int
@@ -45,7 +46,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Resources:
-    """What there is. `cores` counts those of nodes without GPUs where there are GPUs to train on."""
+    """All devices to train on. If there are GPUs, `cores` counts only those of nodes without GPUs."""
 
     cores: Kind | None
     gpus: Kind | None
@@ -56,18 +57,18 @@ class Resources:
 
     @property
     def bytes_per_worker(self) -> int:
-        """The most a cohort may take anywhere it may be sent: what a plan caps stacks at."""
+        """The memory that a cohort may take on every kind of device, which limits the stacks of a plan."""
         return min(kind.bytes for kind in (self.cores, self.gpus) if kind)
 
     def packing(self, workers: int | None, max_cohort: int) -> Packing:
-        """For so many workers, or as many as there are places."""
+        """Return the packing for this many workers, by default one per device."""
         return Packing(workers or self.workers, max_cohort, self.bytes_per_worker)
 
     def grants(self, cohorts: Sequence[Cohort]) -> list[Grant]:
-        """One for each cohort.
+        """Return a grant per cohort.
 
-        Where there are both cores and GPUs, each cohort, longest first, goes where it would be done first at the
-        measured rates.
+        If there are both cores and GPUs, each cohort, longest first, goes to the device on which it would end first at
+        the measured rates.
         """
         core = Grant({"CPU": 1.0}, self.cores.bytes) if self.cores else None
         if not self.gpus:
@@ -90,12 +91,12 @@ class Resources:
 
 
 def gpu_share(cohort: Cohort, gpu_bytes: int) -> float:
-    """The part of a GPU that the cohort's memory needs, in eighths: 1/8 to 1."""
+    """Return the share of a GPU that the cohort's memory needs, in eighths: 1/8 to 1."""
     needed = (cohort.cost.bytes + GPU_OVERHEAD) / gpu_bytes
     return min(EIGHTHS, max(1, math.ceil(needed * EIGHTHS))) / EIGHTHS
 
 
 def local_resources(workers: int | None = None) -> Resources:
-    """So many cores of this machine, or all."""
+    """Return this many cores of this machine, by default all."""
     count = workers or len(os.sched_getaffinity(0))
     return Resources(Kind(count, int(HEADROOM * available_bytes() / count), 1.0), None)

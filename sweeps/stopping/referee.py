@@ -1,9 +1,9 @@
-"""The referee: one of Ray Tune's own schedulers, and its own stoppers, over members instead of Tune trials.
+"""The referee, which applies one of Ray Tune's schedulers, and its stoppers, to members instead of Tune trials.
 
-The scheduler and the stoppers are Ray's objects. What they expect around them, a controller and its trials, is stood in
-for by a few lines that call them in the order in which Tune's controller does (`TuneController._process_trial_result`,
-`stop_trial` and `_process_trial_failure` of Ray 2.60): the stoppers first, then the scheduler, and of what stops, its
-`on_trial_complete`. The same code judges live cohorts, one actor for a whole sweep, and replays recorded curves.
+The scheduler and the stoppers are Ray's objects. They expect a controller with trials, which a few lines replace. These
+make the same calls in the same order as Tune's controller (`TuneController._process_trial_result`, `stop_trial` and
+`_process_trial_failure` of Ray 2.60): the stoppers first, then the scheduler, and `on_trial_complete` for trials that
+stop. The same code judges live cohorts, with one actor for a whole sweep, and replays recorded curves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sweeps.stopping.seeding import drawing
 
 
 class Verdict(StrEnum):
-    """What becomes of a member that has just reported, in Ray's words."""
+    """The decision about a member that has just reported, in Ray's words."""
 
     CONTINUE = "CONTINUE"
     PAUSE = "PAUSE"
@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
 
 class Status(StrEnum):
-    """Of a member, in Ray's words (`ray.tune.experiment.Trial`)."""
+    """The status of a member, in Ray's words (`ray.tune.experiment.Trial`)."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -36,7 +36,7 @@ class Status(StrEnum):
 
 
 class _Member:
-    """What the schedulers ask of a trial."""
+    """The part of a trial that schedulers use."""
 
     is_saving = False
 
@@ -44,14 +44,14 @@ class _Member:
         self.trial_id = trial_id
         self.status = Status.PENDING
         self.epoch = 0
-        """The last that was heard of."""
+        """The last epoch that was reported."""
 
     def __repr__(self) -> str:
         return self.trial_id
 
 
 class _Controller:
-    """What the schedulers ask of Tune's controller. `waiting`: pending and paused members, in the order they came."""
+    """The part of Tune's controller that schedulers use. `waiting` holds pending and paused members in their order."""
 
     def __init__(self) -> None:
         self.waiting: dict[_Member, None] = {}
@@ -61,7 +61,7 @@ class _Controller:
         self.scheduler: Any = None
 
     def get_trials(self) -> Iterable[_Member]:
-        """Those that can be chosen: no scheduler asks for others."""
+        """Return the members that can be chosen; schedulers need no others."""
         if self.among is None:
             return self.waiting
         return (member for member in self.waiting if member.trial_id in self.among)
@@ -70,7 +70,7 @@ class _Controller:
         return {*self.waiting, *self.running}
 
     def stop_trial(self, member: _Member) -> None:
-        """A scheduler stops a member that waits."""
+        """Stop a waiting member, at a scheduler's request."""
         if member.status in (Status.PENDING, Status.PAUSED):
             self.scheduler.on_trial_remove(self, member)
             self.move(member, Status.TERMINATED)
@@ -87,15 +87,17 @@ class _Controller:
 
 
 class Referee:
-    """Decides over members by their ids: which starts next, and after each report whether it goes on.
+    """A judge of members by their ids: it decides which one starts next, and after each report whether it goes on.
 
-    `add` the members, `choose` one, `start` it, `report` each evaluated epoch of it. STOP frees its place for good,
-    PAUSE until `choose` names it again; `ended` says which paused ones never will be. One member's results come in the
-    order of their epochs. The same calls get the same answers.
+    Call `add` for the members, `choose` to get one, `start` to run it, and `report` for each evaluated epoch. After
+    STOP the member's place is free for good, and after PAUSE until `choose` returns it again; `ended` returns paused
+    members that will never be chosen. The results of a member come in the order of its epochs. The same calls give the
+    same answers.
 
-    horizon_of: the last epoch of each member, or of all; of recalled ones too, as rungs depend on the longest. seed: of
-    asha's draw of a bracket, which is a function of it and the member's id, whoever was added before. scheduler: one
-    that says the same as Ray's of these settings.
+    Args:
+        horizon_of: the last epoch per member, or of all. It includes recalled members, as rungs depend on the longest.
+        seed: the seed of asha's draw of a bracket, which depends on it and the member's id alone.
+        scheduler: a scheduler that decides as Ray's does with these settings.
     """
 
     def __init__(
@@ -113,15 +115,15 @@ class Referee:
 
     @property
     def scheduler(self) -> Any:
-        """Ray's own, with all that it was told: for a Tune run under it."""
+        """Ray's own scheduler, with everything it has been told, for a Tune run under it."""
         return self._scheduler
 
     def add(self, member_id: str) -> None:
-        """Make a member known: it is pending. A second time is none. Not before its recall, if there is one."""
+        """Add a pending member; adding it again does nothing. If it is recalled, call `recall` first."""
         self.add_all([member_id])
 
     def add_all(self, member_ids: Iterable[str]) -> None:
-        """The same of many, in this order."""
+        """Add many members, in this order."""
         with drawing() as seed:
             for member_id in member_ids:
                 if member_id not in self._members:
@@ -131,13 +133,15 @@ class Referee:
                     self._controller.waiting[member] = None
 
     def choose(self, among: Collection[str] | None = None) -> str | None:
-        """The member to start next, by the scheduler's own order: pending, or paused and to be taken up again. None if
-        there is none. among: of these alone. Changes nothing: `start` does."""
+        """Return the next member to start or resume, in the scheduler's own order; None if there is none.
+
+        If `among` is given, only its members are considered. This changes nothing; `start` does.
+        """
         controller = self._controller
         if among is None:
             chosen = self._scheduler.choose_trial_to_run(controller)
             return chosen.trial_id if chosen else None
-        # HyperBand goes through its brackets, not through get_trials: whom it is not to see is not pending meanwhile.
+        # HyperBand reads its brackets and not get_trials, so members that it must not see are not pending meanwhile.
         others = controller.waiting if self.settings.pauses else ()
         hidden = [(member, member.status) for member in others if member.trial_id not in among]
         controller.among = among
@@ -152,20 +156,20 @@ class Referee:
         return chosen.trial_id if chosen else None
 
     def start(self, member_id: str) -> None:
-        """It runs, from the beginning or from where it was paused. Raises ValueError unless it waits."""
+        """Mark a member as running, from the beginning or after a pause. Raises ValueError unless it is waiting."""
         member = self._members[member_id]
         if member.status not in (Status.PENDING, Status.PAUSED):
             raise ValueError(f"{member_id} is {member.status}; a member that starts is PENDING or PAUSED")
         self._controller.move(member, Status.RUNNING)
 
     def report(self, member_id: str, epoch: int, measures: Mapping[str, float | None]) -> Verdict:
-        """What becomes of a running member with these measures at this epoch.
+        """Judge a running member by its measures at an epoch.
 
-        STOP at its horizon, CONTINUE at epoch 0, before which there is nothing to judge. A result without the metric
-        is not judged by it. An epoch that was heard before, of a training that was lost and is repeated, gets the
-        verdict that stands, and the scheduler does not hear of it again.
+        The verdict is STOP at the horizon, and CONTINUE at epoch 0, where there is nothing to judge yet. A result
+        without the metric is not judged by it. If an epoch is reported again, because a training was lost and is
+        repeated, the verdict stays, and the scheduler does not receive the result again.
 
-        Raises ValueError for a new epoch of a member that waits.
+        Raises ValueError for a new epoch of a waiting member.
         """
         member, horizon = self._members[member_id], self._horizon(member_id)
         if member.status in (Status.TERMINATED, Status.ERROR):
@@ -193,11 +197,11 @@ class Referee:
     def recall(
         self, member_id: str, rows: Iterable[tuple[int, Mapping[str, float | None]]], over: bool = False
     ) -> None:
-        """Tell of an earlier run's results (epoch, measures) of a member, in the order of their epochs, without a
-        verdict: later ones are compared with them. It is added if it is not known.
+        """Pass on the results (epoch, measures) of a member in an earlier run, for comparison with later ones.
 
-        over: it ended then, and does not go on. HyperBand compares those that it has in a bracket together alone: it
-        is not told of what is over, and of the others only by their next report.
+        They are in the order of their epochs and get no verdict. An unknown member is added. If the member is `over`,
+        it ended in that run. HyperBand compares only members that are in a bracket at the same time: it does not
+        receive results of members that are over, and of others only with their next report.
         """
         silent = self.settings.pauses
         if member_id not in self._members:
@@ -214,8 +218,9 @@ class Referee:
             if silent or not self._judged(result):
                 continue
             last = over and place == len(rows)
-            # Of what a scheduler stops, it hears the last result twice, and so on_trial_complete alone of what ends by
-            # itself. The median's on_trial_result would remember whom it would stop, and refuse to hear of it again.
+            # A scheduler receives the last result of a trial that it stops twice, and that of a trial that ends by
+            # itself only in on_trial_complete. The median's on_trial_result would remember a trial that it would stop,
+            # and refuse further results of it.
             if not (last and stops_itself):
                 if self.settings.scheduler == "median":
                     self._scheduler.on_trial_complete(self._controller, member, result)
@@ -227,7 +232,7 @@ class Referee:
             self._controller.move(member, Status.TERMINATED)
 
     def fail(self, member_id: str) -> None:
-        """It diverged or raised: it is over, and nobody waits for it any longer."""
+        """Mark a member that diverged or raised as ended, so that no other member waits for it any longer."""
         member = self._members[member_id]
         if member.status in (Status.RUNNING, Status.PENDING):
             self._scheduler.on_trial_error(self._controller, member)
@@ -235,10 +240,10 @@ class Referee:
             self._controller.move(member, Status.ERROR)
 
     def ended(self) -> list[str]:
-        """Those that were paused and, since last asked, have been stopped; each is named once.
+        """Return the paused members that were stopped since the last call.
 
-        HyperBand stops the worse part of a bracket when the last of it has caught up. It forgets whom it has paused if
-        the last one of a later round breaks instead: with nothing running and nothing to start, those are stopped.
+        HyperBand stops the worse part of a bracket when its last member has caught up. If the last member of a later
+        round breaks instead, it forgets the paused ones: they are stopped when nothing runs and nothing can start.
         """
         controller = self._controller
         if not controller.running and not self.waiting():
@@ -251,18 +256,18 @@ class Referee:
         return self._members[member_id].status
 
     def waiting(self) -> bool:
-        """Whether any member is pending, or paused and to be taken up again."""
+        """Return whether any member can start, because it is pending or to be resumed."""
         return self.choose() is not None
 
     def _horizon(self, member_id: str) -> int:
         return self._horizon_of if isinstance(self._horizon_of, int) else self._horizon_of[member_id]
 
     def _result(self, member_id: str, epoch: int, measures: Mapping[str, float | None]) -> dict[str, Any]:
-        """As Tune has it; a measure that is null is not in it."""
+        """Return a result in Tune's form, without measures that are null."""
         return {name: value for name, value in measures.items() if value is not None} | {TIME: epoch}
 
     def _stops_itself(self, member_id: str, result: Mapping[str, Any], horizon: int) -> bool:
-        """By a rule, or at its horizon, as Tune's controller finds out before it asks the scheduler."""
+        """Return whether a rule or the horizon ends the member, which Tune's controller checks before the scheduler."""
         ruled = any(rule(member_id, result) for rule in self._rules)
         return ruled or result[TIME] >= horizon
 

@@ -1,6 +1,6 @@
-"""The rules of `stop_when` as Tune's FunctionStopper takes them: (trial's id, result) -> whether to stop it.
+"""The rules of `stop_when` as functions for Tune's FunctionStopper: (trial id, result) -> whether to stop the trial.
 
-They hold what they have seen of each trial. A result without the measure says nothing and is passed over. No Ray here.
+Rules keep a state per trial and skip results without their measure. This module does not import Ray.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from sweeps.spec.stopping import Onset, Plateau, StopWhen, sense
 Rule = Callable[[str, Mapping[str, Any]], bool]
 
 TIME = "epoch"
-"""The key of a result that says how far a training is: what schedulers and stoppers call time."""
+"""The key of a result for the epoch, which schedulers and stoppers call time."""
 
 
 def rules_of(settings: StopWhen) -> list[Rule]:
-    """One for each rule that is set."""
-    found: list[Rule] = []
+    """Return a function per rule that is set."""
+    rules: list[Rule] = []
     if settings.interpolated is not None:
-        found.append(Reached("train_accuracy", settings.interpolated))
+        rules.append(Reached("train_accuracy", settings.interpolated))
     if settings.plateau:
-        found.append(NoBetter(settings.plateau))
+        rules.append(NoBetter(settings.plateau))
     if settings.memorization_onset:
-        found.append(Memorizes(settings.memorization_onset))
+        rules.append(Memorizes(settings.memorization_onset))
     if settings.budget is not None:
-        found.append(Reached(TIME, settings.budget))
-    return found
+        rules.append(Reached(TIME, settings.budget))
+    return rules
 
 
 @dataclass(frozen=True)
 class Reached:
-    """result[name] >= value."""
+    """A rule that stops when `result[name] >= value`."""
 
     name: str
     value: float
