@@ -1,1 +1,1 @@
-"""Executors: interpreters of a plan. `inline` trains in this process, `ray_tune` makes each cohort a Tune trial."""
+"""Executors, which train a plan: `inline` in this process, `on_ray` with one Tune trial per cohort."""

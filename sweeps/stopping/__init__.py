@@ -1,1 +1,1 @@
-"""Early stopping: Ray Tune's own schedulers, deciding over live trainings or over recorded curves."""
+"""Early stopping: Ray Tune's own schedulers, which judge live trainings or recorded curves."""

@@ -1,1 +1,1 @@
-"""Execution on Ray. The only package that imports ray."""
+"""Execution on Ray. No other package imports ray."""

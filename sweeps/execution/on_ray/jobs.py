@@ -1,4 +1,4 @@
-"""A run handed to a cluster as a Ray job: from a laptop, which may then be closed."""
+"""Submission of a run to a cluster as a Ray job, for example from a laptop, which may then be closed."""
 
 from __future__ import annotations
 
@@ -32,24 +32,20 @@ def hand_over(
     more: Sequence[str],
     say: Callable[[str], None],
 ) -> bool:
-    """Run `memsweep run` on the cluster's head node: see `submit`.
+    """Run `memsweep run` on the cluster's head node (see `submit`), and return whether it succeeded.
 
-    The working folder goes along where the run needs a file of it: the sweep's, or a model or data set of the user's
-    own.
+    The working folder is sent along if the run needs a file in it: the sweep file, or a custom model or data set.
 
     Args:
-        address: where the cluster takes jobs.
-        words: how the command line names the sweep: a preset or a file, then its --set options.
+        address: the address at which the cluster accepts jobs.
+        words: the arguments that stand for the sweep: a preset or a file, and --set options.
         store: the URI of the store.
-        options: further options by name; True is a flag, None and False are left out.
-        more: options as they are.
-        say: called with what the job prints.
-
-    Returns:
-        Whether the job succeeded.
+        options: more options by name; True stands for a flag, and None and False are left out.
+        more: more options, as they are.
+        say: a function that receives the output of the job.
 
     Raises:
-        ExecutionError: as `submit` does, and for a store that the cluster does not see.
+        ExecutionError: as `submit` does, and if the cluster cannot see the store.
     """
     if Store(store).is_local:
         raise ExecutionError(f"--store {store}: a folder of this machine; valid on a cluster: s3://BUCKET/PATH")
@@ -63,11 +59,16 @@ def hand_over(
 
 
 def submit(address: str, command: Sequence[str], folder: str | None, say: Callable[[str], None]) -> bool:
-    """Run the command on the cluster's head node, pass on what it prints, and say whether it succeeded.
+    """Run a command on the cluster's head node, pass its output on to `say`, and return whether it succeeded.
 
-    address: `http://HOST:8265`, where a cluster's dashboard listens. folder: sent along as the command's working
-    folder, less what `.gitignore` names there; None: nothing is. On Ctrl-C the job goes on, and `say` hears how to
-    follow or stop it. Raises ExecutionError where no cluster answers, or where it refuses the job.
+    On Ctrl-C the job continues, and `say` receives the commands that follow or stop it.
+
+    Args:
+        address: `http://HOST:8265`, the address of the cluster's dashboard.
+        folder: a folder to send along as the working folder, without what its `.gitignore` names.
+
+    Raises:
+        ExecutionError: if no cluster answers, or if it refuses the job.
     """
     if _unavailable:
         raise ExecutionError(f"--address {address}: {_unavailable}; valid with pip install 'memsweep[cluster]'")
@@ -97,7 +98,7 @@ def submit(address: str, command: Sequence[str], folder: str | None, say: Callab
 
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end, also where an event loop runs in this thread already, as in a notebook."""
+    """Run a coroutine to its end, even if an event loop already runs in this thread, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -111,7 +112,7 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
         except Exception as error:
             errors.append(error)
 
-    thread = threading.Thread(target=target, daemon=True)  # an interruption leaves it behind, which ends with the job
+    thread = threading.Thread(target=target, daemon=True)  # after an interruption it ends with the job
     thread.start()
     thread.join()
     for error in errors:

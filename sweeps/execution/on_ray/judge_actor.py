@@ -1,4 +1,4 @@
-"""The judge of a running sweep as a Ray actor: the one that all lanes ask, wherever they are."""
+"""The judge of a running sweep as a Ray actor, which lanes on all nodes share."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sweeps.store.store import Store
 
 @dataclass(frozen=True)
 class RemoteJudge:
-    """A `LocalJudge` in an actor on the driver's node. Cheap to pickle."""
+    """A handle of a `LocalJudge` in an actor on the driver's node. It is cheap to pickle."""
 
     actor: Any
 
     @classmethod
     def of(cls, plan: Plan, store: Store) -> RemoteJudge | None:
-        """None where nothing is stopped early. Raises StoreError."""
+        """Start the judge of a plan; return None if the plan stops nothing early. Raises StoreError."""
 
         judge = judge_of(plan, store)
         if judge is None:
@@ -62,7 +62,7 @@ class RemoteJudge:
 
 
 class _Holder:
-    """Becomes the actor."""
+    """The class of the actor."""
 
     def __init__(self, judge: LocalJudge) -> None:
         self._judge = judge

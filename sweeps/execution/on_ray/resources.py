@@ -1,4 +1,4 @@
-"""What a Ray cluster has to train on."""
+"""Discovery of the resources of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from sweeps.execution.resources import EIGHTHS, HEADROOM, Device, Kind, Resource
 from sweeps.planning.cost import available_bytes, core_rate
 
 WAIT_SECONDS = 900.0
-"""How long a cluster is given to start its first node."""
+"""The time that a cluster may take to start its first node."""
 
 
 def cluster_resources(device: Device, on_gpu: str, scales: bool, say: Callable[[str], None]) -> Resources:
-    """What the Ray that this process is connected to has for trainings on `device`.
+    """Return the resources for trainings on `device` of the Ray that this process is connected to.
 
-    on_gpu: torch's name of what a GPU of Ray's is, "cuda". Where the cluster `scales`, maybe from zero, waits for
-    its first node, saying so. Raises ExecutionError if there is none.
+    Args:
+        on_gpu: torch's name for the device that Ray calls a GPU, normally "cuda".
+        scales: the cluster starts nodes on demand, perhaps from zero: report this to `say`, and wait for the first.
+
+    Raises:
+        ExecutionError: if there is no such node.
     """
 
     def standing() -> list[dict[str, float]]:
@@ -45,22 +49,22 @@ def cluster_resources(device: Device, on_gpu: str, scales: bool, say: Callable[[
     seen = _look({"CPU": 1}, "cpu")
     nodes = [node for node in standing() if _has_cores(node, gpus)]
     count = round(sum(node["CPU"] for node in nodes))
-    each = [node["memory"] / node["CPU"] for node in nodes if node.get("memory")]
-    memory = min([seen["bytes"], *(int(HEADROOM * share) for share in each)])
+    shares = [node["memory"] / node["CPU"] for node in nodes if node.get("memory")]
+    memory = min([seen["bytes"], *(int(HEADROOM * share) for share in shares)])
     return Resources(Kind(max(1, count), memory, seen["flops"]), gpus)
 
 
 def _has_cores(node: Mapping[str, float], gpus: Kind | None) -> bool:
-    """To train on, that are not for GPUs."""
+    """Return whether a node has cores to train on that are not reserved for its GPUs."""
     return bool(node.get("CPU")) and not (gpus and node.get("GPU"))
 
 
 def _look(resources: Mapping[str, float], device: str) -> dict[str, Any]:
-    """Memory and speed of a place with these resources, seen from there."""
+    """Measure the memory and speed of a worker with these resources, on that worker."""
 
     options: dict[str, Any] = {"num_cpus": resources["CPU"], "num_gpus": resources.get("GPU", 0)}
     there = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    if there and "GPU" not in resources:  # another run may hold all its cores for hours: it is looked at without one
+    if there and "GPU" not in resources:  # another run may use all cores for hours, so this task requests none
         strategy = NodeAffinitySchedulingStrategy(there[0], soft=True)
         options = {"num_cpus": 0, "scheduling_strategy": strategy}
     answer = ray.remote(max_retries=2)(_seen).options(**options).remote(device)
@@ -79,7 +83,7 @@ def _look(resources: Mapping[str, float], device: str) -> dict[str, Any]:
 
 
 def _seen(device: str) -> dict[str, Any]:
-    """Runs on a worker."""
+    """Measure memory and speed; this runs on a worker."""
     if device == "cpu":
         cores = len(os.sched_getaffinity(0))
         return {"bytes": int(HEADROOM * available_bytes() / cores), "flops": core_rate()}

@@ -1,6 +1,6 @@
-"""Ray Tune's own schedulers and stoppers, as the settings of a sweep ask for them.
+"""Ray Tune's own schedulers and stoppers, created from the settings of a sweep.
 
-Each function that makes a scheduler takes the settings and the last epoch of the longest training; time is in epochs.
+Each function that creates a scheduler takes the settings and the last epoch of the longest training; time is in epochs.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def hyperband(settings: EarlyStopping, horizon: int) -> schedulers.TrialSchedule
 
 
 def median(settings: EarlyStopping, horizon: int) -> schedulers.TrialScheduler:
-    """Make Ray's median stopping rule, which never yields here.
+    """Make Ray's median stopping rule, which never pauses trainings here.
 
-    Ray's default pauses a training after each result as long as too few others got as far and any waits, so that most
-    of a stack would be set aside and resumed for a single epoch.
+    By default, Ray pauses a training after each result while too few others have come as far and others wait, so that
+    most of a stack would be paused and resumed for a single epoch.
     """
     return schedulers.MedianStoppingRule(
         **_common(settings),
@@ -56,7 +56,7 @@ def _common(settings: EarlyStopping) -> dict[str, Any]:
 
 
 def make_stopper(settings: EarlyStopping) -> Stopper | None:
-    """Make Ray's stopper of `stop_when`, or return None where there is no rule.
+    """Make Ray's stopper for `stop_when`, or return None if there is no rule.
 
     A result has the measures by name, and `TIME`.
     """
