@@ -1,4 +1,4 @@
-"""Plan a sweep, train it, and say how much of it is there."""
+"""Functions that plan a sweep, train it, and report how much of it is done."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def plan_of(sweep: Sweep, max_cohort: int = Packing.max_cohort, workers: int | None = None) -> Plan:
-    """The plan of a whole sweep for this machine, whatever a store holds."""
+    """Plan a whole sweep for this machine, as if nothing were done."""
     return Plan.of(sweep, local_resources(workers).packing(workers, max_cohort))
 
 
@@ -44,21 +44,21 @@ def plan(
     max_cohort: int = Packing.max_cohort,
     workers: int | None = None,
 ) -> Summary:
-    """Say what is done, what would be trained, what folding and packing save, and how long it takes. Trains nothing.
+    """Report what is done, what would be trained, what folding and packing save, and how long it takes. Train nothing.
 
     Args:
         sweep: a `Sweep`, or the name of a preset or file.
-        store: where results lie; it need not exist.
+        store: the store of the results, which need not exist.
         max_cohort: the largest number of trainings in one stack.
-        workers: how many cohorts train at once; by default one per core.
+        workers: the number of cohorts that train at once; by default one per core.
 
     Returns:
-        The figures, which print as `memsweep plan` does; its keys are those of `memsweep plan --json`, such as points,
-        missing, trajectories, cohorts, flops and seconds.
+        The numbers of `memsweep plan --json` (points, missing, trajectories, cohorts, flops, seconds, ...), which print
+        as `memsweep plan` does.
 
     Raises:
-        SweepError: for a sweep that cannot be trained as asked.
-        StoreError: for a store that cannot be read.
+        SweepError: if the sweep is not valid.
+        StoreError: if the store cannot be read.
 
     Examples:
         >>> ms.plan("quickstart", "results")
@@ -90,34 +90,34 @@ def run(
 ) -> Summary:
     """Train what is missing and store it.
 
-    It may be interrupted at any time, and called again to go on. A Ray that this process is connected to already is
-    used and left running; one that is started here is shut down, also after an interruption.
+    You can interrupt it at any time, and call it again to resume. If this process is connected to a Ray already, that
+    is used and left running; a Ray that is started here is shut down, also after an interruption.
 
     Args:
         sweep: a `Sweep`, or the name of a preset or file.
         store: a `Store`, a folder, or a URI such as "s3://BUCKET/PATH".
         max_cohort: the largest number of trainings in one stack.
-        workers: how many cohorts train at once; by default one per core.
+        workers: the number of cohorts that train at once; by default one per core.
         inline: train in this process, one cohort after another, without Ray.
-        address: a Ray cluster's address, "auto" on one of its nodes, or "http://HOST:8265" to hand the run to the
+        address: a Ray cluster's address, "auto" on one of its nodes, or "http://HOST:8265" to submit the run to the
             cluster as a job and follow it.
-        device: "cpu", "cuda" (cohorts share GPUs by their memory) or "auto" (GPUs, and nodes without one).
+        device: "cpu", "cuda" (cohorts share the memory of GPUs) or "auto" (GPUs, and nodes without one).
         checkpoint_every: the seconds between two checkpoints of a cohort.
-        retries: how often a cohort that was lost with its worker or node is tried again before it is cut in halves.
+        retries: how often a cohort that was lost with its worker or node is retried before it is split into halves.
         retry_failed: train again what is recorded as failed.
-        verbose: show what Ray and Tune say.
+        verbose: show the output of Ray and Tune.
         progress: whether to show the plan and a progress bar, or the console to show them on.
-        job_options: further options of the command that a job runs, such as "--json".
+        job_options: more options of the command that a job runs, such as "--json".
 
     Returns:
-        The figures of `memsweep run --json` (sweep, trained, points, cohorts, failed, diverged, stopped and seconds),
+        The numbers of `memsweep run --json` (sweep, trained, points, cohorts, failed, diverged, stopped and seconds),
         which print as one sentence; `failed`, `diverged` and `stopped` list one mapping per training, with its reason.
         A job has only `succeeded`.
 
     Raises:
-        SweepError: for a sweep that cannot be trained as asked, before anything is trained.
-        StoreError: for a store that cannot be read or written.
-        ExecutionError: for workers, GPUs or a cluster that are not there.
+        SweepError: if the sweep is not valid; nothing is trained then.
+        StoreError: if the store cannot be read or written.
+        ExecutionError: if workers, GPUs or a cluster are not available.
 
     Examples:
         >>> sweep = ms.Sweep("widths", fixed={"data": "digits", "epochs": 5}, grid={"width": [4, 8]})
@@ -146,7 +146,7 @@ def run(
         from sweeps.execution.inline import Inline
 
         executor = Inline(device, checkpoint_every)
-    else:  # Ray takes a second to import, and what only plans does without it
+    else:  # Ray takes a second to import, so commands that only plan do not import it
         from sweeps.execution.on_ray.executor import RayTune
 
         executor = RayTune(address, device, verbose, checkpoint_every, retries)
@@ -166,10 +166,10 @@ def run(
 
 
 def status(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> Summary:
-    """Say how much of a sweep is there, and what failed and why.
+    """Report how much of a sweep is done, and what failed and why.
 
     Returns:
-        The figures of `memsweep status --json` (points by outcome, failures, damaged files), which print as the command
+        The numbers of `memsweep status --json` (points by outcome, failures, damaged files), which print as the command
         does.
 
     Examples:
@@ -185,13 +185,13 @@ def status(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> Summary:
 
 
 def compact(store: StoreLike = DEFAULT_STORE) -> Summary:
-    """Merge the store's small parts into large ones. Others may read, train and compact meanwhile.
+    """Merge the store's small parts into large ones. Other processes may read, train and compact at the same time.
 
     Returns:
-        How many parts, rows and bytes there were and are, which prints as one sentence.
+        The numbers of parts, rows and bytes before and after, which print as one sentence.
 
     Raises:
-        StoreError: for a store that cannot be read or written.
+        StoreError: if the store cannot be read or written.
 
     Examples:
         >>> ms.compact("results")
@@ -213,22 +213,22 @@ def train(
 ) -> pd.DataFrame:
     """Train one cohort here and now, without a store, and return its learning curves.
 
-    What the training raises is raised, which makes this the function to debug a model or data set with.
+    Errors of the training are raised and not recorded, which helps to debug a model or data set.
 
     Args:
         points: one training or several, each as a mapping from a field to its value, or as a `Point` of
-            `Sweep.points()`. Several train as one stack, so that they must have tensors of the same shapes.
-        evaluate: at which epochs, as in `Sweep`.
+            `Sweep.points()`. Several train as one stack, so their tensors must have the same shapes.
+        evaluate: the epochs at which to evaluate, as in `Sweep`.
         measure: the measures on demand, as in `Sweep`.
         device: torch's name of the device, "cpu" or "cuda".
-        on_epoch: called with the number of every finished epoch.
+        on_epoch: a function that is called with the number of every finished epoch.
 
     Returns:
         One row per training and evaluated epoch, with the columns of `curves`. A training that diverges has no rows
         from then on.
 
     Raises:
-        SweepError: for a field or value that is not valid, and for trainings that do not fit into one stack.
+        SweepError: if a field or value is not valid, or if the trainings cannot share a stack.
 
     Examples:
         >>> curves = ms.train({"data": "digits", "width": 8, "epochs": 4, "label_noise": 0.4})
@@ -256,14 +256,14 @@ def train(
 
 
 def _fields(point: Point | Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a training that are not as by default."""
+    """Return the fields of a training that differ from their defaults."""
     if isinstance(point, Point):
         point = {name: value for name in settable() if (value := getattr(point, name)) != DEFAULTS[name]}
     return plain(point, "train", "") or {"seed": DEFAULTS["seed"]}
 
 
 def _known(store: Store, study: Sweep) -> tuple[Done, Speeds]:
-    """What the store says is done, with the measures that this sweep asks for, and how fast that was."""
+    """Read what is done, with the measures that this sweep requests, and the speed of the stored trainings."""
     stopped = [STOPPED_BY] if study.early_stopping else []
     contents = store.read(
         [*(marks()[measure] for measure in study.measurement.epochs), *stopped, *RATED], study.requested_epochs
