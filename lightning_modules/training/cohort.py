@@ -107,7 +107,7 @@ class CohortModule(pl.LightningModule):
         self._rates = np.empty((len(entries), 0))
         self._losses = torch.zeros(len(entries), dtype=torch.float64, device=device)
         wanted = {name for entry in entries for names in entry.measured.values() for name in names}
-        self._probes: dict[str, OnDemandMeasure] = {name: construct(name, self, data) for name in sorted(wanted)}
+        self._on_demand: dict[str, OnDemandMeasure] = {name: construct(name, self, data) for name in sorted(wanted)}
         data.first_epochs = self.first_epochs
         self._restore()
 
@@ -153,7 +153,7 @@ class CohortModule(pl.LightningModule):
         inputs, labels = self._data.train.take(positions)
         if self._augmenter.active:
             inputs = self._augmenter(inputs, self._augmentation)
-        traced = any(probe.needs_input_gradients for probe in self._probes.values())
+        traced = any(measure.needs_input_gradients for measure in self._on_demand.values())
         inputs.requires_grad_(traced)
         logits = self(inputs, self._masks.draw(positions.shape[1]))
         each = cross_entropy(logits, labels)
@@ -161,11 +161,11 @@ class CohortModule(pl.LightningModule):
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         optimizer.zero_grad()
         self.manual_backward(losses.sum())
-        if self._probes:
+        if self._on_demand:
             gradients = inputs.grad * positions.shape[1] if inputs.grad is not None else None
             seen = Presentation(positions, inputs.detach(), logits.detach(), labels, each.detach(), gradients)
-            for probe in self._probes.values():
-                probe.on_update(seen)
+            for measure in self._on_demand.values():
+                measure.on_update(seen)
         optimizer.rates = rates
         optimizer.step()
         self._losses += losses.detach().double() * (positions.shape[1] / self._data.train.size)
@@ -200,18 +200,21 @@ class CohortModule(pl.LightningModule):
         self.eval()
         with torch.no_grad():
             measures = self._evaluate(due)
-        readings = {name: self._probes[name].read(self.epochs[due[0]]) for name in sorted(wanted)}
+        values = {name: self._on_demand[name].read(self.epochs[due[0]]) for name in sorted(wanted)}
         self.train(training)
         for k, measured in zip(due, measures, strict=False):
             epoch = self.epochs[k]
-            taken = [readings[name][k] for name in self.entries[k].measured.get(epoch, ())]
-            scalars = {name: value for reading in taken for name, value in reading.scalars.items()}
+            taken = [values[name][k] for name in self.entries[k].measured.get(epoch, ())]
+            scalars = {name: value for of_measure in taken for name, value in of_measure.scalars.items()}
             self.rows[k].append((epoch, {**measured, **scalars}))
-            self.examples[k] += [(epoch, each) for reading in taken for each in reading.examples]
+            self.examples[k] += [(epoch, each) for of_measure in taken for each in of_measure.examples]
 
     def _evaluate(self, due: list[int]) -> list[dict[str, float | None]]:
-        """The measures of these members. Of a part of the stack that part alone is run; one member beside a copy of
-        itself, for the bits that it has in a stack."""
+        """Compute the measures of these members.
+
+        Only these members of the stack are run. A single member is doubled, so that it has the bits that it has in a
+        stack.
+        """
         if len(due) == len(self.members):
             return evaluate(self, self._by_name, self._data.splits(), self._classes)
         chosen = due if len(due) > 1 else due * 2
@@ -235,7 +238,7 @@ class CohortModule(pl.LightningModule):
                 optimizer={name: optimizer.state_of(parameter, k) for name, parameter in self._by_name.items()},
                 dropout=self._masks.state(k),
                 augmentation=self._augmentation[k].get_state(),
-                probes={name: each(probe.state(), k) for name, probe in self._probes.items()},
+                probes={name: each(measure.state(), k) for name, measure in self._on_demand.items()},
                 rows=list(self.rows[k]),
                 examples=list(self.examples[k]),
                 measured={at: tuple(names) for at, names in self.entries[k].measured.items() if at <= self.epochs[k]},
@@ -253,6 +256,6 @@ class CohortModule(pl.LightningModule):
                 self._augmentation[k].set_state(state.augmentation)
                 self.rows[k], self.examples[k] = list(state.rows), list(state.examples)
                 self.diverged[k] = state.diverged
-        for name, probe in self._probes.items() if any(states) else ():
+        for name, measure in self._on_demand.items() if any(states) else ():
             sums = [state.probes[name] for state in states if state]
-            probe.restore({part: torch.stack([each[part] for each in sums]) for part in sums[0]})
+            measure.restore({part: torch.stack([each[part] for each in sums]) for part in sums[0]})
