@@ -1,11 +1,11 @@
-"""LocalJudge: one referee over all members of a running sweep, and the places that they train in.
+"""The judge of a running sweep: one referee for all members, and a record of the lanes in which they train.
 
-Cohorts train in lanes: a lane begins with a cohort of the plan, asks after every evaluation who goes on, and fills the
-places of those that stopped with members that wait, of the same shape. All lanes of a sweep ask one object: with Ray it
-is an actor, and in one process it is just there.
+Cohorts train in lanes. A lane begins with a cohort of the plan, reports after every evaluation to learn which members
+go on, and replaces members that stop by waiting ones of the same shape. All lanes of a sweep share one judge, which is
+an actor with Ray, and an ordinary object in one process.
 
-A member belongs to the lane that trains it until that lane has stored what it left. So when a worker is lost, its next
-attempt is given the same members, and the referee, which has heard of their epochs, repeats its verdicts.
+A member belongs to the lane that trains it until that lane has stored its results. So after the loss of a worker, the
+next attempt gets the same members, and the referee, which knows their epochs, repeats its verdicts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OVER = (Status.TERMINATED, Status.ERROR)
 
 @dataclass(frozen=True)
 class Report:
-    """What a lane tells of a member after an evaluation. measures: None if it diverged or raised."""
+    """A lane's report on a member after an evaluation. `measures` is None if it diverged or raised."""
 
     member: str
     epoch: int
@@ -41,15 +41,16 @@ class Report:
 @dataclass(frozen=True)
 class Answer:
     verdicts: tuple[Verdict, ...]
-    """One for each report."""
+    """One verdict per report."""
     joining: tuple[Training, ...]
-    """Who takes the places that are free now: the lane's from now on."""
+    """The members that take the free places of the lane, to which they now belong."""
 
 
 class LocalJudge:
-    """Answers the lanes. Every method is a short call: lanes wait for it.
+    """The judge that answers lanes. Every method is quick, because lanes wait for it.
 
-    settled: curves of trainings of the sweep that are over from before; later ones are compared with them.
+    Args:
+        settled: the curves of trainings that ended in earlier runs, with which later ones are compared.
     """
 
     def __init__(
@@ -60,73 +61,80 @@ class LocalJudge:
         horizons = {member.id: member.settings.epochs for member in self._members.values()}
         self._referee = Referee(settings, {**{i: curve[-1][0] for i, curve in settled.items()}, **horizons})
         self._of_shape: dict[tuple[object, ...], dict[str, None]] = {}
-        """Members by shape, in the plan's order, until nobody has anything to do for them any more."""
+        """shape -> the members that still have to be trained or stored, in the plan's order."""
         self._lane: dict[str, str] = {}
-        """Of each member that is in training, or is over and not stored yet."""
+        """member -> its lane, if it is being trained, or is over and not stored yet."""
         self._left: dict[str, None] = {}
-        """Those of a lane that was lost: they go on in any lane of their shape."""
+        """Members of a lost lane, which can resume in any lane of their shape."""
         self._others: dict[str, None] = {}
-        """Those that another run is training: they go to the lane that asks for them by name."""
+        """Members that another run is training, which go to a lane that requests them by name."""
         self._ended: dict[str, None] = {}
-        """Those that were paused and will not go on: somebody has to store what they left."""
+        """Members that were paused and will not resume, whose results still have to be stored."""
         for member, curve in settled.items():
             self._referee.recall(member, curve, over=True)
-        # In the plan's order, however they are packed: a scheduler's brackets depend on who came first.
-        for each in self._members.values():
-            self._referee.add(each.id)
-            self._of_shape.setdefault(stack_key(each.settings), {})[each.id] = None
+        # In the plan's order and not by cohort, since a scheduler's brackets depend on the order.
+        for training in self._members.values():
+            self._referee.add(training.id)
+            self._of_shape.setdefault(stack_key(training.settings), {})[training.id] = None
 
     def assign(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Training, ...]:
-        """Whom a lane trains first: of these members those that wait, and others of their shape where there are too
-        few. If it has begun before, it was lost, with whom it was training."""
+        """Return the members that a lane trains first: waiting ones among `wanted`, then others of the same shape.
+
+        A lane that has begun before was lost, and the members that it was training become free.
+        """
         self._lose(lane)
-        found = _taken(self._others, wanted, places)
-        self._lane |= dict.fromkeys(found, lane)
-        found += self._waiting(lane, wanted, places - len(found))
-        found += self._waiting(lane, self._like(wanted[0]), places - len(found))
-        return tuple(self._members[member] for member in found)
+        assigned = _take(self._others, wanted, places)
+        self._lane |= dict.fromkeys(assigned, lane)
+        assigned += self._take_waiting(lane, wanted, places - len(assigned))
+        assigned += self._take_waiting(lane, self._like(wanted[0]), places - len(assigned))
+        return tuple(self._members[member] for member in assigned)
 
     def report(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer:
-        """What becomes of the members of a lane after an evaluation, and who joins the others.
+        """Judge the members of a lane after an evaluation, and choose the members that join it.
 
-        like: one of them. free: how many places the lane has besides those that will be free now; None: none joins.
+        Args:
+            like: one of the members.
+            free: the number of free places, besides those of members that leave now. If it is None, no member joins.
         """
         verdicts = tuple(map(self._verdict, reports))
         self._ended |= dict.fromkeys(self._referee.ended())
         if free is None:
             return Answer(verdicts, ())
         leaving = sum(verdict != Verdict.CONTINUE for verdict in verdicts)
-        joining = self._waiting(lane, self._like(like), free + leaving)
+        joining = self._take_waiting(lane, self._like(like), free + leaving)
         return Answer(verdicts, tuple(self._members[member] for member in joining))
 
     def restore(self, member: str, curve: Curve) -> bool:
-        """A member goes on from a checkpoint: tell what it has left so far. False: it is over, and does not."""
+        """Pass on the curve of a member that has a checkpoint, and return whether it resumes; otherwise it is over."""
         self._referee.recall(member, curve)
         return self._referee.status(member) not in OVER
 
     def release(self, members: Collection[str]) -> None:
-        """What these left is stored: rows, or the checkpoint of one that is paused."""
+        """Note that the results of members are stored: rows, or the checkpoint of a paused member."""
         for member in members:
             self._lane.pop(member, None)
             if self._referee.status(member) in OVER and member not in self._ended:
                 self._like(member).pop(member, None)
 
     def defer(self, members: Collection[str]) -> None:
-        """Another run trains these, or has: they go on when a lane asks for them by name."""
+        """Note that another run trains or trained these members, which resume when a lane requests them by name."""
         for member in members:
             self._lane.pop(member, None)
             self._others[member] = None
 
     def mark_done_elsewhere(self, members: Collection[str]) -> None:
-        """Another run has stored these: they are over, and nobody here has heard of how."""
+        """Note that another run has stored these members: they are over, with results that this judge does not know."""
         for member in members:
             self._referee.fail(member)
             self._others.pop(member, None)
         self.release(members)
 
     def open_members(self, lane: str, like: str) -> tuple[Training, ...]:
-        """When a lane has ended: those of this member's shape that no lane has and that somebody has to train or store
-        still, what the lane was training among them. By shape and not by name: who knew a name may be lost."""
+        """Return the members that still have to be trained or stored after a lane has ended.
+
+        They have the shape of `like` and no lane; those of the ended lane are among them. They are selected by shape
+        and not by name, since a process that knew a name may be lost.
+        """
         self._lose(lane)
         return tuple(self._members[member] for member in self._like(like) if self._is_unsettled(member))
 
@@ -137,7 +145,7 @@ class LocalJudge:
         return self._referee.report(report.member, report.epoch, report.measures)
 
     def _lose(self, lane: str) -> None:
-        """Whom the lane was training goes on elsewhere."""
+        """Free the members that a lane was training, so that they resume elsewhere."""
         for member in [member for member, at in self._lane.items() if at == lane]:
             del self._lane[member]
             self._left[member] = None
@@ -148,36 +156,36 @@ class LocalJudge:
         return member not in self._lane and self._referee.status(member) in (Status.PENDING, Status.PAUSED)
 
     def _like(self, member: str) -> dict[str, None]:
-        """All of the shape of this member that are not stored."""
+        """Return all members of this member's shape that are not stored."""
         return self._of_shape[stack_key(self._members[member].settings)]
 
-    def _waiting(self, lane: str, among: Collection[str], places: int) -> list[str]:
-        """So many of these at most that wait; from now on they are the lane's."""
-        # Not one whose lane is about to keep it: it can go on elsewhere once it is kept.
+    def _take_waiting(self, lane: str, among: Collection[str], places: int) -> list[str]:
+        """Assign at most `places` of the waiting members in `among` to a lane, and return them."""
+        # Members with a lane are left out: that lane is about to store a checkpoint, from which they can resume later.
         free = {member: None for member in among if member not in self._lane} if places > 0 else {}
-        found = _taken(self._ended, free, places)
-        found += _taken(self._left, free, places - len(found))
-        for member in found:
+        taken = _take(self._ended, free, places)
+        taken += _take(self._left, free, places - len(taken))
+        for member in taken:
             del free[member]
-        while len(found) < places and (chosen := self._referee.choose(free)):
+        while len(taken) < places and (chosen := self._referee.choose(free)):
             self._referee.start(chosen)
             del free[chosen]
-            found.append(chosen)
-        self._lane |= dict.fromkeys(found, lane)
-        return found
+            taken.append(chosen)
+        self._lane |= dict.fromkeys(taken, lane)
+        return taken
 
 
-def _taken(those: dict[str, None], among: Collection[str], places: int) -> list[str]:
-    """So many at most of those that are among them, which are taken out."""
-    found = [member for member in among if member in those][: max(0, places)]
-    for member in found:
-        del those[member]
-    return found
+def _take(members: dict[str, None], among: Collection[str], places: int) -> list[str]:
+    """Remove at most `places` members that are in `among`, and return them."""
+    taken = [member for member in among if member in members][: max(0, places)]
+    for member in taken:
+        del members[member]
+    return taken
 
 
 def settled_curves(plan: Plan, store: Store) -> dict[str, Curve]:
-    """What trainings of the sweep have left that are not to be trained any more: the measures that its early stopping
-    looks at. Raises StoreError."""
+    """Read the curves of trainings that need no more training, in the measures that early stopping uses. Raises
+    StoreError."""
     assert plan.early_stopping
     todo = {cell.trajectory_id for cell in plan.missing}
     over = [trajectory_id for trajectory_id in plan.horizons if trajectory_id not in todo]
@@ -191,5 +199,5 @@ def settled_curves(plan: Plan, store: Store) -> dict[str, Curve]:
     for row in table.select([*KEY, *names]).sort_by([("epoch", "ascending")]).to_pylist():
         curve = curves.setdefault(row.pop("trajectory_id"), [])
         curve.append((row.pop("epoch"), row))
-    # In the plan's order: what is recalled first is what others are compared with.
+    # In the plan's order, because later curves are compared with those that are recalled first.
     return {trajectory_id: curves[trajectory_id] for trajectory_id in over if trajectory_id in curves}
