@@ -35,7 +35,7 @@ class IEpoch:
 
 
 def ranking(curves: Curves, metric: str, mode: Mode, epoch: int) -> np.ndarray:
-    """Return the indices of the trainings that are alive and unfinished after this epoch, the best first."""
+    """Return the indices of the trainings that can go on after this epoch, from the best to the worst."""
     alive = np.flatnonzero((curves.lengths > epoch) & ~((curves.broke > 0) & (curves.broke <= epoch)))
     score = better(last_value(curves, metric, epoch), mode)[alive]
     return alive[np.argsort(-np.where(np.isnan(score), -np.inf, score), kind="stable")]

@@ -172,7 +172,7 @@ def _concatenate(kept: pa.Schema, tables: list[pa.Table]) -> pa.Table:
 
 
 def _without_superseded(table: pa.Table, parts: list[Part]) -> pa.Table:
-    """Drop the rows that did not finish but are finished in another part, among the rows that were left out."""
+    """Drop unfinished rows that are finished in another part, from which `at_epochs` has left the finished row out."""
     broken = pc.not_equal(table["outcome"], Outcome.FINISHED)
     rest = [part.rest for part in parts if part.rest is not None]
     if not rest or not pc.any(broken).as_py():
