@@ -196,8 +196,8 @@ def test_a_data_set_and_a_model_of_ones_own_train_as_shown(tmp_path, monkeypatch
                 (tmp_path / header[1]).write_text(block)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    ran = CliRunner().invoke(app, ["run", "my_sweep.yaml", "--inline"])
+    ran = CliRunner().invoke(app, ["run", "my_sweep.yaml", "--inline", "--set", "epochs=1"])
     assert ran.exit_code == 0, ran.output
     assert "trained 8 of 8 trainings" in ran.output
-    status = CliRunner().invoke(app, ["status", "my_sweep.yaml"])
+    status = CliRunner().invoke(app, ["status", "my_sweep.yaml", "--set", "epochs=1"])
     assert "8 of 8 points finished" in status.output
