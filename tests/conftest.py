@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ from hypothesis import settings
 
 from sweeps.store.records import Record
 from sweeps.store.store import Store
+
+gc.disable()  # until all is collected: imports make a million objects that stay
 
 pytest.register_assert_rewrite("memsweep.testing")
 
@@ -67,6 +71,16 @@ def make_record() -> Callable[..., Record]:
     return make_record
 
 
+@pytest.fixture
+def without_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn where matplotlib puts them: finding a place for every label is half of the work."""
+    monkeypatch.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda engine, figure: None)
+
+
 def pytest_collection_finish() -> None:
     """Exempt what imports have made from garbage collection: each full pass over it takes a quarter of a second."""
     gc.freeze()
+    gc.enable()
+    if registry := sys.modules.get("lightning_fabric.utilities.registry"):
+        # Each Trainer asks anew, which reads the metadata of all that is installed: a quarter of a small training.
+        registry.entry_points = functools.cache(registry.entry_points)

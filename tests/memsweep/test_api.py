@@ -28,6 +28,8 @@ from sweeps.execution.protocol import CohortStored, Failure, Listener
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep, parse_sweep, preset_names
 
+pytestmark = pytest.mark.usefixtures("without_layout")
+
 NAMES = {
     *("Axis", "Measure", "MemsweepError", "MemsweepWarning", "Metric", "Point", "Store", "Sweep"),
     *("load_sweep", "presets", "plan", "run", "status", "compact", "train"),

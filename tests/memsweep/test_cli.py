@@ -24,6 +24,8 @@ from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep, preset_names
 from sweeps.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("without_layout")
+
 SWEEP = """
 name: small
 question: How small?

@@ -42,7 +42,7 @@ def words(figure: Figure) -> list[str]:
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(OUTCOMES), min_size=6, max_size=6))
 def test_a_cell_without_data_is_hatched_and_never_a_colour(sweep: Sweep, outcomes: list[str]) -> None:
     grid = [(size, noise) for size in SIZES for noise in NOISES]

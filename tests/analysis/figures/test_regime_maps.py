@@ -136,7 +136,7 @@ def test_a_cell_has_the_regime_of_most_seeds_or_says_why_not(sweep: Sweep, codes
         assert row["tied"] == (list(votes.values()).count(top) > 1)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(OUTCOMES), min_size=6, max_size=6))
 def test_a_cell_without_data_is_hatched_and_never_a_colour(sweep: Sweep, outcomes: list[str]) -> None:
     points, _ = sweep(label_noise=NOISES, parameter_count=SIZES)

@@ -9,6 +9,8 @@ import pytest
 from analysis.figures.defaults import default_figures
 from analysis.figures.drawing import draw
 
+pytestmark = pytest.mark.usefixtures("without_layout")
+
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 SIZES, NOISES = [300, 1200, 5000], [0.0, 0.2, 0.4, 0.8]

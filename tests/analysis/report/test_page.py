@@ -16,6 +16,8 @@ from analysis.figures.kinds import FigureSpec
 from analysis.report import page as page_module
 from analysis.report.page import status, write_report
 
+pytestmark = pytest.mark.usefixtures("without_layout")
+
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 DESCRIPTION = {

@@ -11,6 +11,8 @@ from analysis.claims import CLAIMS, Decision, Finding
 from analysis.figures.kinds import FigureSpec
 from analysis.report.page import write_claims, write_report
 
+pytestmark = pytest.mark.usefixtures("without_layout")
+
 CLAIM = {claim.key: claim for claim in CLAIMS}
 
 

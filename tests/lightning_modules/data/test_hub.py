@@ -12,7 +12,10 @@ import pytest
 from lightning_modules.data.hub import hub, hub_digest
 from lightning_modules.errors import DataError
 
-datasets = pytest.importorskip("datasets")
+pytestmark = pytest.mark.xdist_group("hub")
+
+datasets: Any = None
+"""The library, from the first of these tests on: importing it takes seconds, which collecting them need not."""
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
 LABELS = [0, 2, 1, 0, 2, 1]
@@ -20,6 +23,7 @@ LABELS = [0, 2, 1, 0, 2, 1]
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "datasets", pytest.importorskip("datasets"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 

@@ -18,6 +18,13 @@ POINT = Point(data="digits", dataset_size=40, batch_size=16, epochs=2, width=5, 
 FACTS = Facts(1000, 100, (1, 8, 8), 10)
 
 
+@pytest.fixture(autouse=True)
+def short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For critical samples, which otherwise take most of the time."""
+    monkeypatch.setattr(critical_samples, "EXAMPLES", 20)
+    monkeypatch.setattr(critical_samples, "STEPS", 6)
+
+
 def test_no_two_measures_share_a_column():
     columns = [*MEASURES, *(column for measure in MEASURES_ON_DEMAND.values() for column in measure.columns)]
     assert len(columns) == len(set(columns))

@@ -34,7 +34,7 @@ def short_searches() -> Iterator[None]:
     """For critical samples, which otherwise take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(critical_samples, "EXAMPLES", 12)
-        patch.setattr(critical_samples, "STEPS", 12)
+        patch.setattr(critical_samples, "STEPS", 6)
         yield
 
 

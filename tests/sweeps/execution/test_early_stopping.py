@@ -22,6 +22,8 @@ from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.store import Store
 
+pytestmark = pytest.mark.xdist_group("ray")  # all of them, so that one worker trains what they are compared with
+
 EPOCHS = 9
 SWEEP = f"""
 name: stopped
@@ -69,6 +71,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return curves(planned(), store)
 
 
+@pytest.fixture(scope="module")
+def of_hyperband(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """By training, the epoch after which HyperBand stops it, when all train in one stack."""
+    store = Store(tmp_path_factory.mktemp("hyperband"))
+    Inline().execute(planned("hyperband", 12), store, mute)
+    return ends(planned("hyperband", 12), store)
+
+
 def check(plan: Plan, store: Store, whole: pd.DataFrame) -> dict[str, int]:
     """Everything is settled; what was trained has the bits of a run without stopping; a stopped training says after
     which epoch, and is kept as it was there."""
@@ -90,7 +100,6 @@ def check(plan: Plan, store: Store, whole: pd.DataFrame) -> dict[str, int]:
     return last
 
 
-@pytest.mark.xdist_group("stopping")
 @pytest.mark.parametrize(
     ("stopping", "max_cohort"),
     [
@@ -110,7 +119,6 @@ def test_who_is_stopped_leaves_and_nobody_s_numbers_depend_on_it(stopping, max_c
     assert told == {trajectory for trajectory, epoch in last.items() if epoch < EPOCHS}
 
 
-@pytest.mark.xdist_group("stopping")
 @pytest.mark.parametrize("max_cohort", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_a_rule_stops_each_training_where_its_own_curve_says(max_cohort, tmp_path, whole):
     plan = planned("rules", max_cohort)
@@ -124,14 +132,12 @@ def test_a_rule_stops_each_training_where_its_own_curve_says(max_cohort, tmp_pat
         assert epoch == min([*plateau, *fitted, EPOCHS])
 
 
-def test_hyperband_s_verdicts_do_not_depend_on_the_packing(tmp_path):
-    found = []
-    for max_cohort in (1, 5, 12):
+def test_hyperband_s_verdicts_do_not_depend_on_the_packing(tmp_path, of_hyperband):
+    for max_cohort in (1, 5):
         plan, store = planned("hyperband", max_cohort), Store(tmp_path / str(max_cohort))
         Inline().execute(plan, store, mute)
-        found.append(ends(plan, store))
-    assert found[0] == found[1] == found[2]
-    assert sorted(set(found[0].values())) == [1, 3, 9]
+        assert ends(plan, store) == of_hyperband
+    assert sorted(set(of_hyperband.values())) == [1, 3, 9]
 
 
 def test_a_stack_shrinks_and_is_filled_as_long_as_somebody_waits(tmp_path, monkeypatch):
@@ -246,7 +252,6 @@ def test_a_training_of_no_epochs_is_over_before_it_begins(tmp_path):
     assert plan.without(store.done()).missing == ()
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("executor", [Inline(), RayTune()])
 def test_a_scheduler_that_pauses_is_refused_where_nothing_can_be_kept(executor, ray_on_two_cores, tmp_path):
     (tmp_path / "store").mkdir()
@@ -256,13 +261,10 @@ def test_a_scheduler_that_pauses_is_refused_where_nothing_can_be_kept(executor, 
     assert Store(tmp_path / "store").read().table.num_rows == 0
 
 
-@pytest.mark.xdist_group("ray")
-def test_on_ray_the_lanes_ask_one_judge(ray_on_two_cores, tmp_path, whole):
+def test_on_ray_the_lanes_ask_one_judge(ray_on_two_cores, tmp_path, whole, of_hyperband):
     plan, store = planned("hyperband", 3, workers=2), Store(tmp_path / "ray")
     RayTune().execute(plan, store, mute)
-    last = check(plan, store, whole)
-    Inline().execute(planned("hyperband", 12), Store(tmp_path / "inline"), mute)
-    assert last == ends(plan, Store(tmp_path / "inline"))
+    assert check(plan, store, whole) == of_hyperband
 
 
 @pytest.mark.slow

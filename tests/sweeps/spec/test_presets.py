@@ -25,6 +25,8 @@ from sweeps.spec.sweep_file import load_sweep, preset_names
 from sweeps.store.records import Record, Row
 from sweeps.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("without_layout")
+
 RATE = Rate(25e9, "about that of two cores")
 SEEDS = 2
 
