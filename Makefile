@@ -24,9 +24,9 @@ test-slow: $(DEV)  ## what takes longer, and every property of the fast tests on
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m '(slow or hypothesis) and not soak and not browser' \
 		--timeout 600 --hypothesis-profile thorough
 
-test-bits: $(DEV)  ## of the slow tests those of packing, of kernels and of stacks: what CI runs besides the fast ones
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow --timeout 600 \
-		tests/contracts/test_packing.py tests/memsweep tests/lightning_modules
+test-bits: $(DEV)  ## the slow tests of what the fast ones show on a part of the cases: what CI runs besides the fast ones
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow --timeout 600 tests/contracts tests/memsweep \
+		tests/lightning_modules tests/analysis/claims tests/sweeps/planning tests/sweeps/execution/test_early_stopping.py
 
 test-soak: $(DEV)  ## fifty kills each of drivers, workers and nodes, published figures: more than half an hour
 	$(BIN)/python -m pytest -m soak --timeout 3600

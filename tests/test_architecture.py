@@ -4,6 +4,7 @@ shown to fail where it should."""
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -225,6 +226,7 @@ HEAVY = {"torch", "pytorch_lightning", "ray"}
 """Packages that `sweeps` (outside of `sweeps.execution.on_ray`) and the face import inside functions only."""
 
 
+@functools.cache
 def modules(root: Path) -> dict[str, ast.Module]:
     """Every module of ours by its dotted name."""
     sources = {}

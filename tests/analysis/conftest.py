@@ -50,6 +50,19 @@ def sweep(
     lost: Mapping[tuple[tuple[str, Any], ...], str] | None = None, **axes: Sequence[Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Build (points, curves) of the product of the axes; `lost` maps settings to the outcome of all their points."""
+    key = repr((lost, axes))
+    if key not in _MADE:
+        _MADE[key] = _sweep(lost or {}, axes)
+    points, curves = _MADE[key]
+    return points.copy(), curves.copy()
+
+
+_MADE: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
+
+
+def _sweep(
+    lost: Mapping[tuple[tuple[str, Any], ...], str], axes: Mapping[str, Sequence[Any]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     points, curves = [], []
     for values in product(*axes.values()):
         point = {**BASE, **dict(zip(axes, values, strict=True))}
@@ -58,7 +71,7 @@ def sweep(
             "point_id": hashlib.blake2b(repr(point).encode(), digest_size=10).hexdigest(),
             "trajectory_id": hashlib.blake2b(repr(training).encode(), digest_size=10).hexdigest(),
         }
-        outcome = next((end for when, end in (lost or {}).items() if all(point[k] == v for k, v in when)), "finished")
+        outcome = next((end for when, end in lost.items() if all(point[k] == v for k, v in when)), "finished")
         parameters = (point["parameter_count"] or 3000) * 1.01 // 1
         finished = outcome == "finished"
         final = measures(point, point["epochs"])

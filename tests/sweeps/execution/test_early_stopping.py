@@ -15,6 +15,7 @@ from lightning_modules.training.stack import Stack
 from sweeps.errors import ExecutionError
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
+from sweeps.execution.on_ray.judge_actor import RemoteJudge
 from sweeps.execution.protocol import CohortStored, Progress
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, SchedulerKind, register_scheduler
@@ -261,6 +262,14 @@ def test_a_scheduler_that_pauses_is_refused_where_nothing_can_be_kept(executor, 
     assert Store(tmp_path / "store").read().table.num_rows == 0
 
 
+def test_lanes_ask_a_judge_on_ray_as_they_ask_one_here(ray_on_two_cores, tmp_path, whole, of_hyperband, monkeypatch):
+    monkeypatch.setattr("sweeps.execution.inline.judge_of", RemoteJudge.of)
+    plan, store = planned("hyperband", 3), Store(tmp_path)
+    Inline().execute(plan, store, mute)
+    assert check(plan, store, whole) == of_hyperband
+
+
+@pytest.mark.slow
 def test_on_ray_the_lanes_ask_one_judge(ray_on_two_cores, tmp_path, whole, of_hyperband):
     plan, store = planned("hyperband", 3, workers=2), Store(tmp_path / "ray")
     RayTune().execute(plan, store, mute)

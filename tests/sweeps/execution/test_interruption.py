@@ -61,18 +61,12 @@ def test_two_runs_at_once_share_the_work_on_ray_too(study, processes):
     assert study.parts() == COHORTS
 
 
-def test_a_longer_axis_trains_only_what_is_new(study):
+def test_what_is_new_is_trained_and_nothing_else(make_study):
+    """A longer axis, more epochs than were trained, and another sweep that shares points with the first."""
+    study = make_study(shorten=5, max_cohort=64)
     study.run()
     assert "48 points, 32 done, 16 to train" in study.run("--set", "seed=[0, 1, 2]")
-
-
-def test_more_epochs_than_were_trained_are_still_to_train(study):
-    study.run()
     assert "12 points, 8 done, 4 to train" in study.run("--set", "epochs=[4, 12, 16]", "--set", "width=6")
-
-
-def test_sweeps_that_share_points_train_them_once(study):
-    study.run()
     text = (study.folder / "sweep.yaml").read_text()
     (study.folder / "other.yaml").write_text(text.replace("disturbed", "other").replace("[6, 8, 10, 12]", "[12, 14]"))
     assert "16 points, 8 done, 8 to train" in study.run(sweep="other.yaml")
