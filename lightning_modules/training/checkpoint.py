@@ -1,8 +1,8 @@
-"""Checkpoint: all that a member's training needs to go on after some epochs, to the same bits.
+"""Checkpoint: the state from which a training resumes after some epochs, to the same bits.
 
-A checkpoint is of one member, not of its cohort: members do not depend on each other, so those of one cohort may go on
-in others. As bytes it is what `torch.save` makes, of tensors, numbers and strings alone; it is read with
-`weights_only`, which builds nothing else.
+A checkpoint belongs to one member, not to its cohort: members do not depend on each other, so those of one cohort may
+resume in others. Its bytes are those of `torch.save`, with tensors, numbers and strings only; they are read with
+`weights_only`, which constructs nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from lightning_modules.measures.values import PerExample
 
 VERSION = 2
-"""Of what is in a checkpoint, and of how a training goes on from it."""
+"""Version of the content of a checkpoint, and of how a training resumes from it."""
 
 Rows = list[tuple[int, dict[str, float | None]]]
 
@@ -32,33 +32,33 @@ class Checkpoint:
 
     epoch: int
     device: str
-    """cpu or cuda: generators of one cannot go on on the other."""
+    """cpu or cuda: generators of one cannot resume on the other."""
     parameters: Mapping[str, Tensor]
     constants: Mapping[str, Tensor]
     """Buffers and frozen parameters."""
     optimizer: Mapping[str, Mapping[str, Tensor]]
-    """By parameter, the optimiser's state; empty before the first update."""
+    """Parameter -> the optimizer's state; empty before the first update."""
     dropout: Tensor | None
-    """The state of the generator of this stream; None where nothing is drawn."""
+    """The state of the generator of dropout masks; None if the member has no dropout."""
     augmentation: Tensor
     probes: Mapping[str, Mapping[str, Tensor]]
-    """By measure on demand, what it has added up."""
+    """Measure on demand -> the sums that it has accumulated."""
     rows: Rows
     examples: list[tuple[int, PerExample]]
     measured: Mapping[int, Sequence[str]]
-    """By epoch, the measures on demand that were asked for up to here."""
+    """Epoch -> the measures on demand that were requested up to this epoch."""
     diverged: int | None
     seconds: float = 0.0
-    """Its share of the wall time of the stacks that it was part of so far."""
+    """The member's share of the wall time of its stacks so far."""
 
     @property
     def count(self) -> int:
-        """Trainable parameters."""
+        """The number of trainable parameters."""
         return sum(value.numel() for value in self.parameters.values())
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """Parameters and buffers by name."""
+        """Parameters and buffers, by name."""
         return {**self.parameters, **self.constants}
 
     def serves(self, epochs: int, evaluated: Collection[int], measured: Mapping[int, Collection[str]]) -> bool:
@@ -73,7 +73,7 @@ class Checkpoint:
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """As bytes; `decode` is the inverse."""
+    """Return the bytes of a checkpoint; `decode` is the inverse."""
     examples = [
         (epoch, each.measure, each.split, torch.from_numpy(each.example_ids), torch.from_numpy(each.values))
         for epoch, each in checkpoint.examples
@@ -84,7 +84,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
 
 
 def decode(content: bytes) -> Checkpoint | None:
-    """The checkpoint; None for bytes that are none, or of another version of memsweep or torch."""
+    """Return the checkpoint, or None for other bytes and for another version of memsweep or torch."""
     try:
         fields: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
@@ -104,5 +104,5 @@ def _version() -> str:
 
 @cache
 def _software() -> str:
-    """Looked up once: it takes longer than all the rest of an encoding."""
+    """Return the versions in use. Cached, because a lookup takes longer than the rest of an encoding."""
     return f"memsweep {metadata.version('memsweep')}, torch {metadata.version('torch')}"

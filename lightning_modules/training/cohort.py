@@ -2,8 +2,8 @@
 
 Parameters and buffers of K ordinary networks are stacked along a new first axis, and `torch.func` maps one network's
 forward pass over it: every Linear becomes one batched product, every convolution one grouped convolution. Nothing
-couples the members: the losses are summed, never averaged, over them, and every draw comes from a member's own
-generator. A cohort of one runs the same code.
+couples the members: their losses are summed, never averaged, and every random draw comes from a generator of the
+member's own. A cohort of one runs the same code.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from lightning_modules.training.optimizers import OPTIMIZERS, CohortOptimizer
 from lightning_modules.training.stacking import parameter_key, stack_states, state_of
 
 LOSS_BOUND = 1000.0
-"""A mean training loss of an epoch above this many times ln(classes), the loss of guessing, counts as diverged."""
+"""A mean training loss of an epoch above this many times ln(classes), the loss of guessing, means divergence."""
 
 
 class CohortModule(pl.LightningModule):
-    """K members that agree in everything that has a shape, and differ in anything else.
+    """K members whose tensors have equal shapes, and which differ in anything else.
 
     A member whose entry has a checkpoint resumes from it. Members may be at different epochs, unless there are measures
     on demand, which are computed for all members at once.
@@ -96,8 +96,8 @@ class CohortModule(pl.LightningModule):
         self._constants = {name: value for name, value in stacked.items() if name not in trained}
         """Buffers, such as BatchNorm's, and frozen parameters."""
         shapes = mask_shapes(network, inputs[:1])
-        # The skeleton says how numbers are combined; its own are never read, so it has none, except where modules share
-        # a parameter, which a move to "meta" would part. Kept out of this module's own children.
+        # The skeleton defines how numbers are combined; its own numbers are never read, so it has none, unless modules
+        # share a parameter, which a move to "meta" would separate. A tuple keeps it out of this module's children.
         self._tied = len([*network.parameters()]) < len([*network.named_parameters(remove_duplicate=False)])
         skeleton = copy.deepcopy(network)
         self._skeleton = (skeleton if self._tied else skeleton.to("meta"),)
@@ -112,7 +112,7 @@ class CohortModule(pl.LightningModule):
         self._restore()
 
     def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Logits [K, B, classes] for inputs [K, B, *shape]. In training mode buffers (BatchNorm's) are updated."""
+        """Return logits [K, B, classes] of inputs [K, B, *shape]. Training mode updates buffers (BatchNorm's)."""
         return self._forward({**self._by_name, **self._constants, **(masks or {})}, inputs)
 
     def _forward(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class CohortModule(pl.LightningModule):
         return logits
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        if self._optimizer is None:  # Lightning asks at the beginning of every fit, and there may be several
+        if self._optimizer is None:  # Lightning calls this at the start of every fit, and there may be several
             dtype = next(iter(self.stacked.values())).dtype
             self._optimizer = OPTIMIZERS[self.members[0].optimizer](self.stacked.values(), self.members, dtype)
             for k, entry in enumerate(self.entries):
@@ -144,12 +144,12 @@ class CohortModule(pl.LightningModule):
         self._losses.zero_()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """An epoch of every member: `batch` holds the order [K, n] in which each goes through its training set."""
+        """Train every member for one epoch: `batch` [K, n] is the order of each member's training examples."""
         for update, positions in enumerate(batch.split(self._data.batch_size, dim=1)):
             self._update(positions, self._rates[:, update])
 
     def _update(self, positions: Tensor, rates: np.ndarray) -> None:
-        """One update of every member, on the examples at `positions` [K, B]."""
+        """Update every member once, on the examples at `positions` [K, B]."""
         inputs, labels = self._data.train.take(positions)
         if self._augmenter.active:
             inputs = self._augmenter(inputs, self._augmentation)
@@ -187,7 +187,7 @@ class CohortModule(pl.LightningModule):
                 self.diverged[k] = self.epochs[k]
 
     def measure(self) -> None:
-        """Evaluate the members that are to be measured where they stand (before training, at 0) and have not been."""
+        """Evaluate the members whose present epoch (0 before training) is to be evaluated and is not yet."""
         due = [
             k
             for k, (epoch, rows) in enumerate(zip(self.epochs, self.rows, strict=True))
@@ -223,7 +223,7 @@ class CohortModule(pl.LightningModule):
         return evaluate(lambda x: self._forward(state, x), parameters, self._data.splits(chosen), self._classes)
 
     def checkpoints(self, members: Collection[int]) -> list[Checkpoint]:
-        """One for each of these, where it stands; tensors are copies on the CPU."""
+        """Return one checkpoint per member given by its number; tensors are copies on the CPU."""
         optimizer: Any = self.configure_optimizers()
 
         def each(values: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:

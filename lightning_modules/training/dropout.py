@@ -1,8 +1,8 @@
-"""Dropout whose rate and draws belong to a member.
+"""Dropout with a rate and a generator per member.
 
-torch's own dropout draws from one generator for the whole batch, so what a member drops would depend on who trains
-beside it. Here every nn.Dropout of a network is replaced by a product with a buffer, and the buffers of a step are
-drawn for each member from its own generator.
+torch's own dropout draws from one generator for the whole batch, so the masks of a member would depend on the other
+members of its stack. Here every nn.Dropout of a network is replaced by a product with a buffer, and the buffers of a
+step are drawn from a generator per member.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from lightning_modules.streams import torch_generator
 
 _WHOLE_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _LEVELS = 2**16
-"""Rates are rounded to 1/65,536, so that one 64-bit draw serves four activations."""
+"""Rates are rounded to 1/65,536, so that one 64-bit draw is enough for four activations."""
 
 
 class MaskedDropout(nn.Module):
-    """Multiplies by masks that the cohort hands in at every training step; the identity in evaluation.
+    """Multiplies by masks, which the cohort passes in at every training step; the identity in evaluation.
 
     A network may use one dropout module several times in a forward pass: each use has a buffer of its own, `keep0`,
-    `keep1`, ..., taken in turn.
+    `keep1`, ..., in order.
     """
 
     def __init__(self, whole_channels: bool) -> None:
         super().__init__()
         self.whole_channels = whole_channels
         self.shapes: list[tuple[int, ...]] = []
-        """Of each use's mask for one example."""
+        """The shape of the mask for one example, per use."""
         self._turn = 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,14 +42,14 @@ class MaskedDropout(nn.Module):
         return x * keep
 
     def note(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """A hook that learns of one use."""
+        """Register the buffer of one use; a forward pre-hook."""
         shape = tuple(inputs[0].shape[1:])
         self.register_buffer(f"keep{len(self.shapes)}", torch.ones(()), persistent=False)
         self.shapes.append((shape[0], *(1,) * (len(shape) - 1)) if self.whole_channels else shape)
 
 
 def replace_dropout(network: nn.Module, masked: bool) -> nn.Module:
-    """The network, its dropout modules replaced in place: by masked ones, or by nothing where no member drops any."""
+    """Replace the dropout modules of a network in place: by masked ones, or by identities. Returns the network."""
     replaced: dict[nn.Module, nn.Module] = {}
     for name, module in list(network.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
@@ -60,9 +60,9 @@ def replace_dropout(network: nn.Module, masked: bool) -> nn.Module:
 
 
 def mask_shapes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...]]:
-    """The name and shape of each mask for one example, found by running the network once on `example` [1, *shape].
+    """Return the name and shape of each mask for one example, by running the network once on `example` [1, *shape].
 
-    Gives the network's masked dropouts a buffer for each use.
+    Registers a buffer per use in the network's masked dropouts.
     """
     masked = {name: module for name, module in network.named_modules() if isinstance(module, MaskedDropout)}
     hooks = [module.register_forward_pre_hook(module.note) for module in masked.values()]
@@ -78,7 +78,7 @@ def mask_shapes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...
 class DropoutMasks:
     """Draws the masks of a step: {name: [K, batch, *shape]}, for the names and shapes of `mask_shapes`.
 
-    epochs: those that each member was trained before; `restore` hands in where its generator stands then.
+    epochs: the epochs that each member is trained by; `restore` sets the state of its generator there.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class DropoutMasks:
     ) -> None:  # fmt: skip
         self._shapes = shapes
         self._dtype = dtype
-        # Members of one seed and rate that stand at the same epoch drop the same, so their masks are drawn once.
+        # Members with equal seed and rate at the same epoch have equal masks, which are drawn once.
         each = [
             (member.seed, member.dropout, epoch)
             for member, epoch in zip(members, epochs or [0] * len(members), strict=True)
@@ -98,12 +98,12 @@ class DropoutMasks:
         levels = (
             torch.tensor([rate * _LEVELS for _, rate, _ in kinds], dtype=torch.float64).round().clamp(max=_LEVELS - 1)
         )
-        # Below the threshold is dropped; a member without dropout has the lowest one, which nothing is below.
+        # Draws below the threshold drop; a member without dropout has the lowest threshold, so no draw is below it.
         self._threshold = levels.sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
         self._gain = (_LEVELS / (_LEVELS - levels)).to(dtype).to(device)[:, None]
 
     def state(self, k: int) -> Tensor | None:
-        """Of member k's generator; None where it drops nothing."""
+        """Return the state of member k's generator, or None if it has no dropout."""
         generator = self._generators[int(self._kind[k])]
         return None if generator is None else generator.get_state()
 

@@ -1,4 +1,4 @@
-"""How much memory a stack takes, measured on a few of its members: a check of what is estimated for many."""
+"""The memory that a stack needs, measured on a few of its members, to check the estimate for many."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_modules.training.entry import Entry
 from lightning_modules.training.train import train_cohort
 
 FEW, MORE = 2, 4
-"""Members of the two stacks that are measured; a line through both is what larger ones take."""
+"""Members of the two stacks that are measured; larger ones are extrapolated by a line through both."""
 
 
 def most_members(
@@ -43,8 +43,11 @@ def most_members(
 
 
 def peak_bytes(run: Callable[[], object], device: str = "cpu") -> int:
-    """What `run` takes at its highest, in bytes, on top of what there is before: of the device's tensors, or of this
-    process's resident memory. 0 where the system does not say (it is Linux that does)."""
+    """Return the peak memory of `run` in bytes, on top of what is in use before.
+
+    Counts the device's tensors, or on a CPU this process's resident memory. 0 if the system does not report it (Linux
+    does).
+    """
     gc.collect()
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
@@ -55,7 +58,7 @@ def peak_bytes(run: Callable[[], object], device: str = "cpu") -> int:
     reset = Path("/proc/self/clear_refs")
     try:
         _give_back()
-        reset.write_text("5")  # the highest resident memory becomes the present one
+        reset.write_text("5")  # the peak of resident memory becomes its present value
         before = _status("VmHWM")
     except OSError:
         run()
@@ -70,7 +73,7 @@ def _status(key: str) -> int:
 
 
 def _give_back() -> None:
-    """Make the C library return what it holds back, which would hide what is allocated next."""
+    """Make the C library return freed memory to the system; else it would hide the next allocations."""
     trim = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,8 +1,7 @@
-"""Stack: members in training, of whom any may leave and others join between two epochs.
+"""Stack: members in training, which may leave and join between two epochs.
 
-Who leaves takes its place with it: what remains is stacked anew, so that memory and time shrink with the stack, and who
-joins takes a place that became free. A member's numbers do not depend on it (its training is that of its checkpoint,
-which would go on to the same bits in any other stack).
+When the members change, the others are stacked again, so that memory and time are those of the present members. The
+numbers of a member do not depend on this: its training resumes from its checkpoint to the same bits in any stack.
 """
 
 from __future__ import annotations
@@ -33,22 +32,22 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @dataclass(frozen=True)
 class MemberResult:
-    """What a member has left so far."""
+    """The measures of a member so far."""
 
     rows: tuple[tuple[int, Mapping[str, float | None]], ...]
-    """(epoch, measures) where it was evaluated."""
+    """(epoch, measures) per evaluated epoch."""
     diverged: int | None
-    """The epoch in which it did."""
+    """The epoch in which it diverged."""
     examples: tuple[tuple[int, PerExample], ...] = ()
-    """(epoch, a measure of single examples)."""
+    """(epoch, the values of a measure per example)."""
     epoch: int = field(default=0, compare=False)
-    """How many it was trained: one that diverged goes on as long as those beside it."""
+    """The epochs that it is trained by; one that diverged is trained as long as the others of its stack."""
     seconds: float = field(default=0.0, compare=False)
-    """Its share of the wall time of the stacks that it was part of."""
+    """Its share of the wall time of its stacks."""
 
     @classmethod
     def of(cls, state: Checkpoint) -> MemberResult:
-        """What a member had left when it was kept."""
+        """Return the measures up to a checkpoint."""
         return cls(tuple(state.rows), state.diverged, tuple(state.examples), state.epoch, state.seconds)
 
 
@@ -76,8 +75,11 @@ class Stack:
     """Members that agree in data, dataset_size, validation_fraction, model, width, depth, batch_size, optimizer,
     precision, subset_fraction and epochs.
 
-    `on_epoch` is called after every epoch. `keeper` is offered a checkpoint a member, in the members' order, after
-    every epoch in which not all reach their horizon.
+    Args:
+        dataset: the examples of all members.
+        device: torch's name of the device.
+        on_epoch: called after every epoch.
+        keeper: is offered the entries of all members after every epoch in which not all reach their horizon.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Stack:
         self._keeper = keeper
         self._entries: list[Entry] = []
         self._seconds: list[float] = []
-        """Of each member, until `_since`."""
+        """Each member's share of the wall time until `_since`."""
         self._since = time.perf_counter()
         self._module: CohortModule | None = None
         self._chances: Chances = {}
@@ -122,7 +124,7 @@ class Stack:
 
     @property
     def results(self) -> tuple[MemberResult, ...]:
-        """Of each member, in their order."""
+        """One result per member, in order."""
         self._share_time()
         module = self._built
         return tuple(
@@ -134,7 +136,7 @@ class Stack:
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters of one member."""
+        """The number of trainable parameters of one member."""
         return self._built.parameters_per_member
 
     @property
@@ -150,14 +152,14 @@ class Stack:
         ]
 
     def until_evaluated(self) -> int:
-        """How many epochs it is until a member is evaluated or reaches its horizon."""
+        """Return the number of epochs until a member is evaluated or reaches its horizon."""
         return min(
             min((at for at in (*entry.evaluated, self.horizon) if at > epoch), default=epoch) - epoch
             for entry, epoch in zip(self._entries, self._built.epochs, strict=False)
         )
 
     def advance(self, epochs: int) -> None:
-        """Train every member by so many epochs, or until all have diverged. Raises what running a network raises."""
+        """Train every member for so many epochs, or until all have diverged. Raises what running a network raises."""
         if not epochs:
             return
         self._trainer.fit_loop.max_epochs = self._trainer.current_epoch + epochs
@@ -202,7 +204,7 @@ class Stack:
             self._keeper.offer(lambda: self.entries(range(len(self))))
 
     def _share_time(self) -> None:
-        """Give each member its part of the time since this was last done."""
+        """Divide the time since the last call among the members."""
         now = time.perf_counter()
         share = (now - self._since) / max(1, len(self))
         self._seconds, self._since = [seconds + share for seconds in self._seconds], now
@@ -211,10 +213,10 @@ class Stack:
 def reproducible() -> None:
     """Make a member's bits independent of the stack it is in, on a CPU.
 
-    MKL picks kernels by the alignment of its operands, which in a stack depends on the member's place; its conditional
-    numerical reproducibility mode does not (no measurable cost on MLPs of width 16 to 100). It reads the variable at
-    its first product, so this has to come before. One thread, because more split sums by their number, and because
-    single-thread workers, one a core, are faster than one worker on all cores.
+    MKL selects kernels by the alignment of its operands, which in a stack depends on the member's position; its
+    conditional numerical reproducibility mode does not (no measurable cost on MLPs of width 16 to 100). It reads the
+    variable at its first product, so call this before. One thread is used, because several split sums by their number,
+    and because one single-threaded worker per core is faster than one worker on all cores.
     """
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     torch.set_num_threads(1)
@@ -222,7 +224,10 @@ def reproducible() -> None:
 
 
 def _fit(trainer: pl.Trainer, module: CohortModule, data: CohortData) -> None:
-    """Lightning answers Ctrl-C with exit code 1 and a process that ignores the next one; here it stays what it is."""
+    """Run Lightning's fit, and raise KeyboardInterrupt on Ctrl-C.
+
+    Lightning itself exits with code 1, and leaves a process that ignores the next Ctrl-C.
+    """
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data)
@@ -234,12 +239,12 @@ def _fit(trainer: pl.Trainer, module: CohortModule, data: CohortData) -> None:
 
 
 def _rounds_differently_alone(data: CohortData) -> bool:
-    """Whether a lone member on a CPU would get other last bits than it gets in a stack.
+    """Return whether a single member on a CPU would get other last bits than it gets in a stack.
 
-    oneDNN has one float32 kernel for a plain convolution and another for a grouped one, which a stack is (2e-8 a
-    product). And where one member meets a batch of one example, torch turns its products of matrices into products with
-    a vector (1e-16 in float64). Such a member trains beside a copy of itself: that costs as much again, and buys the
-    bits of any larger cohort.
+    oneDNN has one float32 kernel for a plain convolution and another for a grouped one, which a stack uses (they differ
+    by 2e-8 per product). And for one member with a batch of one example, torch turns matrix products into products with
+    a vector (1e-16 in float64). Such a member trains beside a copy of itself, which doubles the cost and gives the bits
+    of any larger cohort.
     """
     member, train = data.members[0], data.train
     batches = [(train.size, data.batch_size)]
@@ -255,7 +260,7 @@ def _rounds_differently_alone(data: CohortData) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's advice is about loaders and loggers that a cohort does not have."""
+    """Silence Lightning's advice about loaders and loggers, which a cohort does not have."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

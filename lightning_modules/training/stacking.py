@@ -1,4 +1,4 @@
-"""The tensors of K networks stacked along a new first axis."""
+"""Stacking the tensors of K networks along a new first axis."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from lightning_modules.errors import ModelError
 
 
 def state_of(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name."""
+    """Return parameters and buffers by name."""
     return {name: value.detach() for name, value in (*network.named_parameters(), *network.named_buffers())}
 
 
 def stack_states(states: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> dict[str, Tensor]:
-    """Each [K, ...]. (torch's own asks for one class, which a function of the user's that defines its class inside does
-    not give.)"""
+    """Stack each tensor as [K, ...].
+
+    torch's own `stack_module_state` requires networks of one class, which a user's function that defines its class
+    inside does not return.
+    """
     shapes = [{name: value.shape for name, value in state.items()} for state in states]
     if any(each != shapes[0] for each in shapes):
         raise ModelError(
@@ -27,5 +30,5 @@ def stack_states(states: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -
 
 
 def parameter_key(name: str) -> str:
-    """nn.ParameterDict allows no dots."""
+    """Return the key of a parameter in an nn.ParameterDict, which does not allow dots."""
     return name.replace(".", "/")

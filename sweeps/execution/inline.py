@@ -1,4 +1,4 @@
-"""The inline executor: one cohort after another in this process. For debuggers, notebooks and small sweeps."""
+"""The inline executor, which trains cohorts in this process: for debuggers, notebooks and small sweeps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
 from sweeps.execution.lane import Lane, check_pausing, judge_of
-from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
+from sweeps.execution.protocol import Announcer, Listener, Progress
 from sweeps.execution.resources import Device, Resources, local_resources
 from sweeps.execution.worker import CHECKPOINT_SECONDS, Worker, train_and_store, wait_for_others
 from sweeps.planning.plan import Cohort, Plan
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inline:
-    """See `protocol.Executor`. `device` is cpu or cuda, or auto for cuda where there is one."""
+    """Trains in this process. See `protocol.Executor` for the methods.
+
+    `device` is cpu or cuda, or auto for cuda if there is a GPU.
+    """
 
     device: Device = "cpu"
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     train: Callable[..., CohortResult] | None = None
-    """See `Worker`."""
+    """Trains a stack; None: `train_cohort`."""
 
     @contextmanager
     def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:
@@ -44,33 +47,30 @@ class Inline:
         )
         load = cache(sources.load)
         judge = judge_of(plan, store)
-        pending = list(enumerate(plan.cohorts))
-        failures: list[list[Failure]] = [[] for _ in pending]
+        announce = Announcer(listen)
+        pending = [*plan.cohorts]
         while pending:
-            deferred: list[tuple[int, Cohort]] = []
-            for index, cohort in pending:
-                first = cohort.members[0].settings
+            deferred: list[Cohort] = []
+            for cohort in pending:
 
-                def on_epoch(epochs: int, index: int = index) -> None:
-                    listen(Progress(index, epochs))
+                def on_epoch(epochs: int, index: int = cohort.index) -> None:
+                    announce(Progress(index, epochs))
 
-                dataset = load(*sources.reference(first))
+                dataset = load(*sources.reference(cohort.members[0].settings))
                 if judge and plan.early_stopping:
-                    lane = Lane(str(index), cohort, dataset, store, worker, judge, plan.early_stopping, on_epoch)
-                    trained = lane.train()
+                    lane = Lane(str(cohort.index), cohort, dataset, store, worker, judge, plan.early_stopping, on_epoch)
+                    ended = lane.train()
                 else:
-                    trained = train_and_store(cohort, dataset, store, worker, on_epoch)
-                failures[index] += trained.failures
-                if trained.deferred:
-                    deferred.append((index, trained.deferred))
-                else:
-                    listen(CohortStored(index, tuple(failures[index])))
+                    ended = train_and_store(cohort, dataset, store, worker, on_epoch)
+                announce(ended)
+                if ended.deferred:
+                    deferred.append(cohort.part(ended.deferred))
             if deferred == pending:
-                wait_for_others()
+                wait_for_others(deferred)
             pending = deferred
 
     def _device(self) -> str:
-        """torch's name of it."""
+        """Return torch's name of the device."""
         if self.device == "cpu":
             return "cpu"
         import torch

@@ -1,8 +1,8 @@
-"""A lane: a cohort whose members are judged as they train, and whose places are filled again.
+"""A lane: a cohort whose members are judged as they train, and whose free places are filled again.
 
-What every executor has its worker do where a sweep stops trainings early. Members that the referee stops leave the
-stack in place, and what they left is stored with their checkpoint, from which a sweep that does not stop them goes on;
-members that wait join. Nobody's numbers depend on it.
+Every executor runs lanes in its workers if a sweep stops trainings early. Members that the referee stops leave the
+stack, and their measures are stored with their checkpoints, from which a sweep that does not stop them resumes; waiting
+members join. No number of any member depends on this.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lightning_modules.data.sources import Dataset
 from sweeps.errors import ExecutionError, StoreError
 from sweeps.execution.completed import completed_in
-from sweeps.execution.protocol import Failure
+from sweeps.execution.protocol import CohortEnded, Failure
 from sweeps.execution.worker import (
-    Trained,
     Worker,
     append,
     by_epoch,
@@ -29,6 +28,7 @@ from sweeps.execution.worker import (
     record_of,
     store_failure,
     told,
+    warn_of_halving,
     with_checkpoints,
 )
 from sweeps.planning.plan import Cohort, Plan, Training
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from lightning_modules.training.stack import MemberResult, Stack
 
 MOST_HELD = 64
-"""Trainings that are over and not stored, at most: a part for each would be many."""
+"""Trainings that are over and wait to be stored, at most. One part per training would be too many."""
 
 
 class Judge(Protocol):
-    """`LocalJudge`, in this process or behind an actor."""
+    """The interface of `LocalJudge`, which is in this process or in an actor."""
 
     def assign(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Training, ...]: ...
     def report(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer: ...
@@ -61,7 +61,7 @@ class Judge(Protocol):
 
 
 def check_pausing(plan: Plan, store: Store) -> None:
-    """Refuse a scheduler that pauses trainings where they cannot be kept meanwhile. Raises ExecutionError."""
+    """Check that the store can keep trainings that a scheduler pauses. Raises ExecutionError."""
     if plan.early_stopping is None or not plan.early_stopping.pauses:
         return
     try:
@@ -75,15 +75,17 @@ def check_pausing(plan: Plan, store: Store) -> None:
 
 
 def judge_of(plan: Plan, store: Store) -> LocalJudge | None:
-    """The judge of a plan that stops trainings early, with what the store has of the sweep's others. Raises
-    StoreError."""
+    """Return the judge of a plan that stops trainings early, which knows the curves in the store; else None.
+
+    Raises StoreError.
+    """
     if plan.early_stopping is None:
         return None
     return LocalJudge(plan.early_stopping, plan.trainings, settled_curves(plan, store))
 
 
 class Lane:
-    """One cohort's place. `train` returns when it has nobody left to train."""
+    """A worker's place for one cohort after another of the same shape."""
 
     def __init__(
         self, name: str, cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, judge: Judge,
@@ -101,27 +103,30 @@ class Lane:
         self._training: list[Training] = []
         """The members of the stack, in its order."""
         self._held: list[Record] = []
-        """Of those that are over, what is not stored yet."""
+        """Records of members that are over, which are not stored yet."""
         self._stopped: list[Entry] = []
-        """Those of them that were stopped early, with their checkpoints."""
+        """Entries of the members among them that were stopped early, with their checkpoints."""
         self._kept: set[str] = set()
-        """Those that have a checkpoint in the store."""
+        """Ids of members that have a checkpoint in the store."""
         self._stored_at = monotonic()
         self._failures: list[Failure] = []
         self._epochs = 0
-        """Of all members together."""
+        """Epochs trained, summed over all members."""
 
-    def train(self) -> Trained:
-        """Raises StoreError alone. Deferred: who waits for others to catch up, or is another run's."""
+    def train(self) -> CohortEnded:
+        """Train until no member of this shape is left that can be trained here and now. Raises StoreError only.
+
+        Deferred are members that wait for others to catch up, or that another run is training.
+        """
         places = most_that_fit(self._cohort, self._dataset, self._worker)
         wanted = [member.id for member in self._cohort.members]
         with self._lease:
             self._train(self._joining(self._judge.assign(self._name, wanted, places)), places)
         left = self._judge.open_members(self._name, wanted[0])
-        return Trained(tuple(self._failures), self._cohort.part(left) if left else None)
+        return CohortEnded(self._cohort.index, tuple(self._failures), left)
 
     def _train(self, members: Sequence[Training], places: int) -> None:
-        """As `work` trains a cohort: one that raises is trained again as two halves, from its members' checkpoints."""
+        """Train members. If the stack raises, train it again as two halves, from its members' checkpoints."""
         for part in self._of_one_epoch(members) if members else ():
             error = self._attempt(part, places)
             if error is None:
@@ -129,6 +134,7 @@ class Lane:
             free_memory()
             cohort = self._cohort.part(self._training)
             if len(cohort.members) > 1:
+                warn_of_halving(cohort, error)
                 for half in halves(cohort):
                     self._train(half.members, len(half.members))
             else:
@@ -137,13 +143,13 @@ class Lane:
                 self._judge.release([cohort.members[0].id])
 
     def _of_one_epoch(self, members: Sequence[Training]) -> list[list[Training]]:
-        """Where something is measured on demand, all members of a stack stand at the same epoch."""
+        """Group members by epoch if there are measures on demand, which need all members of a stack at one epoch."""
         if not any(member.measured for member in members):
             return [[*members]]
         return by_epoch(with_checkpoints(members, self._store, self._worker.device))
 
     def _attempt(self, members: Sequence[Training], places: int) -> str | None:
-        """If that raises, why. Where this returns, the frames that held the stack's tensors are gone."""
+        """Train members, and return the text of the error if that raises. No frame holds the stack's tensors then."""
         self._training = [*members]
         try:
             self._fill_and_train(members, places)
@@ -152,7 +158,7 @@ class Lane:
             raise
         except Exception as error:
             if not self._training:
-                raise  # of no training, so a fault of memsweep's
+                raise  # no training caused it, so memsweep did
             return told(error, self._cohort.part(self._training), self._worker.device)
         return None
 
@@ -193,13 +199,13 @@ class Lane:
         stack.change(leaving, entering)
 
     def _judged(self, stack: Stack, places: int) -> tuple[set[int], list[Training]]:
-        """Who leaves, by place, and who joins: after an evaluation."""
+        """After an evaluation, return the members that leave, by their numbers, and the members that join."""
         results = stack.results
         due = [k for k, each in enumerate(results) if each.diverged is not None or _evaluated_now(each, stack.horizon)]
         if not due:
             return set(), []
         reports = [_report(self._training[k], results[k]) for k in due]
-        # What is measured on demand is measured of members that stand at the same epoch: none joins others.
+        # Measures on demand need all members at the same epoch, so none joins others.
         free = None if any(member.measured for member in self._training) else places - len(self._training)
         answer = self._judge.report(self._name, reports, self._training[0].id, free)
         leaving = {k: verdict for k, verdict in zip(due, answer.verdicts, strict=True) if verdict != Verdict.CONTINUE}
@@ -215,7 +221,7 @@ class Lane:
         return {*leaving}, self._joining(answer.joining)
 
     def _end(self, member: Training, left: MemberResult, parameters: int, stopped: Entry | None) -> None:
-        """Note that a member is over. stopped: where it is, if it was stopped early."""
+        """Add the record of a member that is over. stopped: its entry with a checkpoint, if it was stopped early."""
         from lightning_modules.training.train import device_name
 
         shared: dict[str, Any] = provenance(parameters, len(self._training), device_name(self._worker.device))
@@ -228,7 +234,7 @@ class Lane:
         return self._joining(self._judge.report(self._name, (), like.id, places).joining)
 
     def _joining(self, members: Sequence[Training]) -> list[Training]:
-        """Those of them that no other run has stored or is training."""
+        """Return the members that no other run has stored or is training."""
         if not members:
             return []
         taken = self._lease.take([member.id for member in members])
@@ -240,7 +246,7 @@ class Lane:
         return [member for member in members if member.id not in taken | over]
 
     def _put_away(self) -> None:
-        """Store what is held: checkpoints first, so that what is said to have been stopped can go on."""
+        """Store finished records: checkpoints first, so that every training recorded as stopped can resume."""
         self._stored_at = monotonic()
         if not self._held:
             return
@@ -263,7 +269,7 @@ class Lane:
 
 
 def _evaluated_now(result: MemberResult, horizon: int) -> bool:
-    """Before its first epoch there is nothing to judge, unless it is to have none."""
+    """Return whether a member was evaluated at its present epoch. Epoch 0 counts only for a training without epochs."""
     return bool(result.rows) and result.rows[-1][0] == result.epoch >= min(1, horizon)
 
 

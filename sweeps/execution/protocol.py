@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeGuard
 
-from sweeps.planning.plan import Plan
+from sweeps.planning.plan import Plan, Training
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
@@ -32,14 +32,45 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class CohortStored:
-    """An event: the part of a cohort is in the store."""
+class CohortEnded:
+    """An event: a cohort, or the part of it that a worker was given, has ended and is in the store.
+
+    Workers return it, Ray trials report it, and a listener receives it once per cohort.
+    """
 
     cohort: int
-    failures: tuple[Failure, ...]
+    failures: tuple[Failure, ...] = ()
+    deferred: tuple[Training, ...] = ()
+    """Members that another run is training, or that wait for others to catch up. A listener never receives any."""
 
 
-Listener = Callable[[Progress | CohortStored], None]
+Event = Progress | CohortEnded
+Listener = Callable[[Event], None]
+
+
+class Announcer:
+    """Receives the events of the parts of cohorts, and calls a listener when the last part of a cohort has ended."""
+
+    def __init__(self, listen: Listener) -> None:
+        self._listen = listen
+        self._open: dict[int, int] = {}
+        """The number of parts that have not ended, of cohorts that were split."""
+        self._failures: dict[int, list[Failure]] = {}
+
+    def split(self, cohort: int) -> None:
+        """Note that a part of a cohort is replaced by two."""
+        self._open[cohort] = self._open.get(cohort, 1) + 1
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._listen(event)
+            return
+        self._failures.setdefault(event.cohort, []).extend(event.failures)
+        if event.deferred:
+            return
+        self._open[event.cohort] = self._open.get(event.cohort, 1) - 1
+        if not self._open[event.cohort]:
+            self._listen(CohortEnded(event.cohort, tuple(self._failures[event.cohort])))
 
 
 class Executor(Protocol):
@@ -51,7 +82,7 @@ class Executor(Protocol):
     - a cohort is stored as a whole as soon as it is trained (one that raises, in the pieces that train), so an
       interruption at any moment loses only cohorts that are being trained;
     - the records do not depend on the executor, the packing, or the order in which cohorts are trained;
-    - the listener is called in this process, from one thread, for progress and exactly once per stored cohort;
+    - the listener is called in this process, from one thread, for progress and exactly once per cohort that ends;
     - a training that raises gets a record with outcome `failed`. Only problems of the whole run raise: StoreError,
       KeyboardInterrupt, or ExecutionError if workers are not available or are lost for good.
     """

@@ -1,9 +1,10 @@
-"""A cohort from the plan to the store: what every executor has its worker do."""
+"""The way of a cohort from the plan to the store, which every executor runs in its workers."""
 
 from __future__ import annotations
 
 import datetime
 import gc
+import logging
 import math
 import random
 import time
@@ -16,10 +17,11 @@ from lightning_modules.data.sources import Dataset
 from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import StoreError
 from sweeps.execution.completed import completed_in
-from sweeps.execution.protocol import Failure
+from sweeps.execution.protocol import CohortEnded, Failure
 from sweeps.planning.cost import available_bytes
 from sweeps.planning.plan import Cohort, Training, nearly_equal
 from sweeps.spec.stopping import EarlyStopping
+from sweeps.store.atomic_files import one_line
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease, Run
 from sweeps.store.provenance import software
@@ -32,27 +34,35 @@ if TYPE_CHECKING:
     from lightning_modules.training.stack import MemberResult
     from lightning_modules.training.train import CohortResult
 
+_log = logging.getLogger(f"memsweep.{__name__}")
+
 REASON_LENGTH = 4000
 CHECKPOINT_SECONDS = 120.0
 RETRIES = 1
-"""Tries of a cohort that was lost with its worker or node, before it is cut in halves."""
+"""Further attempts at a cohort that was lost with its worker or node, before it is cut in halves."""
 
 WAIT_SECONDS = (0.5, 3.0)
-"""Between two looks at what other runs are training."""
-
+"""Least and most seconds between two checks of what other runs are training."""
 
 WORTH_MEASURING = 0.25
-"""A cohort that is estimated at less than this part of its worker's memory is not measured before it is trained."""
+"""The memory of a cohort is measured before training only if its estimate exceeds this share of the worker's memory."""
 
 MEASURING_SHARE = 0.05
-"""Nor is one of whose training measuring it would be more than this part."""
+"""Nor is it measured if that would take more than this share of the training."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """How a worker trains, and for which run. `device` is torch's; `bytes` what a cohort may take of its memory, 0 if
-    that is not known; `checkpoint_seconds` lie between two checkpoints of a cohort. `again`: its cohort was lost before
-    in this run, and may be stored."""
+    """The settings by which a worker trains.
+
+    Attributes:
+        run: the run that it works for.
+        device: torch's name of the device.
+        bytes: the memory that a cohort may take; 0 if it is not known.
+        checkpoint_seconds: the time between two checkpoints of a cohort.
+        again: whether its cohort was lost before in this run, and may be in the store.
+        train: trains a stack; None: `lightning_modules.training.train.train_cohort`.
+    """
 
     run: Run
     device: str = "cpu"
@@ -60,29 +70,23 @@ class Worker:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     again: bool = False
     train: Callable[..., CohortResult] | None = None
-    """What trains a stack; None: `lightning_modules.training.train.train_cohort`."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What became of a cohort: the members that did not finish, and those that another run is training."""
-
-    failures: tuple[Failure, ...]
-    deferred: Cohort | None = None
 
 
 def train_and_store(
     cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
-) -> Trained:
-    """Train what no other run has trained meanwhile or is training now, and append a part. Raises StoreError alone."""
+) -> CohortEnded:
+    """Train the members that no other run has trained meanwhile or is training now, and append a part.
+
+    Raises StoreError only.
+    """
     ids = [member.id for member in cohort.members]
     with Lease(store.location, worker.run, ids) as lease:
         first = lease.alone and not worker.again
         over = frozenset() if first else completed_in(store.uri, worker.run).among(cohort.members)
         mine = [member for member in cohort.members if member.id not in lease.taken | over]
-        deferred = [member for member in cohort.members if member.id in lease.taken - over]
+        deferred = tuple(member for member in cohort.members if member.id in lease.taken - over)
         failures = _train_all(cohort.part(mine), dataset, store, worker, on_epoch) if mine else ()
-    return Trained(failures, cohort.part(deferred) if deferred else None)
+    return CohortEnded(cohort.index, failures, deferred)
 
 
 def _train_all(
@@ -112,12 +116,22 @@ def _train_part(
     free_memory()
     if len(cohort.members) == 1:
         return store_failure(cohort, store, worker.device, ended)
+    warn_of_halving(cohort, ended)
     return sum((_train_all(half, dataset, store, worker, on_epoch) for half in halves(cohort)), ())
 
 
-def wait_for_others() -> None:
-    """Some seconds, at random: two runs that gave way to each other must not do so in step."""
+def wait_for_others(cohorts: Sequence[Cohort]) -> None:
+    """Sleep some seconds before these cohorts, which another run is training, are tried again.
+
+    The time is random, so that two runs that gave way to each other do not do so in step.
+    """
+    count = sum(len(cohort.members) for cohort in cohorts)
+    _log.info("another run is training the %d trainings that are left; looking again in some seconds", count)
     time.sleep(random.uniform(*WAIT_SECONDS))
+
+
+def warn_of_halving(cohort: Cohort, reason: str) -> None:
+    _log.warning("%s: %s; training it again as two halves", cohort, reason.partition("\n")[0])
 
 
 def halves(cohort: Cohort) -> tuple[Cohort, Cohort]:
@@ -167,9 +181,9 @@ def _attempt(
 
 
 def most_that_fit(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:
-    """How many members fit at once: all, unless a short training of a few says otherwise.
+    """Return how many members fit into memory at once: all, unless a short training of a few shows otherwise.
 
-    The estimate that cohorts are planned by can be off by a factor of two; where that could matter, it is checked.
+    The estimate that cohorts are planned by can be off by a factor of two; it is checked if that could matter.
     """
     from lightning_modules.training.memory import FEW, MORE, most_members
     from lightning_modules.training.train import train_cohort
@@ -181,9 +195,13 @@ def most_that_fit(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:
     try:
         one_epoch = [replace(member, settings=member.settings.with_(epochs=1), evaluated=(1,), measured={})
                      for member in cohort.members]  # fmt: skip
-        return most_members(one_epoch, dataset, worker.bytes, worker.device, worker.train or train_cohort)
-    except Exception:  # it is trained as it is planned, and what raises is recorded then
+        most = most_members(one_epoch, dataset, worker.bytes, worker.device, worker.train or train_cohort)
+    except Exception as error:
+        _log.warning("%s: its memory cannot be measured: %s; training it as planned", cohort, one_line(error))
         return count
+    if most < count:
+        _log.info("%s: memory is enough for %d members; training it in parts", cohort, most)
+    return most
 
 
 def by_epoch(members: Iterable[Training]) -> list[list[Training]]:
@@ -224,7 +242,7 @@ def keep(entries: Iterable[Entry], store: Store) -> None:
 
 
 def append(records: Sequence[Record], store: Store) -> tuple[Failure, ...]:
-    """Store a part, and say which members did not finish. Raises StoreError."""
+    """Store a part, and return the members that did not finish. Raises StoreError."""
     store.append(records)
     return tuple(
         Failure(record.trajectory_id, row.outcome, row.reason or "")
@@ -241,7 +259,7 @@ def records_of(cohort: Cohort, result: CohortResult) -> list[Record]:
 
 
 def provenance(parameters: int, cohort_size: int, device: str) -> dict[str, Any]:
-    """What is the same for all members of a stack."""
+    """Return the columns that are equal for all members of a stack."""
     return {
         **software(),
         "finished_at": _now(),
@@ -254,7 +272,7 @@ def provenance(parameters: int, cohort_size: int, device: str) -> dict[str, Any]
 def record_of(
     member: Training, trained: MemberResult, shared: Mapping[str, Any], stopped: EarlyStopping | None = None
 ) -> Record:
-    """What a member leaves. stopped: the settings of early stopping that have ended it."""
+    """Return the record of a member. stopped: the settings of early stopping, if these ended it."""
     rows = [Row(epoch, Outcome.FINISHED, measures) for epoch, measures in trained.rows]
     own: dict[str, Any] = {"flops": member.cost.flops, "wall_seconds": trained.seconds}
     if trained.diverged is not None:
@@ -273,12 +291,12 @@ def _diverged(epoch: int) -> Row:
 
 
 def told(error: Exception, cohort: Cohort, device: str) -> str:
-    """What is recorded of an error that a cohort raised, while it is handled."""
+    """Return the text that is recorded for an error of a cohort. Call it in the handler of the error."""
     return f"{type(error).__name__}: {error}{_memory(error, cohort, device)}\n\n{traceback.format_exc()}"
 
 
 def _memory(error: Exception, cohort: Cohort, device: str) -> str:
-    """The numbers, where it was memory that lacked."""
+    """Return the estimated and the free memory if the error is a lack of memory, or an empty string."""
     import torch
 
     refused = isinstance(error, RuntimeError) and "allocate memory" in str(error)
@@ -293,7 +311,7 @@ def _memory(error: Exception, cohort: Cohort, device: str) -> str:
 
 
 def free_memory() -> None:
-    """Of a stack that is gone, before a smaller one is made."""
+    """Free the memory of a deleted stack before a smaller one is built."""
     import torch
 
     gc.collect()

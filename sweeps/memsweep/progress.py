@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sweeps.execution.protocol import CohortStored, Failure
+from sweeps.execution.protocol import CohortEnded, Failure
 from sweeps.execution.protocol import Progress as EpochsDone
 from sweeps.planning.plan import Plan
 
@@ -93,9 +93,9 @@ class Display:
         if self._plan.missing and (error or not self._cell):
             self._console.print(self.sentence(), markup=False, soft_wrap=True)
 
-    def listen(self, event: EpochsDone | CohortStored) -> None:
+    def listen(self, event: EpochsDone | CohortEnded) -> None:
         cohort = self._plan.cohorts[event.cohort]
-        if isinstance(event, CohortStored):
+        if isinstance(event, CohortEnded):
             epochs = cohort.epochs
             self._cohorts += 1
             self._trainings += len(cohort.members)

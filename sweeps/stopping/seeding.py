@@ -1,4 +1,4 @@
-"""The draws of a scheduler, seeded per member."""
+"""Seeding the random draws of a scheduler per member."""
 
 from __future__ import annotations
 

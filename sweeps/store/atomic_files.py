@@ -7,6 +7,7 @@ that ended early, a body can have the right length and wrong bytes at its end.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import re
@@ -25,6 +26,7 @@ from pyarrow import fs
 from sweeps.errors import StoreError
 
 T = TypeVar("T")
+_log = logging.getLogger(f"memsweep.{__name__}")
 
 WAITS: tuple[float, ...] = (0.5, 1, 2, 4, 8, 16)
 """Seconds to wait before each retry; each wait is shortened at random by up to half."""
@@ -66,14 +68,14 @@ class Location:
     @property
     def shown(self) -> str:
         """The URI without access keys."""
-        return re.sub(r"(?<=://)[^/@]*@", "", self.uri)
+        return _without_keys(self.uri)
 
     @cached_property
     def _opened(self) -> tuple[fs.FileSystem, str]:
         if "://" not in self.uri:
             return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
         try:  # this may send a request for the bucket's region
-            filesystem, root = _retry(lambda: fs.FileSystem.from_uri(self.uri))
+            filesystem, root = _retry(lambda: fs.FileSystem.from_uri(self.uri), f"store {self.shown}: cannot be opened")
         except (pa.ArrowException, OSError, ValueError) as error:
             message = one_line(error).replace(self.uri, self.shown)
             raise StoreError(f"store {self.shown}: cannot be opened: {message}; {VALID}") from None
@@ -128,6 +130,7 @@ class Location:
             content = self._try(f"{path} cannot be read", whole)
             if wait is None or content is None or sound is None or self.is_local or sound(content):
                 break
+            _log.warning("store %s: %s arrived damaged; reading it again within %g s", self.shown, path, wait)
             _sleep(wait)
         return content
 
@@ -169,7 +172,7 @@ class Location:
 
     def _try(self, problem: str, action: Callable[[], T]) -> T:
         try:
-            return action() if self.is_local else _retry(action)
+            return action() if self.is_local else _retry(action, f"store {self.shown}: {problem}")
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"store {self.shown}: {problem}: {one_line(error)}") from None
 
@@ -187,7 +190,7 @@ def _with_our_limits(filesystem: fs.FileSystem) -> fs.FileSystem:
     return fs.GcsFileSystem(**options)
 
 
-def _retry(action: Callable[[], T]) -> T:
+def _retry(action: Callable[[], T], problem: str) -> T:
     end = time.monotonic() + PATIENCE
     for wait in WAITS:
         try:
@@ -196,8 +199,13 @@ def _retry(action: Callable[[], T]) -> T:
             permanent = isinstance(error, FileNotFoundError | PermissionError) or _PERMANENT.search(str(error))
             if permanent or time.monotonic() > end:
                 raise
+            _log.warning("%s: %s; trying again within %g s", problem, _without_keys(one_line(error)), wait)
         _sleep(wait)
     return action()
+
+
+def _without_keys(text: str) -> str:
+    return re.sub(r"(?<=://)[^/@]*@", "", text)
 
 
 def _sleep(wait: float) -> None:

@@ -11,6 +11,7 @@ that take a lease on the same training at the same moment both give way, and try
 from __future__ import annotations
 
 import datetime
+import logging
 import socket
 import threading
 import uuid
@@ -24,6 +25,8 @@ from pyarrow import fs
 
 from sweeps.errors import StoreError
 from sweeps.store.atomic_files import Location
+
+_log = logging.getLogger(f"memsweep.{__name__}")
 
 FOLDER = "leases"
 RENEW_SECONDS = 5.0
@@ -54,9 +57,12 @@ class Lease:
     `alone` is True if no other run has begun in the last days. Entering the context may raise StoreError.
     """
 
-    def __init__(self, location: Location, run: Run, ids: Collection[str]) -> None:
+    def __init__(
+        self, location: Location, run: Run, ids: Collection[str], renew_seconds: float = RENEW_SECONDS
+    ) -> None:
         self._location = location
         self._run = run
+        self._renew_seconds = renew_seconds
         self._path = f"{FOLDER}/{run.id}-{uuid.uuid4().hex}.lease"
         self._ids = frozenset(ids)
         self._ended = threading.Event()
@@ -89,6 +95,7 @@ class Lease:
         ]  # fmt: skip
         taken = frozenset(i for info in recent for i in self._leased_ids(info)) & self._ids
         if taken:
+            _log.info("lease of %d trainings given up: another run is training them", len(taken))
             self._ids -= taken
             self._write()  # so that others need not give way for them
         return taken
@@ -111,9 +118,18 @@ class Lease:
         self._location.write(self._path, "\n".join(lines).encode())
 
     def _renew(self) -> None:
-        while not self._ended.wait(RENEW_SECONDS):
-            with suppress(StoreError):  # storing the rows will report that the store cannot be written
+        lost = False
+        while not self._ended.wait(self._renew_seconds):
+            try:
                 self._write()
+                lost = False
+            except StoreError as error:  # storing the rows will raise it if it stays
+                if not lost:
+                    _log.warning(
+                        "lease of %d trainings not renewed: %s; trying again every %g s, but after %g s another run "
+                        "may train them too", len(self._ids), error, self._renew_seconds, HELD_SECONDS,
+                    )  # fmt: skip
+                lost = True
 
 
 def _processes() -> set[str]:

@@ -34,7 +34,7 @@ from rich.table import Table
 
 from sweeps.execution import lane
 from sweeps.execution.on_ray.executor import RayTune
-from sweeps.execution.protocol import CohortStored, Progress
+from sweeps.execution.protocol import CohortEnded, Progress
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
@@ -93,7 +93,7 @@ def timed(plan: Plan) -> tuple[float, int]:
     """Seconds from the first epoch to the last stored cohort, and the epochs that are in the store."""
     seen: list[float] = []
 
-    def listen(event: Progress | CohortStored) -> None:
+    def listen(event: Progress | CohortEnded) -> None:
         seen.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:

@@ -119,7 +119,7 @@ def run(sweep: str, store: str) -> dict[str, float]:
     from memsweep.progress import Display
 
     from sweeps.execution.on_ray.executor import RayTune
-    from sweeps.execution.protocol import CohortStored
+    from sweeps.execution.protocol import CohortEnded
     from sweeps.planning.plan import Plan
     from sweeps.spec.sweep_file import load_sweep
     from sweeps.store.store import Store
@@ -136,7 +136,7 @@ def run(sweep: str, store: str) -> dict[str, float]:
 
             def listen(event: Any) -> None:
                 display.listen(event)
-                if isinstance(event, CohortStored):
+                if isinstance(event, CohortEnded):
                     memory.append(driver.memory_info().rss)
 
             start = time.perf_counter()

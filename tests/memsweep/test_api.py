@@ -24,7 +24,7 @@ from analysis.errors import AnalysisError
 from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import ExecutionError, ReplayError, SweepError
 from sweeps.execution.inline import Inline
-from sweeps.execution.protocol import CohortStored, Failure, Listener
+from sweeps.execution.protocol import CohortEnded, Failure, Listener
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep, parse_sweep, preset_names
 
@@ -62,7 +62,7 @@ def trains(monkeypatch: pytest.MonkeyPatch, make_record) -> None:
     def execute(self: Inline, plan: Plan, store: ms.Store, listen: Listener) -> None:
         for index, cohort in enumerate(plan.cohorts):
             store.append([make_record(m.id, m.evaluated, **fields(m.settings)) for m in cohort.members])
-            listen(CohortStored(index, ()))
+            listen(CohortEnded(index))
 
     monkeypatch.setattr(Inline, "execute", execute)
 
@@ -282,7 +282,7 @@ class TestRun:
         def execute(self: Inline, plan: Plan, store: ms.Store, listen: Listener) -> None:
             for index, cohort in enumerate(plan.cohorts):
                 store.append([make_record(m.id, failed=m.settings.epochs) for m in cohort.members])
-                listen(CohortStored(index, tuple(Failure(m.id, "failed", "broke") for m in cohort.members)))
+                listen(CohortEnded(index, tuple(Failure(m.id, "failed", "broke") for m in cohort.members)))
 
         monkeypatch.setattr(Inline, "execute", execute)
         done = ms.run(sweep, store, inline=True, progress=False)

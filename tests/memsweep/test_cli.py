@@ -19,7 +19,7 @@ import typer
 from memsweep import cli
 
 from sweeps.execution.inline import Inline
-from sweeps.execution.protocol import CohortStored, Failure, Listener
+from sweeps.execution.protocol import CohortEnded, Failure, Listener
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep, preset_names
 from sweeps.store.store import Store
@@ -81,7 +81,7 @@ def trains(monkeypatch: pytest.MonkeyPatch, make_record) -> list[Plan]:
         for index, cohort in enumerate(plan.cohorts):
             store.append([make_record(m.id, m.evaluated, **_fields(m.settings), flops=1e9, wall_seconds=1.0)
                           for m in cohort.members])  # fmt: skip
-            listen(CohortStored(index, ()))
+            listen(CohortEnded(index))
 
     monkeypatch.setattr(Inline, "execute", execute)
     return asked
@@ -268,7 +268,7 @@ class TestRun:
             asked.append(len(plan.trainings))
             for index, cohort in enumerate(plan.cohorts):
                 store.append([make_record(m.id, failed=m.settings.epochs) for m in cohort.members])
-                listen(CohortStored(index, tuple(Failure(m.id, "failed", "broke") for m in cohort.members)))
+                listen(CohortEnded(index, tuple(Failure(m.id, "failed", "broke") for m in cohort.members)))
 
         monkeypatch.setattr(Inline, "execute", execute)
         said = memsweep("run", "small.yaml", "--inline")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 
 import pytest
+from memsweep.cli.app import _one_line_warnings
 from memsweep.progress import MAX_PRINTED, Display, counted
 from rich.console import Console
 
-from sweeps.execution.protocol import CohortStored, Failure, Progress
+from sweeps.execution.protocol import CohortEnded, Failure, Progress
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.done import Done
@@ -33,11 +35,11 @@ def test_counts_trainings_and_points_of_stored_cohorts():
     with Display(PLAN, console()) as display:
         display.listen(Progress(0, 4))
         assert display.summary()["trained"] == 0
-        display.listen(CohortStored(0, ()))
+        display.listen(CohortEnded(0, ()))
         result = display.summary()
         assert (result["trained"], result["points"], result["cohorts"]) == (2, 4, 1)
         display.listen(Progress(1, 8))
-        display.listen(CohortStored(1, (Failure("b", "diverged", "went to infinity\nlong story"),)))
+        display.listen(CohortEnded(1, (Failure("b", "diverged", "went to infinity\nlong story"),)))
     result = display.summary()
     assert (result["sweep"], result["trained"], result["points"], result["cohorts"]) == ("x", 3, 6, 2)
     assert result["diverged"] == [
@@ -54,7 +56,7 @@ def test_counts_trainings_and_points_of_stored_cohorts():
 
 def test_the_stopped_are_counted_and_not_told_one_by_one():
     with Display(PLAN, console()) as display:
-        display.listen(CohortStored(0, (Failure("a", "stopped", "after epoch 2"), Failure("b", "stopped", "after 3"))))
+        display.listen(CohortEnded(0, (Failure("a", "stopped", "after epoch 2"), Failure("b", "stopped", "after 3"))))
     assert [found["trajectory_id"] for found in display.summary()["stopped"]] == ["a", "b"]
     assert (display.failed, display.diverged) == ([], [])
     (line,) = printed(display)
@@ -67,7 +69,7 @@ def test_an_interrupted_run_says_how_far_it_came():
 
     def interrupted() -> None:
         with display:
-            display.listen(CohortStored(1, (Failure("b", "failed", ""),)))
+            display.listen(CohortEnded(1, (Failure("b", "failed", ""),)))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -87,7 +89,7 @@ def test_nothing_to_train_says_nothing():
 def test_many_failures_are_counted_and_not_all_told():
     plan = Plan.of(parse_sweep(f"name: x\ngrid: {{seed: {list(range(30))}}}", ""), Packing(max_cohort=30))
     with Display(plan, console()) as display:
-        display.listen(CohortStored(0, tuple(Failure(str(i), "failed", "[red]no markup[/red]") for i in range(30))))
+        display.listen(CohortEnded(0, tuple(Failure(str(i), "failed", "[red]no markup[/red]") for i in range(30))))
     assert len(display.failed) == 30
     assert printed(display)[:-1] == [f"failed {i}: [red]no markup[/red]" for i in range(MAX_PRINTED)]
     assert printed(display)[-1].endswith(", 30 failed")
@@ -102,7 +104,7 @@ def test_the_bar_counts_epochs_of_members_while_they_train():
         display.listen(Progress(0, 2))  # an event that arrives too late
         assert task.completed == 6
         display.listen(Progress(1, 8))
-        display.listen(CohortStored(0, ()))
+        display.listen(CohortEnded(0, ()))
         assert task.completed == 24
         assert task.fields["trainings"] == 2
 
@@ -124,3 +126,29 @@ def test_a_count_is_shown_on_a_terminal_alone(terminal):
             listen(done, 3)
     assert isinstance(where.file, io.StringIO)
     assert ("3 of 3 replays" in where.file.getvalue()) == terminal
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_a_warning_of_a_logger_is_on_standard_error_and_above_the_bar(stream, monkeypatch):
+    """What rich puts in the place of a terminal's standard error prints above the bar; a file is written as it is."""
+    stderr, screen = stream(), console(terminal=True)
+    monkeypatch.setattr("sys.stderr", stderr)
+    log = logging.getLogger("memsweep.test")
+    with _one_line_warnings(), Display(PLAN, screen):
+        log.warning("cohort %d: lost", 3)
+        log.info("not shown")
+    log.warning("not shown: the command has ended")
+    assert isinstance(screen.file, io.StringIO)
+    drawn = screen.file.getvalue()
+    if stderr.isatty():
+        assert "warning: cohort 3: lost" in drawn
+        assert stderr.getvalue() == ""
+    else:
+        assert stderr.getvalue() == "warning: cohort 3: lost\n"
+        assert "lost" not in drawn
+    assert "not shown" not in drawn + stderr.getvalue()

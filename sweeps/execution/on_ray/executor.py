@@ -1,8 +1,8 @@
 """The Ray executor: each cohort is one Tune trial, on this machine or on a cluster.
 
-A Tune experiment is disposable here: what is finished is what lies in the store, and to resume is to plan again. A
-cohort that is lost with its worker goes on from its members' checkpoints in the store; one that is lost too often is
-cut in halves, until only the member that brings its worker down is recorded as failed.
+A Tune experiment is disposable here: finished trainings are in the store, and to resume is to plan again. A cohort
+that is lost with its worker resumes from its members' checkpoints in the store; one that is lost too often is cut in
+halves, until only the member that brings its worker down is recorded as failed.
 """
 
 from __future__ import annotations
@@ -14,57 +14,62 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 import ray
 
-import lightning_modules  # noqa: F401 (where it lies is compared with where workers would find it)
+import lightning_modules  # noqa: F401 (its folder is compared with the one that workers would import)
 from sweeps.errors import ExecutionError
 from sweeps.execution.lane import check_pausing
 from sweeps.execution.on_ray.judge_actor import RemoteJudge
 from sweeps.execution.on_ray.native import scheduler_of
 from sweeps.execution.on_ray.resources import cluster_resources
 from sweeps.execution.on_ray.trials import Experiments, Piece, local_elsewhere
-from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
+from sweeps.execution.protocol import Announcer, CohortEnded, Event, Listener
 from sweeps.execution.resources import Device, Resources, local_resources
-from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES, Trained, Worker, halves, store_failure, wait_for_others
-from sweeps.planning.plan import Cohort, Plan
+from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES, Worker, halves, store_failure, wait_for_others
+from sweeps.planning.plan import Plan
 from sweeps.store.leases import Run
 from sweeps.store.store import Store
+
+_log = logging.getLogger(f"memsweep.{__name__}")
 
 KNOCK_SECONDS = 20.0
 
 LONE_ROUNDS = 2
-"""Experiments in which a lone member is lost before it is recorded as failed. Tune retries a trial whose worker dies
-while it runs, but not one whose worker dies while it is being reset for the next trial (`reuse_actors`; seen when
-killing workers): the first loss may be no fault of the member's."""
+"""Experiments in which a single member is lost before it is recorded as failed. Tune retries a trial whose worker dies
+while it runs, but not one whose worker dies while it is reset for the next trial (`reuse_actors`; observed when killing
+workers), so the first loss may not be caused by the member."""
 
 _ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # about five files a trial that nobody reads
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once: what is in flight has its checkpoints
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # a snapshot serialises every trial, and nobody restores from it
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # about five files per trial, which nobody reads
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once: cohorts in training have checkpoints
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # a snapshot serializes every trial, and nothing is restored from it
     "TUNE_WARN_THRESHOLD_S": "3600",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model of the user's own may open files beside it
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model of the user's own may open files in its folder
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
 _joined: ContextVar[str | None] = ContextVar("joined", default=None)
-"""The cluster's address by which `resources` has connected this process."""
+"""The address of the cluster to which `resources` has connected this process."""
 
 
 @dataclass(frozen=True)
 class RayTune:
     """See `protocol.Executor`.
 
-    `address` None starts Ray on this machine with as many CPUs as the plan has workers, unless this process is
-    connected to a Ray already; otherwise it is a cluster's address, or "auto". `device`: cpu; cuda; auto for GPUs and
-    the cores of nodes without one. A cohort that is lost with its worker or node is tried again `retries` times before
-    it is cut in halves. `on_gpu` is torch's name of what a GPU of Ray's is: with "cpu", a cluster with logical GPUs
-    rehearses one with real ones.
+    Attributes:
+        address: a cluster's address, or "auto". None starts Ray on this machine with one CPU per worker of the plan,
+            unless this process is connected to a Ray already.
+        device: cpu, cuda, or auto for GPUs and the cores of nodes without one.
+        verbose: whether to show the output of Ray, Tune and the workers.
+        checkpoint_seconds: the time between two checkpoints of a cohort.
+        retries: how often a cohort that was lost with its worker or node is tried again before it is cut in halves.
+        on_gpu: torch's name of a GPU of Ray's. With "cpu", a cluster with logical GPUs simulates one with real ones.
     """
 
     address: str | None = None
@@ -85,10 +90,10 @@ class RayTune:
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         workers = plan.packing.workers
-        # On a cluster more trials than fit may wait: that is what an autoscaler goes by.
+        # On a cluster, more trials than fit may be pending: an autoscaler starts nodes for these.
         waiting = max(16, 2 * workers) if self.address else 2 * workers
         if _is_native(plan) and plan.early_stopping and plan.early_stopping.pauses:
-            # HyperBand halves those of a bracket that it knows of: it has to know of all before the first is paused.
+            # HyperBand halves the known members of a bracket, so it must know all before the first is paused.
             waiting = len(plan.cohorts) + 1
         settings = {**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(waiting)}
         with _environment(settings), self._connection(workers):
@@ -97,10 +102,10 @@ class RayTune:
             resources = self._resources(workers, _discard)
             store.prepare()
             check_pausing(plan, store)
-            self._train(plan, store, resources, _Counter(listen))
+            self._train(plan, store, resources, Announcer(listen))
 
-    def _train(self, plan: Plan, store: Store, resources: Resources, counter: _Counter) -> None:
-        """Run experiments until every cohort is stored, or was lost too often and is a record of failure."""
+    def _train(self, plan: Plan, store: Store, resources: Resources, announce: Announcer) -> None:
+        """Run experiments until every cohort is stored, or was lost too often and is recorded as failed."""
         native = _is_native(plan)
         all_at_once = native and plan.early_stopping is not None and plan.early_stopping.pauses
         experiments = Experiments.of(
@@ -114,41 +119,51 @@ class RayTune:
             judge=None if native else RemoteJudge.of(plan, store),
         )
         granted = zip(plan.cohorts, resources.grants(plan.cohorts), strict=True)
-        pending = [_Pending(i, Piece(*pair, lane=str(i))) for i, pair in enumerate(granted)]
-        if native:  # in the plan's order: a scheduler's brackets depend on who came first
+        pending = [Piece(cohort, grant, lane=str(cohort.index)) for cohort, grant in granted]
+        if native:  # in the plan's order, on which a scheduler's brackets depend
             order = {member.id: place for place, member in enumerate(plan.trainings)}
-            pending.sort(key=lambda each: order[each.piece.cohort.members[0].id])
+            pending.sort(key=lambda piece: order[piece.cohort.members[0].id])
+        left = plan
         while pending:
-            counter.begin(pending)
-            if native:
-                left = plan.without(store.done().without_failed()) if counter.heard_any else plan
-                experiments = replace(experiments, scheduler=scheduler_of(left, store))
-            lost = experiments.run([each.piece for each in pending], counter.hear)
-            again = [each for at in sorted(lost) for each in self._again(pending[at], lost[at], experiments, counter)]
-            if len(counter.deferred) == len(pending):
-                wait_for_others()
-            pending = again + counter.deferred
+            deferred: list[Piece] = []
 
-    def _again(
-        self, lost: _Pending, reason: str, experiments: Experiments, counter: _Counter
-    ) -> list[_Pending]:  # fmt: skip
-        """What is tried in the next experiment of a piece that was lost in this one."""
-        cohort, lane, judge = lost.piece.cohort, lost.piece.lane, experiments.judge
-        if judge:  # others than those it began with may have been lost with it
+            def hear(place: int, event: Event, pending: list[Piece] = pending, to: list[Piece] = deferred) -> None:
+                announce(event)
+                if isinstance(event, CohortEnded) and event.deferred:
+                    to.append(replace(pending[place], cohort=pending[place].cohort.part(event.deferred)))
+
+            if native:
+                experiments = replace(experiments, scheduler=scheduler_of(left, store))
+            lost = experiments.run(pending, hear)
+            again = [
+                piece for at in sorted(lost) for piece in self._again(pending[at], lost[at], experiments, announce)
+            ]
+            if len(deferred) == len(pending):
+                wait_for_others([piece.cohort for piece in deferred])
+            pending = again + deferred
+            if native and pending:
+                left = plan.without(store.done().without_failed())
+
+    def _again(self, piece: Piece, reason: str, experiments: Experiments, announce: Announcer) -> list[Piece]:
+        """Return what the next experiment tries again of a piece that was lost in this one."""
+        cohort, lane, judge = piece.cohort, piece.lane, experiments.judge
+        if judge:  # members that joined later may have been lost with it
             left = judge.open_members(lane, cohort.members[0].id)
             if not left:
-                counter.stored(lost.index, ())
+                announce(CohortEnded(cohort.index))
                 return []
-            cohort = Cohort(left)
+            cohort = cohort.part(left)
+        why = reason.partition("\n")[0]
+        lost = f"{cohort}: lost with its worker ({why:.200})"
         if len(cohort.members) > 1:
-            counter.more(lost.index)
-            return [
-                _Pending(lost.index, Piece(half, lost.piece.grant, again=True, lane=f"{lane}.{i}"))
-                for i, half in enumerate(halves(cohort))
-            ]
-        if lost.rounds < LONE_ROUNDS:
-            return [_Pending(lost.index, replace(lost.piece, cohort=cohort, again=True), lost.rounds + 1)]
-        counter.stored(lost.index, store_failure(cohort, experiments.store, self.device, reason))
+            _log.warning("%s; training it again as two halves", lost)
+            announce.split(cohort.index)
+            return [Piece(half, piece.grant, again=True, lane=f"{lane}.{i}") for i, half in enumerate(halves(cohort))]
+        if piece.rounds < LONE_ROUNDS:
+            _log.warning("%s; trying it again", lost)
+            return [replace(piece, cohort=cohort, again=True, rounds=piece.rounds + 1)]
+        _log.warning("%s; recording it as failed", lost)
+        announce(CohortEnded(cohort.index, store_failure(cohort, experiments.store, self.device, reason)))
         if judge:
             judge.mark_done_elsewhere([cohort.members[0].id])
         return []
@@ -166,20 +181,20 @@ class RayTune:
             )
 
     def _check_store(self, store: Store) -> None:
-        """Refuse, before anything is written, a store that workers elsewhere do not see. (Nodes may join later: each
-        worker looks too.)"""
+        """Check, before anything is written, that workers elsewhere see the store.
 
+        Nodes may join later, so every worker checks it too.
+        """
         hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
         if store.is_local and hosts != {socket.gethostname()}:
             raise ExecutionError(local_elsewhere(store, sorted(hosts)))
 
     @contextmanager
     def _connection(self, workers: int | None) -> Iterator[None]:
-
-        if ray.is_initialized() and self.address == _joined.get():  # by `resources`, or a notebook's or a test's own
+        if ray.is_initialized() and self.address == _joined.get():  # by `resources`, a notebook or a test
             yield
             return
-        level = logging.INFO if self.verbose else logging.CRITICAL  # what fails is recorded, and told with its reason
+        level = logging.INFO if self.verbose else logging.CRITICAL  # failures are recorded with their reasons
         logging.getLogger("ray").setLevel(level)
         where = {"address": self.address} if self.address else {"address": "local", "num_cpus": workers}
         try:
@@ -195,60 +210,15 @@ class RayTune:
             ray.shutdown()
 
 
-@dataclass(frozen=True)
-class _Pending:
-    index: int
-    """Of the cohort in the plan."""
-    piece: Piece
-    rounds: int = 1
-
-
-@dataclass
-class _Counter:
-    """Tells the listener of cohorts, whatever pieces they are trained in."""
-
-    listen: Listener
-    pending: list[_Pending] = field(default_factory=list)
-    """The pieces of the experiment that runs."""
-    deferred: list[_Pending] = field(default_factory=list)
-    """Of them, what another run is training."""
-    left: dict[int, int] = field(default_factory=dict)
-    """By cohort, its pieces that are not stored, where that is not one."""
-    failures: dict[int, list[Failure]] = field(default_factory=dict)
-    heard_any: bool = False
-
-    def begin(self, pending: list[_Pending]) -> None:
-        self.pending, self.deferred = pending, []
-
-    def hear(self, piece: int, epochs: int, trained: Trained | None) -> None:
-        of, self.heard_any = self.pending[piece], True
-        if trained is None:
-            self.listen(Progress(of.index, epochs))
-            return
-        if trained.deferred:
-            self.deferred.append(replace(of, piece=replace(of.piece, cohort=trained.deferred)))
-            self.more(of.index)
-        self.stored(of.index, trained.failures)
-
-    def more(self, index: int) -> None:
-        self.left[index] = self.left.get(index, 1) + 1
-
-    def stored(self, index: int, failures: tuple[Failure, ...]) -> None:
-        self.failures.setdefault(index, []).extend(failures)
-        self.left[index] = self.left.get(index, 1) - 1
-        if not self.left[index]:
-            self.listen(CohortStored(index, tuple(self.failures[index])))
-
-
 def _knock(address: str | None) -> None:
-    """Raise OSError where nobody answers at HOST:PORT. (Ray's own attempt may wait for good: seen once in a test.)"""
+    """Raise OSError if nothing answers at HOST:PORT. (Ray's own attempt may wait forever: observed once in a test.)"""
     host, _, port = (address or "").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _is_native(plan: Plan) -> bool:
-    """Whether trainings are trials that Tune's own controller stops, pauses and takes up again: cohorts of one are."""
+    """Return whether trainings are trials that Tune's own controller stops, pauses and resumes: cohorts of one are."""
     return plan.early_stopping is not None and plan.packing.max_cohort == 1
 
 
@@ -257,7 +227,7 @@ def _discard(message: str) -> None:
 
 
 def _taken_by_workers() -> dict[str, str]:
-    """Map those of our packages that a worker would import from elsewhere to where: the driver's folder comes first."""
+    """Map each of our packages that workers, which look into the driver's folder first, would import from elsewhere."""
     found = {}
     for name in ("sweeps", "lightning_modules"):
         own = Path(sys.modules[name].__path__[0]).resolve()
@@ -270,7 +240,7 @@ def _taken_by_workers() -> dict[str, str]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set what the user has not, while Ray runs."""
+    """Set the variables that the user has not set, while Ray runs."""
     added = [name for name in values if name not in os.environ]
     os.environ.update({name: values[name] for name in added})
     try:

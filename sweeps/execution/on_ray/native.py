@@ -1,16 +1,15 @@
-"""Native trials: each training a Tune trial of its own, under Tune's own scheduler. What `--max-cohort 1` asks for.
+"""Native trials, which `--max-cohort 1` asks for: each training is a Tune trial, under Tune's own scheduler.
 
-Tune's controller hears of every evaluated epoch and decides, pauses and takes up again. A training is kept in the store
-when it is paused or its worker goes on to another, not in Tune's folders; so one that was stopped goes on from there in
-a sweep that does not stop it, and one that was interrupted tells the next run's scheduler what it has left, without
-being trained again.
+Tune's controller receives every evaluated epoch, and decides, pauses and resumes. A training is kept in the store, not
+in Tune's folders, when it is paused or its worker changes to another one. So one that was stopped resumes from there in
+a sweep that does not stop it, and one that was interrupted reports its earlier measures to the next run's scheduler
+without being trained again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -18,7 +17,7 @@ from ray import tune
 from lightning_modules.data.sources import Dataset
 from sweeps.errors import StoreError
 from sweeps.execution.completed import completed_in
-from sweeps.execution.protocol import Failure
+from sweeps.execution.protocol import CohortEnded, Failure, Progress
 from sweeps.execution.worker import (
     Worker,
     append,
@@ -45,12 +44,14 @@ if TYPE_CHECKING:
     from lightning_modules.training.stack import MemberResult, Stack
 
 AT_ONCE = 64
-"""Stopped trainings whose records are one part."""
+"""The number of stopped trainings per part."""
 
 
 def scheduler_of(plan: Plan, store: Store) -> Any:
-    """Tune's scheduler of the sweep's settings, which knows what trainings have left that are over. Raises
-    StoreError."""
+    """Return Tune's scheduler for the settings of a sweep, which knows the curves of trainings that are over.
+
+    Raises StoreError.
+    """
     assert plan.early_stopping
     settled = settled_curves(plan, store)
     horizons = {**{member: curve[-1][0] for member, curve in settled.items()}, **plan.horizons}
@@ -61,8 +62,10 @@ def scheduler_of(plan: Plan, store: Store) -> Any:
 
 
 def store_stopped(members: Iterable[Training], store: Store, stopping: EarlyStopping) -> list[Failure]:
-    """Record those that a scheduler has stopped, from what was kept of them. Who has no checkpoint is left out: its
-    worker was lost. Raises StoreError."""
+    """Record the members that a scheduler has stopped, from their checkpoints. Raises StoreError.
+
+    A member without a checkpoint is left out: its worker was lost.
+    """
     from lightning_modules.training.checkpoint import decode
     from lightning_modules.training.stack import MemberResult
 
@@ -83,45 +86,48 @@ def store_stopped(members: Iterable[Training], store: Store, stopping: EarlyStop
 
 
 class NativeTraining:
-    """One training, an evaluated epoch at a time: what a worker does for a native trial.
+    """One training, which a worker trains by one evaluated epoch per step, for a native trial.
 
-    dataset: gives it; may raise StoreError. heard: up to which epoch the scheduler has heard of it in this run.
+    Args:
+        cohort: a cohort of one.
+        dataset: returns the data set; may raise StoreError.
+        heard: the last epoch that the scheduler has received in this run.
     """
 
     def __init__(
-        self, member: Training, dataset: Callable[[], Dataset], store: Store, worker: Worker,
+        self, cohort: Cohort, dataset: Callable[[], Dataset], store: Store, worker: Worker,
         stopping: EarlyStopping, heard: int,
     ) -> None:  # fmt: skip
-        self._member = member
+        self._cohort = cohort
+        (self._member,) = cohort.members
         self._dataset = dataset
         self._store = store
         self._worker = worker
         self._stopping = stopping
-        self._heard = heard if member.settings.epochs else -1
+        self._heard = heard if self._member.settings.epochs else -1
         self._stack: Stack | None = None
         self._kept_at: int | None = None
         self._over = False
         self._held = ExitStack()
 
     def step(self) -> dict[str, Any]:
-        """The measures of the next evaluated epoch, as a result of Tune's; or how it ended."""
+        """Return the measures of the next evaluated epoch, or the end of the training, as a result for Tune."""
         try:
             return self._step()
         except StoreError as error:
             self._over = True
-            return {"done": True, "epochs": 0, "store_error": str(error)}
+            return {"done": True, "store_error": str(error)}
         except Exception as error:
-            cohort = Cohort((self._member,))
-            reason = told(error, cohort, self._worker.device)
-            return self._end(store_failure(cohort, self._store, self._worker.device, reason))
+            reason = told(error, self._cohort, self._worker.device)
+            return self._end(store_failure(self._cohort, self._store, self._worker.device, reason))
 
     def keep(self) -> None:
-        """Have it go on from here, whoever trains it next; if it is not over. Raises StoreError."""
+        """Write a checkpoint from which any worker can resume, unless the training is over. Raises StoreError."""
         if self._stack is not None and not self._over and self._stack.results[0].epoch != self._kept_at:
             self._keep(self._stack.entries([0]))
 
     def leave(self) -> None:
-        """Its worker goes on to another."""
+        """Write a checkpoint and release the training, because the worker changes to another one."""
         self.keep()
         self._held.close()
         self._stack = None
@@ -135,7 +141,7 @@ class NativeTraining:
                 if completed_in(self._store.uri, self._worker.run).among((self._member,), digest):
                     return self._end()
                 if lease.taken:
-                    return self._end(deferred=[self._member.id])
+                    return self._end(deferred=(self._member,))
             self._stack = self._begun()
         unheard = [row for row in self._stack.results[0].rows if row[0] > self._heard]
         if not unheard:
@@ -146,7 +152,7 @@ class NativeTraining:
             return self._end(self._stored(result, self._stack))
         self._heard, measures = unheard[0]
         known = {name: value for name, value in measures.items() if value is not None}
-        row = {TIME: self._heard, "epochs": self._heard, **known}
+        row = {TIME: self._heard, "event": Progress(self._cohort.index, self._heard), **known}
         if self._heard >= self._member.settings.epochs:
             return {**row, **self._end(self._stored(result, self._stack))}
         return row
@@ -174,20 +180,15 @@ class NativeTraining:
             Checkpoints(self._store.location).delete([self._member.id])
         return failures
 
-    def _end(self, failures: Sequence[Failure] = (), deferred: Sequence[str] = ()) -> dict[str, Any]:
+    def _end(self, failures: tuple[Failure, ...] = (), deferred: tuple[Training, ...] = ()) -> dict[str, Any]:
         self._over = True
-        return {
-            "done": True,
-            "epochs": self._member.settings.epochs,
-            "failures": [asdict(each) for each in failures],
-            "deferred": [*deferred],
-        }
+        return {"done": True, "event": CohortEnded(self._cohort.index, failures, deferred)}
 
 
 def trainable(start: Callable[[Mapping[str, Any], Any], NativeTraining]) -> Any:
-    """A Tune class trainable. start: makes the training of a trial's config and what all trials share.
+    """Return a Tune class trainable.
 
-    Made here because its base class is Ray's, which is not imported until something is to be trained.
+    start: returns the training for a trial's config and the inputs that all trials share.
     """
 
     class Trial(tune.Trainable):
@@ -203,7 +204,7 @@ def trainable(start: Callable[[Mapping[str, Any], Any], NativeTraining]) -> Any:
             return {}
 
         def load_checkpoint(self, checkpoint: Any) -> None:
-            """It lies in the store, and the training has it already."""
+            """Do nothing: the checkpoint is in the store, and the training has it already."""
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self._training.leave()

@@ -1,19 +1,20 @@
-"""A Tune experiment: each cohort a trial, whose worker writes its part; the driver hears only how far it is.
+"""A Tune experiment: each cohort is a trial, whose worker writes its part; the driver receives events only.
 
-Tune keeps no results, checkpoints or logs of its own. Actors are reused from trial to trial, because importing torch
-and Lightning is most of what a fresh one does (measured on two cores: 1.0 s a trial with a fresh actor, 0.03 s with a
-reused one).
+Tune keeps no results, checkpoints or logs of its own. Actors are reused from trial to trial, because a new one spends
+most of its time on importing torch and Lightning (measured on two cores: 1.0 s per trial with a new actor, 0.03 s with
+a reused one).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -31,19 +32,23 @@ from sweeps.execution.on_ray import native
 from sweeps.execution.on_ray.judge_actor import RemoteJudge
 from sweeps.execution.on_ray.native import store_stopped
 from sweeps.execution.on_ray.schedulers import make_stopper
-from sweeps.execution.protocol import Failure
+from sweeps.execution.protocol import CohortEnded, Event, Progress
 from sweeps.execution.resources import Grant
-from sweeps.execution.worker import Trained, Worker, train_and_store
-from sweeps.planning.plan import Cohort, Plan, Training
+from sweeps.execution.worker import Worker, train_and_store
+from sweeps.planning.plan import Cohort, Plan
 from sweeps.plugins import load_plugins
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.store.store import Store
 
-REPORT_SECONDS = 0.5
-"""A trial says how far it is no more often than this."""
+_log = logging.getLogger(f"memsweep.{__name__}")
+_STDERR = logging.StreamHandler()
+"""In a worker: Ray writes its standard error to the worker's log, and passes it on to the driver with `--verbose`."""
 
-Heard = Callable[[int, int, "Trained | None"], None]
-"""(the piece, epochs trained, what became of it if it is over)."""
+REPORT_SECONDS = 0.5
+"""Least seconds between two progress events of a trial."""
+
+Hear = Callable[[int, Event], None]
+"""Called with the position of a piece and an event of its trial."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,11 @@ class Piece:
     cohort: Cohort
     grant: Grant
     again: bool = False
-    """Whether it was lost in this run before."""
+    """Whether it was lost before in this run."""
     lane: str = ""
-    """Its name where trainings are stopped early."""
+    """The name of its lane, if trainings are stopped early."""
+    rounds: int = 1
+    """The number of experiments that it is part of, including the next one."""
 
 
 @dataclass(frozen=True)
@@ -65,42 +72,42 @@ class Experiments:
     datasets: Mapping[sources.Reference, Any]
     store: Store
     worker: Worker
-    """As on a core; on a GPU its device is `on_gpu`."""
+    """The settings on a core; on a GPU the device is `on_gpu`."""
     on_gpu: str
     retries: int
-    """Times that a trial runs again that was lost with its worker or node; announced preemptions are not counted."""
+    """How often a trial that was lost with its worker or node runs again; announced preemptions do not count."""
     concurrent: int
-    """Trials at once, at most; 0: as many as fit."""
+    """The largest number of trials at once; 0: as many as fit."""
     verbose: bool = False
-    members: Mapping[str, Training] = field(default_factory=dict)
-    """All of the plan, by their ids."""
     stopping: EarlyStopping | None = None
     judge: RemoteJudge | None = None
-    """Where trainings are stopped early in cohorts: who decides."""
+    """Decides which trainings stop, if they are stopped early in cohorts."""
     scheduler: Any = None
-    """Where they are native trials: Tune's scheduler."""
+    """Tune's scheduler, if trainings are native trials."""
 
     @classmethod
     def of(cls, plan: Plan, **more: Any) -> Experiments:
-        """With the data sets of the plan shared: workers get them once a node, without a copy."""
-
+        """Create experiments whose data sets are shared: each node receives them once, and workers make no copies."""
         keys = {sources.reference(cohort.members[0].settings) for cohort in plan.cohorts}
         datasets = {key: ray.put(sources.load(*key)) for key in sorted(keys, key=str)}
-        members = {member.id: member for member in plan.trainings}
-        return cls(datasets=datasets, members=members, stopping=plan.early_stopping, **more)
+        return cls(datasets=datasets, stopping=plan.early_stopping, **more)
 
-    def run(self, pieces: Sequence[Piece], heard: Heard) -> dict[int, str]:
-        """One Tune run over these pieces, in their order; for each that was not stored, by its place, why.
+    def run(self, pieces: Sequence[Piece], hear: Hear) -> dict[int, str]:
+        """Run one Tune experiment over these pieces, in their order.
 
-        Raises StoreError where a worker lost the store, ExecutionError where Ray itself fails.
+        Returns:
+            For each piece that was not stored, by its position, the reason.
+
+        Raises:
+            StoreError: a worker lost the store.
+            ExecutionError: Ray itself fails.
         """
-
         kinds = list(dict.fromkeys(_resources(piece) for piece in pieces))
         requests = [tune.PlacementGroupFactory([dict(kind)]) for kind in kinds]
         wanted = [kinds.index(_resources(piece)) for piece in pieces]
 
         def request(config: Mapping[str, Any]) -> Any:
-            # Tune pickles this with the trainable and unpickles it twice a trial: so a request a kind, not a piece.
+            # Tune pickles this with the trainable and unpickles it twice per trial: a request per kind, not per piece.
             return requests[wanted[config["piece"]]]
 
         inputs = _Inputs(
@@ -118,7 +125,7 @@ class Experiments:
             search_path=[entry for entry in sys.path if entry and os.path.isdir(entry)],
             plugins=load_plugins(),
         )
-        watcher = _watcher(self.members, heard)
+        watcher = _watcher(pieces, hear)
         body: Any = _train_trial if self.scheduler is None else native.trainable(_native_training)
         with tempfile.TemporaryDirectory(prefix="memsweep-") as scratch:
             tuner = tune.Tuner(
@@ -144,7 +151,7 @@ class Experiments:
         if watcher.store_error:
             raise StoreError(watcher.store_error)
         if self.stopping and self.scheduler is not None:
-            self._settle(pieces, watcher, heard)
+            self._settle(pieces, watcher, hear)
         lost = dict.fromkeys(set(range(len(pieces))) - watcher.stored, "the trial ended without a result")
         for result in (results[i] for i in range(len(results))):
             if result.config and result.error and result.config["piece"] in lost:
@@ -156,14 +163,16 @@ class Experiments:
         rules = make_stopper(self.stopping) if self.stopping and self.scheduler is not None else None
         return CombinedStopper(of_the_run, rules) if rules else of_the_run
 
-    def _settle(self, pieces: Sequence[Piece], watcher: Any, heard: Heard) -> None:
-        """Record the native trials that were stopped. (A worker is not told why it is to leave a trial.)"""
+    def _settle(self, pieces: Sequence[Piece], watcher: Any, hear: Hear) -> None:
+        """Record the native trials that were stopped. (Tune does not tell a worker why it leaves a trial.)"""
         assert self.stopping
-        stopped = {pieces[place].cohort.members[0].id: place for place in sorted(watcher.ended - watcher.stored)}
-        for failure in store_stopped([self.members[member] for member in stopped], self.store, self.stopping):
-            place = stopped[failure.trajectory_id]
+        places = sorted(watcher.ended - watcher.stored)
+        place_of = {pieces[place].cohort.members[0].id: place for place in places}
+        members = [pieces[place].cohort.members[0] for place in places]
+        for failure in store_stopped(members, self.store, self.stopping):
+            place = place_of[failure.trajectory_id]
             watcher.stored.add(place)
-            heard(place, pieces[place].cohort.epochs, Trained((failure,)))
+            hear(place, CohortEnded(pieces[place].cohort.index, (failure,)))
 
 
 def local_elsewhere(store: Store, hosts: Sequence[str]) -> str:
@@ -176,11 +185,11 @@ def local_elsewhere(store: Store, hosts: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What every trial is given. Cohorts and data sets are references into Ray's object store."""
+    """The input of every trial. Cohorts and data sets are references into Ray's object store."""
 
     cohorts: list[Any]
     bytes: list[int]
-    """Of memory, by piece."""
+    """Memory per piece."""
     again: list[bool]
     lanes: list[str]
     stopping: EarlyStopping | None
@@ -190,15 +199,15 @@ class _Inputs:
     worker: Worker
     on_gpu: str
     host: str
-    """The driver's."""
+    """The driver's host."""
     search_path: list[str]
-    """Where a data set, model or plug-in of the user's own lies, besides what is installed."""
+    """Folders with data sets, models or plug-ins of the user's own, besides what is installed."""
     plugins: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Shared:
-    """A reference to `_Inputs`, which are long: Tune hands what it is given to a trial each time anew."""
+    """A reference to `_Inputs`, which are large: Tune passes its parameters to every trial again."""
 
     inputs: Any
 
@@ -210,6 +219,7 @@ def _inputs(reference: Any) -> _Inputs:
     inputs: _Inputs = ray.get(reference)
     sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
     load_plugins(inputs.plugins)
+    logging.getLogger("memsweep").addHandler(_STDERR)
     return inputs
 
 
@@ -218,8 +228,7 @@ def _resources(piece: Piece) -> tuple[tuple[str, float], ...]:
 
 
 def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
-    """A Tune function trainable: one piece."""
-
+    """Train one piece; a Tune function trainable."""
     inputs = _inputs(shared.inputs)
     cohort = ray.get(inputs.cohorts[config["piece"]])
     first = cohort.members[0].settings
@@ -230,7 +239,7 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
         nonlocal reported
         if time.monotonic() - reported >= REPORT_SECONDS:
             reported = time.monotonic()
-            tune.report({"epochs": epoch})
+            tune.report({"event": Progress(cohort.index, epoch)})
 
     try:
         if inputs.store.is_local and socket.gethostname() != inputs.host:
@@ -239,37 +248,34 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
         if inputs.judge and inputs.stopping:
             name = inputs.lanes[config["piece"]]
             lane = Lane(name, cohort, dataset, inputs.store, worker, inputs.judge, inputs.stopping, on_epoch)
-            trained = lane.train()
+            ended = lane.train()
         else:
-            trained = train_and_store(cohort, dataset, inputs.store, worker, on_epoch)
+            ended = train_and_store(cohort, dataset, inputs.store, worker, on_epoch)
     except StoreError as error:
-        tune.report({"epochs": 0, "store_error": str(error)})
+        tune.report({"store_error": str(error)})
         return
-    left = [member.id for member in trained.deferred.members] if trained.deferred else []
-    tune.report({"epochs": cohort.epochs, "failures": [asdict(each) for each in trained.failures], "deferred": left})
+    tune.report({"event": ended})
 
 
 def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.NativeTraining:
-    """One piece of one member, as a native trial."""
-
+    """Return the training of a piece with one member, for a native trial."""
     inputs = _inputs(shared.inputs)
-    (member,) = ray.get(inputs.cohorts[config["piece"]]).members
-    point = member.settings
+    cohort: Cohort = ray.get(inputs.cohorts[config["piece"]])
+    reference = sources.reference(cohort.members[0].settings)
 
     def dataset() -> Dataset:
         if inputs.store.is_local and socket.gethostname() != inputs.host:
             raise StoreError(local_elsewhere(inputs.store, [socket.gethostname()]))
-        found: Dataset = ray.get(inputs.datasets[sources.reference(point)])
+        found: Dataset = ray.get(inputs.datasets[reference])
         return found
 
     assert inputs.stopping
     heard = config.get("heard", 0)
-    return native.NativeTraining(member, dataset, inputs.store, _worker(config, inputs), inputs.stopping, heard)
+    return native.NativeTraining(cohort, dataset, inputs.store, _worker(config, inputs), inputs.stopping, heard)
 
 
 def _worker(config: Mapping[str, Any], inputs: _Inputs) -> Worker:
-    """Of this process, for a trial."""
-
+    """Return the settings of this process for a trial."""
     on_gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
     device = inputs.on_gpu if on_gpu else inputs.worker.device
     again = config.get("again", inputs.again[config["piece"]])
@@ -277,10 +283,10 @@ def _worker(config: Mapping[str, Any], inputs: _Inputs) -> Worker:
 
 
 def _in_order() -> Any:
-    """A Tune scheduler that names no trial to run next: the controller takes them in their order then.
+    """Return a Tune scheduler that chooses no trial to run next, so that the controller takes them in order.
 
-    Tune's own names the first that waits, also one whose worker is being started, and has a worker that is free take it
-    over, which ends the other. Where trials are shorter than that takes, there is never a second worker.
+    Tune's own chooses the first pending trial, even if a worker for it is being started, and gives it to a free worker,
+    which ends the other one. If trials are shorter than the start of a worker, there is never a second worker.
     """
 
     class InOrder(FIFOScheduler):
@@ -290,43 +296,38 @@ def _in_order() -> Any:
     return InOrder()
 
 
-def _watcher(members: Mapping[str, Training], heard: Heard) -> Any:
-    """A Tune callback that passes on what trials report, and a stopper for when the store is lost.
-
-    Made here because their base classes are Ray's, which is not imported until something is to be trained.
-    """
+def _watcher(pieces: Sequence[Piece], hear: Hear) -> Any:
+    """Return a Tune callback that passes on what trials report, with a stopper for when the store is lost."""
 
     class Watcher(tune.Callback):
-        def __init__(self, members: Mapping[str, Training], heard: Heard) -> None:
-            self.members = members
-            self.heard = heard
+        def __init__(self) -> None:
             self.stored: set[int] = set()
             self.ended: set[int] = set()
             self.store_error = ""
             self.stopper = Stopper()
 
         def __getstate__(self) -> dict[str, Any]:
-            return {}  # Tune pickles its callbacks into a file that it would restore from; a listener holds a terminal
+            return {}  # Tune pickles its callbacks into a file for restoring; a listener holds a terminal
 
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
             piece = trial.config["piece"]
             if result.get("store_error"):
                 self.store_error = result["store_error"]
                 self.stopper.stopped = True
-            elif "failures" in result and piece not in self.stored:
-                self.stored.add(piece)
-                left = tuple(self.members[member] for member in result["deferred"])
-                failures = tuple(Failure(**failure) for failure in result["failures"])
-                self.heard(piece, result["epochs"], Trained(failures, Cohort(left) if left else None))
-            else:
-                trial.config["heard"] = result["epochs"]  # of a native trial, should it go on in another worker
-                self.heard(piece, result["epochs"], None)
+            elif piece not in self.stored:
+                event = result["event"]
+                if isinstance(event, CohortEnded):
+                    self.stored.add(piece)
+                else:
+                    trial.config["heard"] = event.epochs  # for a native trial that resumes in another worker
+                hear(piece, event)
 
         def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
             self.ended.add(trial.config["piece"])
 
         def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-            trial.config["again"] = True  # its lost worker may have come as far as to store its part
+            trial.config["again"] = True  # the lost worker may have stored its part already
+            _log.warning("%s: lost with its worker; Ray starts it again", pieces[trial.config["piece"]].cohort)
 
     class Stopper(tune.Stopper):
         stopped = False
@@ -337,4 +338,4 @@ def _watcher(members: Mapping[str, Training], heard: Heard) -> Any:
         def stop_all(self) -> bool:
             return self.stopped
 
-    return Watcher(members, heard)
+    return Watcher()

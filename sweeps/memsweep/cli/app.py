@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import sys
 import warnings
@@ -50,10 +51,20 @@ def before_any_command(context: typer.Context) -> None:
     context.with_resource(_one_line_warnings())
 
 
+class _ToStderr(logging.Handler):
+    """Writes `warning: ...` on standard error, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream: Any = sys.stderr
+        # While rich draws a bar, it stands in for the stream, and prints above the bar on standard output.
+        real = getattr(stream, "rich_proxied_file", stream)
+        print(f"{record.levelname.lower()}: {record.getMessage()}", file=stream if real.isatty() else real)
+
+
 @contextmanager
 def _one_line_warnings() -> Iterator[None]:
     """Print memsweep's own warnings as `warning: ...` on standard error, and others as Python does."""
-    others = warnings.showwarning
+    others, log, handler = warnings.showwarning, logging.getLogger("memsweep"), _ToStderr(logging.WARNING)
 
     def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
         if issubclass(category, MemsweepWarning):
@@ -64,7 +75,11 @@ def _one_line_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", MemsweepWarning)
         warnings.showwarning = show
-        yield
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
 
 
 def _fail(message: str) -> None:

@@ -24,7 +24,7 @@ from analysis.tables.points import failures, points_table
 from lightning_modules.streams import torch_generator
 from sweeps.errors import StoreError
 from sweeps.execution.inline import Inline
-from sweeps.execution.protocol import CohortStored, Executor, Progress
+from sweeps.execution.protocol import CohortEnded, Executor, Progress
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
@@ -77,11 +77,11 @@ class Execution:
 
     plan: Plan
     store: Store
-    events: list[Progress | CohortStored] = field(default_factory=list)
+    events: list[Progress | CohortEnded] = field(default_factory=list)
     listeners: set[tuple[int, int]] = field(default_factory=set)
     """(process, thread) of every call of the listener."""
 
-    def listen(self, event: Progress | CohortStored) -> None:
+    def listen(self, event: Progress | CohortEnded) -> None:
         self.events.append(event)
         self.listeners.add((os.getpid(), threading.get_ident()))
 
@@ -139,7 +139,7 @@ class BookkeepingSuite:
         assert finished["train_loss"].null_count == finished["test_accuracy"].null_count == 0
 
     def test_the_listener_hears_once_of_every_stored_cohort(self, execution: Execution) -> None:
-        stored = [event.cohort for event in execution.events if isinstance(event, CohortStored)]
+        stored = [event.cohort for event in execution.events if isinstance(event, CohortEnded)]
         assert sorted(stored) == list(range(len(execution.plan.cohorts)))
         progress = [event for event in execution.events if isinstance(event, Progress)]
         assert all(0 < event.epochs <= execution.plan.cohorts[event.cohort].epochs for event in progress)
@@ -149,7 +149,7 @@ class BookkeepingSuite:
         assert process == os.getpid()
 
     def test_the_listener_hears_of_every_training_that_did_not_finish(self, execution: Execution) -> None:
-        stored = [event for event in execution.events if isinstance(event, CohortStored)]
+        stored = [event for event in execution.events if isinstance(event, CohortEnded)]
         reported = {failure.trajectory_id: failure.outcome for event in stored for failure in event.failures}
         assert reported == execution.outcomes()
 

@@ -10,7 +10,7 @@ from typing import Any
 from memsweep.testing.records import WHEN, measure_at
 
 from lightning_modules.measures.catalogue import ALL_MEASURES, MEASURES, MEASURES_ON_DEMAND
-from sweeps.execution.protocol import CohortStored, Failure, Listener, Progress
+from sweeps.execution.protocol import CohortEnded, Failure, Listener, Progress
 from sweeps.execution.resources import Resources, local_resources
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.point import Point
@@ -58,7 +58,7 @@ class Scripted:
                 for row in record.rows
                 if row.outcome != "finished"
             )
-            listen(CohortStored(index, tuple(failures)))
+            listen(CohortEnded(index, tuple(failures)))
 
     def _record(self, member: Training, cohort: Cohort) -> Record:
         provenance = {"finished_at": WHEN, "cohort_size": len(cohort.members), **self.provenance}

@@ -16,7 +16,7 @@ from sweeps.errors import ExecutionError
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.on_ray.judge_actor import RemoteJudge
-from sweeps.execution.protocol import CohortStored, Progress
+from sweeps.execution.protocol import CohortEnded, Progress
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, SchedulerKind, register_scheduler
 from sweeps.spec.sweep_file import parse_sweep
@@ -111,8 +111,8 @@ def check(plan: Plan, store: Store, whole: pd.DataFrame) -> dict[str, int]:
 )
 def test_who_is_stopped_leaves_and_nobody_s_numbers_depend_on_it(stopping, max_cohort, tmp_path, whole):
     plan, store = planned(stopping, max_cohort), Store(tmp_path)
-    heard: list[CohortStored] = []
-    Inline().execute(plan, store, lambda event: heard.append(event) if isinstance(event, CohortStored) else None)
+    heard: list[CohortEnded] = []
+    Inline().execute(plan, store, lambda event: heard.append(event) if isinstance(event, CohortEnded) else None)
     last = check(plan, store, whole)
     assert min(last.values()) < EPOCHS
     assert sorted(event.cohort for event in heard) == list(range(len(plan.cohorts)))
@@ -169,7 +169,7 @@ def test_what_was_stopped_goes_on_from_there_in_a_sweep_that_does_not_stop_it(tm
     assert {t.id for t in left.trainings} == {t for t, epoch in last.items() if epoch < EPOCHS}
     heard: dict[int, list[int]] = {}
 
-    def listen(event: Progress | CohortStored) -> None:
+    def listen(event: Progress | CohortEnded) -> None:
         if isinstance(event, Progress):
             heard.setdefault(event.cohort, []).append(event.epochs)
 

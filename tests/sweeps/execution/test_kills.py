@@ -15,7 +15,7 @@ import pytest
 
 from analysis.tables.points import points_table
 from sweeps.execution.on_ray.executor import RayTune
-from sweeps.execution.protocol import CohortStored
+from sweeps.execution.protocol import CohortEnded
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
@@ -211,4 +211,4 @@ def test_a_worker_that_dies_when_it_has_stored_its_part_leaves_one(ray_on_two_co
     assert (tmp_path / "died").exists()
     assert points_table(plan, store.read())["outcome"].to_pylist() == ["finished"] * 3
     assert len(list((tmp_path / "store" / "parts").glob("*.parquet"))) == 1
-    assert [event for event in events if isinstance(event, CohortStored)] == [CohortStored(0, ())]
+    assert [event for event in events if isinstance(event, CohortEnded)] == [CohortEnded(0, ())]

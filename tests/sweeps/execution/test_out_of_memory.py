@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +20,7 @@ from lightning_modules.training.entry import Entry
 from lightning_modules.training.train import CohortResult, train_cohort
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
-from sweeps.execution.protocol import CohortStored
+from sweeps.execution.protocol import CohortEnded
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
@@ -57,14 +58,18 @@ class Limited:
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_a_cohort_splits_until_it_fits(kind, tmp_path, undisturbed):
+def test_a_cohort_splits_until_it_fits(kind, tmp_path, undisturbed, caplog):
     whole = undisturbed(planned())
     train = Limited(ERRORS[kind], lambda entries: len(entries) <= 3)
     plan, store, events = planned(), Store(tmp_path / "store"), []
     Inline(train=train).execute(plan, store, events.append)
     assert train.sizes == [12, 6, 3, 3, 6, 3, 3]
+    first, *others = caplog.messages
+    assert first.startswith(f"cohort 0 ({plan.trainings[0].id} and 11 more): {type(ERRORS[kind]).__name__}: ")
+    assert [re.findall(r"and (\d+) more", message) for message in others] == [["5"], ["5"]]
+    assert all(message.endswith("; training it again as two halves") for message in caplog.messages)
     assert points_table(plan, store.read()).equals(whole)
-    assert [event.failures for event in events if isinstance(event, CohortStored)] == [()]
+    assert [event.failures for event in events if isinstance(event, CohortEnded)] == [()]
 
 
 @pytest.mark.parametrize("kind", ERRORS)
@@ -166,7 +171,7 @@ def test_a_cohort_that_takes_its_worker_with_it_is_cut_and_tried_again(ray_on_tw
     assert [len(cohort.members) for cohort in plan.cohorts] == [6]
     store, events = Store(tmp_path / "store"), []
     RayTune(retries=0).execute(plan, store, events.append)
-    assert [event for event in events if isinstance(event, CohortStored)] == [CohortStored(0, ())]
+    assert [event for event in events if isinstance(event, CohortEnded)] == [CohortEnded(0, ())]
     assert points_table(plan, store.read())["outcome"].to_pylist() == ["finished"] * 6
     sizes = store.read(["cohort_size"]).table["cohort_size"].to_pylist()
     assert set(sizes) == {3}

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from analysis.tables.points import failures
 from sweeps.errors import ExecutionError
 from sweeps.execution.on_ray.executor import RayTune
-from sweeps.planning.plan import Packing, Plan
+from sweeps.execution.on_ray.trials import Experiments, Piece, _watcher
+from sweeps.execution.protocol import Announcer, Event
+from sweeps.execution.resources import Grant
+from sweeps.execution.worker import Worker
+from sweeps.planning.plan import Cohort, Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
+from sweeps.store.leases import Run
 from sweeps.store.store import Store
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -80,3 +86,61 @@ def test_a_local_store_is_refused_where_nodes_have_other_disks(ray_on_two_cores,
 def test_an_address_where_no_ray_is_is_one_sentence(tmp_path: Path):
     with pytest.raises(ExecutionError, match=r"--address 127\.0\.0\.1:1: Ray cannot be reached"):
         RayTune(address="127.0.0.1:1").execute(harmless(), Store(tmp_path / "store"), lambda event: None)
+
+
+def lost(cohort: Cohort, rounds: int, store: Store, events: list[Event]) -> list[Piece]:
+    """What is tried again of a piece that was lost in this round."""
+    experiments = Experiments({}, store, Worker(Run("a")), "cuda", retries=0, concurrent=1)
+    piece = Piece(cohort, Grant({"CPU": 1.0}, 0), lane="0", rounds=rounds)
+    return RayTune()._again(piece, "ActorDiedError: killed\nat length", experiments, Announcer(events.append))
+
+
+def test_a_lost_cohort_is_tried_again_in_halves_and_a_lone_training_as_it_is(tmp_path, caplog):
+    plan = Plan.of(parse_sweep(DEADLY.replace('- {model: ["deadly_model:make"], seed: [0]}\n  ', ""), "x.yaml"))
+    (cohort,), store, events = plan.cohorts, Store(tmp_path / "store"), []
+    first, second = cohort.members
+    pieces = lost(cohort, 1, store, events)
+    assert [(piece.cohort.members, piece.lane) for piece in pieces] == [((first,), "0.0"), ((second,), "0.1")]
+    assert [piece.rounds for piece in lost(pieces[0].cohort, 1, store, events)] == [2]
+    assert events == []
+    assert lost(pieces[0].cohort, 2, store, events) == []
+    (event,) = events
+    assert event.failures[0].reason == "ActorDiedError: killed\nat length"
+    why = "lost with its worker (ActorDiedError: killed)"
+    assert caplog.messages == [
+        f"cohort 0 ({first.id} and 1 more): {why}; training it again as two halves",
+        f"cohort 0 ({first.id}): {why}; trying it again",
+        f"cohort 0 ({first.id}): {why}; recording it as failed",
+    ]
+
+
+def test_a_cohort_that_ray_starts_again_is_logged(caplog):
+    cohort = harmless().cohorts[0]
+    watcher = _watcher([Piece(cohort, Grant({"CPU": 1.0}, 0))], lambda place, event: None)
+    trial = SimpleNamespace(config={"piece": 0})
+    watcher.on_trial_recover(iteration=1, trials=[trial], trial=trial)
+    assert trial.config["again"]
+    assert caplog.messages == [f"{cohort}: lost with its worker; Ray starts it again"]
+
+
+SAYING_MODEL = """
+import logging, math
+from torch import nn
+
+def make(shape, classes):
+    logging.getLogger("memsweep.test").warning("a line of a worker")
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
+"""
+
+
+def test_what_a_worker_logs_is_in_its_log(ray_on_two_cores, tmp_path, monkeypatch):
+    import ray
+
+    (tmp_path / "saying_model.py").write_text(SAYING_MODEL)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plan = Plan.of(
+        parse_sweep('name: x\nfixed: {data: digits, dataset_size: 20, epochs: 1, model: "saying_model:make"}', "")
+    )
+    RayTune().execute(plan, Store(tmp_path / "store"), lambda event: None)
+    logs = Path(ray._private.worker._global_node.get_session_dir_path()) / "logs"
+    assert any("a line of a worker" in path.read_text() for path in logs.glob("worker-*.err"))

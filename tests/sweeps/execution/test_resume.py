@@ -10,7 +10,7 @@ import pytest
 from analysis.tables.points import points_table
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
-from sweeps.execution.protocol import CohortStored, Progress
+from sweeps.execution.protocol import CohortEnded, Progress
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.checkpoints import Checkpoints
@@ -58,7 +58,7 @@ def epochs_of(executor, plan: Plan, store: Store) -> list[list[int]]:
     """What the listener heard of, by cohort."""
     heard: list[list[int]] = [[] for _ in plan.cohorts]
 
-    def listen(event: Progress | CohortStored) -> None:
+    def listen(event: Progress | CohortEnded) -> None:
         if isinstance(event, Progress):
             heard[event.cohort].append(event.epochs)
 

@@ -71,9 +71,12 @@ BUSY = OSError("AWS Error SLOW_DOWN during GetObject operation: reduce your rate
 
 
 class TestAgain:
-    def test_an_error_that_passes_is_not_seen(self, waited):
+    def test_an_error_that_passes_is_logged_and_not_raised(self, waited, caplog):
         remote, handler = answering(BUSY, BUSY, BUSY, b"content")
         assert remote.read("a") == b"content"
+        assert caplog.messages == [
+            f"store s3://bucket/path: a cannot be read: {BUSY}; trying again within {wait} s" for wait in (0.5, 1, 2)
+        ]
         assert handler.answers == []
         assert [wait / base for wait, base in zip(waited, atomic_files.WAITS, strict=False)] == pytest.approx(
             [0.75] * 3, abs=0.25

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sweeps.errors import StoreError
 from sweeps.store import leases
 from sweeps.store.atomic_files import Location
 from sweeps.store.leases import Lease, Run
@@ -93,12 +95,46 @@ def test_a_lease_of_another_machine_is_held_until_it_is_not_renewed(location, tm
         assert lease.taken == frozenset()
 
 
-def test_it_is_renewed_while_it_is_held(location, tmp_path, monkeypatch):
-    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.01)
-    with Lease(location, Run.begin(location), ["a"]) as lease:
+def test_it_is_renewed_while_it_is_held(location, tmp_path):
+    with Lease(location, Run.begin(location), ["a"], renew_seconds=0.01) as lease:
         path = tmp_path / "store" / lease._path
         written = path.stat().st_mtime_ns
-        deadline = time.monotonic() + 30
-        while path.stat().st_mtime_ns == written and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert path.stat().st_mtime_ns > written
+        assert_soon(lambda: path.stat().st_mtime_ns > written)
+
+
+class Flaky(Location):
+    """A folder that cannot be written while `broken`."""
+
+    broken = False
+
+    def write(self, path: str, content: bytes) -> None:
+        if self.broken:
+            raise StoreError("store x: cannot be written: No space left on device")
+        super().write(path, content)
+
+
+def test_a_lease_that_cannot_be_renewed_is_logged_once(tmp_path, caplog):
+    location = Flaky(tmp_path / "store")
+    with Lease(location, Run.begin(location), ["a", "b"], renew_seconds=0.01):
+        location.broken = True
+        assert_soon(lambda: bool(caplog.messages))
+        time.sleep(0.1)
+        location.broken = False
+    (message,) = caplog.messages
+    assert message == (
+        "lease of 2 trainings not renewed: store x: cannot be written: No space left on device; "
+        "trying again every 0.01 s, but after 30 s another run may train them too"
+    )
+
+
+def test_giving_way_to_another_run_is_logged(location, caplog):
+    caplog.set_level("INFO", "memsweep")
+    with Lease(location, Run.begin(location), ["a"]), Lease(location, Run.begin(location), ["a", "b"]):
+        assert caplog.messages == ["lease of 1 trainings given up: another run is training them"]
+
+
+def assert_soon(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()

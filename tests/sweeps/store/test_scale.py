@@ -25,7 +25,7 @@ from analysis.tables.points import curves_table, failures, outcomes, points_tabl
 from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND, MEASURES
 from lightning_modules.settings import FIELDS
 from sweeps.execution.on_ray.trials import Experiments, Piece
-from sweeps.execution.protocol import CohortStored
+from sweeps.execution.protocol import CohortEnded
 from sweeps.execution.resources import Grant
 from sweeps.execution.worker import Worker
 from sweeps.planning.cost import RATED, Speeds
@@ -253,8 +253,8 @@ def test_an_event_costs_the_display_the_same_however_many_cohorts_there_are(cons
     def cost(seeds: int) -> int:
         text = f"name: x\nfixed: {{data: digits, epochs: 1}}\ngrid: {{seed: 0..{seeds - 1}}}"
         display = Display(Plan.of(parse_sweep(text, "x.yaml"), Packing(max_cohort=1)), console_of_nobody)
-        display.listen(CohortStored(0, ()))
-        return calls(lambda: display.listen(CohortStored(1, ())))
+        display.listen(CohortEnded(0, ()))
+        return calls(lambda: display.listen(CohortEnded(1, ())))
 
     assert cost(400) == cost(4)
 
@@ -288,7 +288,7 @@ def test_what_tune_unpickles_for_each_trial_does_not_grow_with_the_trials(ray_on
         grants = [Grant({"CPU": 1.0}, 2**30), Grant({"CPU": 1.0, "GPU": 0.5}, 2**30)]
         pieces = [Piece(Cohort(cohort.members), grants[i % 2]) for i, cohort in enumerate(plan.cohorts)]
         with pytest.raises(Enough):
-            experiments.run(pieces, lambda piece, epochs, trained: None)
+            experiments.run(pieces, lambda piece, event: None)
         return sizes[0]
 
     few, many = size(4), size(104)
