@@ -17,12 +17,11 @@ from analysis.figures.captions import averaged, joined, unreached
 from analysis.figures.lines import line_colours
 from analysis.figures.spread import by_hue
 from analysis.intervals import t_interval
-from analysis.tables.cells import aggregate, check_axis, levels, metric_values
+from analysis.tables.cells import aggregate, check_axis, check_columns, levels, metric_values
 from analysis.words import AXES, METRICS, setting, value_labels
 
 FULL = 0.9
 """Training accuracy above which the labels, rather than the network, limit what is memorized."""
-MOST_LINES = 6
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,7 @@ def bits_plot(
     Raises:
         AnalysisError: A field is unknown, there are more than 6 lines, or a marker would average over more than seeds.
     """
-    for name in ("parameters", "bits_memorized", "train_accuracy"):
-        if name not in points:
-            raise AnalysisError(name, f"{name}: the points have no such column; they have {', '.join(points.columns)}")
+    check_columns(points, ("parameters", "bits_memorized", "train_accuracy"), "points")
     if hue:
         check_axis(points, "hue", hue)
     built = points[points["parameters"].notna()]
@@ -104,8 +101,6 @@ def bits_plot(
     # The requested size and the resulting width describe the same network; its actual size is drawn.
     table = aggregate(built.drop(columns=["parameter_count", "width"], errors="ignore"), keys, "bits_memorized")
     groups = by_hue(built, hue)
-    if len(groups) > MOST_LINES:
-        raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
     labels = value_labels(hue, levels(built, hue)) if hue else ["measured"]
     with style.panels(ax, 1, 1, (3.2, 2.2), (0.5, 0.3)) as (figure, axes):
         panel = axes[0, 0]
@@ -140,8 +135,7 @@ def bits_plot(
         panel.set_ylabel("memorized information (kilobits)")
         panel.set_xlim(0)
         panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
-        panel.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-        panel.set_axisbelow(True)
+        style.grid(panel, "y")
         caption = joined(
             note,
             averaged(table[table["n"] > 0], METRICS["bits_memorized"]),

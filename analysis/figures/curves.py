@@ -16,7 +16,7 @@ from analysis.errors import AnalysisError
 from analysis.figures import style
 from analysis.figures.captions import joined, seeds
 from analysis.statistics.phases import RISE, Phase, memorization_phase
-from analysis.tables.cells import aggregate, check_axis, check_metric, levels, one_facet
+from analysis.tables.cells import aggregate, check_axis, check_columns, check_metric, levels, one_facet
 from analysis.words import AXES, METRICS, setting
 
 MOST_PANELS = 16
@@ -133,10 +133,7 @@ def _with_missing(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 def _looks(curves: pd.DataFrame, y: Sequence[str] | str | None) -> dict[str, tuple[str, Dash]]:
     """Return the colour and dash of each metric to draw; by default, clean test accuracy comes first."""
     if y is None:
-        for name in ("test_accuracy", "train_accuracy"):
-            if name not in curves.columns:
-                columns = ", ".join(curves.columns)
-                raise AnalysisError(name, f"{name}: the curves have no such column; they have {columns}")
+        check_columns(curves, ("test_accuracy", "train_accuracy"), "curves")
         order = ["test_accuracy", *MEASURES]
         return {name: MEASURES[name] for name in order if name in curves.columns}
     names = [y] if isinstance(y, str) else list(dict.fromkeys(y))
@@ -204,8 +201,7 @@ def _scale(axes: np.ndarray, epochs: pd.Series, panels: int) -> None:
         ax.set_ylim(-2, 102)
         ax.set_yticks(range(0, 101, 25))
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-        ax.set_axisbelow(True)
+        style.grid(ax, "y")
         outer = index + columns >= panels
         ax.tick_params(labelbottom=outer, labelleft=index % columns == 0)
         ax.set_xlabel("epoch" if outer else "")

@@ -20,7 +20,6 @@ from analysis.statistics.emc import EPSILON, SIZE, effective_model_complexity
 from analysis.tables.cells import aggregate, check_axis, levels
 from analysis.words import AXES, CAPACITY, setting, value_labels
 
-MOST_LINES = 6
 LOG_SPAN = 4
 """The axis of capacity is logarithmic if the largest value is at least this many times the smallest."""
 APART = 2.5
@@ -69,8 +68,6 @@ def emc_plot(
     errors = aggregate(known, [*keys, SIZE], "train_error")
     complexities = _complexities(known, errors, keys, epsilon)
     groups = by_hue(complexities, hue)
-    if len(groups) > MOST_LINES:
-        raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
     sizes = sorted(errors.loc[errors["status"] == "value", SIZE].unique()) or levels(known, SIZE)
     with style.panels(ax, 1, 1, (3.2, 2.2), (0.5, 0.3)) as (figure, axes):
         panel = axes[0, 0]

@@ -81,8 +81,7 @@ def frontier_plot(
                               label="without any"))  # fmt: skip
         panel.set_xlabel(style.fitted(_label(about[0], x_where), 3.0))
         panel.set_ylabel(style.fitted(_label(about[1], y_where), 2.4))
-        panel.grid(color="#e6e6e6", linewidth=0.5)
-        panel.set_axisbelow(True)
+        style.grid(panel)
         panel.margins(0.07)
         counts = pd.concat([table[[f"n_{axis}"]].set_axis(["n"], axis=1) for table in tables.values() for axis in "xy"])
         lost = joined(

@@ -22,7 +22,6 @@ from analysis.statistics.scores import MEMORIZED, Floats, correctness_matrix, me
 from analysis.tables.cells import check_axis
 from analysis.words import setting
 
-MOST_GROUPS = 6
 MOST_EVENTS = 12
 """Counts above this fall into the last bin."""
 
@@ -81,8 +80,6 @@ def histogram(
     score = SCORES[value]
     at = last_epoch(examples, score.measure) if epoch is None else epoch
     groups = by_hue(points, hue)
-    if len(groups) > MOST_GROUPS:
-        raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_GROUPS}")
     refuse_mixture(groups)
     names = [setting(hue, level) if hue else "all trainings" for level, _ in groups]
     if value == MEMORIZATION:
@@ -214,5 +211,4 @@ def _scale(ax: Axes, edges: Floats, score: Score, shares: Sequence[Floats]) -> N
         ax.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
     ax.set_xlabel(style.fitted(score.words, 3.2))
     ax.set_ylabel("training examples (%)")
-    ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-    ax.set_axisbelow(True)
+    style.grid(ax, "y")

@@ -189,8 +189,7 @@ def _scale(ax: Axes, at: Sequence[float], metrics: Sequence[str], chance: float 
         guessing = chance is not None and any(METRICS[metric].chance for metric in metrics)
         if chance is not None and guessing and low <= 100 * chance <= high:
             ax.axhline(100 * chance, color=style.FAINT, linestyle=":", linewidth=0.8, label="chance")
-    ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-    ax.set_axisbelow(True)
+    style.grid(ax, "y")
 
 
 def _is_marked(axes: np.ndarray) -> bool:

@@ -54,8 +54,6 @@ def spread_plot(
         check_axis(points, "hue", hue)
     at = first_epoch(examples, "correct") if epoch is None else epoch
     groups = by_hue(points, hue)
-    if len(groups) > MOST_LINES:
-        raise AnalysisError("hue", f"hue: given {len(groups)} values of {hue}; valid are at most {MOST_LINES}")
     refuse_mixture(groups)
     with style.panels(ax, 1, 1, (3.2, 2.1), (0.5, 0.3)) as (figure, axes):
         panel = axes[0, 0]
@@ -90,11 +88,18 @@ def spread_plot(
 
 
 def by_hue(points: pd.DataFrame, hue: str | None) -> list[tuple[Any, pd.DataFrame]]:
-    """Split the rows by the value of `hue`, ascending; without `hue`, all rows are one group with the value None."""
+    """Split the rows by the value of `hue`, ascending; without `hue`, all rows are one group with the value None.
+
+    Raises:
+        AnalysisError: There are more than 6 groups.
+    """
     if hue is None:
         return [(None, points)]
+    values = levels(points, hue)
+    if len(values) > MOST_LINES:
+        raise AnalysisError("hue", f"hue: given {len(values)} values of {hue}; valid are at most {MOST_LINES}")
     codes = pd.factorize(points[hue], sort=True, use_na_sentinel=False)[0]
-    return [(value, points[codes == code]) for code, value in enumerate(levels(points, hue))]
+    return [(value, points[codes == code]) for code, value in enumerate(values)]
 
 
 def refuse_mixture(groups: Sequence[tuple[Any, pd.DataFrame]]) -> None:

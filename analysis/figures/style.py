@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -221,6 +221,12 @@ def complete(
 def fitted(label: str, inches: float) -> str:
     """Break a label into lines of at most this length in the size of axis labels."""
     return textwrap.fill(label, max(12, int(inches / 0.066)))
+
+
+def grid(ax: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
+    """Draw faint grid lines behind the data."""
+    ax.grid(axis=axis, color="#e6e6e6", linewidth=0.5)
+    ax.set_axisbelow(True)
 
 
 def blank(axes: Axes) -> None:

@@ -123,6 +123,5 @@ def _bar(ax: Axes, one: pd.Series, height: float, colour: str) -> None:
 
 def _grid(ax: Axes) -> None:
     ax.set_xlim(-2, 102)
-    ax.grid(axis="x", color="#e6e6e6", linewidth=0.5)
-    ax.set_axisbelow(True)
+    style.grid(ax, "x")
     ax.tick_params(axis="y", length=0)

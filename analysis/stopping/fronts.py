@@ -118,8 +118,7 @@ def _draw(ax: Axes, points: pd.DataFrame) -> None:
                         alpha=0.55, zorder=2)  # fmt: skip
         size = 6 if scheduler in BOUNDS else 3.5
         ax.plot(part["x"], part["y"], about.marker, color=about.colour, markersize=size, zorder=3, label=scheduler)
-    ax.grid(color="#e6e6e6", linewidth=0.5)
-    ax.set_axisbelow(True)
+    style.grid(ax)
 
 
 def _told(points: pd.DataFrame, signal: str, target: str, problem: str) -> str:

@@ -66,8 +66,7 @@ def marks_figure(
         for ax in axes.flat:
             ax.set_xscale("log")
             ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-            ax.set_axisbelow(True)
+            style.grid(ax, "y")
         where = ", ".join([*filter(None, [members["problem"].iloc[0]]), f"seed {members['seed'].iloc[0]}"])
         drawn = f"every {step}th of {len(members)} trainings" if step > 1 else f"n = {len(members)} trainings"
         caption = joined(

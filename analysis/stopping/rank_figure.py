@@ -52,8 +52,7 @@ def rank_figure(table: pd.DataFrame, rungs: Collection[int] = (), *, note: str =
             ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             ax.set_ylim(min(-0.25, part["low"].min(), part["mean"].min()), 1.03)
             ax.set_title(style.fitted(shown[index], 2.2), pad=4)
-            ax.grid(axis="y", color="#e6e6e6", linewidth=0.5)
-            ax.set_axisbelow(True)
+            style.grid(ax, "y")
             ax.set_xlabel("epoch" if index + columns >= len(shown) else "")
             if index % columns == 0:
                 ax.set_ylabel(style.fitted("rank correlation with the end (Kendall's tau-b)", 1.8))

@@ -19,7 +19,7 @@ import pandas as pd
 from analysis.errors import AnalysisError, unknown
 from analysis.statistics.regime_rules import Rule
 from analysis.statistics.regimes import name_regimes
-from analysis.tables.cells import levels
+from analysis.tables.cells import check_columns, levels
 from analysis.words import AXES, METRICS, setting
 from lightning_modules.settings import problem_fields
 
@@ -162,9 +162,7 @@ def check_stops(stops: pd.DataFrame, unstopped: Recorded) -> pd.DataFrame:
     Raises:
         AnalysisError: A column is missing, a training was not recorded, or a stop lies beyond its horizon.
     """
-    for name in STOPS:
-        if name not in stops:
-            raise AnalysisError(name, f"{name}: the stops have no such column; they have {', '.join(stops.columns)}")
+    check_columns(stops, STOPS, "stops")
     if stops.empty:
         raise AnalysisError("stops", "stops: given a table without rows; valid is one row a replayed training")
     strange = set(stops["trajectory_id"].astype(str)) - set(unstopped.members.index)

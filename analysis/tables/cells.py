@@ -7,7 +7,7 @@ Accuracies and fractions are in 0..1. A row whose `outcome` is not `finished` ha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,14 @@ OUTCOMES = ("finished", "diverged", "stopped", "failed", "missing")
 LOST = ("diverged", "stopped", "failed")
 """Outcomes of trainings without a result at this epoch, although they were trained."""
 LOSSES = ("train_loss", "test_loss")
+
+
+def check_columns(frame: pd.DataFrame, names: Iterable[str], rows: str = "") -> None:
+    """Raise AnalysisError for the first name that is not a column; `rows` says what the rows are, such as "points"."""
+    for name in names:
+        if name not in frame.columns:
+            lack = f"the {rows} have no such column; they have" if rows else "the table has no such column; it has"
+            raise AnalysisError(name, f"{name}: {lack} {', '.join(map(str, frame.columns))}")
 
 
 def check_axis(frame: pd.DataFrame, key: str, name: str) -> str:
@@ -109,9 +117,7 @@ def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int)
     """
     if frame.empty:
         raise AnalysisError("points", "points: given a table without rows; at least one point is needed")
-    for name in ("outcome", "seed"):
-        if name not in frame.columns:
-            raise AnalysisError(name, f"{name}: the table has no such column; it has {', '.join(frame.columns)}")
+    check_columns(frame, ("outcome", "seed"))
     invalid = sorted({str(outcome) for outcome in frame["outcome"].unique()} - set(OUTCOMES))
     if invalid:
         raise unknown("outcome", invalid[0], OUTCOMES)

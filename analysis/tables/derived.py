@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.errors import AnalysisError
+from analysis.tables.cells import check_columns
 from analysis.words import DERIVED
 
 REACHED = {"epochs_to_90": 0.9, "epochs_to_100": 1.0}
@@ -48,7 +48,7 @@ def with_derived(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 def with_gap(rows: pd.DataFrame) -> pd.DataFrame:
     """Add `generalization_gap` (see `DERIVED`) to points or curves; NaN where the row did not finish."""
-    _need(rows, "points", ("train_accuracy", "test_accuracy", "outcome"))
+    check_columns(rows, ("train_accuracy", "test_accuracy", "outcome"), "points")
     train, test = (_numbers(rows, name) for name in ("train_accuracy", "test_accuracy"))
     return rows.assign(generalization_gap=(train - test).where(rows["outcome"] == "finished"))
 
@@ -102,8 +102,8 @@ class _Evaluated:
 
 
 def _evaluated(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> _Evaluated:
-    _need(points, "points", ("trajectory_id", "epochs", "outcome"))
-    _need(curves, "curves", ("trajectory_id", "epoch", column))
+    check_columns(points, ("trajectory_id", "epochs", "outcome"), "points")
+    check_columns(curves, ("trajectory_id", "epoch", column), "curves")
     losses = curves[[name for name in ("train_loss", "test_loss") if name in curves]].astype(float)
     epochs, values = _numbers(curves, "epoch").to_numpy(), _numbers(curves, column).to_numpy()
     trainings, ids = pd.factorize(curves["trajectory_id"])
@@ -129,11 +129,3 @@ def _horizon(points: pd.DataFrame) -> pd.Series:
 
 def _numbers(rows: pd.DataFrame, column: str) -> pd.Series:
     return pd.to_numeric(rows[column]).astype(float)
-
-
-def _need(rows: pd.DataFrame, key: str, columns: tuple[str, ...]) -> None:
-    absent = [name for name in columns if name not in rows.columns]
-    if absent:
-        raise AnalysisError(
-            absent[0], f"{absent[0]}: the {key} have no such column; they have {', '.join(map(str, rows.columns))}"
-        )

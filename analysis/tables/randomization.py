@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.errors import AnalysisError
+from analysis.tables.cells import check_columns
 
 INPUTS = {"gaussian": "Gaussian inputs", "shuffled_pixels": "shuffled pixels", "random_pixels": "random pixels"}
 NEEDED = ("label_noise", "input_noise", "input_noise_kind")
@@ -22,11 +22,7 @@ def with_randomization(rows: pd.DataFrame) -> pd.DataFrame:
     Raises:
         AnalysisError: One of the three fields is missing.
     """
-    absent = [name for name in NEEDED if name not in rows.columns]
-    if absent:
-        raise AnalysisError(
-            absent[0], f"{absent[0]}: the table has no such column; it has {', '.join(map(str, rows.columns))}"
-        )
+    check_columns(rows, NEEDED)
     # Format each setting once, not each row.
     code, settings = pd.factorize(pd.MultiIndex.from_frame(rows[[*NEEDED]]), use_na_sentinel=False)
     # Labels come before inputs, as in the legend.
