@@ -1,8 +1,8 @@
 """The fields of a training: type, bounds, default, meaning, name in a picture, and part in planning, each said once.
 
 `sweeps.spec.point.Point` is a `Settings` with an id. A field is a grid axis, a Parquet column and a plot axis alike.
-Adding a field: add it to `Settings`, or call `register_field` from outside. The order of the fields is the order of
-the columns in a store.
+To add a field, add it to `Settings`, or call `memsweep.register_field` from outside. The order of the fields is the
+order of the columns in a store.
 """
 
 from __future__ import annotations
@@ -239,20 +239,8 @@ def problem_fields() -> tuple[str, ...]:
     return tuple(name for name, axis in FIELDS.items() if axis.problem)
 
 
-def register_field(name: str, annotation: Any, default: Any, description: str, axis: Axis) -> None:
-    """Add a field to every training. Sweeps can set it, a store keeps it, and a picture can have it as an axis.
-
-    A point that leaves the field at its default keeps its id, and rows stored before have the default. Whatever reads
-    the field, such as a registered data source, finds it as an attribute of the training's settings. Register a field
-    before points are made, and in every process (docs/your-own.md).
-
-    Args:
-        name: An identifier that is not a field yet.
-        annotation: Its type, with bounds as in `Annotated[float, pydantic.Field(ge=0)]`; a number, text, or a Literal
-            of texts, or one of these or None.
-        default: The value under which a training is what it was without the field.
-        description: One line for docs.
-        axis: Its name in pictures and its part in planning. `stack="equal"` is safe for every field.
+def add_field(name: str, annotation: Any, default: Any, description: str, axis: Axis) -> None:
+    """Add a field to every training. See `memsweep.register_field`, which calls this.
 
     Raises:
         ValueError: The name is taken or is no identifier, or the default is not valid.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from memsweep.inputs import Sweep, load_sweep, presets
     from memsweep.judging import decide_claims, regime, replay, report, stopping_study
     from memsweep.messages import MemsweepWarning
-    from memsweep.registering import register_measure
+    from memsweep.registering import register_field, register_measure
     from memsweep.running import compact, plan, run, status, train
     from memsweep.tables import curves, example_scores, examples, points, read
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lightning_modules.measures.catalogue import Measure
     from lightning_modules.measures.metric import Metric
     from lightning_modules.models.families import register_family
-    from lightning_modules.settings import Axis, register_field
+    from lightning_modules.settings import Axis
     from sweeps.plugins import load_plugins
     from sweeps.spec.point import Point
     from sweeps.spec.stopping import register_scheduler
@@ -93,7 +93,7 @@ __all__ = [
 _MODULES = {
     "memsweep.inputs": ("Sweep", "load_sweep", "presets"),
     "memsweep.judging": ("decide_claims", "regime", "replay", "report", "stopping_study"),
-    "memsweep.registering": ("register_measure",),
+    "memsweep.registering": ("register_field", "register_measure"),
     "memsweep.running": ("compact", "plan", "run", "status", "train"),
     "memsweep.tables": ("curves", "example_scores", "examples", "points", "read"),
     "memsweep.messages": ("MemsweepWarning",),
@@ -106,7 +106,7 @@ _MODULES = {
     "lightning_modules.measures.catalogue": ("Measure",),
     "lightning_modules.measures.metric": ("Metric",),
     "lightning_modules.models.families": ("register_family",),
-    "lightning_modules.settings": ("Axis", "register_field"),
+    "lightning_modules.settings": ("Axis",),
     "sweeps.plugins": ("load_plugins",),
     "sweeps.spec.point": ("Point",),
     "sweeps.spec.stopping": ("register_scheduler",),

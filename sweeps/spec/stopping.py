@@ -7,6 +7,8 @@
       memorization_onset: {evaluations: 3}                             wrong labels are learned while validation falls
       budget: 50                                                       epochs
 
+To add a scheduler, add an entry to `SCHEDULERS`, or call `register_scheduler` from outside.
+
 Time is measured in epochs. A training is judged whenever it is evaluated: with `evaluate: every`, at every epoch.
 """
 

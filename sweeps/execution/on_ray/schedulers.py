@@ -1,6 +1,7 @@
 """Ray Tune's own schedulers and stoppers, created from the settings of a sweep.
 
-Each function that creates a scheduler takes the settings and the last epoch of the longest training; time is in epochs.
+The schedulers that sweeps can name are registered in `sweeps.spec.stopping.SCHEDULERS`. Each function that creates a
+scheduler takes the settings and the last epoch of the longest training; time is in epochs.
 """
 
 from __future__ import annotations
