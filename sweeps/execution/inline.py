@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
-from sweeps.execution.lane import Lane, check_pausing, judge_of
+from sweeps.execution.lane import Lane, check_pausing, dispatcher_of
 from sweeps.execution.protocol import Announcer, Listener, Progress
 from sweeps.execution.resources import Device, Resources, local_resources
 from sweeps.execution.worker import CHECKPOINT_SECONDS, Worker, train_and_store, wait_for_others
@@ -46,7 +46,7 @@ class Inline:
             Run.begin(store.location), device, plan.packing.bytes_per_worker, self.checkpoint_seconds, train=self.train
         )
         load = cache(sources.load)
-        judge = judge_of(plan, store)
+        dispatcher = dispatcher_of(plan, store)
         announce = Announcer(listen)
         pending = [*plan.cohorts]
         while pending:
@@ -57,8 +57,10 @@ class Inline:
                     announce(Progress(index, epochs))
 
                 dataset = load(*sources.reference(cohort.members[0].settings))
-                if judge and plan.early_stopping:
-                    lane = Lane(str(cohort.index), cohort, dataset, store, worker, judge, plan.early_stopping, on_epoch)
+                if dispatcher and plan.early_stopping:
+                    lane = Lane(
+                        str(cohort.index), cohort, dataset, store, worker, dispatcher, plan.early_stopping, on_epoch
+                    )
                     ended = lane.train()
                 else:
                     ended = train_and_store(cohort, dataset, store, worker, on_epoch)

@@ -33,7 +33,7 @@ from sweeps.execution.worker import (
 )
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
-from sweeps.stopping.judge import Answer, Curve, LocalJudge, Report, settled_curves
+from sweeps.stopping.dispatcher import Answer, Curve, LocalDispatcher, Report, settled_curves
 from sweeps.stopping.referee import Verdict
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease
@@ -48,8 +48,8 @@ MOST_HELD = 64
 """Trainings that are over and wait to be stored, at most. One part per training would be too many."""
 
 
-class Judge(Protocol):
-    """The interface of `LocalJudge`, which is in this process or in an actor."""
+class Dispatcher(Protocol):
+    """The interface of `LocalDispatcher`, which is in this process or in an actor."""
 
     def assign(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Training, ...]: ...
     def report(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer: ...
@@ -74,21 +74,21 @@ def check_pausing(plan: Plan, store: Store) -> None:
         ) from None
 
 
-def judge_of(plan: Plan, store: Store) -> LocalJudge | None:
-    """Return the judge of a plan that stops trainings early, which knows the curves in the store; else None.
+def dispatcher_of(plan: Plan, store: Store) -> LocalDispatcher | None:
+    """Return the dispatcher of a plan that stops trainings early, which knows the curves in the store; else None.
 
     Raises StoreError.
     """
     if plan.early_stopping is None:
         return None
-    return LocalJudge(plan.early_stopping, plan.trainings, settled_curves(plan, store))
+    return LocalDispatcher(plan.early_stopping, plan.trainings, settled_curves(plan, store))
 
 
 class Lane:
     """A worker's place for one cohort after another of the same shape."""
 
     def __init__(
-        self, name: str, cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, judge: Judge,
+        self, name: str, cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, dispatcher: Dispatcher,
         stopping: EarlyStopping, on_epoch: Callable[[int], None],
     ) -> None:  # fmt: skip
         self._name = name
@@ -96,7 +96,7 @@ class Lane:
         self._dataset = dataset
         self._store = store
         self._worker = worker
-        self._judge = judge
+        self._dispatcher = dispatcher
         self._stopping = stopping
         self._on_epoch = on_epoch
         self._lease = Lease(store.location, worker.run, ())
@@ -121,8 +121,8 @@ class Lane:
         places = most_that_fit(self._cohort, self._dataset, self._worker)
         wanted = [member.id for member in self._cohort.members]
         with self._lease:
-            self._train(self._joining(self._judge.assign(self._name, wanted, places)), places)
-        left = self._judge.open_members(self._name, wanted[0])
+            self._train(self._joining(self._dispatcher.assign(self._name, wanted, places)), places)
+        left = self._dispatcher.open_members(self._name, wanted[0])
         return CohortEnded(self._cohort.index, tuple(self._failures), left)
 
     def _train(self, members: Sequence[Training], places: int) -> None:
@@ -139,8 +139,8 @@ class Lane:
                     self._train(half.members, len(half.members))
             else:
                 self._failures += store_failure(cohort, self._store, self._worker.device, error)
-                self._judge.report(self._name, [Report(cohort.members[0].id, 0, None)], cohort.members[0].id, None)
-                self._judge.release([cohort.members[0].id])
+                self._dispatcher.report(self._name, [Report(cohort.members[0].id, 0, None)], cohort.members[0].id, None)
+                self._dispatcher.release([cohort.members[0].id])
 
     def _of_one_epoch(self, members: Sequence[Training]) -> list[list[Training]]:
         """Group members by epoch if there are measures on demand, which need all members of a stack at one epoch."""
@@ -190,7 +190,7 @@ class Lane:
         for member in with_checkpoints(joining, self._store, self._worker.device):
             state = member.checkpoint
             self._kept |= {member.id} if state else set()
-            if state and not self._judge.restore(member.id, state.rows):
+            if state and not self._dispatcher.restore(member.id, state.rows):
                 self._end(member, MemberResult.of(state), state.count, member)
             else:
                 entering.append(member)
@@ -207,14 +207,14 @@ class Lane:
         reports = [_report(self._training[k], results[k]) for k in due]
         # Measures on demand need all members at the same epoch, so none joins others.
         free = None if any(member.measured for member in self._training) else places - len(self._training)
-        answer = self._judge.report(self._name, reports, self._training[0].id, free)
+        answer = self._dispatcher.report(self._name, reports, self._training[0].id, free)
         leaving = {k: verdict for k, verdict in zip(due, answer.verdicts, strict=True) if verdict != Verdict.CONTINUE}
         for k, entry in zip(leaving, stack.entries(leaving), strict=True):
             member, result = self._training[k], results[k]
             if leaving[k] is Verdict.PAUSE:
                 keep([entry], self._store)
                 self._kept.add(member.id)
-                self._judge.release([member.id])
+                self._dispatcher.release([member.id])
             else:
                 unfinished = result.diverged is None and result.epoch < member.settings.epochs
                 self._end(member, result, stack.parameters, entry if unfinished else None)
@@ -231,7 +231,7 @@ class Lane:
 
     def _refill(self, like: Training, places: int) -> list[Training]:
         self._put_away()
-        return self._joining(self._judge.report(self._name, (), like.id, places).joining)
+        return self._joining(self._dispatcher.report(self._name, (), like.id, places).joining)
 
     def _joining(self, members: Sequence[Training]) -> list[Training]:
         """Return the members that no other run has stored or is training."""
@@ -241,8 +241,8 @@ class Lane:
         first = self._lease.alone and not self._worker.again
         found = None if first else completed_in(self._store.uri, self._worker.run)
         over = found.among(tuple(members), self._stopping.digest()) if found else frozenset()
-        self._judge.mark_done_elsewhere([*over])
-        self._judge.defer([*(taken - over)])
+        self._dispatcher.mark_done_elsewhere([*over])
+        self._dispatcher.defer([*(taken - over)])
         return [member for member in members if member.id not in taken | over]
 
     def _put_away(self) -> None:
@@ -253,7 +253,7 @@ class Lane:
         if self._stopped:
             keep(self._stopped, self._store)
         self._failures += append(self._held, self._store)
-        self._judge.release([record.trajectory_id for record in self._held])
+        self._dispatcher.release([record.trajectory_id for record in self._held])
         stopped = {entry.id for entry in self._stopped}
         done = {record.trajectory_id for record in self._held} - stopped
         Checkpoints(self._store.location).delete(done & self._kept)

@@ -1,4 +1,6 @@
-"""The referee, which applies one of Ray Tune's schedulers, and its stoppers, to members instead of Tune trials.
+"""The referee, which decides when a training stops, pauses or goes on.
+
+It applies one of Ray Tune's schedulers, and its stoppers, to members instead of Tune trials.
 
 The scheduler and the stoppers are Ray's objects. They expect a controller with trials, which a few lines replace. These
 make the same calls in the same order as Tune's controller (`TuneController._process_trial_result`, `stop_trial` and
@@ -13,8 +15,8 @@ from enum import StrEnum
 from typing import Any
 
 from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, StopWhen
-from sweeps.stopping.rules import TIME, rules_of
 from sweeps.stopping.seeding import drawing
+from sweeps.stopping.stop_when import TIME, rules_of
 
 
 class Verdict(StrEnum):

@@ -61,15 +61,15 @@ def rigid() -> None:
     def keep_all(self: Any, stack: Any, places: int) -> tuple[set[int], list[Any]]:
         if not hasattr(self, "over"):
             self.over = set()
-        # Ghosts go on being trained; the judge has heard of their end and repeats it, and they are stored once.
+        # Ghosts go on being trained; the dispatcher has heard of their end and repeats it, and they are stored once.
         end, held = self._end, {record.trajectory_id for record in self._held}
         self._end = lambda member, *rest: None if member.id in self.over | held else end(member, *rest)
-        judge = self._judge
-        self._judge = _Closed(judge)
+        dispatcher = self._dispatcher
+        self._dispatcher = _Closed(dispatcher)
         try:
             leaving, _ = judged(self, stack, places)
         finally:
-            self._end, self._judge = end, judge
+            self._end, self._dispatcher = end, dispatcher
         self.over |= {self._training[k].id for k in leaving}
         if len(self.over & {member.id for member in self._training}) < len(self._training):
             return set(), []
@@ -80,13 +80,13 @@ def rigid() -> None:
 
 
 class _Closed:
-    """A judge that sends nobody to a lane."""
+    """A dispatcher that sends nobody to a lane."""
 
-    def __init__(self, judge: Any) -> None:
-        self._judge = judge
+    def __init__(self, dispatcher: Any) -> None:
+        self._dispatcher = dispatcher
 
     def report(self, name: str, reports: Any, like: str, free: int | None) -> Any:
-        return self._judge.report(name, reports, like, None)
+        return self._dispatcher.report(name, reports, like, None)
 
 
 def timed(plan: Plan) -> tuple[float, int]:

@@ -23,7 +23,7 @@ import ray
 import lightning_modules  # noqa: F401 (its folder is compared with the one that workers would import)
 from sweeps.errors import ExecutionError
 from sweeps.execution.lane import check_pausing
-from sweeps.execution.on_ray.judge_actor import RemoteJudge
+from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
 from sweeps.execution.on_ray.native import scheduler_of
 from sweeps.execution.on_ray.resources import cluster_resources
 from sweeps.execution.on_ray.trials import Experiments, Piece, local_elsewhere
@@ -116,7 +116,7 @@ class RayTune:
             retries=self.retries,
             concurrent=0 if self.address or all_at_once else plan.packing.workers,
             verbose=self.verbose,
-            judge=None if native else RemoteJudge.of(plan, store),
+            dispatcher=None if native else RemoteDispatcher.of(plan, store),
         )
         granted = zip(plan.cohorts, resources.grants(plan.cohorts), strict=True)
         pending = [Piece(cohort, grant, lane=str(cohort.index)) for cohort, grant in granted]
@@ -146,9 +146,9 @@ class RayTune:
 
     def _again(self, piece: Piece, reason: str, experiments: Experiments, announce: Announcer) -> list[Piece]:
         """Return what the next experiment tries again of a piece that was lost in this one."""
-        cohort, lane, judge = piece.cohort, piece.lane, experiments.judge
-        if judge:  # members that joined later may have been lost with it
-            left = judge.open_members(lane, cohort.members[0].id)
+        cohort, lane, dispatcher = piece.cohort, piece.lane, experiments.dispatcher
+        if dispatcher:  # members that joined later may have been lost with it
+            left = dispatcher.open_members(lane, cohort.members[0].id)
             if not left:
                 announce(CohortEnded(cohort.index))
                 return []
@@ -164,8 +164,8 @@ class RayTune:
             return [replace(piece, cohort=cohort, again=True, rounds=piece.rounds + 1)]
         _log.warning("%s; recording it as failed", lost)
         announce(CohortEnded(cohort.index, store_failure(cohort, experiments.store, self.device, reason)))
-        if judge:
-            judge.mark_done_elsewhere([cohort.members[0].id])
+        if dispatcher:
+            dispatcher.mark_done_elsewhere([cohort.members[0].id])
         return []
 
     def _resources(self, workers: int | None, say: Callable[[str], None]) -> Resources:

@@ -31,9 +31,9 @@ from sweeps.execution.worker import (
 )
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
-from sweeps.stopping.judge import settled_curves
+from sweeps.stopping.dispatcher import settled_curves
 from sweeps.stopping.referee import Referee
-from sweeps.stopping.rules import TIME
+from sweeps.stopping.stop_when import TIME
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease
 from sweeps.store.records import Record

@@ -13,7 +13,7 @@ from ray.tune import Stopper, schedulers
 from ray.tune.stopper import CombinedStopper, FunctionStopper
 
 from sweeps.spec.stopping import EarlyStopping, StopWhen
-from sweeps.stopping.rules import TIME, rules_of
+from sweeps.stopping.stop_when import TIME, rules_of
 
 
 def asha(settings: EarlyStopping, horizon: int) -> schedulers.TrialScheduler:

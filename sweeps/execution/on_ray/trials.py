@@ -29,7 +29,7 @@ from lightning_modules.data.sources import Dataset
 from sweeps.errors import ExecutionError, StoreError
 from sweeps.execution.lane import Lane
 from sweeps.execution.on_ray import native
-from sweeps.execution.on_ray.judge_actor import RemoteJudge
+from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
 from sweeps.execution.on_ray.native import store_stopped
 from sweeps.execution.on_ray.schedulers import make_stopper
 from sweeps.execution.protocol import CohortEnded, Event, Progress
@@ -80,7 +80,7 @@ class Experiments:
     """The largest number of trials at once; 0: as many as fit."""
     verbose: bool = False
     stopping: EarlyStopping | None = None
-    judge: RemoteJudge | None = None
+    dispatcher: RemoteDispatcher | None = None
     """Decides which trainings stop, if they are stopped early in cohorts."""
     scheduler: Any = None
     """Tune's scheduler, if trainings are native trials."""
@@ -116,7 +116,7 @@ class Experiments:
             again=[piece.again for piece in pieces],
             lanes=[piece.lane for piece in pieces],
             stopping=self.stopping,
-            judge=self.judge,
+            dispatcher=self.dispatcher,
             datasets=self.datasets,
             store=self.store,
             worker=self.worker,
@@ -193,7 +193,7 @@ class _Inputs:
     again: list[bool]
     lanes: list[str]
     stopping: EarlyStopping | None
-    judge: RemoteJudge | None
+    dispatcher: RemoteDispatcher | None
     datasets: Mapping[sources.Reference, Any]
     store: Store
     worker: Worker
@@ -245,9 +245,9 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
         if inputs.store.is_local and socket.gethostname() != inputs.host:
             raise StoreError(local_elsewhere(inputs.store, [socket.gethostname()]))
         dataset = ray.get(inputs.datasets[sources.reference(first)])
-        if inputs.judge and inputs.stopping:
+        if inputs.dispatcher and inputs.stopping:
             name = inputs.lanes[config["piece"]]
-            lane = Lane(name, cohort, dataset, inputs.store, worker, inputs.judge, inputs.stopping, on_epoch)
+            lane = Lane(name, cohort, dataset, inputs.store, worker, inputs.dispatcher, inputs.stopping, on_epoch)
             ended = lane.train()
         else:
             ended = train_and_store(cohort, dataset, inputs.store, worker, on_epoch)

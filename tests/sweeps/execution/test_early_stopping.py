@@ -14,8 +14,8 @@ from lightning_modules.measures.catalogue import MEASURES
 from lightning_modules.training.stack import Stack
 from sweeps.errors import ExecutionError
 from sweeps.execution.inline import Inline
+from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
 from sweeps.execution.on_ray.executor import RayTune
-from sweeps.execution.on_ray.judge_actor import RemoteJudge
 from sweeps.execution.protocol import CohortEnded, Progress
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, SchedulerKind, register_scheduler
@@ -263,7 +263,7 @@ def test_a_scheduler_that_pauses_is_refused_where_nothing_can_be_kept(executor, 
 
 
 def test_lanes_ask_a_judge_on_ray_as_they_ask_one_here(ray_on_two_cores, tmp_path, whole, of_hyperband, monkeypatch):
-    monkeypatch.setattr("sweeps.execution.inline.judge_of", RemoteJudge.of)
+    monkeypatch.setattr("sweeps.execution.inline.dispatcher_of", RemoteDispatcher.of)
     plan, store = planned("hyperband", 3), Store(tmp_path)
     Inline().execute(plan, store, mute)
     assert check(plan, store, whole) == of_hyperband

@@ -17,7 +17,7 @@ from sweeps.execution.on_ray import executor as ray_tune
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.planning.plan import Packing, Plan
 from sweeps.spec.sweep_file import parse_sweep
-from sweeps.stopping.judge import LocalJudge
+from sweeps.stopping.dispatcher import LocalDispatcher
 from sweeps.store.store import Store
 
 EPOCHS, PLACES = 9, 4
@@ -73,14 +73,14 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
     import ray
 
     order: list[tuple[str, int]] = []
-    verdict = LocalJudge._verdict
+    verdict = LocalDispatcher._verdict
 
-    def noting(self: LocalJudge, report: Any) -> Any:
+    def noting(self: LocalDispatcher, report: Any) -> Any:
         order.append((report.member, report.epoch))
         return verdict(self, report)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalJudge, "_verdict", noting)
+        patch.setattr(LocalDispatcher, "_verdict", noting)
         patch.setattr(lane, "most_that_fit", lambda *given: PLACES)
         packed, native = Store(tmp_path / "packed"), Store(tmp_path / "native")
         Inline().execute(planned(STOPPING[scheduler], 12), packed, mute)

@@ -1,8 +1,8 @@
-"""The judge of a running sweep: one referee for all members, and a record of the lanes in which they train.
+"""The dispatcher, which decides which member trains in which lane; its referee decides which ones stop.
 
 Cohorts train in lanes. A lane begins with a cohort of the plan, reports after every evaluation to learn which members
-go on, and replaces members that stop by waiting ones of the same shape. All lanes of a sweep share one judge, which is
-an actor with Ray, and an ordinary object in one process.
+go on, and replaces members that stop by waiting ones of the same shape. All lanes of a sweep share one dispatcher,
+which is an actor with Ray, and an ordinary object in one process.
 
 A member belongs to the lane that trains it until that lane has stored its results. So after the loss of a worker, the
 next attempt gets the same members, and the referee, which knows their epochs, repeats its verdicts.
@@ -46,8 +46,8 @@ class Answer:
     """The members that take the free places of the lane, to which they now belong."""
 
 
-class LocalJudge:
-    """The judge that answers lanes. Every method is quick, because lanes wait for it.
+class LocalDispatcher:
+    """The dispatcher that answers lanes. Every method is quick, because lanes wait for it.
 
     Args:
         settled: the curves of trainings that ended in earlier runs, with which later ones are compared.
@@ -123,7 +123,7 @@ class LocalJudge:
             self._others[member] = None
 
     def mark_done_elsewhere(self, members: Collection[str]) -> None:
-        """Note that another run has stored these members: they are over, with results that this judge does not know."""
+        """Note that another run has stored these members: they are over, with results unknown here."""
         for member in members:
             self._referee.fail(member)
             self._others.pop(member, None)

@@ -1,4 +1,4 @@
-"""The judge of a running sweep as a Ray actor, which lanes on all nodes share."""
+"""The dispatcher of a running sweep as a Ray actor, which lanes on all nodes share."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.execution.lane import judge_of
+from sweeps.execution.lane import dispatcher_of
 from sweeps.planning.plan import Plan, Training
-from sweeps.stopping.judge import Answer, Curve, LocalJudge, Report
+from sweeps.stopping.dispatcher import Answer, Curve, LocalDispatcher, Report
 from sweeps.store.store import Store
 
 
 @dataclass(frozen=True)
-class RemoteJudge:
-    """A handle of a `LocalJudge` in an actor on the driver's node. It is cheap to pickle."""
+class RemoteDispatcher:
+    """A handle of a `LocalDispatcher` in an actor on the driver's node. It is cheap to pickle."""
 
     actor: Any
 
     @classmethod
-    def of(cls, plan: Plan, store: Store) -> RemoteJudge | None:
-        """Start the judge of a plan; return None if the plan stops nothing early. Raises StoreError."""
+    def of(cls, plan: Plan, store: Store) -> RemoteDispatcher | None:
+        """Start the dispatcher of a plan; return None if the plan stops nothing early. Raises StoreError."""
 
-        judge = judge_of(plan, store)
-        if judge is None:
+        dispatcher = dispatcher_of(plan, store)
+        if dispatcher is None:
             return None
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         remote: Any = ray.remote(_Holder)
-        return cls(remote.options(num_cpus=0, scheduling_strategy=here).remote(judge))
+        return cls(remote.options(num_cpus=0, scheduling_strategy=here).remote(dispatcher))
 
     def assign(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Training, ...]:
         found: tuple[Training, ...] = self._ask("assign", lane, wanted, places)
@@ -64,8 +64,8 @@ class RemoteJudge:
 class _Holder:
     """The class of the actor."""
 
-    def __init__(self, judge: LocalJudge) -> None:
-        self._judge = judge
+    def __init__(self, dispatcher: LocalDispatcher) -> None:
+        self._dispatcher = dispatcher
 
     def ask(self, question: str, *about: Any) -> Any:
-        return getattr(self._judge, question)(*about)
+        return getattr(self._dispatcher, question)(*about)

@@ -6,7 +6,7 @@ import pytest
 
 from sweeps.execution.on_ray.schedulers import make_stopper
 from sweeps.spec.stopping import EarlyStopping, Onset, Plateau, StopWhen
-from sweeps.stopping.rules import rules_of
+from sweeps.stopping.stop_when import rules_of
 
 
 def stops_at(settings: StopWhen, *rows: dict[str, float | None]) -> int | None:

@@ -1,4 +1,4 @@
-"""The judge of a running sweep: who trains where, who joins, and what becomes of a lane that is lost."""
+"""The dispatcher of a running sweep: who trains where, who joins, and what becomes of a lane that is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sweeps.planning.plan import Packing, Plan, Training
 from sweeps.spec.sweep_file import parse_sweep
-from sweeps.stopping.judge import LocalJudge, Report
+from sweeps.stopping.dispatcher import LocalDispatcher, Report
 from sweeps.stopping.referee import Verdict
 
 SWEEP = """
@@ -28,9 +28,9 @@ def planned(scheduler: str = "asha") -> Plan:
     return Plan.of(parse_sweep(SWEEP.replace("SCHEDULER", scheduler), "judged.yaml"), Packing(max_cohort=3))
 
 
-def live(plan: Plan, **more) -> LocalJudge:
+def live(plan: Plan, **more) -> LocalDispatcher:
     assert plan.early_stopping
-    return LocalJudge(plan.early_stopping, plan.trainings, **more)
+    return LocalDispatcher(plan.early_stopping, plan.trainings, **more)
 
 
 def ids(members: Sequence[Training]) -> list[str]:
@@ -48,70 +48,70 @@ def reports(members: Sequence[Training], epoch: int, losses: Sequence[float] = (
 
 def test_places_are_filled_with_members_of_the_same_shape_in_the_plan_s_order():
     plan = planned()
-    judge, (first, second) = live(plan), wanted(plan, 8)
-    begun = judge.assign("0", first, 3)
+    dispatcher, (first, second) = live(plan), wanted(plan, 8)
+    begun = dispatcher.assign("0", first, 3)
     assert ids(begun) == first
-    answer = judge.report("0", reports(begun, 1), first[0], 0)
+    answer = dispatcher.report("0", reports(begun, 1), first[0], 0)
     assert answer.verdicts == (Verdict.CONTINUE, Verdict.STOP, Verdict.STOP)
     assert ids(answer.joining) == second[:2]
-    assert ids(judge.assign("1", second, 3)) == second[2:]
-    assert judge.report("1", [], second[0], 3).joining == ()
-    assert judge.assign("2", second, 3) == ()
-    assert set(ids(judge.assign("3", wanted(plan, 9)[0], 3))) == set(wanted(plan, 9)[0])
+    assert ids(dispatcher.assign("1", second, 3)) == second[2:]
+    assert dispatcher.report("1", [], second[0], 3).joining == ()
+    assert dispatcher.assign("2", second, 3) == ()
+    assert set(ids(dispatcher.assign("3", wanted(plan, 9)[0], 3))) == set(wanted(plan, 9)[0])
 
 
 def test_nobody_joins_where_nobody_may():
     plan = planned()
-    judge, (first, _) = live(plan), wanted(plan, 8)
-    assert judge.report("0", reports(judge.assign("0", first, 3), 1), first[0], None).joining == ()
+    dispatcher, (first, _) = live(plan), wanted(plan, 8)
+    assert dispatcher.report("0", reports(dispatcher.assign("0", first, 3), 1), first[0], None).joining == ()
 
 
 def test_a_lane_that_was_lost_gets_its_members_again_and_hears_the_same():
     plan = planned()
-    judge, (first, second) = live(plan), wanted(plan, 8)
-    begun = judge.assign("0", first, 3)
-    answer = judge.report("0", reports(begun, 1), first[0], 0)
-    assert ids(judge.assign("1", second, 3)) == second[2:]
+    dispatcher, (first, second) = live(plan), wanted(plan, 8)
+    begun = dispatcher.assign("0", first, 3)
+    answer = dispatcher.report("0", reports(begun, 1), first[0], 0)
+    assert ids(dispatcher.assign("1", second, 3)) == second[2:]
     # What it had stopped was not stored, so it is trained again, and never more than it has places for.
-    again = judge.assign("0", first, 3)
+    again = dispatcher.assign("0", first, 3)
     assert ids(again) == first
-    repeated = judge.report("0", reports(again, 1), first[0], 0)
+    repeated = dispatcher.report("0", reports(again, 1), first[0], 0)
     assert repeated.verdicts == answer.verdicts
     assert ids(repeated.joining) == ids(answer.joining)
-    judge.release(first[1:])
-    assert judge.report("0", [], first[0], 1).joining == ()
+    dispatcher.release(first[1:])
+    assert dispatcher.report("0", [], first[0], 1).joining == ()
 
 
 def test_what_a_lane_leaves_for_good_goes_to_others_of_its_shape():
     plan = planned()
-    judge, (first, second) = live(plan), wanted(plan, 8)
-    judge.assign("0", first, 3)
-    judge.assign("1", second, 3)
-    assert ids(judge.open_members("0", first[0])) == first
-    assert ids(judge.assign("0.0", first[:1], 1)) == first[:1]
-    assert ids(judge.report("1", [], second[0], 9).joining) == first[1:]
-    assert judge.open_members("2", first[0]) == ()
-    assert {*ids(judge.open_members("1", first[0]))} == {*first[1:], *second}
+    dispatcher, (first, second) = live(plan), wanted(plan, 8)
+    dispatcher.assign("0", first, 3)
+    dispatcher.assign("1", second, 3)
+    assert ids(dispatcher.open_members("0", first[0])) == first
+    assert ids(dispatcher.assign("0.0", first[:1], 1)) == first[:1]
+    assert ids(dispatcher.report("1", [], second[0], 9).joining) == first[1:]
+    assert dispatcher.open_members("2", first[0]) == ()
+    assert {*ids(dispatcher.open_members("1", first[0]))} == {*first[1:], *second}
 
 
 def test_what_another_run_trains_goes_to_who_asks_for_it_by_name():
     plan = planned()
-    judge, (first, second) = live(plan), wanted(plan, 8)
-    judge.assign("0", first, 3)
-    judge.defer(first[:2])
-    assert set(ids(judge.report("0", [], first[0], 9).joining)) == set(second)
-    assert ids(judge.open_members("1", first[0])) == first[:2]
-    assert ids(judge.assign("2", first[:2], 2)) == first[:2]
-    judge.defer(first[:2])
-    judge.mark_done_elsewhere(first[:2])
-    assert judge.open_members("1", first[0]) == ()
+    dispatcher, (first, second) = live(plan), wanted(plan, 8)
+    dispatcher.assign("0", first, 3)
+    dispatcher.defer(first[:2])
+    assert set(ids(dispatcher.report("0", [], first[0], 9).joining)) == set(second)
+    assert ids(dispatcher.open_members("1", first[0])) == first[:2]
+    assert ids(dispatcher.assign("2", first[:2], 2)) == first[:2]
+    dispatcher.defer(first[:2])
+    dispatcher.mark_done_elsewhere(first[:2])
+    assert dispatcher.open_members("1", first[0]) == ()
 
 
 class Lanes:
     """Stand-ins for workers: they train by counting, and lose what they hold when they are told to."""
 
     def __init__(self, plan: Plan, draw: random.Random, losses: float) -> None:
-        self.judge = live(plan)
+        self.dispatcher = live(plan)
         self.draw = draw
         self.losses = losses
         self.training: dict[str, dict[str, int]] = {}
@@ -128,7 +128,7 @@ class Lanes:
                 del self.training[lane]
             elif lane not in self.training:
                 self.training[lane] = {}
-                self.join(lane, self.judge.assign(lane, self.wanted[lane], 3))
+                self.join(lane, self.dispatcher.assign(lane, self.wanted[lane], 3))
             else:
                 self.step(lane)
         return self.stored
@@ -137,16 +137,16 @@ class Lanes:
         mine = self.training[lane]
         mine.update({member: epoch + 1 for member, epoch in mine.items()})
         told = [Report(member, epoch, {"validation_loss": loss(member, epoch)}) for member, epoch in mine.items()]
-        answer = self.judge.report(lane, told, self.wanted[lane][0], 3 - len(mine))
+        answer = self.dispatcher.report(lane, told, self.wanted[lane][0], 3 - len(mine))
         for report, verdict in zip(told, answer.verdicts, strict=True):
             if verdict is Verdict.PAUSE:
                 self.kept[report.member] = mine.pop(report.member)
-                self.judge.release([report.member])
+                self.dispatcher.release([report.member])
             elif verdict is Verdict.STOP:
                 self.store(report.member, mine.pop(report.member))
         self.join(lane, answer.joining)
         if not mine:
-            left = self.judge.open_members(lane, self.wanted[lane][0])
+            left = self.dispatcher.open_members(lane, self.wanted[lane][0])
             del self.training[lane]
             if left:
                 self.wanted[lane] = ids(left)
@@ -159,7 +159,7 @@ class Lanes:
             assert len(self.training[lane]) < 3
             begun = self.kept.get(member, 0)
             curve = [(epoch, {"validation_loss": loss(member, epoch)}) for epoch in range(1, begun + 1)]
-            if self.judge.restore(member, curve):
+            if self.dispatcher.restore(member, curve):
                 self.training[lane][member] = begun
             elif begun:
                 self.store(member, begun)
@@ -169,7 +169,7 @@ class Lanes:
     def store(self, member: str, epoch: int) -> None:
         assert member not in self.stored
         self.stored[member] = epoch
-        self.judge.release([member])
+        self.dispatcher.release([member])
 
 
 def loss(member: str, epoch: int) -> float:
@@ -192,6 +192,6 @@ def test_those_of_an_earlier_run_are_what_new_ones_are_compared_with(value):
     plan = planned()
     first, _ = wanted(plan, 8)
     settled = {f"earlier {i}": [(1, {"validation_loss": value}), (9, {"validation_loss": value})] for i in range(9)}
-    judge = live(plan, settled=settled)
-    answer = judge.report("0", reports(judge.assign("0", first, 1), 1, [5.0]), first[0], None)
+    dispatcher = live(plan, settled=settled)
+    answer = dispatcher.report("0", reports(dispatcher.assign("0", first, 1), 1, [5.0]), first[0], None)
     assert answer.verdicts == (Verdict.STOP if value < 5 else Verdict.CONTINUE,)
