@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers of pytest have a core each
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import pytest

@@ -458,8 +458,22 @@ def test_analysis_and_then_sweeps_and_the_face_start_without_torch_and_ray(tmp_p
     assert list(tmp_path.iterdir()) == [], "importing writes something"
 
 
-def test_lightning_modules_runs_without_sweeps_and_ray(tmp_path):
-    (names,) = names_after(import_all(names_of("lightning_modules")), folder=tmp_path)
+LIBRARIES = {"torch", "pyarrow", "sklearn", "scipy", "mnist1d", "datasets", "PIL", "kornia", "ray", "pandas", "sweeps"}
+STEPS: Mapping[str, set[str]] = {
+    "from lightning_modules.measures import catalogue": set(),
+    "from lightning_modules.data import sources, corruption, applicability\n"
+    "for name in sources.BUILT_IN: sources.facts(name)": set(),
+    "from lightning_modules.models import FAMILIES, build, resolve\n"
+    "for name in FAMILIES: resolve(name, (1, 8, 8), 10)": set(),
+    "build('linear', (40,), 10)": {"torch"},
+    "import lightning_modules.data.augmentation": {"torch"},
+}
+"""Code -> the libraries that are loaded after it, in one process that runs all of it: planning loads none."""
+
+
+def test_lightning_modules_loads_a_library_when_it_is_needed_and_never_sweeps_or_ray(tmp_path):
+    *steps, names = names_after(*STEPS, import_all(names_of("lightning_modules")), folder=tmp_path)
+    assert [step & LIBRARIES for step in steps] == list(STEPS.values())
     assert "torch" in names
     assert not names & {"sweeps", "ray", "analysis"}
     assert list(tmp_path.iterdir()) == [], "importing writes something"

@@ -17,6 +17,8 @@ from analysis.figures.style import Picture
 from sweeps.errors import SweepError
 from sweeps.spec.sweep_file import parse_sweep
 
+pytestmark = pytest.mark.usefixtures("without_layout")
+
 Sweep = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 SIZES, NOISES = [300, 1200, 5000], [0.0, 0.2, 0.4, 0.8]

@@ -20,6 +20,8 @@ from analysis.stopping.ranks import rank_correlations
 from analysis.stopping.recorded import check_stops, recorded
 from analysis.stopping.stopped import stopped_by
 
+pytestmark = pytest.mark.usefixtures("without_layout")
+
 
 @pytest.fixture(scope="module")
 def given_study(study):

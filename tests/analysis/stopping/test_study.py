@@ -10,6 +10,8 @@ from analysis.stopping.recorded import recorded
 from analysis.stopping.study import write_study
 from analysis.stopping.tables import interval
 
+pytestmark = pytest.mark.usefixtures("without_layout")
+
 
 @pytest.mark.slow  # draws nine figures, each of which has tests of its own
 def test_everything_is_written(study, tmp_path, monkeypatch):

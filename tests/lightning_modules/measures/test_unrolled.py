@@ -62,8 +62,14 @@ def plain_sensitivity(point: Point, data: CohortData, member: int) -> np.ndarray
     return torch.stack(norms).mean(0).numpy()
 
 
-@pytest.mark.parametrize("lanes", [2, 32])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    ("name", "lanes"),
+    [
+        *((name, 2) for name in SETTINGS),
+        ("momentum", 32),
+        *(pytest.param(name, 32, marks=pytest.mark.slow) for name in SETTINGS if name != "momentum"),
+    ],
+)
 def test_it_is_what_autograd_finds_through_the_whole_training(name, lanes, stack, monkeypatch):
     monkeypatch.setattr(unrolled, "LANES", lanes)
     point = POINT.with_(**SETTINGS[name])

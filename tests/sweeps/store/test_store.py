@@ -123,7 +123,7 @@ class TestOrder:
 
 class TestDamage:
     def test_no_flipped_bit_and_no_truncation_goes_unnoticed(self, store, make_record):
-        """Test 200 random positions each. Half of the flips are in the footer, outside of Parquet's checksums."""
+        """Test 100 random positions each. Half of the flips are in the footer, outside of Parquet's checksums."""
         store.prepare()
         damaged = store.append([make_record("a", (1, 2, 3)), make_record("b", (1, 2), diverged=3)])
         store.append([make_record("c", (1,))])
@@ -133,9 +133,9 @@ class TestDamage:
         assert others["trajectory_id"].to_pylist() == ["c"]
         rng = random.Random(0)
         footer = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little")
-        places = [rng.randrange(start, len(sound)) for start in (0, footer) for _ in range(100)]
+        places = [rng.randrange(start, len(sound)) for start in (0, footer) for _ in range(50)]
         flipped = [sound[:i] + bytes([sound[i] ^ 1 << rng.randrange(8)]) + sound[i + 1 :] for i in places]
-        truncated = [sound[: rng.randrange(len(sound))] for _ in range(200)]
+        truncated = [sound[: rng.randrange(len(sound))] for _ in range(100)]
         for content in (*flipped, *truncated):
             path.write_bytes(content)
             contents = store.read([])
