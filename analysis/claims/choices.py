@@ -21,7 +21,7 @@ from analysis.words import value_labels
 
 
 class Choice(Protocol):
-    """A rule that chooses one level of a field."""
+    """A rule to choose one level of a field."""
 
     def __call__(self, means: pd.DataFrame) -> Any:
         """Choose a level.

@@ -13,7 +13,7 @@ GREYDANUS = Source("Greydanus & Kobak 2020", "", "2011.14439")
 NAKKIRAN = Source("Nakkiran et al. 2019", "figure 4", "1912.02292")
 NOISY = {"label_noise": 0.15}
 FITS = Threshold("train_error", 10)
-"""Where the mean training error is at most 10 %. There Nakkiran's effective model complexity reaches the data."""
+"""The lowest level at which the mean training error is at most 10 %, so that Nakkiran's EMC reaches the data's size."""
 PRICE = {
     "fit": Reading("train_accuracy", {"label_noise": 1, "weight_decay": 0, "augment_noise": 0}),
     "best": Reading("best_validation_accuracy", {"label_noise": 0, "weight_decay": 0, "augment_noise": 0}),

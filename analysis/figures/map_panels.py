@@ -50,7 +50,7 @@ def panel_size(shape: tuple[int, int], columns: int) -> tuple[float, float]:
 
 
 def letter_size(panel: float, shape: tuple[int, int], letters: float) -> float:
-    """Return the font size at which this many letters fill the width of a cell, in a panel of a width in inches."""
+    """Return the font size at which `letters` letters fill a cell's width, for a panel of this width in inches."""
     return (panel - 0.5) * 72 / shape[1] / letters / 0.62
 
 

@@ -33,7 +33,7 @@ from analysis.words import AXES
 
 @dataclass(frozen=True)
 class Swatch:
-    """How a regime is drawn: its colour, and the letter that identifies it in greyscale."""
+    """The colour of a regime, and the letter that identifies it in greyscale."""
 
     colour: str
     letter: str

@@ -18,8 +18,8 @@ from analysis.tables.cells import levels
 from lightning_modules.settings import problem_fields
 
 MARGIN = 0.02
-"""How far the error must fall, rise and fall again: 2 points of accuracy, about 1.3 standard errors of an accuracy that
-is measured on 1,000 examples (less between two epochs of one training, whose errors are shared)."""
+"""The least fall, rise and second fall of the error: 2 points of accuracy, about 1.3 standard errors of an accuracy on
+1,000 examples (less between two epochs of one training, whose errors are shared)."""
 ROUGHNESS = 4.0
 """The same distance in standard deviations of the curve's own evaluations. At a constant learning rate, the curve of a
 narrow network goes up and down forever, but no deeper than this."""

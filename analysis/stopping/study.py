@@ -65,7 +65,7 @@ def write_study(
     Args:
         recorded: The unstopped curves.
         stops: The stops of the replays (see `recorded.STOPS`).
-        description: As for `report.write_report`.
+        description: See `report.write_report`.
         out: The folder to write into.
         rungs: Epochs at which some scheduler decides.
 

@@ -54,7 +54,7 @@ class Needs:
 
     @property
     def curves(self) -> bool:
-        """Whether the curves are needed beside the points."""
+        """True if the curves are needed, not only the points."""
         return self._all_epochs or self.epoch is not None
 
     @property

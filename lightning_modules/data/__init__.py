@@ -1,1 +1,1 @@
-"""Where data comes from (`sources`), how it is made noisy (`corruption`), how batches are varied (`augmentation`)."""
+"""Data sets (`sources`), noise in labels and inputs (`corruption`), and augmentation of batches (`augmentation`)."""

@@ -27,8 +27,8 @@ def check_applicable(settings: Mapping[str, Any], shape: tuple[int, ...]) -> Non
     """Raise DataError(field) if an augmentation is on that does not apply to inputs of this shape.
 
     Args:
-        settings: values by field. A field of AUGMENTATIONS that is absent or 0 is off; other fields are ignored.
-        shape: the shape of one input.
+        settings: Values by field. A field of AUGMENTATIONS that is absent or 0 is off; other fields are ignored.
+        shape: The shape of one input.
     """
     for field, dimensions in AUGMENTATIONS.items():
         strength = settings.get(field, 0)

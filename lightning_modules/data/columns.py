@@ -88,14 +88,12 @@ class Columns:
 def read_columns(
     table: pa.Table, name: str, *, split: str | None = None, inputs: str | None = None, label: str = "label"
 ) -> Columns:
-    """Read the columns of one table.
+    """Read the columns of one table, called `name` in messages.
 
     Args:
-        table: the table.
-        name: its name in messages.
-        split: the split of every row, for a table without the column `split`.
-        inputs: the column of inputs, if it is not one of NUMBERS.
-        label: the column of labels.
+        split: The split of every row, for a table without the column `split`.
+        inputs: The column of inputs, if it is not one of NUMBERS.
+        label: The column of labels.
     """
     column = inputs or _input_column(table, name)
     values, encoded, shape = _inputs(table, column, name)

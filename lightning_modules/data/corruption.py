@@ -82,7 +82,7 @@ class LabelDraws:
 
 
 def label_draws(total: int, classes: int, generator: Generator) -> LabelDraws:
-    """Draw for a whole training set of `total` examples."""
+    """Draw the random numbers of a whole training set of `total` examples."""
     return LabelDraws(
         rank=generator.random(total),
         any_class=generator.integers(0, classes, total),
@@ -158,7 +158,7 @@ class InputDraws:
 
 
 def input_draws(inputs: Floats, generator: Generator) -> InputDraws:
-    """Draw for a whole training set [N, *shape]. Pass all of it, whichever subset is trained on."""
+    """Draw the random numbers of a whole training set [N, *shape], whichever subset is trained on."""
     return InputDraws(
         rank=generator.random(len(inputs)),
         example=np.arange(len(inputs)),

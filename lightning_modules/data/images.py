@@ -21,8 +21,8 @@ def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
     Levels 0..255 are scaled to -1..1. Takes about 50 µs per image of 32 x 32.
 
     Args:
-        encoded: the bytes of each image.
-        place: returns the name of an image's place, for messages.
+        encoded: The bytes of each image.
+        place: Returns the name of an image's place, for messages.
 
     Raises:
         DataError: "data", for bytes that are not an image, more than 8 bits per channel, or images of different sizes.

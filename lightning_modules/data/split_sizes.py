@@ -1,4 +1,4 @@
-"""Numbers of examples that a network is trained on, and of those withheld from it."""
+"""Sizes of the splits of the training examples: trained on, left out of the subset, and held out for validation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rounded_share(fraction: float, total: int) -> int:
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """Numbers of examples `trained` on, `left_out` of the subset, and `held_out` for validation."""
+    """The sizes of the splits of a training's examples."""
 
     trained: int
     left_out: int
