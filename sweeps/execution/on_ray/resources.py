@@ -14,24 +14,32 @@ from sweeps.errors import ExecutionError
 from sweeps.execution.resources import EIGHTHS, HEADROOM, Device, Kind, Resources
 from sweeps.planning.cost import available_bytes, core_rate
 
+Look = Callable[[Mapping[str, float], str], dict[str, Any]]
+
 WAIT_SECONDS = 900.0
 """The time that a cluster may take to start its first node."""
 
 
-def cluster_resources(device: Device, on_gpu: str, scales: bool, say: Callable[[str], None]) -> Resources:
+def cluster_resources(
+    device: Device, on_gpu: str, scales: bool, say: Callable[[str], None],
+    nodes: Callable[[], list[dict[str, Any]]] = ray.nodes, look: Look | None = None,
+) -> Resources:  # fmt: skip
     """Return the resources for trainings on `device` of the Ray that this process is connected to.
 
     Args:
         on_gpu: torch's name for the device that Ray calls a GPU, normally "cuda".
         scales: the cluster starts nodes on demand, perhaps from zero: report this to `say`, and wait for the first.
+        nodes: returns the nodes of the cluster, as `ray.nodes` does.
+        look: measures the memory and speed of a worker with some resources on a device, as `_look` does.
 
     Raises:
         ExecutionError: if there is no such node.
     """
 
     def standing() -> list[dict[str, float]]:
-        return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return [node["Resources"] for node in nodes() if node["Alive"]]
 
+    look = look or _look
     there = any(node.get("GPU") for node in standing())
     gpus = None
     if device == "cuda" or (device == "auto" and there):
@@ -39,17 +47,17 @@ def cluster_resources(device: Device, on_gpu: str, scales: bool, say: Callable[[
             raise ExecutionError("--device cuda: Ray has no GPU here; valid: cpu, or --address of a cluster with GPUs")
         if not there:
             say(f"waiting for a node with a GPU, for up to {WAIT_SECONDS / 60:.0f} minutes")
-        seen = _look({"CPU": 1, "GPU": 1 / EIGHTHS}, on_gpu)
+        seen = look({"CPU": 1, "GPU": 1 / EIGHTHS}, on_gpu)
         count = round(sum(node.get("GPU", 0) for node in standing()))
         gpus = Kind(max(1, count), seen["bytes"], seen["flops"])
         if device == "cuda" or not any(_has_cores(node, gpus) for node in standing()):
             return Resources(None, gpus)
     if not any(_has_cores(node, gpus) for node in standing()):
         say(f"waiting for a node with a CPU, for up to {WAIT_SECONDS / 60:.0f} minutes")
-    seen = _look({"CPU": 1}, "cpu")
-    nodes = [node for node in standing() if _has_cores(node, gpus)]
-    count = round(sum(node["CPU"] for node in nodes))
-    shares = [node["memory"] / node["CPU"] for node in nodes if node.get("memory")]
+    seen = look({"CPU": 1}, "cpu")
+    with_cores = [node for node in standing() if _has_cores(node, gpus)]
+    count = round(sum(node["CPU"] for node in with_cores))
+    shares = [node["memory"] / node["CPU"] for node in with_cores if node.get("memory")]
     memory = min([seen["bytes"], *(int(HEADROOM * share) for share in shares)])
     return Resources(Kind(max(1, count), memory, seen["flops"]), gpus)
 
@@ -59,20 +67,19 @@ def _has_cores(node: Mapping[str, float], gpus: Kind | None) -> bool:
     return bool(node.get("CPU")) and not (gpus and node.get("GPU"))
 
 
-def _look(resources: Mapping[str, float], device: str) -> dict[str, Any]:
+def _look(resources: Mapping[str, float], device: str, wait_seconds: float = WAIT_SECONDS) -> dict[str, Any]:
     """Measure the memory and speed of a worker with these resources, on that worker."""
-
     options: dict[str, Any] = {"num_cpus": resources["CPU"], "num_gpus": resources.get("GPU", 0)}
     there = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     if there and "GPU" not in resources:  # another run may use all cores for hours, so this task requests none
         strategy = NodeAffinitySchedulingStrategy(there[0], soft=True)
         options = {"num_cpus": 0, "scheduling_strategy": strategy}
     answer = ray.remote(max_retries=2)(_seen).options(**options).remote(device)
-    ready, _ = ray.wait([answer], timeout=WAIT_SECONDS)
+    ready, _ = ray.wait([answer], timeout=wait_seconds)
     if not ready:
         ray.cancel(answer, force=True)
         wanted = ", ".join(f"{count:g} {name}" for name, count in resources.items())
-        raise ExecutionError(f"ray: no node with {wanted} free joined within {WAIT_SECONDS / 60:.0f} minutes")
+        raise ExecutionError(f"ray: no node with {wanted} free joined within {wait_seconds / 60:.0f} minutes")
     try:
         seen: dict[str, Any] = ray.get(answer)
     except RayError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from sweeps.errors import ExecutionError
 from sweeps.execution.on_ray import resources as on_ray
 from sweeps.execution.on_ray.resources import cluster_resources
-from sweeps.execution.resources import GPU_OVERHEAD, Kind, Resources, gpu_share, local_resources
+from sweeps.execution.resources import GPU_OVERHEAD, Device, Kind, Resources, gpu_share, local_resources
 from sweeps.planning.cost import Cost
 
 GIB = 2**30
@@ -112,76 +113,65 @@ def node(alive: bool = True, **resources: float) -> dict[str, Any]:
     return {"Alive": alive, "Resources": resources}
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Of given nodes, whose cores have 2 GiB each and whose GPUs 16, at 10 times their rate."""
+class Cluster:
+    """A cluster of given nodes, whose cores have 2 GiB each and whose GPUs 16, at 10 times their rate."""
 
-    def look(resources: dict[str, float], device: str) -> dict[str, Any]:
+    def __init__(self, *nodes: dict[str, Any], coming: Sequence[dict[str, Any]] = ()) -> None:
+        self.nodes = [*nodes]
+        self.coming = coming
+
+    def look(self, resources: Mapping[str, float], device: str) -> dict[str, Any]:
+        self.nodes += self.coming
         return {"bytes": GPU, "flops": 10.0} if resources.get("GPU") else {"bytes": 2 * GIB, "flops": 1.0}
 
-    monkeypatch.setattr(on_ray, "_look", look)
-
-    def of(*nodes: dict[str, Any]) -> None:
-        monkeypatch.setattr("ray.nodes", lambda: list(nodes))
-
-    return of
+    def resources(self, device: Device, scales: bool = True, say: Callable[[str], None] = print) -> Resources:
+        return cluster_resources(device, "cuda", scales, say, lambda: self.nodes, self.look)
 
 
 CORES = {"CPU": 8, "memory": 80 * GIB}
 
 
 @pytest.mark.parametrize(("device", "cores", "gpus"), [("cpu", 16, None), ("cuda", None, 3), ("auto", 8, 3)])
-def test_a_cluster_of_both_kinds(cluster, device, cores, gpus):
-    cluster(node(CPU=0), node(**CORES), node(**CORES, GPU=3), node(alive=False, CPU=99, GPU=99))
-    resources = cluster_resources(device, "cuda", True, print)
+def test_a_cluster_of_both_kinds(device, cores, gpus):
+    cluster = Cluster(node(CPU=0), node(**CORES), node(**CORES, GPU=3), node(alive=False, CPU=99, GPU=99))
+    resources = cluster.resources(device)
     assert resources.cores == (cores and Kind(cores, 2 * GIB, 1.0))
     assert resources.gpus == (gpus and Kind(gpus, GPU, 10.0))
 
 
-def test_auto_without_gpus_is_cores(cluster):
-    cluster(node(**CORES))
-    assert cluster_resources("auto", "cuda", True, print) == Resources(Kind(8, 2 * GIB, 1.0), None)
+def test_auto_without_gpus_is_cores():
+    assert Cluster(node(**CORES)).resources("auto") == Resources(Kind(8, 2 * GIB, 1.0), None)
 
 
-def test_auto_with_gpus_everywhere_is_gpus(cluster):
-    cluster(node(CPU=0), node(**CORES, GPU=2))
-    assert cluster_resources("auto", "cuda", True, print) == Resources(None, Kind(2, GPU, 10.0))
+def test_auto_with_gpus_everywhere_is_gpus():
+    assert Cluster(node(CPU=0), node(**CORES, GPU=2)).resources("auto") == Resources(None, Kind(2, GPU, 10.0))
 
 
-def test_the_smallest_nodes_memory_counts(cluster):
-    cluster(node(**CORES), node(CPU=8, memory=8 * GIB))
-    assert cluster_resources("cpu", "cuda", True, print).bytes_per_worker == int(on_ray.HEADROOM * GIB)
+def test_the_smallest_nodes_memory_counts():
+    cluster = Cluster(node(**CORES), node(CPU=8, memory=8 * GIB))
+    assert cluster.resources("cpu").bytes_per_worker == int(on_ray.HEADROOM * GIB)
 
 
-def test_a_gpu_is_waited_for_where_nodes_may_come_and_not_elsewhere(cluster):
-    cluster(node(**CORES))
+def test_a_gpu_is_waited_for_where_nodes_may_come_and_not_elsewhere():
+    cluster = Cluster(node(**CORES))
     said: list[str] = []
     with pytest.raises(ExecutionError, match="--device cuda: Ray has no GPU here; valid: cpu"):
-        cluster_resources("cuda", "cuda", False, said.append)
+        cluster.resources("cuda", False, said.append)
     assert said == []
-    cluster_resources("cuda", "cuda", True, said.append)
+    cluster.resources("cuda", True, said.append)
     assert said == ["waiting for a node with a GPU, for up to 15 minutes"]
 
 
-def test_a_core_is_waited_for_and_what_came_is_counted(cluster, monkeypatch):
-    cluster(node(CPU=0))
-    look = on_ray._look
-
-    def come(resources: dict[str, float], device: str) -> dict[str, Any]:
-        cluster(node(CPU=0), node(**CORES))
-        return look(resources, device)
-
-    monkeypatch.setattr(on_ray, "_look", come)
-    said: list[str] = []
-    assert cluster_resources("cpu", "cuda", True, said.append) == Resources(Kind(8, 2 * GIB, 1.0), None)
+def test_a_core_is_waited_for_and_what_came_is_counted():
+    cluster, said = Cluster(node(CPU=0), coming=[node(**CORES)]), []
+    assert cluster.resources("cpu", True, said.append) == Resources(Kind(8, 2 * GIB, 1.0), None)
     assert said == ["waiting for a node with a CPU, for up to 15 minutes"]
 
 
 @pytest.mark.xdist_group("ray")
-def test_a_place_that_never_comes_is_given_up(ray_on_two_cores, monkeypatch):
-    monkeypatch.setattr(on_ray, "WAIT_SECONDS", 0.5)
+def test_a_place_that_never_comes_is_given_up(ray_on_two_cores):
     with pytest.raises(ExecutionError, match=r"ray: no node with 1 CPU, 1 GPU free joined within 0 minutes"):
-        on_ray._look({"CPU": 1, "GPU": 1}, "cuda")
+        on_ray._look({"CPU": 1, "GPU": 1}, "cuda", wait_seconds=0.5)
 
 
 @pytest.mark.xdist_group("ray")
@@ -192,7 +182,7 @@ def test_a_core_is_looked_at(ray_on_two_cores):
 
 
 @pytest.mark.xdist_group("ray")
-def test_a_core_is_looked_at_also_while_others_hold_all(ray_on_two_cores, tmp_path, monkeypatch):
+def test_a_core_is_looked_at_also_while_others_hold_all(ray_on_two_cores, tmp_path):
     import ray
 
     @ray.remote(num_cpus=2)
@@ -207,8 +197,7 @@ def test_a_core_is_looked_at_also_while_others_hold_all(ray_on_two_cores, tmp_pa
     held = hold.remote(str(tmp_path / "begun"), str(tmp_path / "until"))
     while not (tmp_path / "begun").exists():
         time.sleep(0.05)
-    monkeypatch.setattr(on_ray, "WAIT_SECONDS", 60)
-    assert on_ray._look({"CPU": 1}, "cpu")["bytes"] > 2**20
+    assert on_ray._look({"CPU": 1}, "cpu", wait_seconds=60)["bytes"] > 2**20
     assert not ray.wait([held], timeout=0)[0]
     (tmp_path / "until").touch()
     ray.get(held)

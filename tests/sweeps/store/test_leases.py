@@ -81,16 +81,14 @@ def test_a_dead_process_of_this_machine_holds_nothing(location, tmp_path, fork):
         assert lease.taken == frozenset()
 
 
-def test_a_lease_of_another_machine_is_held_until_it_is_not_renewed(location, tmp_path, monkeypatch):
-    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
-    lost = Lease(location, Run.begin(location), ["a"])
-    lost._write()
-    monkeypatch.undo()
+def test_a_lease_of_another_machine_is_held_until_it_is_not_renewed(location, tmp_path):
+    path = f"leases/{Run.begin(location).id}-1.lease"
+    location.write(path, b"elsewhere 1@2.00\na")
     run = Run.begin(location)
     with Lease(location, run, ["a"]) as lease:
         assert lease.taken == {"a"}
     old = time.time() - leases.HELD_SECONDS - 1
-    os.utime(tmp_path / "store" / lost._path, (old, old))
+    os.utime(tmp_path / "store" / path, (old, old))
     with Lease(location, run, ["a"]) as lease:
         assert lease.taken == frozenset()
 
