@@ -13,7 +13,7 @@ from rich.text import Text
 from analysis.claims import Decision
 from analysis.claims.rule import Verdict
 from analysis.claims.wording import effect_words, n_words, remark
-from sweeps.errors import ExportError
+from analysis.report.export import writing
 
 STYLES: dict[Verdict, str] = {"supported": "green", "contradicted": "bold red", "undecided": "yellow"}
 
@@ -69,7 +69,6 @@ def write_page(decisions: Sequence[Decision], out: Path) -> list[Path]:
     """
     from analysis.report.page import write_claims
 
-    try:
-        return write_claims(decisions, {}, out)
-    except OSError as error:
-        raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+    with writing(out):
+        paths = write_claims(decisions, {}, out)
+    return paths

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,11 +59,18 @@ def write_table(table: pa.Table, out: Path) -> None:
     """
     if out.suffix not in (".parquet", ".csv"):
         raise ExportError(f"--out {out}: given {out.suffix!r}; valid suffixes: .parquet, .csv")
-    try:
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".csv":
             csv.write_csv(table, out)
         else:
             parquet.write_table(table, out)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turn an OSError while `out` is written into an ExportError."""
+    try:
+        yield
     except OSError as error:
         raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None

@@ -14,10 +14,10 @@ from analysis.errors import AnalysisError
 from analysis.figures.drawing import draw
 from analysis.figures.kinds import FigureSpec
 from analysis.figures.style import check_suffix, save_figure
+from analysis.report.export import writing
 from analysis.report.page import write_report
 from analysis.tables.cells import select
 from analysis.tables.frames import chance, frames
-from sweeps.errors import ExportError
 from sweeps.planning.gc_disabled import gc_disabled
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep import Sweep
@@ -41,11 +41,9 @@ def draw_heatmap(plan: Plan, contents: Contents, out: Path, spec: FigureSpec) ->
     check_suffix(out)
     points, curves = frames(plan, contents, spec.needs)
     picture = draw(spec, points, curves, chance(plan))
-    try:
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         save_figure(picture, out)
-    except OSError as error:
-        raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
 
 
 def draw_report(
@@ -94,11 +92,9 @@ def draw_report(
             kept.append(spec)
         except AnalysisError as error:
             left_out.append(f"figures[{index}] is left out: where: {error}")
-    try:
-        pages = write_report(tables.points, tables.curves, description, kept, out, claims, tables.examples)
-        return pages, left_out
-    except OSError as error:
-        raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+    with writing(out):
+        paths = write_report(tables.points, tables.curves, description, kept, out, claims, tables.examples)
+    return paths, left_out
 
 
 def _order(value: Any) -> tuple[bool, Any]:

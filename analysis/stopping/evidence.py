@@ -19,7 +19,6 @@ from rich.table import Table
 
 from analysis.stopping.compared import Question, i_epochs, settings_of
 from analysis.tables.points import curves_table
-from sweeps.errors import ExportError
 from sweeps.planning.plan import Plan
 from sweeps.replay.curves import Curves
 from sweeps.replay.replay import PARALLEL_FROM, Listener, Replay, frame, replay_all
@@ -164,6 +163,7 @@ def write(
     Raises:
         ExportError: `out` cannot be written.
     """
+    from analysis.report.export import writing
     from analysis.report.study import provenance
     from analysis.stopping.study import write_study
 
@@ -178,10 +178,9 @@ def write(
     }
     horizon = int(evidence.curves.horizons.max())
     decides = [3**power for power in range(horizon) if 3**power < horizon] if "asha" in asked.schedulers else []
-    try:
-        return write_study(evidence.recorded, stops, description, out, decides)
-    except OSError as error:
-        raise ExportError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+    with writing(out):
+        written = write_study(evidence.recorded, stops, description, out, decides)
+    return written
 
 
 def for_machines(findings: Findings) -> list[dict[str, Any]]:
