@@ -300,7 +300,9 @@ def _watcher(pieces: Sequence[Piece], hear: Hear) -> Any:
     """Return a Tune callback that passes on what trials report, with a stopper for when the store is lost."""
 
     class Watcher(tune.Callback):
-        def __init__(self) -> None:
+        def __init__(self, pieces: Sequence[Piece], hear: Hear) -> None:
+            self.pieces = pieces
+            self.hear = hear
             self.stored: set[int] = set()
             self.ended: set[int] = set()
             self.store_error = ""
@@ -320,14 +322,14 @@ def _watcher(pieces: Sequence[Piece], hear: Hear) -> Any:
                     self.stored.add(piece)
                 else:
                     trial.config["heard"] = event.epochs  # for a native trial that resumes in another worker
-                hear(piece, event)
+                self.hear(piece, event)
 
         def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
             self.ended.add(trial.config["piece"])
 
         def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
             trial.config["again"] = True  # the lost worker may have stored its part already
-            _log.warning("%s: lost with its worker; Ray starts it again", pieces[trial.config["piece"]].cohort)
+            _log.warning("%s: lost with its worker; Ray starts it again", self.pieces[trial.config["piece"]].cohort)
 
     class Stopper(tune.Stopper):
         stopped = False
@@ -338,4 +340,4 @@ def _watcher(pieces: Sequence[Piece], hear: Hear) -> Any:
         def stop_all(self) -> bool:
             return self.stopped
 
-    return Watcher()
+    return Watcher(pieces, hear)

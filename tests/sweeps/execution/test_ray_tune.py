@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray import cloudpickle
 
 from analysis.tables.points import failures
 from sweeps.errors import ExecutionError
@@ -115,8 +117,9 @@ def test_a_lost_cohort_is_tried_again_in_halves_and_a_lone_training_as_it_is(tmp
 
 
 def test_a_cohort_that_ray_starts_again_is_logged(caplog):
-    cohort = harmless().cohorts[0]
-    watcher = _watcher([Piece(cohort, Grant({"CPU": 1.0}, 0))], lambda place, event: None)
+    cohort, terminal = harmless().cohorts[0], threading.RLock()
+    watcher = _watcher([Piece(cohort, Grant({"CPU": 1.0}, 0))], lambda place, event: terminal.acquire())
+    assert cloudpickle.dumps(watcher), "Tune pickles its callbacks, and a listener may hold what cannot be pickled"
     trial = SimpleNamespace(config={"piece": 0})
     watcher.on_trial_recover(iteration=1, trials=[trial], trial=trial)
     assert trial.config["again"]
