@@ -1,6 +1,6 @@
-"""What is wrong with cluster.yaml or docs/rayjob.yaml, in sentences: used by tests/test_cluster.py.
+"""Describe the problems of cluster.yaml and docs/rayjob.yaml for tests/test_cluster.py.
 
-A configuration is checked as Ray completes it: a key that is left out takes Ray's default, and is judged as that.
+A configuration is checked after Ray has completed it, so a missing key is checked with Ray's default.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ WORDS = {
     ],
     "worker_start_ray_commands": ["ray stop", "ray start --address=$RAY_HEAD_IP:6379"],
 }
-"""By the path of a list in cluster.yaml: what its lines have to say."""
+"""Path of a list in cluster.yaml -> the texts that its lines must contain."""
 
 VALUES = {
     "provider.type": "aws",
@@ -65,7 +65,7 @@ VALUES = {
     "docker.disable_automatic_runtime_detection": True,
     "auth.ssh_user": "ubuntu",
     "head_node_type": "head",
-    # Where Ray looks for the token, here and in the image, whose user is ray.
+    # Where Ray looks for the token, on this machine and in the image, whose user is ray.
     "file_mounts./home/ray/.ray/auth_token": f"~/{authentication._get_default_token_path().relative_to(Path.home())}",
     "file_mounts./home/ray/memsweep": ".",
 }
@@ -73,7 +73,7 @@ VALUES = {
 
 @functools.cache
 def requests() -> list[dict[str, float]]:
-    """Each thing that the executor asks Ray for: for cohorts on a core, on the largest GPU and on one hardly enough."""
+    """Return what the executor requests of Ray for cohorts on a core, on a huge GPU and on a GPU that just fits one."""
     cohorts = Plan.of(load_sweep("quickstart")).cohorts
     resources = [
         Resources(Kind(8, 2**34, 1.0), None),
@@ -85,7 +85,7 @@ def requests() -> list[dict[str, float]]:
 
 
 def cluster_problems(config: Mapping[str, Any]) -> list[str]:
-    """Of a parsed cluster.yaml."""
+    """Return the problems of a parsed cluster.yaml."""
     try:
         filled = prepare_config(copy.deepcopy(dict(config)))
         validate_config(filled)
@@ -105,7 +105,7 @@ def cluster_problems(config: Mapping[str, Any]) -> list[str]:
     found += _unpinned(filled["head_setup_commands"] + filled["worker_setup_commands"])
     found += _exposed(filled)
     for name, kind in (config.get("available_node_types") or {}).items():
-        # Ray would take what is not said from the machine: two CPUs for cohorts on the head, for instance.
+        # Ray would fill in a missing key from the machine and offer, for instance, two CPUs of the head to cohorts.
         said = {*kind, *kind.get("resources", {})}
         found += [f"{name}: {key}: missing" for key in ("CPU", "GPU", "min_workers", "max_workers") if key not in said]
     types = filled["available_node_types"]
@@ -136,7 +136,7 @@ def _machine_problems(kind: Mapping[str, Any], head: bool) -> Iterator[str]:
 
 
 def job_problems(job: Mapping[str, Any], cluster: Mapping[str, Any]) -> list[str]:
-    """Of a parsed docs/rayjob.yaml, beside the cluster.yaml whose machines it shall have."""
+    """Return the problems of a parsed docs/rayjob.yaml, which must have the same machines as cluster.yaml."""
     spec, ray = job.get("spec") or {}, _at(job, "spec.rayClusterSpec") or {}
     found = [
         f"{path}: {_at(job, path)!r}, not {value!r}"
@@ -208,7 +208,7 @@ def _pod_problems(group: Mapping[str, Any], head: bool) -> Iterator[str]:
 
 
 def _scaling_problems(types: Mapping[str, Any], head: str) -> Iterator[str]:
-    """What Ray's autoscaler would start for cohorts, from a cluster that is its head alone."""
+    """Yield the problems of what Ray's autoscaler would start for cohorts in a cluster that has only a head."""
     if any(types[head]["resources"].get(name) for name in ("CPU", "GPU")):
         yield f"{head}: cohorts would train beside the driver"
     if types[head]["max_workers"]:
@@ -230,7 +230,7 @@ def _scaling_problems(types: Mapping[str, Any], head: str) -> Iterator[str]:
 
 
 def _started(types: Mapping[str, Any], head: str, demand: Sequence[Mapping[str, float]]) -> dict[str, int]:
-    """Machines by type, or none if some of the demand has no place."""
+    """Return the number of machines to start of each type, or an empty dict if they cannot meet all of the demand."""
     score = functools.partial(_default_utilization_scorer, node_availability_summary=NodeAvailabilitySummary({}))
     started, left = get_nodes_for(dict(types), {head: 1}, head, 8, [dict(each) for each in demand], score)
     return {} if left else dict(started)
@@ -243,7 +243,7 @@ def _unpinned(commands: Iterable[str]) -> Iterator[str]:
 
 
 def _exposed(config: Any) -> Iterator[str]:
-    """Words anywhere that open a port beyond the cluster, or write the token down."""
+    """Yield the texts that open a port to outside the cluster or contain the token."""
     for text in _texts(config):
         for word in ("0.0.0.0", "::/0", "--publish", "LoadBalancer", "NodePort", "hostPort", "RAY_AUTH_TOKEN="):
             if word in text:
@@ -269,7 +269,7 @@ def _pod(group: Mapping[str, Any]) -> Any:
 
 
 def _at(value: Any, path: str) -> Any:
-    """What lies at a dotted path, or None. The rest of a path may be one key that has dots."""
+    """Return the value at a dotted path, or None. The rest of a path may be a single key that contains dots."""
     while path:
         if isinstance(value, Mapping) and path in value:
             return value[path]

@@ -1,4 +1,4 @@
-"""Shared by all tests. The reproducibility mode of MKL has to be set before anything multiplies."""
+"""Fixtures and settings for all tests. MKL reads its reproducibility mode at its first matrix product."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers of pytest have a core each
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of the two workers of pytest has one core
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import pytest
@@ -21,7 +21,7 @@ from hypothesis import settings
 from sweeps.store.records import Record
 from sweeps.store.store import Store
 
-gc.disable()  # until all is collected: imports make a million objects that stay
+gc.disable()  # until pytest has collected the tests: imports create a million objects that are never freed
 
 pytest.register_assert_rewrite("memsweep.testing")
 
@@ -32,7 +32,7 @@ settings.load_profile("fast")  # `make test-slow` runs every property with --hyp
 
 @pytest.fixture(scope="session")
 def ray_on_two_cores() -> Iterator[None]:
-    """One local Ray for all tests that need one: starting it takes seconds."""
+    """Start one local Ray for all tests that need one, because starting Ray takes seconds."""
     import ray
 
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -42,7 +42,7 @@ def ray_on_two_cores() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    """HOST:PORT of an S3 on this machine that has one bucket, `bucket`."""
+    """Start an S3 server with one bucket, `bucket`, on this machine, and yield its HOST:PORT."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -74,14 +74,14 @@ def make_record() -> Callable[..., Record]:
 
 @pytest.fixture
 def without_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn where matplotlib puts them: finding a place for every label is half of the work."""
+    """Turn off the constrained layout, which takes half of the time to draw a figure."""
     monkeypatch.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda engine, figure: None)
 
 
 def pytest_collection_finish() -> None:
-    """Exempt what imports have made from garbage collection: each full pass over it takes a quarter of a second."""
+    """Exempt all imported objects from garbage collection: a full pass over them takes a quarter of a second."""
     gc.freeze()
     gc.enable()
     if registry := sys.modules.get("lightning_fabric.utilities.registry"):
-        # Each Trainer asks anew, which reads the metadata of all that is installed: a quarter of a small training.
+        # Each Trainer reads the metadata of all installed packages again: a quarter of the time of a small training.
         registry.entry_points = functools.cache(registry.entry_points)

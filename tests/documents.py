@@ -1,6 +1,6 @@
-"""The generated parts of docs/: written here, checked by tests/test_documents.py.
+"""Write the generated parts of docs/, which tests/test_documents.py checks.
 
-python tests/documents.py --write
+Usage: python tests/documents.py --write
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def presets() -> list[str]:
 
 
 def header(preset: str) -> list[str]:
-    """The comment at the head of a preset, as paragraphs."""
+    """Return the paragraphs of the comment at the top of a preset."""
     comment = itertools.takewhile(
         lambda line: line.startswith("#"), (PRESETS / f"{preset}.yaml").read_text().splitlines()
     )
@@ -132,7 +132,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
 
 
 def generated(document: str, text: str) -> str:
-    """The document with every block between its markers written anew."""
+    """Return the text of the document with every generated block, which lies between two markers, replaced."""
     for name, lines in DOCUMENTS[document].items():
         block = re.compile(rf"(<!-- {name}: generated -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not block.search(text):
@@ -145,8 +145,8 @@ def transcript(text: str, language: str = "console", prompt: str = "$ ", more: s
     """Return the commands of all blocks in a language, each with the lines of its output.
 
     Args:
-        prompt: begins the line of a command; a line that ends with a backslash continues on the next one.
-        more: begins the other lines of a command, if it is not empty.
+        prompt: The start of a command's first line. A line that ends with a backslash continues on the next line.
+        more: The start of a command's other lines, or an empty string if commands have none.
     """
     entries: list[tuple[str, list[str]]] = []
     for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL):
@@ -161,13 +161,13 @@ def transcript(text: str, language: str = "console", prompt: str = "$ ", more: s
 
 
 def matches(shown: Sequence[str], printed: str, exactly: bool = True) -> bool:
-    """Whether a program has printed what a document shows.
+    """Return whether a program has printed what a document shows.
 
-    A line of three dots stands for any lines. White space at the end of lines does not count, nor do seconds, rates and
-    the number of workers, which depend on the machine.
+    A line of three dots matches any lines. White space at the end of lines is ignored. Seconds, rates and the number
+    of workers are ignored too, because they depend on the machine.
 
     Args:
-        exactly: otherwise no number counts, and no amount of white space: the results are those of another training.
+        exactly: If false, all numbers and the amount of white space are ignored, as they differ between trainings.
     """
 
     def plain(line: str) -> str:

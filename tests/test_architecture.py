@@ -1,5 +1,5 @@
-"""Which room may import which. Imports are read from the source and observed in fresh processes; each check is also
-shown to fail where it should."""
+"""Check which rooms each room imports, in the source and in fresh processes. Tests also prove that each check can
+fail."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "sweeps.stopping",
         "sweeps.execution.on_ray",
     ),
-    # What the stored results say.
+    # The analysis of stored results.
     "analysis": (),
     "analysis.errors": ("lightning_modules.errors",),
     "analysis.words": (
@@ -211,24 +211,24 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "analysis.report",
     ),
 }
-"""Room -> the rooms that its modules may import. The order is that of the data: a room names earlier rooms only. A room
-is a folder of a package, or a module that lies beside the folders. The face, `memsweep`, may import every room, and no
-room imports the face."""
+"""Room -> the rooms that its modules may import. Rooms are in the order in which data pass through them, and a room may
+import only earlier rooms. A room is a folder of a package, or a module beside the folders. The face, `memsweep`, may
+import every room, and no room may import the face."""
 
 OUTSIDE = {
     "lightning_modules": {"ray", FACE},
     "sweeps": {FACE},
     "analysis": {"torch", "pytorch_lightning", "ray", FACE},
 }
-"""Packages that no module of ours imports, not even inside a function."""
+"""Package of this project -> packages that its modules must not import, not even inside a function."""
 
 HEAVY = {"torch", "pytorch_lightning", "ray"}
-"""Packages that `sweeps` (outside of `sweeps.execution.on_ray`) and the face import inside functions only."""
+"""Packages that the face and `sweeps` (except `sweeps.execution.on_ray`) may import only inside functions."""
 
 
 @functools.cache
 def modules(root: Path) -> dict[str, ast.Module]:
-    """Every module of ours by its dotted name."""
+    """Return every module of this project by its dotted name."""
     sources = {}
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
@@ -240,7 +240,7 @@ def modules(root: Path) -> dict[str, ast.Module]:
 
 
 def room_of(module: str) -> str:
-    """The most specific room that holds a module; `memsweep` for the face."""
+    """Return the most specific room that contains a module, or `memsweep` for a module of the face."""
     parts = module.split(".")
     if parts[0] == FACE:
         return FACE
@@ -249,8 +249,8 @@ def room_of(module: str) -> str:
 
 
 def imported(tree: ast.AST, at_once: bool = False) -> set[str]:
-    """Dotted names that a module imports: anywhere, imports for type checkers included, or only what is imported when
-    the module itself is."""
+    """Return the dotted names that a module imports, including imports inside functions and for type checkers, or with
+    `at_once` only the names that it imports when it is imported itself."""
     names: set[str] = set()
     for node in ast.iter_child_nodes(tree):
         if at_once and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -267,7 +267,7 @@ def imported(tree: ast.AST, at_once: bool = False) -> set[str]:
 
 
 def arrows(sources: Mapping[str, ast.Module]) -> dict[str, set[str]]:
-    """Module -> the modules of ours that it imports; importing a name of a package counts as importing the package."""
+    """Map each module to the modules of this project that it imports. A name of a package counts as the package."""
     graph = {}
     for module, tree in sources.items():
         names = imported(tree) & set(sources)
@@ -277,7 +277,7 @@ def arrows(sources: Mapping[str, ast.Module]) -> dict[str, set[str]]:
 
 
 def _takes(tree: ast.Module, package: str, sources: Mapping[str, ast.Module]) -> bool:
-    """Whether a module takes a name from a package that is not a module of the package."""
+    """Return whether a module imports a name from a package other than the package's modules."""
     return any(
         f"{package}.{alias.name}" not in sources
         for node in ast.walk(tree)
@@ -312,13 +312,13 @@ def violations(root: Path) -> list[str]:
 
 
 def _ray_at_top(tree: ast.Module) -> bool:
-    """Whether ray is imported at the top of a module, and nowhere else."""
+    """Return whether a module imports ray only at its top, never inside a function."""
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return not any(name.partition(".")[0] == "ray" for node in functions for name in imported(node))
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """Sets of modules that import each other, directly or through others."""
+    """Return each group of modules that import each other, directly or through other modules."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -346,7 +346,7 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
 
 def names_after(*steps: str, folder: Path) -> list[set[str]]:
-    """Top-level names in sys.modules of a fresh process in this folder, after each of these pieces of code."""
+    """Run the steps in a fresh process in a folder, and return the top-level names in sys.modules after each step."""
     note = "\nnames.append(sorted({name.partition('.')[0] for name in sys.modules}))\n"
     program = f"import json, sys\nnames = []\n{note.join(steps)}{note}print(json.dumps(names))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=folder)
@@ -384,7 +384,7 @@ def test_every_room_of_the_table_exists_and_every_module_lies_in_one():
 
 
 def test_every_package_is_installed():
-    """An installation that is not editable has the packages that pyproject.toml lists, and no others."""
+    """A non-editable installation contains only the packages that pyproject.toml lists."""
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     folders = {path.parent.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     expected = {folder.as_posix().replace("/", ".").replace("sweeps.memsweep", FACE) for folder in folders}
@@ -468,7 +468,7 @@ STEPS: Mapping[str, set[str]] = {
     "build('linear', (40,), 10)": {"torch"},
     "import lightning_modules.data.augmentation": {"torch"},
 }
-"""Code -> the libraries that are loaded after it, in one process that runs all of it: planning loads none."""
+"""Code -> the libraries that are loaded after it. One process runs all steps in order; planning loads no library."""
 
 
 def test_lightning_modules_loads_a_library_when_it_is_needed_and_never_sweeps_or_ray(tmp_path):

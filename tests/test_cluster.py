@@ -1,4 +1,4 @@
-"""cluster.yaml and docs/rayjob.yaml fit Ray, the pins and what cohorts ask for; and the checks that say so can fail."""
+"""cluster.yaml and docs/rayjob.yaml fit Ray, the pinned versions and the requests of cohorts. The checks can fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Way = tuple[Any, ...]
 
 
 def keys(value: Any, way: Way = ()) -> Iterator[Way]:
-    """The way to every key and every item of a list."""
+    """Yield the path to every key and every list item of a nested value."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in inside:
         yield (*way, key)
@@ -77,7 +77,7 @@ def test_what_cohorts_ask_for_is_all_of_it():
 
 
 def test_no_key_of_cluster_yaml_can_go_missing():
-    ways = [way for way in keys(CLUSTER) if way[0] != "metadata"]  # its values stand where they are used
+    ways = [way for way in keys(CLUSTER) if way[0] != "metadata"]  # YAML aliases repeat its values where they are used
     assert len(ways) > 80
     assert [way for way in ways if not checks.cluster_problems(changed(CLUSTER, way))] == []
 
@@ -191,7 +191,7 @@ def test_the_values_to_change_are_used_and_nowhere_else():
 
 @pytest.fixture
 def simulated_aws() -> Iterator[None]:
-    """It leaves alone what is simulated already: the S3 of other tests lives in this process too."""
+    """Simulate AWS without a reset, because the S3 server of other tests is simulated in the same process."""
     from moto import mock_aws
 
     simulation = mock_aws()
@@ -204,13 +204,13 @@ def simulated_aws() -> Iterator[None]:
 def test_ray_starts_these_machines_in_a_simulated_aws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated_aws: None
 ):
-    """As `ray up` and the autoscaler do: Ray completes the file and asks EC2 for the head and a worker of each type."""
+    """As under `ray up` and its autoscaler, Ray completes the file and starts the head and a worker of each type."""
     import boto3
     from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
     from ray.autoscaler._private.commands import _bootstrap_config
 
     region = CLUSTER["provider"]["region"]
-    monkeypatch.setenv("HOME", str(tmp_path))  # Ray keeps the key pair that it makes in ~/.ssh
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray creates a key pair in ~/.ssh
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_PROFILE", raising=False)

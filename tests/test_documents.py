@@ -1,4 +1,4 @@
-"""README and docs say what is so: tables and output are those of the code, examples run, links and paths exist."""
+"""README and docs are correct: tables and output match the code, examples run, and links and paths exist."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_every_command_exists_with_its_options(documents):
 
 
 def measures(point: ms.Point, epoch: int) -> dict[str, float | None]:
-    """Measures of no training, from which the words of the output follow as they do from real ones."""
+    """Return invented measures that lead to the same words in the output as those of real trainings."""
     noise = point.label_noise
     memorized = scripted_measures(point, epoch)["memorized_fraction"] if noise else None
     forgotten = 9 * noise + 0.3 * noise * point.seed
@@ -139,7 +139,7 @@ def measures(point: ms.Point, epoch: int) -> dict[str, float | None]:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Runs a command line in this process and an empty folder; what trains is scripted and takes no time."""
+    """Return a function that runs a command line in this process, in an empty folder, with scripted trainings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(Inline, "execute", lambda self, *given: Scripted(measures).execute(*given))
@@ -157,7 +157,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_and_python_print_what_is_shown(documents, program, document):
-    """`plan` and refusals to the letter; what depends on a training in every word."""
+    """`list`, `plan` and errors match to the letter. Output that depends on a training matches except for numbers."""
     text = document.read_text()
     for command, shown in documents.transcript(text):
         if command.startswith("memsweep ") and shown:

@@ -1,4 +1,4 @@
-"""The published MNIST-1D figures (Greydanus & Kobak, arXiv 2011.14439), from the presets. Minutes on two cores."""
+"""The presets reproduce the published MNIST-1D results (Greydanus & Kobak, arXiv 2011.14439), in minutes on 2 cores."""
 
 from __future__ import annotations
 

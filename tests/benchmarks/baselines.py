@@ -1,8 +1,8 @@
-"""What memsweep is measured against: a Tune trial with a Lightning Trainer for each point, and a bare PyTorch loop.
+"""Baselines for memsweep: a Tune trial with a Lightning Trainer for each point, and a bare PyTorch loop.
 
-Both are written as somebody who knows the libraries would write them for one training at a time, and neither uses
-memsweep. Where there was a choice it was made in their favour: one thread a process, no checkpoints, no result files,
-no sanity check, the test set as one validation batch, and measures of the test set alone.
+Both baselines train one network at a time, as an experienced user of the libraries would write it, and neither uses
+memsweep. Every choice favours the baselines: one thread per process, no checkpoints, no result files, no sanity check,
+the test set as one validation batch, and measures of the test set alone.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Training inputs [n, *shape] and labels [n], test inputs and labels."""
+"""Training inputs [n, *shape], training labels [n], test inputs and test labels."""
 
 Setting = Mapping[str, Any]
-"""width, epochs, label_noise, dropout, weight_decay, learning_rate, momentum, batch_size, seed."""
+"""Values of width, epochs, label_noise, dropout, weight_decay, learning_rate, momentum, batch_size and seed."""
 
 
 RAY_NICENESS = 15
-"""Ray's workers yield to other processes; on a machine that is not idle the bare loop's have to do so as well."""
+"""Niceness of Ray's workers. The bare loop's processes get the same, to be comparable on a machine that is not idle."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds for all settings, and the test accuracy that each reached."""
+    """Seconds that all settings took together, and the test accuracy that each setting reached."""
 
     seconds: float
     accuracies: list[float]
 
 
 def network(inputs: int, classes: int, setting: Setting) -> nn.Sequential:
-    """Two hidden ReLU layers with dropout."""
+    """Return a network of two hidden ReLU layers with dropout."""
     width, dropout = setting["width"], setting["dropout"]
     return nn.Sequential(
         nn.Flatten(),
@@ -53,7 +53,7 @@ def network(inputs: int, classes: int, setting: Setting) -> nn.Sequential:
 
 
 def tensors(arrays: Arrays, setting: Setting) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The data with a fraction `label_noise` of the training labels redrawn uniformly."""
+    """Return the data as tensors, with a fraction `label_noise` of the training labels redrawn uniformly."""
     inputs, labels, test_inputs, test_labels = arrays
     rng = np.random.default_rng(setting["seed"])
     chosen = rng.permutation(len(labels))[: int(setting["label_noise"] * len(labels))]
@@ -65,7 +65,7 @@ def tensors(arrays: Arrays, setting: Setting) -> tuple[Tensor, Tensor, Tensor, T
 
 
 def tune_and_lightning(arrays: Arrays, settings: Sequence[Setting], workers: int, reuse_actors: bool) -> Timing:
-    """One Tune trial a setting, `workers` at a time; Ray has to be running. Raises RuntimeError if a trial failed."""
+    """Run one Tune trial per setting, `workers` at a time, on a running Ray. Raises RuntimeError if a trial failed."""
     from ray import tune
 
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -86,7 +86,7 @@ def tune_and_lightning(arrays: Arrays, settings: Sequence[Setting], workers: int
 
 
 def lightning_trial(config: Mapping[str, Any], arrays: Arrays) -> None:
-    """The function that a user would hand to Tune."""
+    """Train one setting. A user would pass a function like this to Tune."""
     import pytorch_lightning as pl
     from ray.tune.integration.pytorch_lightning import TuneReportCheckpointCallback
     from torch.utils.data import DataLoader, TensorDataset
@@ -144,9 +144,9 @@ def lightning_trial(config: Mapping[str, Any], arrays: Arrays) -> None:
 
 
 class BarePool:
-    """One process a core, each with torch imported and the data in memory, waiting for settings to train.
+    """A pool of `workers` processes that have imported torch, hold the data in memory, and wait for settings to train.
 
-    `startup_seconds` is what that took.
+    `startup_seconds` is the time that it took to start them.
     """
 
     def __init__(self, arrays: Arrays, workers: int) -> None:
@@ -192,7 +192,7 @@ def _train_here(setting: Setting) -> float:
 
 
 def bare_loop(arrays: Arrays, setting: Setting) -> float:
-    """Plain PyTorch: a permutation an epoch, a slice a batch; the test accuracy at the end is all that is measured."""
+    """Train in plain PyTorch, with one permutation per epoch and one slice per batch; return the test accuracy."""
     torch.manual_seed(setting["seed"])
     x, y, test_x, test_y = tensors(arrays, setting)
     model = network(x[0].numel(), int(y.max()) + 1, setting)

@@ -1,20 +1,20 @@
-"""What stopping early saves in time, beside what it saves in epochs. `make bench` runs it.
+"""Compare the time that early stopping saves with the epochs that it saves. `make bench` runs this benchmark.
 
     python tests/benchmarks/early_stopping.py [--width W] [--epochs N] [--json FILE]
 
 A grid of 243 trainings on two workers, each evaluated after every epoch, under three regimes:
 
-    whole     nobody is stopped
-    refilled  ASHA, reduction factor 3, over the members of cohorts: who is stopped leaves the stack in place, and those
-              that wait take the places
-    rigid     the same verdicts in stacks that stay as they are until the last of their members is over: what packing
-              without that gives
+    whole     no member is stopped
+    refilled  ASHA, reduction factor 3, over the members of cohorts: a stopped member leaves its stack, and a waiting
+              member takes its place
+    rigid     the same verdicts, but a stack does not change until its last member has ended: what packing would give
+              without refilling
 
-Seconds are from the first epoch of which the driver hears to the last stored cohort: a run's own start, some ten
-seconds of importing torch, is the same for all. Each is given as a ratio of what its epochs would take at the rate of
-`whole`: 1.0 if stopping nine tenths of the epochs saves nine tenths of the time.
+Seconds count from the first epoch that is reported to the driver to the last stored cohort, because the start of a run,
+some ten seconds of importing torch, is the same for all regimes. Each time is also given as a ratio to the time that
+the same epochs would take at the rate of `whole`: 1.0 if stopping 90% of the epochs saves 90% of the time.
 
-Exit code 1 if `refilled` takes more than 1.3 times of that.
+The exit code is 1 if this ratio exceeds 1.3 for `refilled`.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ evaluate: every
 
 
 def rigid() -> None:
-    """In a worker process: nobody leaves a stack or joins it before all of its members are over."""
+    """Patch a worker process so that no member leaves or joins a stack before all of its members have ended."""
     judged, change = lane.Lane._judged, lane.Lane._change
 
     def keep_all(self: Any, stack: Any, places: int) -> tuple[set[int], list[Any]]:
         if not hasattr(self, "over"):
             self.over = set()
-        # Ghosts go on being trained; the dispatcher has heard of their end and repeats it, and they are stored once.
+        # Ended members are trained on. The dispatcher repeats that they have ended, but they must be stored only once.
         end, held = self._end, {record.trajectory_id for record in self._held}
         self._end = lambda member, *rest: None if member.id in self.over | held else end(member, *rest)
         dispatcher = self._dispatcher
@@ -80,7 +80,7 @@ def rigid() -> None:
 
 
 class _Closed:
-    """A dispatcher that sends nobody to a lane."""
+    """A dispatcher that assigns no members to a lane."""
 
     def __init__(self, dispatcher: Any) -> None:
         self._dispatcher = dispatcher
@@ -90,7 +90,7 @@ class _Closed:
 
 
 def timed(plan: Plan) -> tuple[float, int]:
-    """Seconds from the first epoch to the last stored cohort, and the epochs that are in the store."""
+    """Return the seconds from the first reported epoch to the last stored cohort, and the number of stored epochs."""
     seen: list[float] = []
 
     def listen(event: Progress | CohortEnded) -> None:

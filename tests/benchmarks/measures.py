@@ -1,9 +1,9 @@
-"""What measures on demand cost, on top of the training they are taken of. `make bench` runs it.
+"""Measure how much time on-demand measures add to a training. `make bench` runs this benchmark.
 
     python tests/benchmarks/measures.py [--rounds N]
 
-For each preset that asks for measures: its first cohort is trained without any and with one at a time, at the epochs
-that the preset gives, in alternation on one core. Reported: the median of the ratios of each round.
+For each preset that requests on-demand measures, its first cohort is trained without them and with one at a time, at
+the epochs that the preset gives, in alternation on one core. The result is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from sweeps.spec.sweep_file import load_sweep, preset_names
 
 MEMBERS = 8
 MOST = 0.30
-"""What a measure may cost on top, unless its description calls it expensive."""
+"""Largest share of time that a measure may add, unless its description calls it expensive."""
 
 
 def cohort_of(plan: Plan) -> Cohort:
-    """The longest cohort of the plan, of so many members at most."""
+    """Return the first MEMBERS members of the longest cohort of the plan."""
     return plan.cohorts[0].part(plan.cohorts[0].members[:MEMBERS])
 
 
@@ -42,10 +42,10 @@ def seconds(cohort: Cohort, measure: str | None) -> float:
 
 
 def overheads(preset: str, rounds: int) -> dict[str, tuple[float, float]]:
-    """By measure: the seconds of the training without it, and the median share that it adds."""
+    """Return, for each measure, the seconds of the training without it and the median share of time that it adds."""
     sweep = load_sweep(preset)
     cohort = cohort_of(Plan.of(sweep, Packing(max_cohort=MEMBERS)))
-    seconds(cohort, None)  # the first training of a process pays for imports
+    seconds(cohort, None)  # the first training of a process includes imports
     found = {}
     for measure in sweep.measurement.epochs:
         plain, ratios = [], []

@@ -1,12 +1,12 @@
-"""How long it takes to replay Tune's schedulers on recorded curves. `make bench` runs it.
+"""Measure how long it takes to replay Tune's schedulers on recorded curves. `make bench` runs this benchmark.
 
     python tests/benchmarks/replay.py [--quick]
 
-5,000 trainings of 100 epochs in 20 orders under ASHA; 1,000 of 100 under the median rule, which goes in arrays; and 500
-of 100 in 4 orders under HyperBand. Curves are drawn at random: exponential approaches to different ends, with noise.
-Beside them, what a user would write instead: Ray's own class in one process, fed by the same event clock, on the first
-order (of the median rule with a fifth of the trainings, as its time rises with the square of their number). Exit code 1
-if a replay takes more than it may.
+The loads are 5,000 trainings in 20 orders under ASHA, 1,000 trainings under the median rule, which is replayed with
+array operations, and 500 trainings in 4 orders under HyperBand, all of 100 epochs. Curves are random: exponential
+approaches to different limits, with noise. For comparison, Ray's own class is timed in one process with the same event
+clock on the first order, as a user would write it (under the median rule with a fifth of the trainings, because its
+time grows with the square of their number). The exit code is 1 if a replay exceeds its limit.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Load:
     trainings: int
     orders: int
     real: int
-    """Trainings that Ray's own class is given."""
+    """Number of trainings that Ray's own class is timed on."""
     limit: float | None
-    """Seconds that the replay may take."""
+    """Seconds that the replay may take, or None for no limit."""
 
 
 LOADS = (
@@ -65,12 +65,12 @@ def curves(trainings: int) -> Curves:
 
 
 def processor_seconds() -> float:
-    """Of this process and of those it has waited for."""
+    """Return the processor seconds of this process and of the child processes that it has waited for."""
     return sum(sum(resource.getrusage(whose)[:2]) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def seconds_of_replays(load: Load) -> tuple[float, float, float]:
-    """By the clock, and of processors; and the part of the epochs that was trained."""
+    """Return the wall-clock seconds, the processor seconds, and the share of all epochs that was trained."""
     settings = EarlyStopping(load.scheduler, METRIC, "max")  # type: ignore[arg-type]
     recorded = curves(load.trainings)
     start, busy = time.perf_counter(), processor_seconds()

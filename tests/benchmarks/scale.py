@@ -1,20 +1,20 @@
-"""What 1,000, 10,000 and 100,000 points cost besides training. `make bench` runs it.
+"""Measure what 1,000, 10,000 and 100,000 points cost besides training. `make bench` runs this benchmark.
 
     python tests/benchmarks/scale.py [--points N [N ...]] [--folder DIR] [--json FILE]
 
-Everything is real (planning, Ray Tune, the workers' parts, the store, the commands) but `train_cohort`, which each of
-Ray's worker processes replaces as it starts (Ray's `worker_process_setup_hook`): it answers at once with plausible
-measures of all 30 epochs, so that 100,000 points leave 3 million rows. Seconds are those of a user who waits: whole
-commands, starting Python included, each in a process of its own. The exceptions:
+Planning, Ray Tune, the workers' parts, the store and the commands are real. Only `train_cohort` is a stub, which each
+worker process of Ray installs as it starts (Ray's `worker_process_setup_hook`). The stub returns plausible measures of
+all 30 epochs at once, so that 100,000 points produce 3 million rows. Seconds are the time that a user waits for a whole
+command in a process of its own, including the start of Python. The exceptions are:
 
-    run         RayTune.execute alone, first workers included; a point's share of it is what memsweep, Tune and the
-                store add to its training
-    driver      peak memory of the process that planned and ran it, and how much that grew from a tenth of the cohorts
-                to the last
-    heatmap     from a store to the file, in a process that has drawn and planned before: of each point's last epoch; of
-                one epoch before; and over all epochs (x: epoch), which draws from every row of the curves
+    run         RayTune.execute alone, including the start of the first workers; its time per point is what memsweep,
+                Tune and the store add to the training of a point
+    driver      peak memory of the process that planned and ran the sweep, and the growth of its memory between a tenth
+                of the cohorts and all of them
+    heatmap     from the store to the image file, in a process that has already planned and drawn: of each point's last
+                epoch, of one earlier epoch, and over all epochs (x: epoch), which uses every row of the curves
 
-Exit code 1 if something exceeds its limit at 100,000 points.
+The exit code is 1 if a quantity exceeds its limit at 100,000 points.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ ROWS: dict[str, tuple[str, str, float | None]] = {
     "compacted_heatmap_epochs": ("  heatmap, all epochs", "s", 3.0),
     "load": ("others' load on the machine", "", None),
 }
-"""What is measured: in words, its unit, and what it may be at 100,000 points."""
+"""Quantity -> its label, its unit, and its limit at 100,000 points or None."""
 
 
 def sweep_file(points: int) -> str:
-    """A grid of so many trainings, each evaluated after every epoch."""
+    """Return a sweep file with a grid of `points` trainings that are evaluated after every epoch."""
     return f"""\
 name: scale
 fixed: {{data: mnist1d, model: mlp, epochs: {EPOCHS}}}
@@ -86,7 +86,7 @@ evaluate: every
 
 
 def stub_training() -> None:
-    """In a worker process: trainings that take no time. Nothing of memsweep's knows of it."""
+    """Replace the trainings in a worker process by ones that take no time, without the knowledge of memsweep."""
     from lightning_modules.measures.catalogue import MEASURES
     from lightning_modules.training import train as training
     from lightning_modules.training.entry import Entry
@@ -113,7 +113,7 @@ def stub_training() -> None:
 
 
 def run(sweep: str, store: str) -> dict[str, float]:
-    """What `memsweep run` does, in this process: the driver."""
+    """Do in this process, the driver, what `memsweep run` does."""
     import psutil
     import ray
     from memsweep.progress import Display
@@ -154,7 +154,7 @@ def run(sweep: str, store: str) -> dict[str, float]:
 
 
 def heatmaps(sweep: str, store: str) -> dict[str, float]:
-    """Seconds from the store to the picture."""
+    """Return the seconds it takes to draw each heatmap from the store."""
     from analysis.figures.kinds import FigureSpec
     from analysis.report.study import draw_heatmap
     from sweeps.planning.plan import Plan
@@ -172,7 +172,7 @@ def heatmaps(sweep: str, store: str) -> dict[str, float]:
     few = Plan.of(load_sweep(sweep, ["seed=0"]))
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for planned in (few, plan):  # the first drawing of a process looks for fonts and compiles
+        for planned in (few, plan):  # the first drawing in a process searches for fonts and compiles
             for name, spec in maps.items():
                 start = time.perf_counter()
                 draw_heatmap(planned, spec.needs.read(planned, Store(store)), Path(folder, "map.png"), spec)
@@ -181,7 +181,7 @@ def heatmaps(sweep: str, store: str) -> dict[str, float]:
 
 
 def child(*command: str) -> tuple[float, float, str]:
-    """Run it; seconds, peak MiB, and what it printed. Raises RuntimeError where it fails."""
+    """Run a Python command and return its seconds, peak MiB and output. Raises RuntimeError if the command fails."""
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen([sys.executable, *command], stdout=out)
@@ -196,7 +196,7 @@ def child(*command: str) -> tuple[float, float, str]:
 
 
 def measure(points: int, folder: Path) -> dict[str, float]:
-    """Everything for so many points, in an empty folder."""
+    """Measure all quantities for a number of points, in an empty folder."""
     sweep, store = folder / "sweep.yaml", folder / "store"
     sweep.write_text(sweep_file(points))
     options = (str(sweep), "--store", str(store))

@@ -1,4 +1,4 @@
-"""The benchmark of replays runs end to end on few trainings. Its figures mean nothing at that size."""
+"""The replay benchmark runs end to end on few trainings. Its timings mean nothing at that size."""
 
 from __future__ import annotations
 

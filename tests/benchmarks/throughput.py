@@ -1,20 +1,21 @@
-"""Points per second on the reference grid: memsweep beside what a user would write instead.
+"""Compare memsweep's points per second on the reference grid with those of code that a user would write instead.
 
     python tests/benchmarks/throughput.py [--quick] [--points N] [--rounds R] [--json FILE]
 
-Contenders, run in alternation on the same machine, each with one single-threaded worker a core:
+The contenders run in alternation on the same machine, each with one single-threaded worker per core:
 
-    memsweep    the whole grid through Plan, the Ray executor and a Store, every point a training of its own
-    folded      the same grid as memsweep runs it: points that differ in `epochs` are rows of one training
-    tune        one Tune function trial a point, with a Lightning Trainer; a stratified sample of the points
-    tune+reuse  the same with reuse_actors=True
-    bare        a PyTorch loop a point, in processes that wait with everything imported and loaded; a larger sample
+    memsweep    the whole grid through Plan, the Ray executor and a Store, with one training for every point
+    folded      the same grid as memsweep normally runs it: points that differ only in `epochs` share one training
+    tune        one Tune function trial per point, with a Lightning Trainer, on a stratified sample of the points
+    tune+reuse  the same as tune, with reuse_actors=True
+    bare        one PyTorch loop per point, in waiting processes that have imported torch and loaded the data, on a
+                larger sample
 
-The clock runs from the call that starts the trials to its return, with Ray running already: importing torch in fresh
-workers, the data sets' way to them and memsweep's writing of its store are inside; planning, starting Ray, and
-starting the bare loop's processes are reported on their own. Rates are compared as medians over rounds, and round by
-round. Exit code 1 if the contenders do not train the same thing: mean test accuracy on shared points is to agree with
-memsweep's within AGREEMENT (their draws differ, so not exactly).
+The time is that of the call that runs the trials while Ray is already running. It includes importing torch in fresh
+workers, sending the data sets to them and writing memsweep's store. Planning, starting Ray and starting the bare loop's
+processes are reported separately. Rates are compared as medians over rounds, and round by round. The exit code is 1 if
+a contender's mean test accuracy on shared points differs from memsweep's by more than AGREEMENT. (It differs a little
+because the random draws differ.)
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ from sweeps.spec.sweep import Sweep
 from sweeps.store.store import Store
 
 AGREEMENT = 0.03
-"""Largest difference of mean test accuracy. With 18 points of 1,000 test examples chance alone makes about 0.005."""
+"""Largest allowed difference of mean test accuracy. Chance alone gives about 0.005 for 18 points of 1,000 examples."""
 
 FLOORS = {"tune": 20.0, "tune+reuse": 8.0}
-"""How many times a contender's rate memsweep is to reach."""
+"""Contender -> the factor by which memsweep's rate must exceed the contender's rate."""
 
 BARE_FACTOR = 4
-"""The bare loop is so quick that its sample is this many times larger."""
+"""Size of the bare loop's sample relative to that of the other contenders, since the bare loop is fast."""
 
 SETTING = (
     "width",
@@ -69,12 +70,12 @@ SETTING = (
 
 @dataclass(frozen=True)
 class Run:
-    """One contender in one round."""
+    """The result of one contender in one round."""
 
     points: int
     seconds: float
     accuracy_difference: float | None
-    """Mean test accuracy less memsweep's on the same points; None for memsweep itself."""
+    """Mean test accuracy minus memsweep's on the same points, or None for memsweep itself."""
 
     @property
     def rate(self) -> float:
@@ -82,7 +83,7 @@ class Run:
 
 
 def reference_grid(quick: bool) -> Sweep:
-    """432 points, or 36 with --quick."""
+    """Return a sweep of 432 points, or of 36 points with --quick."""
     return Sweep(
         name="throughput",
         question="",
@@ -101,7 +102,7 @@ def reference_grid(quick: bool) -> Sweep:
 
 
 def unfolded(plan: Plan) -> Plan:
-    """The same plan with a training for every point: trajectories are told apart by their points' epochs as well."""
+    """Return the plan with a separate training for every point, by adding the point's epochs to the `trajectory_id`."""
     return replace(plan, missing=tuple(replace(cell, trajectory_id=unfolded_id(cell)) for cell in plan.missing))
 
 
@@ -110,7 +111,7 @@ def unfolded_id(cell: Cell) -> str:
 
 
 def sample(points: Iterable[Point], count: int, rng: random.Random) -> list[Point]:
-    """At least `count` points, as many of every width and epochs; longest first, so that no worker idles for long."""
+    """Draw at least `count` points, equally many per width and epochs, longest first to keep all workers busy."""
     strata: dict[tuple[int | None, int], list[Point]] = {}
     for point in points:
         strata.setdefault((point.width, point.epochs), []).append(point)
@@ -124,7 +125,7 @@ def setting(point: Point) -> Setting:
 
 
 def run_memsweep(plan: Plan) -> tuple[float, dict[str, float]]:
-    """Seconds, and test accuracy by point id. Raises RuntimeError if a training is missing afterwards."""
+    """Return the seconds and the test accuracy by point id. Raises RuntimeError if a training is missing afterwards."""
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
         store = Store(folder)
         store.prepare()
@@ -144,7 +145,7 @@ def run_memsweep(plan: Plan) -> tuple[float, dict[str, float]]:
 def measure_round(
     plan: Plan, arrays: Arrays, count: int, workers: int, pool: BarePool, rng: random.Random
 ) -> dict[str, Run]:
-    """Every contender once."""
+    """Run every contender once."""
     points = [cell.point for cell in plan.missing]
     seconds, accuracies = run_memsweep(unfolded(plan))
     runs = {"memsweep": Run(len(points), seconds, None)}
@@ -162,7 +163,7 @@ def measure_round(
 
 
 def summarise(rounds: Sequence[dict[str, Run]]) -> dict[str, dict[str, Any]]:
-    """For each contender: the median rate, how many times slower than memsweep it is, and how its accuracy differs."""
+    """Return, for each contender, its median rate, how many times slower than memsweep it is, and its accuracy gap."""
     result: dict[str, dict[str, Any]] = {}
     ours = statistics.median(runs["memsweep"].rate for runs in rounds)
     for name in rounds[0]:

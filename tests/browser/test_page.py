@@ -1,4 +1,4 @@
-"""The page of a report, as a real browser shows it: `make test-browser`. Screenshots stay in pytest's tmp_path."""
+"""Tests of a report's page in a real browser (`make test-browser`). Screenshots are saved in pytest's tmp_path."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ figures:
 BINARIES = ("chromium", "chromium-browser", "google-chrome")
 PHONE, DESK = 400, 1280
 BY_EYE = 4.5
-"""The least contrast of text with its ground, WCAG 2.2, 1.4.3."""
+"""The minimum contrast between text and its background (WCAG 2.2, 1.4.3)."""
 
 CONTRASTS = """() => {
   const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 })
@@ -77,7 +77,7 @@ IMAGES = """() => [...document.images].map((image) => ({
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a small sweep, half of which diverges, trained and drawn by the program itself."""
+    """Run a small sweep, half of which diverges, with the program, and return the page of its report."""
     folder = tmp_path_factory.mktemp("report")
     (folder / "sweep.yaml").write_text(SWEEP)
     for command in (("run", "--inline"), ("report", "--out", "page")):
@@ -89,7 +89,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    # Here, so that the tests that need no browser are collected where there is no playwright.
+    # Imported in the fixture, so that this module can be collected where playwright is not installed.
     from playwright.sync_api import sync_playwright
 
     binary = next(filter(None, map(shutil.which, BINARIES)), None)
@@ -105,7 +105,7 @@ def browser() -> Iterator[Browser]:
     params=[(PHONE, "light"), (PHONE, "dark"), (DESK, "light"), (DESK, "dark")], ids=lambda p: f"{p[0]}-{p[1]}"
 )
 def page(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iterator[Page]:
-    """The page in a window of this width and scheme."""
+    """Open an empty page in a window with the width and colour scheme of the parameter."""
     width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     yield context.new_page()
@@ -113,7 +113,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iter
 
 
 def shown(page: Page, report: Path) -> dict[str, list[str]]:
-    """Loads the page to the end: what the browser complained of, and what it asked for."""
+    """Load the report completely, and return the browser's complaints and its requests."""
     seen: dict[str, list[str]] = {"complaints": [], "requests": []}
     page.on("console", lambda message: seen["complaints"].append(message.text))
     page.on("pageerror", lambda error: seen["complaints"].append(str(error)))
@@ -162,7 +162,7 @@ def test_the_scheme_is_the_readers(page: Page, report: Path) -> None:
 
 
 def test_these_tests_see_what_is_wrong(page: Page, report: Path) -> None:
-    """A page made worse on purpose fails each of the checks above."""
+    """A page with deliberate defects fails the checks above."""
     worse = report.with_name("worse.html")
     added = """<p style="color: #808080; background: #909090">pale</p><p style="width: 200vw">wide</p>
       <img src="gone.png" alt=""><script>console.error("loud")</script>"""

@@ -1,4 +1,4 @@
-"""Stores to be tested: a folder, S3 (moto), and what Google Cloud Storage answers to pyarrow."""
+"""Addresses of the stores to test: a folder, S3 (moto), and a minimal fake of Google Cloud Storage."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def gcs() -> Iterator[str]:
-    """HOST:PORT of the few answers of Google Cloud Storage that pyarrow needs, with one bucket, `bucket`."""
+    """Start a fake Google Cloud Storage with one bucket, `bucket`, that suffices for pyarrow; yield its HOST:PORT."""
     yield from served(FakeGcs())
 
 
 @pytest.fixture
 def faulty(s3: str) -> Iterator[FaultyProxy]:
-    """A proxy before the S3 that misbehaves as it is told to."""
+    """Start a proxy for the S3 server that causes faults on request."""
     proxy = FaultyProxy(s3)
     for _ in served(proxy):
         yield proxy
@@ -77,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def handle(self) -> None:
-        with suppress(ConnectionError):  # the client has hung up
+        with suppress(ConnectionError):  # the client has closed the connection
             super().handle()
 
     def handle_expect_100(self) -> bool:
@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """Passes requests on, and does to each what `fault` says: one of FAULTS, or nothing."""
+    """A proxy that forwards requests and applies to each the fault that `fault` returns: one of FAULTS, or None."""
 
     daemon_threads = True
 
@@ -130,7 +130,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.done: Counter[str] = Counter()
 
     def misbehave(self, seed: int, chance: float, kinds: tuple[str, ...] = FAULTS) -> None:
-        """Each request meets a random one of these with this chance; with the seed, the same in the same order."""
+        """Apply to each request, with probability `chance`, a random fault; the seed determines the sequence."""
         draws, lock = random.Random(seed), threading.Lock()
 
         def fault(command: str, path: str) -> str | None:
@@ -174,7 +174,7 @@ class ProxyHandler(Handler):
                 self.send_header(name, value)
         half = content[: len(content) // 2]
         length = answer.getheader("Content-Length") if self.command == "HEAD" else len(content)
-        if fault == "truncated as whole" and self.command != "HEAD":  # nothing but the content can tell
+        if fault == "truncated as whole" and self.command != "HEAD":  # only the content shows that it is incomplete
             length, content = len(half), half
         self.send_header("Content-Length", str(length))
         self.end_headers()

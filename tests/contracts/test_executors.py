@@ -1,4 +1,4 @@
-"""The contract of `sweeps.execution.protocol.Executor`, on every executor; the suite is `memsweep.testing`'s."""
+"""Tests of every executor against the contract of `sweeps.execution.protocol.Executor`, with `memsweep.testing`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Trains(ExecutorSuite):
         assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.xdist_group("ray")  # with the trainings that both are compared with
+@pytest.mark.xdist_group("ray")  # in one group, which shares the reference trainings of both classes
 class TestInline(_Trains):
     @pytest.fixture(scope="class")
     @classmethod

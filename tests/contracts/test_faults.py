@@ -1,4 +1,4 @@
-"""An S3 that answers 500 and 503, is slow, drops connections, truncates: all is right, or the error is clear."""
+"""With an S3 that returns 500 and 503, is slow, drops connections or truncates, all is stored or the error is clear."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ grid: {label_noise: [0, 0.5], width: [4, 9], seed: [0, 1], epochs: [1, 2]}
 
 @pytest.fixture(autouse=True)
 def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client library waits about a second before it tries again; here only we do."""
+    """Turn off the retries of the client library, which waits about a second first, so that only the store retries."""
     monkeypatch.setattr(atomic_files, "SDK_ATTEMPTS", 1)
 
 
 def first_of_each(kind: str):
-    """Every request fails the first time it is made."""
+    """Return a function that gives every request the fault the first time that it is made."""
     seen: set[tuple[str, str]] = set()
 
     def fault(command: str, path: str) -> str | None:
@@ -85,7 +85,7 @@ def test_objects_survive_random_faults(faulty, seed):
 
 
 def test_what_cannot_be_read_is_no_damage(faulty, make_record):
-    """A part that the network keeps back is not trained again: the command ends."""
+    """If the network cannot deliver a part, the command ends, and the part's members are not trained again."""
     store = Store(faulty.uri)
     store.prepare()
     store.append([make_record("a", (1,))])
@@ -129,7 +129,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
 
 
 def run_until_done(store: Store, faulty, seed: int, chance: float) -> int:
-    """How many runs it took; each meets other faults, and after the first failures none."""
+    """Return the number of runs until the sweep is done. The faults differ between runs; the last run has none."""
     for attempt in range(4):
         faulty.misbehave(10 * seed + attempt, chance if attempt < 3 else 0.0)
         said = ""

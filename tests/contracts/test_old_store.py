@@ -1,4 +1,4 @@
-"""A store that was written before the packages were moved to their rooms (schema 2) reads as it did then."""
+"""A store with schema 2, written before the packages were divided into rooms, is still read without changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SWEEP = str(DATA / "small.yaml")
 
 @pytest.fixture
 def old_store(tmp_path: Path) -> Path:
-    """A copy, so that no test writes into the data."""
+    """Copy the store, so that no test writes into the test data."""
     for folder in ("parts", "examples"):
         shutil.copytree(DATA / folder, tmp_path / "store" / folder)
     return tmp_path / "store"

@@ -1,7 +1,7 @@
-"""A record is a function of its point alone: the same numbers alone, in any cohort, in any order, under any executor.
+"""A record depends only on its point, and not on its cohort, the order of members or the executor.
 
-Bit for bit, in float64 and in float32. docs/fields.md states it; this measures it. (The fast tests do so on smaller
-networks: `test_no_bit_depends_on_the_executor_or_the_packing` of the executor suite.)
+This holds bit for bit in float64 and float32, as docs/fields.md promises. (The executor suite tests it on smaller
+networks in `test_no_bit_depends_on_the_executor_or_the_packing`.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every store keeps to, in a folder, on S3 and on Google Cloud Storage; the suite is `memsweep.testing`'s."""
+"""Tests of the store contract in a folder, on S3 and on Google Cloud Storage, with the suite of `memsweep.testing`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TestStore(StoreSuite):
 
 
 def test_finished_wins_over_diverged_over_stopped_over_failed_in_any_order(tmp_path: Path, make_record):
-    """In a folder: what reads the parts does not know where they lie."""
+    """A folder suffices, because the code that merges parts does not depend on their location."""
     kinds = {"finished": {"finished": (4,)}, **{kind: {kind: 4} for kind in ("diverged", "stopped", "failed")}}
     for i, order in enumerate(permutations(kinds)):
         store = Store(tmp_path / str(i))

@@ -1,4 +1,4 @@
-"""Processes to be disturbed, and curves made by hand or at random, without a store."""
+"""Fixtures for forked processes that tests interrupt or kill, and for handmade or random curves without a store."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ exec({code!r}, {{"__name__": "__main__"}})
 
 
 def forkserver() -> Any:
-    """The context of processes that fork from one which has imported what trainings need."""
+    """Return a context for processes that fork from a server that has imported all modules of a training."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED])
     return context
 
 
 class Fork:
-    """A process like one of `subprocess.Popen`, forked from one that has imported what trainings need.
+    """A forked process with the interface of `subprocess.Popen`.
 
-    An interpreter of its own would take seconds to import it. Tests that use forks are of the group `forks`, so that
-    one worker imports it once.
+    It forks from a server that has imported all modules of a training, because a fresh interpreter takes seconds to
+    import them. Tests that use forks belong to the group `forks`, so that only one worker of pytest imports them.
     """
 
     def __init__(self, code: str, words: Sequence[str], folder: Path) -> None:
@@ -62,7 +62,7 @@ class Fork:
         return self._process.exitcode
 
     def wait_for(self, line: str) -> None:
-        """Until it has printed the line."""
+        """Wait until the process has printed the line."""
         while line not in self.output.splitlines():
             assert self.poll() is None, self.output
             time.sleep(0.005)
@@ -87,16 +87,17 @@ def fork() -> type[Fork]:
 
 @pytest.fixture
 def forked_pools(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes of pools fork, too, where they would be started."""
+    """Fork the processes of pools as well, instead of starting them afresh."""
     context = forkserver()
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
 
 
 @pytest.fixture(scope="session")
 def make_curves() -> MakeCurves:
-    """Of rows of scores, one a training; NaN where it was not evaluated.
+    """Return a function that makes curves from one row of scores per training, with NaN at epochs without evaluation.
 
-    epochs: of the columns, by default 1, 2, 3, ... broke: training -> the epoch it diverged in. more: other measures.
+    `epochs` are those of the columns, by default 1, 2, 3, ... `broke` maps the index of a training to the epoch in
+    which it diverged. `more` are other measures.
     """
 
     def make(

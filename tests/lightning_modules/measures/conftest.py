@@ -1,4 +1,4 @@
-"""What the probes' tests share: a stack to probe, and a plain training of one network to compare with."""
+"""Fixtures for the tests of measures: a stack to measure, and a plain training of one network as a reference."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def digits() -> Dataset:
 
 @pytest.fixture
 def stack(digits: Dataset) -> Callable[..., Stack]:
-    """A stack of these members as initialised, in training mode."""
+    """Return a function that makes a newly initialised stack of the given members, in training mode."""
 
     def make(members: Sequence[Point], dataset: Dataset = digits) -> Stack:
         reproducible()
@@ -45,13 +45,13 @@ def stack(digits: Dataset) -> Callable[..., Stack]:
 
 @dataclass(frozen=True)
 class Update:
-    """Of the plain training, just before it is applied."""
+    """The values of one update of the plain training, before the update is applied."""
 
     ids: list[int]
     logits: Tensor
     losses: Tensor
     input_norms: list[float]
-    """L1 norm of the gradient of each example's own loss, taken by itself."""
+    """L1 norms of the gradients of single examples' losses with respect to their inputs."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,15 @@ class Plain:
     updates: list[Update]
     network: nn.Module
     given: dict[int, int]
-    """By id of a training example, left-out ones included."""
+    """Given label by id of a training example, including examples that are left out."""
 
 
 @pytest.fixture
 def plain(digits: Dataset) -> Callable[..., Plain]:
-    """One network, one loop, torch's own SGD, in float64; no code of ours but the seeds of weights, order and noise.
+    """Return a function that trains one network in a plain loop with torch's SGD, in float64.
 
-    `ids`: the training examples in order, where they are not the first `dataset_size` of the seed's subset.
+    It shares only the initial weights, the order and the label noise with the tested code. `ids` are the training
+    examples in order, by default the first `dataset_size` of the seed's subset.
     """
 
     def train(point: Point, ids: np.ndarray | None = None) -> Plain:
