@@ -7,7 +7,7 @@
     points = ms.points(sweep, "results")
     ms.heatmap(points, x="width", y="label_noise", value="memorized_fraction")
 
-Each name is loaded when it is first used, so that importing this package takes no time.
+Each name is loaded when it is first used, so that importing this package is fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The program `python -m memsweep`."""
+"""The entry point of `python -m memsweep`."""
 
 from memsweep.guard import main
 

@@ -1,4 +1,4 @@
-"""Reports of how much of a sweep is done, what failed and why, and which files of the store are damaged."""
+"""Reports on the progress of a sweep, the trainings that failed, and the damaged files of the store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def report(plan: Plan, contents: Contents) -> dict[str, Any]:
 
 
 def describe(counts: dict[str, Any], command: str, retry: str) -> str:
-    """Describe a report, with the command that trains the missing points, and `retry`, for the failed ones as well."""
+    """Return a report as text. `command` trains the missing points, and `retry` trains the failed ones as well."""
     total, finished = counts["points"], counts["finished"]
     lines = [f"{counts['sweep']}: {finished:,} of {total:,} points finished ({finished / total:.0%})"]
     lines += [f"  {counts[outcome]:,} {outcome}" for outcome in ("diverged", "stopped", "failed", "missing")

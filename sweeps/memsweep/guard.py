@@ -1,4 +1,4 @@
-"""The console script, which checks that memsweep's packages are its own before it imports any of them.
+"""The console script, which checks that no other package shadows memsweep's packages before it imports them.
 
 `sweeps`, `analysis` and `lightning_modules` are common words: another distribution, or a folder on PYTHONPATH, may have
 a package with the same name, and Python would import that one without a warning.
@@ -13,11 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = {"sweeps": "planning", "lightning_modules": "training", "analysis": "figures"}
-"""package -> a subpackage that identifies it as memsweep's."""
+"""For each package, a subpackage that identifies it as memsweep's."""
 
 
 def foreign_packages() -> list[str]:
-    """Return a sentence for each package that Python would import from elsewhere."""
+    """Return an error message for each of memsweep's packages that Python would import from elsewhere."""
     problems = []
     for name, subpackage in PACKAGES.items():
         spec = find_spec(name)
@@ -29,7 +29,7 @@ def foreign_packages() -> list[str]:
 
 
 def check_packages() -> None:
-    """Raise ImportError if Python would import a package from elsewhere."""
+    """Raise ImportError if Python would import one of memsweep's packages from elsewhere."""
     problems = foreign_packages()
     if problems:
         raise ImportError(
@@ -39,7 +39,7 @@ def check_packages() -> None:
 
 
 def main() -> None:
-    """Run the command line, or print in one sentence why it cannot be run."""
+    """Run the command line. If another package shadows one of memsweep's, print the reason and exit with code 2."""
     try:
         check_packages()
     except ImportError as error:

@@ -27,27 +27,27 @@ SweepLike = parsed.Sweep | str | Path
 class Sweep(parsed.Sweep):
     """A named grid of trainings, written in Python.
 
-    The arguments are the keys of a sweep file, with the same meaning and the same checks. Lists may be tuples, ranges
-    or NumPy arrays. A custom model or data set may be given as the function itself if it can be imported by name; it is
-    converted to its import path, "module:function".
+    The arguments are the keys of a sweep file, with the same meaning and the same checks. Tuples, ranges and NumPy
+    arrays are accepted as lists. A custom model or data set may be given as a function that can be imported by name;
+    the function is converted to its import path, "module:function".
 
     Args:
-        name: letters, digits, ".", "_" and "-".
-        fixed: one value per field.
-        grid: a list of values per field; a list of such mappings is the union of their grids.
+        name: the name of the sweep, which may contain letters, digits, ".", "_" and "-".
+        fixed: a mapping from a field to its value in all trainings.
+        grid: a mapping from a field to a list of values, or a list of such mappings for the union of their grids.
         question: the question that the sweep answers, in one sentence.
         exclude: the points to leave out, as a list of mappings from a field to a value or values.
         evaluate: the epochs at which a training is evaluated: "log" (1, 2, 3, 4, 6, 8, 11, 16, ...), "every", or a
             number n for every n epochs. The epochs in the grid are always evaluated.
-        measure: the measures on demand, as a list of names or of {name: epochs}.
+        measure: the on-demand measures, as a list of names or of {name: epochs}.
         early_stopping: the scheduler and its settings, such as {"scheduler": "asha", "metric": "test_accuracy"}.
-        stop_when: rules by which a training stops, such as {"interpolated": 0.99}.
-        figures: the figures that `report` draws, as a list of mappings; by default it chooses them from the axes.
-        full: the keys of a larger variant.
+        stop_when: the rules that stop a training, such as {"interpolated": 0.99}.
+        figures: the figures that `report` draws, as a list of mappings; by default the axes determine them.
+        full: the keys that a larger variant of the sweep changes.
 
     Raises:
-        SweepError: if a key, field or value is unknown; it names the given value and what is valid. Fields that
-            contradict each other raise later, in `plan` or `run`.
+        SweepError: if a key, field or value is unknown; the message names the given and the valid values. Fields that
+            contradict each other raise an error only in `plan` or `run`.
 
     Examples:
         >>> import memsweep as ms
@@ -57,8 +57,8 @@ class Sweep(parsed.Sweep):
     """
 
     words: tuple[str, ...]
-    """Arguments of the command line that stand for this sweep: the preset or file, and --set options. Empty if there
-    are none."""
+    """The command-line arguments that select this sweep: the preset or file, and --set options. Empty if the sweep was
+    not loaded by name."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Sweep(parsed.Sweep):
 
     @classmethod
     def of(cls, sweep: parsed.Sweep, words: tuple[str, ...]) -> Sweep:
-        """Convert a parsed sweep, with the arguments of the command line that stand for it."""
+        """Convert a parsed sweep. `words` are the command-line arguments that select the sweep."""
         converted = cls.__new__(cls)
         converted._take(sweep, words)
         return converted
@@ -103,13 +103,13 @@ def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = (
     """Load a preset or a sweep file.
 
     Args:
-        name: the name of a preset (see `presets`) or the path of a YAML file; "-full" at the end selects the larger
-            variant under its key `full`.
-        settings: fields to replace, such as {"seed": [0, 1], "epochs": 5}: a list makes the field an axis, and any
-            other value fixes it. Texts such as "seed=[0, 1]" are parsed as the option --set is.
+        name: the name of a preset (see `presets`) or the path of a YAML file. The suffix "-full" selects the larger
+            variant, which the sweep defines under the key `full`.
+        settings: the fields to replace, such as {"seed": [0, 1], "epochs": 5}. A list makes the field an axis, and any
+            other value fixes the field. Strings such as "seed=[0, 1]" are parsed like the option --set.
 
     Raises:
-        SweepError: if there is no such sweep, or if it or the settings are not valid.
+        SweepError: if there is no such sweep, or if the sweep or the settings are not valid.
 
     Examples:
         >>> ms.load_sweep("quickstart", settings={"seed": [0, 1]}).axes
@@ -135,19 +135,19 @@ def presets() -> list[Sweep]:
 
 
 def as_sweep(sweep: SweepLike, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
-    """Return a sweep as it is, or load the sweep of this name and apply the settings to it."""
+    """Return a sweep unchanged, or load the sweep with this name and apply the settings to it."""
     if isinstance(sweep, str | Path):
         return load_sweep(sweep, settings)
     return sweep if isinstance(sweep, Sweep) else Sweep.of(sweep, ())
 
 
 def as_store(store: StoreLike) -> Store:
-    """Return a store as it is, or the store at this folder or URI."""
+    """Return a store unchanged, or create a `Store` for this folder or URI."""
     return store if isinstance(store, Store) else Store(store)
 
 
 def run_command(sweep: Sweep, store: Store, retry_failed: bool = False) -> str:
-    """Return the command that trains the rest of a sweep, or a call in Python for a sweep without a file."""
+    """Return the command that trains the rest of a sweep, or a Python call if the sweep was not loaded by name."""
     if not sweep.words:
         return f"ms.run(sweep, store{', retry_failed=True' if retry_failed else ''})"
     flag = ["--retry-failed"] if retry_failed else []
@@ -155,12 +155,12 @@ def run_command(sweep: Sweep, store: Store, retry_failed: bool = False) -> str:
 
 
 def store_option(store: Store) -> list[str]:
-    """Return the option that a command needs to use this store."""
+    """Return the --store option for this store, or an empty list for the default store."""
     return ["--store", store.uri] if store.uri != DEFAULT_STORE else []
 
 
 def plain(value: Any, source: str, key: str) -> Any:
-    """Convert a value to what a YAML file can hold: lists, mappings, numbers and text.
+    """Convert a value to types that a YAML file can represent: lists, mappings, numbers and strings.
 
     Raises:
         SweepError: if a function cannot be imported by its name.
@@ -175,10 +175,10 @@ def plain(value: Any, source: str, key: str) -> Any:
 
 
 def import_path(function: Callable[..., Any], source: str, key: str) -> str:
-    """Return `module:function` of a function or class, by which other processes can import it.
+    """Return the import path `module:name` of a function or class, so that other processes can import it.
 
     Raises:
-        SweepError: if it is a lambda or a nested function, or if it is defined in the main program or a notebook.
+        SweepError: if the function is a lambda or nested, or if it is defined in the main program or a notebook.
     """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     given = f"given {name or function!r}" if not module else f"given {module}.{name or type(function).__name__}"

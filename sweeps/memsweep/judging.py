@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 
 class Decisions(list["Decision"]):
-    """Claims with their verdicts, which print as `memsweep claims` does."""
+    """A list of claims with their verdicts. Its repr is the output of `memsweep claims`."""
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per contrast of a claim: claim, experiment, contrast, effect, low, high, n, verdict, ..."""
+        """Return a table with one row per contrast: claim, experiment, contrast, effect, low, high, n, verdict, ..."""
         import pandas as pd
 
         rows = []
@@ -62,14 +62,14 @@ class Decisions(list["Decision"]):
         return verdict_table(self)
 
     def sentence(self) -> str:
-        """Describe the number of claims by verdict, and the commands that train what is missing."""
+        """Return a sentence with the number of claims per verdict, and the commands that train the missing points."""
         from analysis.report.claims_page import commands, summary
 
         lacking = commands(self)
         return summary(self) + "".join(["\n", "\n  ".join(["to train what is missing:", *lacking])] if lacking else [])
 
     def write(self, out: str | Path) -> Path:
-        """Write a page with a small picture of each effect into the folder, and return its path."""
+        """Write a page with a small figure of each effect to the folder `out`, and return the path of the page."""
         from analysis.report.claims_page import write_page
 
         return write_page(self, Path(out))[0]
@@ -82,13 +82,13 @@ def regime(points: pd.DataFrame, rule: str | Rule = "relative", **evidence: Any)
     """Name the regime of each point: generalizing, coexisting, memorizing, underfit or diverged.
 
     Args:
-        points: the whole table of `points`, since rules compare a point with the best accuracy on its data set.
+        points: the complete table from `points`, since rules compare a point with the best accuracy on its data set.
         rule: "relative", "doshi2024" or "liu2022", or a rule with custom thresholds.
         evidence: chance (the accuracy of guessing, in 0..1; by default 1/C for data of C classes), curves, reference
             and full_size, if the rule needs them.
 
     Returns:
-        A categorical column on the index of the points; NaN for a point that is missing or failed.
+        A categorical series with the index of `points`, which is NaN for points that are missing or failed.
 
     Raises:
         AnalysisError: if the rule is unknown, or if it needs evidence that is not given.
@@ -115,15 +115,15 @@ def decide_claims(
     """Decide from the results in a store whether the claims of papers are supported, contradicted or undecided.
 
     Args:
-        sweeps: the presets, or sweeps with the name of one, that the claims rest on; by default all claims.
-        store: the store of their results.
-        settings: fields to replace in the sweeps that are given by name, as in `load_sweep`.
+        sweeps: the presets whose claims to decide, or sweeps with the name of a preset; by default all claims.
+        store: the store that holds the results.
+        settings: the fields to replace in sweeps that are given by name, as in `load_sweep`.
 
     Returns:
-        A list of decisions, which prints as `memsweep claims` does; `frame()` has one row per contrast.
+        A list of decisions, whose repr is the output of `memsweep claims`. Its `frame()` has one row per contrast.
 
     Raises:
-        SweepError: if no claim rests on a sweep.
+        SweepError: if a sweep is given on which no claim rests.
         StoreError: if the store cannot be read.
 
     Examples:
@@ -142,17 +142,17 @@ def decide_claims(
 
 
 def _command_name(study: Sweep) -> str:
-    """Return the arguments of a command that stand for a sweep."""
+    """Return the command-line arguments that select a sweep, or its name if it was not loaded by name."""
     return shlex.join(study.words) or study.name
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """The result of a replay on recorded curves, which prints as `memsweep replay` does.
+    """The result of a replay on recorded curves. Its repr is the output of `memsweep replay`.
 
     Attributes:
-        lines: one per rule, which are the scheduler and the baselines: the epochs it trains, the loss in the metric,
-            and how often it keeps the best training.
+        lines: one entry per rule (the scheduler and each baseline), with the epochs that the rule trains, the loss in
+            the metric, and how often the rule keeps the best training.
         stops: one row per rule, order of arrival and training, with the epoch at which the training would have stopped.
     """
 
@@ -208,20 +208,20 @@ def replay(
 
     Args:
         sweep: a sweep whose trainings are all recorded up to their last epoch.
-        store: the store of its results.
+        store: the store that holds the results.
         scheduler: "asha", "hyperband" or "median".
-        metric: the metric that it sees; by default validation_accuracy if the sweep holds validation data out.
-        mode: "max" or "min"; by default max for accuracies and min for losses.
-        grace_period: the epochs before it first judges (asha, median); default 1.
-        reduction_factor: one training in this many goes on (asha, hyperband); default 3.
+        metric: the metric that the scheduler uses; by default validation_accuracy if the sweep has validation data.
+        mode: "max" or "min"; by default "max" for accuracies and "min" for losses.
+        grace_period: the number of epochs before a training can be stopped (asha, median); default 1.
+        reduction_factor: one training in this many continues (asha, hyperband); default 3.
         brackets: the number of brackets (asha); default 1.
         min_samples: the number of other trainings that must have reached an epoch (median); default 3.
         workers: the number of trainings that run at once.
-        seeds: the number of orders of arrival: that of the sweep, then shuffled ones.
-        progress: whether to show a progress bar on a terminal, or the console to show it on.
+        seeds: the number of orders in which trainings arrive: the order of the sweep, then shuffled orders.
+        progress: whether to show a progress bar on a terminal, or the console that shows the bar.
 
     Raises:
-        SweepError: if the scheduler does not have a setting, or if the metric is missing.
+        SweepError: if the scheduler does not support a given setting, or if the metric is missing.
         ReplayError: if trainings are not recorded up to their last epoch.
 
     Examples:
@@ -243,7 +243,7 @@ def replay(
 
 @dataclass(frozen=True)
 class StoppingStudy:
-    """The findings of `stopping_study`, and the path of its page."""
+    """The findings of `stopping_study`, and the path of the page that shows them."""
 
     findings: Findings
     page: Path
@@ -276,17 +276,17 @@ def stopping_study(
     out: str | Path | None = None,
     progress: bool | Console = True,
 ) -> StoppingStudy:
-    """Replay schedulers at many settings, to find what they save, what that costs and which trainings they stop.
+    """Replay schedulers at many settings, and report their savings, their costs and the trainings that they stop.
 
     Args:
         sweep: a sweep whose trainings are all recorded up to their last epoch.
-        store: the store of its results.
-        schedulers: some of "asha", "hyperband" and "median"; by default all.
-        metrics: the metrics that they see; by default test_accuracy, and validation_accuracy if there is one.
-        by: the fields that separate searches; by default the fields of the data that vary, and the seed.
+        store: the store that holds the results.
+        schedulers: some of "asha", "hyperband" and "median"; by default all three.
+        metrics: the metrics that schedulers use; by default test_accuracy, and validation_accuracy if it is recorded.
+        by: the fields for whose values to run separate searches; by default the varying fields of the data, and seed.
         workers: the number of trainings that run at once.
-        seeds: the number of orders of arrival.
-        out: the folder for tables, figures and a page; by default stopping/NAME.
+        seeds: the number of orders in which trainings arrive, as in `replay`.
+        out: the folder for the tables, figures and page; by default stopping/NAME.
         progress: as in `replay`.
 
     Raises:
@@ -315,11 +315,11 @@ def report(sweep: SweepLike, store: StoreLike = DEFAULT_STORE, out: str | Path |
 
     Args:
         sweep: a `Sweep`, or the name of a preset or file.
-        store: the store of its results.
-        out: the folder; by default report/NAME.
+        store: the store that holds the results.
+        out: the folder to write to; by default report/NAME.
 
     Returns:
-        The paths that were written, the page first. A figure that is left out causes a MemsweepWarning.
+        The paths of the written files, starting with the page. A figure that is left out causes a MemsweepWarning.
 
     Raises:
         SweepError, StoreError: if the sweep or the store cannot be used.
@@ -358,7 +358,7 @@ def write_heatmap(
     epoch: int | None = None,
     annotate: str | None = "auto",
 ) -> None:
-    """Draw one heatmap into a file. This reads only the columns that it needs, whereas `points` reads all of them.
+    """Draw one heatmap to a file. Only the columns that the heatmap needs are read, whereas `points` reads all of them.
 
     Raises:
         AnalysisError: if the sweep does not have a field or measure.
@@ -379,7 +379,7 @@ def _console(progress: bool | Console) -> Console:
 
 
 def _text(table: Table, width: int) -> str:
-    """Convert a table of the command line to plain text."""
+    """Render a table of the command line as plain text of this width."""
     paper = Console(file=io.StringIO(), width=width, highlight=False, force_terminal=False, force_jupyter=False)
     with paper.capture() as text:
         paper.print(table)

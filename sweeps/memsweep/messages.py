@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Summary(dict[str, Any]):
-    """The numbers of `--json` as a dictionary, which prints as the command does."""
+    """A dictionary with the values that a command prints as JSON. Its repr is the text that the command prints."""
 
     def __init__(self, figures: Mapping[str, Any], text: str) -> None:
         super().__init__(figures)
@@ -22,7 +22,7 @@ class Summary(dict[str, Any]):
 
 
 class MemsweepWarning(UserWarning):
-    """A warning that part of a result is missing: a file of the store cannot be read, or a figure cannot be drawn."""
+    """Warning that part of a result is missing, because a store's file cannot be read or a figure cannot be drawn."""
 
 
 def warn_of_damage(damaged: Mapping[str, str]) -> None:

@@ -18,15 +18,15 @@ from sweeps.execution.protocol import Progress as EpochsDone
 from sweeps.planning.plan import Plan
 
 LINE_SECONDS = 15.0
-"""The interval between lines of text, if there is neither a terminal nor a notebook for a bar."""
+"""The interval between two lines of text, which replace the bar outside of terminals and notebooks."""
 
 FRAME_SECONDS = 0.2
-"""The minimum interval between two drawings of a notebook's bar: each is a message to the browser."""
+"""The minimum interval between two updates of a notebook's bar, because each update sends a message to the browser."""
 
 NOTEBOOK_COLUMNS = 90
 
 MAX_PRINTED = 20
-"""The number of failures printed while training; `memsweep status` lists all of them."""
+"""The maximum number of failures printed during a run; `memsweep status` lists all of them."""
 
 
 def in_notebook() -> bool:
@@ -37,17 +37,17 @@ def in_notebook() -> bool:
 
 
 def console_here(quiet: bool = False) -> Console:
-    """Return a console on standard output. It prints plain text in a notebook too, to keep saved notebooks small."""
-    # A kernel's output stream claims to be a terminal, but a notebook keeps every drawing of a terminal's bar.
+    """Return a console on standard output. It prints plain text even in a notebook, to keep saved notebooks small."""
+    # A notebook kernel's output stream claims to be a terminal, but the notebook would save every redraw of the bar.
     return Console(highlight=False, force_jupyter=False, force_terminal=False if in_notebook() else None, quiet=quiet)
 
 
 class Display:
     """A context manager that shows the progress of a run; `listen` is the executor's listener.
 
-    The bar counts member-epochs, so it moves while the first cohorts train. A terminal shows a live bar, a notebook
-    shows one under the cell, and anything else gets a line of text from time to time. A final sentence says what was
-    trained; in a notebook only after an interruption, since the result of the call says it otherwise.
+    The bar counts the epochs of all members, so that it advances while the first cohorts train. A terminal shows a live
+    bar, a notebook shows a bar under the cell, and other outputs receive occasional lines of text. At the end, a
+    sentence summarizes the run; a notebook shows it only after an interruption, because the call returns it otherwise.
     """
 
     def __init__(self, plan: Plan, console: Console) -> None:
@@ -118,7 +118,7 @@ class Display:
             self._console.print(f"{percent:3.0f} %  {self.sentence()}", markup=False, soft_wrap=True)
 
     def summary(self) -> dict[str, Any]:
-        """Return the results so far, for programs."""
+        """Return the counts, failures and duration so far, as `memsweep run --json` prints them."""
         return {
             "sweep": self._plan.name,
             "trained": self._trainings,
@@ -143,7 +143,7 @@ class Display:
             self._console.print(f"{failure.outcome} {failure.trajectory_id}: {reason}", markup=False, soft_wrap=True)
 
     def sentence(self) -> str:
-        """Describe what was trained so far, for a reader."""
+        """Return a sentence that summarizes the run so far."""
         parts = [
             f"trained {self._trainings:,} of {len(self._plan.trainings):,} trainings "
             f"({self._points:,} points) in {self._seconds:.1f} s, {self._rate:.3g} points/s"
@@ -162,7 +162,7 @@ class Display:
 
 
 class _Cell:
-    """An output under a notebook's cell, in which each drawing of the bar replaces the last."""
+    """The output of a notebook cell that shows the latest state of the bar."""
 
     def __init__(self) -> None:
         from IPython.display import display
@@ -178,7 +178,7 @@ class _Cell:
 
 @contextmanager
 def counted(noun: str, console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal, and yield a function that updates it with (done, total)."""
+    """Show a progress bar if the console is a terminal, and yield a function that updates the bar to (done, total)."""
     bar = Progress(
         TextColumn(f"{{task.completed:,}} of {{task.total:,}} {noun}"),
         BarColumn(),

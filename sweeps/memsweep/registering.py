@@ -1,4 +1,4 @@
-"""Registration of fields and measures from outside."""
+"""Registration of custom fields and measures."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sweeps.store.records import schema
 
 
 def register_measure(name: str, measure: Metric | Measure) -> None:
-    """Add a measure that works like those of memsweep in sweep files, stores, tables, figures and early stopping.
+    """Add a measure that works like a built-in one in sweep files, stores, tables, figures and early stopping.
 
-    It has to be registered in every process that trains or reads. Rows that were stored before are null in its columns.
+    Register the measure in every process that trains or reads results. Rows stored earlier are null in its columns.
 
     Args:
-        name: The name. A measure of every epoch is also the column of that name.
-        measure: A `Metric` with `compute`, for a measure of every epoch; a `Measure` for one on demand, whose
-            `implementation` is the import path of a class with the methods of
+        name: The name of the measure. A per-epoch measure is stored in the column of the same name.
+        measure: A `Metric` with `compute` for a per-epoch measure, or a `Measure` for an on-demand measure. The
+            `implementation` of a `Measure` is the import path of a class with the methods of
             `lightning_modules.measures.on_demand.OnDemandMeasure`.
 
     Raises:
-        ValueError: The name, or a column, is taken, or the declaration is incomplete.
+        ValueError: If the name or a column is taken, or if the declaration is incomplete.
 
     Example:
         >>> def confident_fraction(stack):  # in my_measures.py: a tensor [K] for K members
@@ -50,22 +50,22 @@ def register_measure(name: str, measure: Metric | Measure) -> None:
 
 
 def register_field(name: str, annotation: Any, default: Any, description: str, axis: Axis) -> None:
-    """Add a field to every training: sweeps can set it, a store has it as a column, and pictures as an axis.
+    """Add a field to every training. Sweeps can set the field, stores have a column for it, and figures an axis.
 
-    A point that leaves the field at its default keeps its id, and rows stored before have the default. Whatever reads
-    the field, such as a registered data source, finds it as an attribute of the training's settings. It has to be
-    registered before points are made, in every process that trains or reads.
+    A point that leaves the field at its default keeps its id, and rows stored earlier have the default. Custom code,
+    such as a registered data source, reads the field as an attribute of the training's settings. Register the field
+    before points are created, in every process that trains or reads results.
 
     Args:
-        name: An identifier.
-        annotation: Its type: a number, text, or a Literal of texts, or one of these or None; with bounds as in
+        name: The name of the field, which must be an identifier.
+        annotation: The type: a number, a string or a Literal of strings, optionally with None. Bounds are written as in
             `Annotated[float, pydantic.Field(ge=0)]`.
-        default: The value at which a training is what it was without the field.
-        description: One line for documentation.
-        axis: Its name in pictures and its part in planning. `stack="equal"` is safe for every field.
+        default: The value with which a training is the same as without the field.
+        description: One line for the documentation.
+        axis: The field's name in figures and its role in planning. `stack="equal"` is safe for every field.
 
     Raises:
-        ValueError: The name is taken or is no identifier, or the default is not valid.
+        ValueError: If the name is taken or is not an identifier, or if the default is not valid.
     """
     if name in _taken():
         raise ValueError(f"field {name!r}: the name is taken")

@@ -1,4 +1,4 @@
-"""Functions that plan a sweep, train it, and report how much of it is done."""
+"""Functions that plan and train sweeps, report their progress, and compact stores."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def plan(
     max_cohort: int = Packing.max_cohort,
     workers: int | None = None,
 ) -> Summary:
-    """Report what is done, what would be trained, what folding and packing save, and how long it takes. Train nothing.
+    """Report the finished and missing points, the savings of folding and packing, and the time needed. Train nothing.
 
     Args:
         sweep: a `Sweep`, or the name of a preset or file.
-        store: the store of the results, which need not exist.
+        store: the store for the results, which need not exist.
         max_cohort: the largest number of trainings in one stack.
         workers: the number of cohorts that train at once; by default one per core.
 
     Returns:
-        The numbers of `memsweep plan --json` (points, missing, trajectories, cohorts, flops, seconds, ...), which print
-        as `memsweep plan` does.
+        A dictionary with the values of `memsweep plan --json` (points, missing, trajectories, cohorts, flops, seconds,
+        ...). Its repr is the output of `memsweep plan`.
 
     Raises:
         SweepError: if the sweep is not valid.
@@ -88,31 +88,31 @@ def run(
     progress: bool | Console = True,
     job_options: Sequence[str] = (),
 ) -> Summary:
-    """Train what is missing and store it.
+    """Train the missing points of a sweep and store their results.
 
-    You can interrupt it at any time, and call it again to resume. If this process is connected to a Ray already, that
-    is used and left running; a Ray that is started here is shut down, also after an interruption.
+    You can interrupt `run` at any time, and call it again to resume. If this process is already connected to Ray, `run`
+    uses that connection and leaves it open. If `run` starts Ray, it shuts Ray down, also after an interruption.
 
     Args:
         sweep: a `Sweep`, or the name of a preset or file.
         store: a `Store`, a folder, or a URI such as "s3://BUCKET/PATH".
         max_cohort: the largest number of trainings in one stack.
         workers: the number of cohorts that train at once; by default one per core.
-        inline: train in this process, one cohort after another, without Ray.
+        inline: whether to train in this process, one cohort after another, without Ray.
         address: a Ray cluster's address, "auto" on one of its nodes, or "http://HOST:8265" to submit the run to the
             cluster as a job and follow it.
         device: "cpu", "cuda" (cohorts share the memory of GPUs) or "auto" (GPUs, and nodes without one).
-        checkpoint_every: the seconds between two checkpoints of a cohort.
+        checkpoint_every: the number of seconds between two checkpoints of a cohort.
         retries: how often a cohort that was lost with its worker or node is retried before it is split into halves.
-        retry_failed: train again what is recorded as failed.
-        verbose: show the output of Ray and Tune.
-        progress: whether to show the plan and a progress bar, or the console to show them on.
-        job_options: more options of the command that a job runs, such as "--json".
+        retry_failed: whether to retry trainings that are recorded as failed.
+        verbose: whether to show the output of Ray and Tune.
+        progress: whether to show the plan and a progress bar, or the console that shows them.
+        job_options: further options for the command that a job runs, such as "--json".
 
     Returns:
-        The numbers of `memsweep run --json` (sweep, trained, points, cohorts, failed, diverged, stopped and seconds),
-        which print as one sentence; `failed`, `diverged` and `stopped` list one mapping per training, with its reason.
-        A job has only `succeeded`.
+        A dictionary with the values of `memsweep run --json` (sweep, trained, points, cohorts, failed, diverged,
+        stopped and seconds), which prints as one sentence. `failed`, `diverged` and `stopped` list one mapping per
+        training, with the reason. The result of a job contains only `succeeded`.
 
     Raises:
         SweepError: if the sweep is not valid; nothing is trained then.
@@ -166,11 +166,11 @@ def run(
 
 
 def status(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> Summary:
-    """Report how much of a sweep is done, and what failed and why.
+    """Report how much of a sweep is done, and which trainings failed and why.
 
     Returns:
-        The numbers of `memsweep status --json` (points by outcome, failures, damaged files), which print as the command
-        does.
+        A dictionary with the values of `memsweep status --json` (points by outcome, failures, damaged files). Its repr
+        is the output of `memsweep status`.
 
     Examples:
         >>> ms.status("quickstart", "results")["missing"]
@@ -188,7 +188,7 @@ def compact(store: StoreLike = DEFAULT_STORE) -> Summary:
     """Merge the store's small parts into large ones. Other processes may read, train and compact at the same time.
 
     Returns:
-        The numbers of parts, rows and bytes before and after, which print as one sentence.
+        A dictionary with the numbers of parts, rows and bytes before and after, which prints as one sentence.
 
     Raises:
         StoreError: if the store cannot be read or written.
@@ -211,21 +211,21 @@ def train(
     device: str = "cpu",
     on_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> pd.DataFrame:
-    """Train one cohort here and now, without a store, and return its learning curves.
+    """Train one cohort in this process, without a store, and return its learning curves.
 
     Errors of the training are raised and not recorded, which helps to debug a model or data set.
 
     Args:
-        points: one training or several, each as a mapping from a field to its value, or as a `Point` of
-            `Sweep.points()`. Several train as one stack, so their tensors must have the same shapes.
+        points: one or more trainings, each as a mapping from a field to its value, or as a `Point` of
+            `Sweep.points()`. The trainings form one stack, so their tensors must have the same shapes.
         evaluate: the epochs at which to evaluate, as in `Sweep`.
-        measure: the measures on demand, as in `Sweep`.
+        measure: the on-demand measures, as in `Sweep`.
         device: torch's name of the device, "cpu" or "cuda".
         on_epoch: a function that is called with the number of every finished epoch.
 
     Returns:
-        One row per training and evaluated epoch, with the columns of `curves`. A training that diverges has no rows
-        from then on.
+        A table with one row per training and evaluated epoch and the columns of `curves`. A training that diverges has
+        no rows from that epoch on.
 
     Raises:
         SweepError: if a field or value is not valid, or if the trainings cannot share a stack.
@@ -263,7 +263,7 @@ def _fields(point: Point | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _known(store: Store, study: Sweep) -> tuple[Done, Speeds]:
-    """Read what is done, with the measures that this sweep requests, and the speed of the stored trainings."""
+    """Return the stored results, with the measures that this sweep requests, and the speeds of the stored trainings."""
     stopped = [STOPPED_BY] if study.early_stopping else []
     contents = store.read(
         [*(marks()[measure] for measure in study.measurement.epochs), *stopped, *RATED], study.requested_epochs

@@ -1,4 +1,4 @@
-"""Tables of a sweep, as pandas DataFrames and as Arrow tables for files."""
+"""Tables of a sweep, as pandas DataFrames and, for export to files, as Arrow tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows = Literal["points", "curves", "examples", "scores"]
 
 
 def arrow_table(rows: Rows, sweep: SweepLike, store: StoreLike) -> pa.Table:
-    """Return a table of `memsweep export`, with the types of the store's columns."""
+    """Return a table that `memsweep export` writes, with the column types of the store."""
     study = as_sweep(sweep)
     table, damaged = exported(rows, study, plan_of(study), as_store(store))
     warn_of_damage(damaged)
@@ -29,7 +29,7 @@ def arrow_table(rows: Rows, sweep: SweepLike, store: StoreLike) -> pa.Table:
 
 
 def export(sweep: SweepLike, store: StoreLike, out: Path, rows: Rows = "points") -> int:
-    """Write a table as Parquet or CSV, depending on the suffix, and return its number of rows. Raises ExportError."""
+    """Write a table as Parquet or CSV by the suffix of `out`, and return its number of rows. Raises ExportError."""
     table = arrow_table(rows, sweep, store)
     write_table(table, out)
     return int(table.num_rows)
@@ -39,9 +39,9 @@ def points(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
     """Read the points of a sweep: one row per point, in the order of the sweep.
 
     Returns:
-        The columns point_id, trajectory_id, the fields, parameters, epoch, the measures, the derived measures such as
-        generalization_gap, and outcome: finished, diverged, stopped, failed or missing. Measures are NaN unless the
-        outcome is "finished". Accuracies and fractions are in 0..1.
+        A table with the columns point_id, trajectory_id, the fields, parameters, epoch, the measures, the derived
+        measures such as generalization_gap, and outcome: finished, diverged, stopped, failed or missing. Measures are
+        NaN unless the outcome is "finished". Accuracies and fractions are in 0..1.
 
     Raises:
         SweepError: if the sweep is not valid.
@@ -55,10 +55,10 @@ def points(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
 
 
 def curves(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
-    """Read the learning curves of a sweep: one row per training and evaluated epoch that finished.
+    """Read the learning curves of a sweep: one row per training and epoch that has measures.
 
     Returns:
-        The columns of `points` without the derived measures, up to the last epoch of each training in the sweep.
+        A table with the columns of `points` except the derived measures, up to each training's last epoch in the sweep.
 
     Raises:
         SweepError, StoreError: as `points` does.
@@ -74,8 +74,8 @@ def examples(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame
     """Read the per-example measures of a sweep: one row per training, epoch, measure and example.
 
     Returns:
-        The columns trajectory_id, epoch, measure, split (train, left_out or test), example_id and value, and the axes
-        of the sweep and the seed. Empty for a sweep without per-example measures.
+        A table with the columns trajectory_id, epoch, measure, split (train, left_out or test), example_id, value, the
+        axes of the sweep, and seed. It is empty for a sweep without per-example measures.
 
     Raises:
         SweepError, StoreError: as `points` does.
@@ -88,7 +88,7 @@ def examples(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame
 
 
 def example_scores(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> pd.DataFrame:
-    """Estimate memorization and influence of each training example, over all seeds of a sweep.
+    """Estimate the memorization and influence of each training example over all seeds of a sweep.
 
     The sweep needs `subset_fraction` below 1 and the measure example_correctness (Feldman and Zhang 2020).
 
@@ -106,7 +106,7 @@ def read(store: StoreLike = DEFAULT_STORE, columns: Sequence[str] | None = None)
 
     Args:
         store: a `Store`, a folder or a URI.
-        columns: the columns to read besides trajectory_id, epoch and outcome; by default all, with provenance.
+        columns: the columns to read besides trajectory_id, epoch and outcome; by default all, including provenance.
 
     Raises:
         StoreError: if the store cannot be read. A damaged file only causes a MemsweepWarning.
@@ -120,7 +120,7 @@ def read(store: StoreLike = DEFAULT_STORE, columns: Sequence[str] | None = None)
 
 
 def plain_columns(table: pa.Table) -> pa.Table:
-    """Convert dictionary columns to text, because pandas would make them categories."""
+    """Convert dictionary-encoded columns to strings, because pandas would convert them to categories."""
     import pyarrow as pa
 
     fields: list[Any] = [(field.name, plain_type(field.type)) for field in table.schema]

@@ -1,4 +1,4 @@
-"""The program: commands register on `app`, and `main` converts errors to a message and an exit code."""
+"""The command-line program. Commands register on `app`, and `main` converts errors to a message and an exit code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ errors = Console(stderr=True, highlight=False)
 
 def main() -> None:
     """Run the program. Bad input causes one message on standard error and exit code 2."""
-    sys.path.append(os.getcwd())  # for custom data sets and models; it comes last, so that it shadows nothing
+    sys.path.append(os.getcwd())  # for custom data sets and models; last, so that the folder shadows no package
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot print × must not end the program
@@ -52,18 +52,18 @@ def before_any_command(context: typer.Context) -> None:
 
 
 class _ToStderr(logging.Handler):
-    """Writes `warning: ...` on standard error, above a progress bar if there is one."""
+    """A logging handler that writes `warning: ...` to standard error, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         stream: Any = sys.stderr
-        # While rich draws a bar, it stands in for the stream, and prints above the bar on standard output.
+        # While rich draws a bar, sys.stderr is a proxy, which prints above the bar on standard output.
         real = getattr(stream, "rich_proxied_file", stream)
         print(f"{record.levelname.lower()}: {record.getMessage()}", file=stream if real.isatty() else real)
 
 
 @contextmanager
 def _one_line_warnings() -> Iterator[None]:
-    """Print memsweep's own warnings as `warning: ...` on standard error, and others as Python does."""
+    """Print memsweep's own warnings as `warning: ...` on standard error; other warnings keep Python's format."""
     others, log, handler = warnings.showwarning, logging.getLogger("memsweep"), _ToStderr(logging.WARNING)
 
     def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
@@ -88,15 +88,15 @@ def _fail(message: str) -> None:
 
 
 def say(text: object) -> None:
-    """Print lines of any length on standard output."""
+    """Print text to standard output without wrapping long lines."""
     console.print(str(text), markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """Print JSON for programs."""
+    """Print a value as JSON to standard output."""
     typer.echo(json.dumps(value, indent=2, default=list))
 
 
 def wide(columns: int) -> Console:
-    """Return standard output with room for a table of this many columns. A terminal keeps its own width."""
+    """Return a console on standard output that is at least `columns` wide, or as wide as the terminal if it is one."""
     return console if console.is_terminal else Console(width=max(console.width, columns), highlight=False)

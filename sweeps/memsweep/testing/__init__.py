@@ -1,13 +1,13 @@
 """Fakes for tests of code that uses memsweep, and test suites for custom executors and stores.
 
 - `Scripted`: an executor that computes measures with a function of the point and the epoch, without torch or Ray.
-- `scripted_measures`: the function that it uses by default; values differ between points, epochs and measures.
-- `make_entries`: a function that makes of points what `train_cohort` and `Stack` take.
-- `make_record`: a function that creates the record of a training, to fill a store with.
+- `scripted_measures`: the default function of `Scripted`; its values differ between points, epochs and measures.
+- `make_entries`: a function that creates one entry per point, as `train_cohort` and `Stack` require.
+- `make_record`: a function that creates a fake record of a training, which can be appended to a store.
 - `memsweep.testing.executors.ExecutorSuite`: pytest tests of the contract in `sweeps.execution.protocol.Executor`.
 - `memsweep.testing.stores.StoreSuite`: pytest tests of the properties of a store that runs rely on.
 
-A suite runs when a test module subclasses it and overrides one fixture::
+To run a suite, subclass it in a test module and override one fixture::
 
     from memsweep.testing.executors import ExecutorSuite
 

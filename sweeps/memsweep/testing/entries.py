@@ -1,4 +1,4 @@
-"""Entries of a cohort, made without a plan."""
+"""Creation of a cohort's entries without a plan."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Execution:
     store: Store
     events: list[Progress | CohortEnded] = field(default_factory=list)
     listeners: set[tuple[int, int]] = field(default_factory=set)
-    """(process, thread) of every call of the listener."""
+    """The pairs (process id, thread id) in which the listener was called."""
 
     def listen(self, event: Progress | CohortEnded) -> None:
         self.events.append(event)
@@ -94,7 +94,7 @@ class Execution:
         return self.store.read_examples({cell.trajectory_id for cell in self.plan.cells}).table
 
     def trainings(self, **fields: object) -> set[str]:
-        """Return the ids of the trainings whose points have these values."""
+        """Return the ids of the trainings whose points have these field values."""
         return {
             cell.trajectory_id
             for cell in self.plan.cells
@@ -108,7 +108,7 @@ class Execution:
 
 @lru_cache(maxsize=1)
 def trained_one_by_one() -> tuple[pa.Table, pa.Table]:
-    """Return the points and examples of the sweep if the inline executor trains every member alone."""
+    """Train every member of the sweep alone with the inline executor, and return the points and examples."""
     with tempfile.TemporaryDirectory() as folder:
         alone = Execution(plan_of(max_cohort=1), Store(Path(folder) / "store"))
         Inline().execute(alone.plan, alone.store, alone.listen)
@@ -154,7 +154,7 @@ class BookkeepingSuite:
         assert reported == execution.outcomes()
 
     def test_each_cohort_is_a_part_of_its_own(self, execution: Execution) -> None:
-        """Cohorts that raise are exceptions: they are stored in the pieces that train."""
+        """A cohort that raises an error is an exception: it is stored as the halves that its retries train."""
         parts = [
             frozenset(pq.read_table(path, columns=["trajectory_id"])["trajectory_id"].to_pylist())
             for path in (Path(execution.store.uri) / "parts").glob("*.parquet")
@@ -173,7 +173,7 @@ class BookkeepingSuite:
 
 
 class ExecutorSuite(BookkeepingSuite):
-    """The whole contract: `BookkeepingSuite`, and tests of the numbers. Subclasses override `executor`."""
+    """Tests of the full executor contract, including the trained results. Subclasses override `executor`."""
 
     def test_no_bit_depends_on_the_executor_or_the_packing(self, execution: Execution) -> None:
         points, examples = trained_one_by_one()
@@ -209,7 +209,7 @@ class ExecutorSuite(BookkeepingSuite):
         )
 
     def test_a_member_that_diverges_is_recorded(self, execution: Execution) -> None:
-        """The test of all bits compares its neighbours with trainings that run alone."""
+        """The other members of the stack are checked by `test_no_bit_depends_on_the_executor_or_the_packing`."""
         wild = execution.trainings(learning_rate=1e6)
         assert len(wild) == 4
         outcomes = execution.outcomes()

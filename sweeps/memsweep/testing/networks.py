@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 REASON = "the network's own words"
 UNLUCKY = 0.55
-"""The share of seeds with which `unlucky` cannot be built."""
+"""The fraction of seeds for which `unlucky` raises an error."""
 
 
 def failing(shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -19,7 +19,7 @@ def failing(shape: tuple[int, ...], classes: int) -> nn.Module:
 
     class Failing(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if x.device.type == "meta":  # the plan determines its size there
+            if x.device.type == "meta":  # planning runs the network on the meta device to determine its size
                 return super().forward(x.flatten(1))
             raise RuntimeError(REASON)
 
@@ -27,7 +27,7 @@ def failing(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def unlucky(shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return a network for 8x8 images, or raise if the first number of its generator is below `UNLUCKY`."""
+    """Return a network for 8x8 images, or raise RuntimeError if the first random number is below `UNLUCKY`."""
     import torch
     from torch import nn
 

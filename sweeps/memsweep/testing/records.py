@@ -16,7 +16,7 @@ WHEN = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)
 
 
 def measure_at(training_id: str, epoch: int, name: str) -> float:
-    """Return a value between 0 and 1 that differs between trainings, epochs and measures; the same in every process."""
+    """Return a value between 0 and 1 that differs between trainings, epochs and measures, but not between processes."""
     return zlib.crc32(f"{training_id} {epoch} {name}".encode()) / 2**32
 
 
@@ -24,12 +24,12 @@ def make_record(
     trajectory_id: str, finished: tuple[int, ...] = (), diverged: int | None = None, failed: int | None = None,
     stopped: int | None = None, **more: Any,
 ) -> Record:  # fmt: skip
-    """Create the record of a training, whose measures are a function of its id and the epoch.
+    """Create a fake record of a training. Its measures are functions of the training's id and the epoch.
 
     Args:
         finished: the epochs that have measures.
-        diverged: the epoch of a row with this outcome and without measures; likewise `stopped` and `failed`.
-        more: fields of the point, or provenance.
+        diverged: the epoch of a row with this outcome and without measures. `stopped` and `failed` work likewise.
+        more: fields of the point, or columns of provenance.
     """
     fields = {name: more.pop(name) for name in list(more) if name in FIELDS}
     rows = [

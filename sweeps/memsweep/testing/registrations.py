@@ -19,7 +19,7 @@ from sweeps.spec.stopping import SCHEDULERS
 
 @contextmanager
 def registrations() -> Iterator[None]:
-    """Undo all registrations inside the context at its end, including those of plug-ins.
+    """Undo all registrations made inside the context when it exits, including those of plug-ins.
 
     Example:
         >>> with registrations():

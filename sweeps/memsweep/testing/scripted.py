@@ -1,4 +1,4 @@
-"""An executor that trains nothing: measures are a function of the point and the epoch."""
+"""An executor that trains nothing. Its measures are functions of the point and the epoch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Script = Callable[[Point, int], Measures | None]
 
 
 def scripted_measures(point: Point, epoch: int) -> Measures:
-    """Return a value between 0 and 1 for every measure; it is the same in every process."""
+    """Return a value between 0 and 1 for every measure. The values are the same in every process."""
     return {name: measure_at(point.id, epoch, name) for name in ALL_MEASURES}
 
 
@@ -31,11 +31,11 @@ class Scripted:
     """An executor whose trainings take no time. See `sweeps.execution.protocol.Executor` for its methods.
 
     Args:
-        script: returns the measures of a point after an epoch, or None if the training diverged. A training whose
-            script raises is recorded as failed, with the error as the reason. The point is that of the training, so
-            its `epochs` is the horizon. A measure on demand is recorded only at epochs at which the sweep requests it;
-            per-example measures are not recorded.
-        provenance: more columns of every row.
+        script: a function that returns the measures of a point after an epoch, or None if the training diverged. If the
+            script raises an error, the training is recorded as failed, with the error as the reason. The point's
+            `epochs` is the horizon of the training. An on-demand measure is recorded only at the epochs at which the
+            sweep requests it. Per-example measures are not recorded.
+        provenance: further columns of every row.
     """
 
     script: Script = scripted_measures

@@ -22,7 +22,7 @@ DAY = 1_700_000_000_000_000
 
 
 def files(store: Store) -> list[str]:
-    """Return the names under parts/, read without the store's own code."""
+    """Return the names of the files under parts/, listed without the store's own code."""
     filesystem, root = filesystem_of(store)
     return sorted(
         info.base_name for info in filesystem.get_file_info(fs.FileSelector(f"{root}/parts", allow_not_found=True))
@@ -65,8 +65,8 @@ def _encode(table: pa.Table) -> bytes:
 class StoreSuite:
     """Tests that every store location passes.
 
-    Subclasses override the fixture `uri`: an unused address that contains the word `store`. Addresses with another word
-    in place of `store` must be unused as well.
+    Subclasses override the fixture `uri` to return an unused address that contains the word `store`. Addresses with
+    another word in place of `store` must be unused as well.
     """
 
     @pytest.fixture
