@@ -78,6 +78,21 @@ def without_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda engine, figure: None)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Append each test's group to its node ID, as pytest-xdist means to: it does so in an attribute that pytest 9.2 no
+    longer reads, so that tests of one group run in different workers, and each worker starts a Ray of its own."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        groups = sorted({str(mark.args[0]) for mark in item.iter_markers("xdist_group")})
+        suffix = f"@{'_'.join(groups)}"
+        if groups and not item.nodeid.endswith(suffix):
+            from _pytest.nodeid import coerce_node_id
+
+            item._id = coerce_node_id(item.nodeid + suffix)
+
+
 def pytest_collection_finish() -> None:
     """Exempt all imported objects from garbage collection: a full pass over them takes a quarter of a second."""
     gc.freeze()

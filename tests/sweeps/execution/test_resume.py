@@ -16,8 +16,6 @@ from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.store import Store
 
-pytestmark = pytest.mark.xdist_group("resume")
-
 SWEEP = """
 name: resumed
 fixed: {data: digits, dataset_size: 60, depth: 1, batch_size: 20, precision: float64, dropout: 0.2, label_noise: 0.4}

@@ -23,6 +23,8 @@ from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, Plateau, StopWhen
 from sweeps.stopping.referee import Referee, Status
 from sweeps.stopping.seeding import drawing
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 CASES_A_RUN = 17
 RUNS = 12
 
