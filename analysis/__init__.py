@@ -1,1 +1,1 @@
-"""Reads what a sweep stored and draws it. Needs neither torch nor ray."""
+"""Analysis of stored sweeps: tables, figures, claims and reports. It imports neither torch nor Ray."""

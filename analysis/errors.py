@@ -1,4 +1,4 @@
-"""The error for a request for a figure, table or claim that is invalid."""
+"""The exception for invalid requests for a figure, table or claim."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lightning_modules.errors import MemsweepError, choices
 
 
 class AnalysisError(MemsweepError, ValueError):
-    """A request that the data do not allow. The message is one sentence that states the given and the valid values.
+    """Raised for a request that the data do not allow. The message is one sentence with the given and the valid values.
 
     Attributes:
         key: The name of the invalid option or column.
@@ -23,5 +23,5 @@ class AnalysisError(MemsweepError, ValueError):
 
 
 def unknown(key: str, given: object, valid: Iterable[object]) -> AnalysisError:
-    """Create the error for a value outside a closed set, which it lists in its own order."""
+    """Create the error for a value outside a closed set. The message lists the valid values in the given order."""
     return AnalysisError(key, f"{key}: {choices(given, valid, ordered=True)}")

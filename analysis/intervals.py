@@ -1,4 +1,4 @@
-"""All 95 % intervals, as functions of numbers that every package of the analysis uses."""
+"""The functions for 95 % intervals that all packages of the analysis share."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 ENDS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-"""The quantiles at the ends of an interval."""
+"""The quantiles at the lower and upper end of an interval."""
 
 
 def t_half(sd: Any, n: Any) -> Any:
-    """Compute half the width of Student's interval of a mean, with n - 1 degrees of freedom.
+    """Compute the half-width of Student's t interval of a mean, with n - 1 degrees of freedom.
 
     Args:
         sd: Standard deviation of the averaged numbers (denominator n - 1), as a number, an array or a Series.
-        n: The number of them; use NaN below two, for which there is no interval.
+        n: The number of averaged numbers. Pass NaN instead of 0 or 1, for which there is no interval.
     """
     return stats.t.ppf(ENDS[1], n - 1) * sd / np.sqrt(n)
 
 
 def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
-    """Compute the mean and the ends of its interval, which are NaN for fewer than two values."""
+    """Compute the mean and its t interval, as (mean, low, high). Both ends are NaN for fewer than two values."""
     mean = float(np.mean(values))
     half = float(t_half(np.std(values, ddof=1), len(values))) if len(values) > 1 else np.nan
     return mean, mean - half, mean + half
 
 
 def wilson(count: int, total: int) -> tuple[float, float]:
-    """Compute Wilson's score interval of the proportion `count` / `total`."""
+    """Compute the Wilson score interval for the proportion `count` / `total`."""
     interval = stats.binomtest(count, total).proportion_ci(CONFIDENCE, "wilson")
     return float(interval.low), float(interval.high)
 

@@ -1,4 +1,4 @@
-"""How fields and metrics are called in a picture, and how their values are written."""
+"""The words for fields and metrics in a picture, and the formatting of their values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DERIVED: dict[str, Metric] = {
         "first evaluated epoch with 100 % training accuracy", "epochs", colormap="cividis",
     ),
 }  # fmt: skip
-"""The columns that `tables.derived` computes from stored ones. Accuracies in 0..1, epochs as counts."""
+"""The metrics that `tables.derived` computes from stored columns. Accuracies are in 0..1, and epochs are counts."""
 
 _ERRORS: dict[str, Metric] = {
     "train_error": Metric.share(
@@ -47,12 +47,12 @@ _ERRORS: dict[str, Metric] = {
     ),
 }  # fmt: skip
 
-METRICS: Mapping[str, Metric] = ChainMap(_ERRORS, COLUMNS_ON_DEMAND, DERIVED, MEASURES)  # the last mapping comes first
-"""Every value that can be drawn; those with a complement are computed, the rest are columns."""
+METRICS: Mapping[str, Metric] = ChainMap(_ERRORS, COLUMNS_ON_DEMAND, DERIVED, MEASURES)  # iterates from last to first
+"""All metrics that can be drawn. A metric with a complement is computed from it, and all others are columns."""
 
 
 CAPACITY = ("parameters", "parameter_count", "width")
-"""The axes that say how large a network is."""
+"""The axes that describe the size of a network."""
 
 AXES: Mapping[str, Axis] = ChainMap(
     {
@@ -60,17 +60,17 @@ AXES: Mapping[str, Axis] = ChainMap(
         "epoch": Axis("epoch", count=True),
         "randomization": Axis("training data", phrase="{}"),
     },
-    FIELDS,  # in a ChainMap the names of the last mapping come first
+    FIELDS,  # a ChainMap iterates over its last mapping first
 )
-"""What can be an axis: the fields, the parameters a model really has, the epoch of a measurement, and what of the data
-is random (`randomization.with_randomization`)."""
+"""The possible axes: the fields, the actual number of parameters of a model, the epoch of a measurement, and the
+randomized part of the data (see `randomization.with_randomization`)."""
 
 
 def _number(value: float, count: bool, digits: int) -> str:
     if not count or abs(value) < 1000:
         return f"{value:.{max(digits, 3)}g}".replace("e-0", "e-")
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        # 999,950 is 1M and not 1000k.
+        # 999,950 becomes 1M, not 1000k.
         if float(f"{abs(value):.{digits}g}") >= size:
             text = f"{value / size:.{digits}g}"
             return (text if "e" not in text else f"{value / size:.0f}") + suffix
@@ -84,17 +84,17 @@ def _text(field: str, value: object, digits: int) -> str:
     if isinstance(value, SupportsFloat):
         return _number(float(value), axis.count, digits)
     text = str(value)
-    # Paths and hub names are told apart by their end.
+    # Keep the end, which distinguishes paths and hub names.
     return text if len(text) <= 24 else "…" + text[-23:]
 
 
 def is_unset(value: object) -> bool:
-    """Whether a setting was left to its default: None, NaN or pandas' NA, which is not imported for it."""
+    """Return whether a setting is unset: None, NaN or pandas' NA (recognized by its type's name, without pandas)."""
     return value is None or type(value).__name__ == "NAType" or value != value
 
 
 def value_labels(field: str, values: Sequence[object]) -> list[str]:
-    """The values as short tick labels ("0.3", "1.2k", "all"), with just enough digits to keep them apart."""
+    """Format the values as short tick labels ("0.3", "1.2k", "all"), with just enough digits to make them distinct."""
     for digits in range(2, 8):
         labels = [_text(field, value, digits) for value in values]
         if len(set(labels)) == len(values):
@@ -103,17 +103,17 @@ def value_labels(field: str, values: Sequence[object]) -> list[str]:
 
 
 def setting(field: str, value: object) -> str:
-    """One setting in words: "label noise 0.4"."""
+    """Format one setting in words: "label noise 0.4"."""
     return settings(field, [value])
 
 
 def settings(field: str, values: Sequence[object]) -> str:
-    """Several settings of one field in words: "label noise 0.2, 0.4"."""
+    """Format several settings of one field in words: "label noise 0.2, 0.4"."""
     return (AXES[field].phrase or AXES[field].words + " {}").format(", ".join(value_labels(field, values)))
 
 
 def short(drawn: float, metric: Metric) -> str:
-    """A drawn number in the three or four characters that a cell has room for."""
+    """Format a drawn number in the three or four characters that fit into a cell."""
     size = abs(drawn)
     if metric.unit == "%":
         return f"{drawn:.0f}"
@@ -125,5 +125,5 @@ def short(drawn: float, metric: Metric) -> str:
 
 
 def short_half(drawn: float, metric: Metric) -> str:
-    """Half the width of an interval: one digit more than its mean."""
+    """Format the half-width of an interval. Percentages below 10 get one decimal, unlike their means."""
     return f"{drawn:.1f}" if metric.unit == "%" and drawn < 10 else short(drawn, metric)

@@ -1,1 +1,1 @@
-"""Pages of a study with its figures, of claims, and of early stopping."""
+"""Report pages for studies, claims and early stopping."""

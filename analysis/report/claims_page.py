@@ -1,4 +1,4 @@
-"""Verdicts of claims as a printed table and as a page."""
+"""The verdicts on claims, as a printed table and as an HTML page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STYLES: dict[Verdict, str] = {"supported": "green", "contradicted": "bold red", 
 
 
 def verdict_table(decisions: Sequence[Decision]) -> Table:
-    """Render one row per contrast: experiment, statement of the paper, effect with its interval and n, verdict."""
+    """Render one row per contrast: experiment, statement of the paper, measured effect (interval, n) and verdict."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("experiment", no_wrap=True)
     for heading in ("the paper says", "compared, and claimed", "measured"):
@@ -46,23 +46,23 @@ def verdict_table(decisions: Sequence[Decision]) -> Table:
 
 
 def commands(decisions: Sequence[Decision]) -> list[str]:
-    """List the distinct commands that train the points that undecided claims lack."""
+    """Return the distinct commands that train the missing points of undecided claims."""
     needed = [finding.command for decision in decisions for finding in decision.findings if finding.command]
     return list(dict.fromkeys(needed))
 
 
 def summary(decisions: Sequence[Decision]) -> str:
-    """Count the verdicts: `22 claims: 15 supported, 1 contradicted, 6 undecided`."""
+    """Summarize the verdicts in words, such as `22 claims: 15 supported, 1 contradicted, 6 undecided`."""
     counts = Counter(decision.verdict for decision in decisions)
     words = ", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES)
     return f"{len(decisions)} claim{'s' if len(decisions) != 1 else ''}: {words}"
 
 
 def write_page(decisions: Sequence[Decision], out: Path) -> list[Path]:
-    """Write the page of the claims and its pictures.
+    """Write the claims page and its pictures.
 
     Returns:
-        The paths written, the page first.
+        The paths written, starting with the page.
 
     Raises:
         ExportError: A file cannot be written.

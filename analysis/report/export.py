@@ -1,4 +1,4 @@
-"""The tables of `memsweep export`, and their files."""
+"""The tables that `memsweep export` writes, and the functions that write them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Tab
     """Read a table of a sweep from a store.
 
     Args:
-        table: points (with derived columns), curves, examples or scores.
+        table: `points` (with derived columns), `curves`, `examples` or `scores`.
         sweep: The sweep.
         plan: The plan of the sweep.
         store: The store.
 
     Returns:
-        The rows, and the parts of the store that could not be read, with the reasons.
+        The table, and a mapping from each part of the store that could not be read to the reason.
 
     Raises:
-        AnalysisError: The table is scores, and the sweep left no examples out.
+        AnalysisError: `table` is `scores`, but the sweep left no examples out.
     """
     if table == "curves":
         contents = store.read(stored_columns())
@@ -52,10 +52,10 @@ def exported(table: str, sweep: Sweep, plan: Plan, store: Store) -> tuple[pa.Tab
 
 
 def write_table(table: pa.Table, out: Path) -> None:
-    """Write Parquet or CSV, depending on the suffix.
+    """Write a table as Parquet or CSV, depending on the suffix of `out`.
 
     Raises:
-        ExportError: The suffix is a different one, or the file cannot be written.
+        ExportError: The suffix is neither .parquet nor .csv, or the file cannot be written.
     """
     if out.suffix not in (".parquet", ".csv"):
         raise ExportError(f"--out {out}: given {out.suffix!r}; valid suffixes: .parquet, .csv")

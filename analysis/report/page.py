@@ -1,4 +1,4 @@
-"""HTML pages with tables and figures, and every figure as PNG, SVG and PDF."""
+"""HTML pages with tables and figures. Every figure is also written as PNG, SVG and PDF."""
 
 from __future__ import annotations
 
@@ -37,20 +37,21 @@ def write_report(
 ) -> list[Path]:
     """Write the page of a study, `out/index.html`, and its figures, `out/figures/*.{png,svg,pdf}`.
 
-    Every figure is drawn before anything is written, and every file is written atomically, the page last.
+    All figures are drawn before anything is written. Every file is written atomically, and the page is written last.
 
     Args:
         points: One row per point.
         curves: One row per training and evaluated epoch.
-        description: `name`, and if known, `question`, `definition` (YAML), `fixed` (field -> value), `axes` (fields, or
-            field -> values), `provenance` (words -> value) and `chance` (the accuracy of guessing, 0..1).
-        figures: The figures to draw; `defaults.default_figures` if empty.
+        description: A mapping with `name` and, if known, `question`, `definition` (YAML), `fixed` (field -> value),
+            `axes` (fields, or field -> values), `provenance` (label -> text) and `chance` (the accuracy of guessing,
+            0..1).
+        figures: The figures to draw. If empty, `defaults.default_figures` chooses them.
         out: The folder to write into.
-        claims: The claims that rest on the study. Each contrast is a row of a table, with a small picture (PNG, SVG).
+        claims: The claims that rest on the study. Each contrast becomes a table row with a small picture (PNG, SVG).
         examples: The per-example table, with at least the measures that the figures need.
 
     Returns:
-        The paths written, the page first.
+        The paths written, starting with the page.
 
     Raises:
         AnalysisError: A figure cannot be drawn.
@@ -85,7 +86,7 @@ def write_claims(decisions: Sequence[Decision], provenance: Mapping[str, str], o
     """Write a page with a table of claims, `out/index.html`, and its pictures, `out/figures/*.{png,svg}`.
 
     Returns:
-        The paths written, the page first.
+        The paths written, starting with the page.
 
     Raises:
         OSError: `out` cannot be written.
@@ -107,7 +108,7 @@ def write_claims(decisions: Sequence[Decision], provenance: Mapping[str, str], o
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table of a page, with its cells as text and a note under it."""
+    """A table on a page, with its cells as text and a note below it."""
 
     heading: str
     columns: Sequence[str]
@@ -127,12 +128,12 @@ def write_study_page(
     Args:
         description: See `write_report`.
         tables: The tables, in the order of the page.
-        pictures: File name without a suffix -> picture.
-        files: Path below `out` -> content of a file to write beside the page.
+        pictures: A mapping from file name without suffix to picture.
+        files: Other files to write, as a mapping from path below `out` to content.
         out: The folder to write into.
 
     Returns:
-        The paths written, the page first.
+        The paths written, starting with the page.
 
     Raises:
         OSError: `out` cannot be written.
@@ -178,7 +179,7 @@ def _drawn(
 
 
 def _shown(stem: str, picture: Picture, title: str = "") -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the template's values for a picture, and its files."""
+    """Return the template values of a picture, and a mapping from link to file content."""
     links = {suffix: f"{FIGURES}/{stem}.{suffix}" for suffix in SUFFIXES}
     width, height = (round(float(inches) * 96) for inches in picture.get_size_inches())
     about = {
@@ -189,7 +190,7 @@ def _shown(stem: str, picture: Picture, title: str = "") -> tuple[dict[str, Any]
 
 
 def _stems(specs: Sequence[FigureSpec]) -> list[str]:
-    """Return one file name per figure; figures that would share a name are numbered."""
+    """Return one distinct file name per figure, numbering figures that would share a name."""
     names: list[str] = []
     for spec in specs:
         same = sum(name == spec.stem or name.startswith(f"{spec.stem}-") for name in names)
@@ -222,7 +223,7 @@ def _template() -> jinja2.Template:
 
 
 def _written(out: Path, page: str, files: Mapping[str, bytes]) -> list[Path]:
-    """Write the page last, so that it never refers to a file that is missing."""
+    """Write the files and then the page, so that the page never refers to a missing file."""
     written = [_write(out / link, content) for link, content in files.items()]
     return [_write(out / "index.html", page.encode()), *written]
 

@@ -1,4 +1,4 @@
-"""The files of `memsweep heatmap` and `memsweep report`, drawn from a store."""
+"""The output of `memsweep heatmap` and `memsweep report`: figures and pages drawn from a store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def draw_heatmap(plan: Plan, contents: Contents, out: Path, spec: FigureSpec) ->
 
     Args:
         plan: The plan of the sweep.
-        contents: The contents of the store, with at least what `spec.needs` reads.
+        contents: The contents of the store, with at least the part that `spec.needs` reads.
         out: A .png, .svg or .pdf file.
         spec: The heatmap.
 
@@ -63,12 +63,12 @@ def draw_report(
         contents: The contents of the store.
         tables: The tables of the sweep, with the measures of single examples that the figures need.
         out: The folder to write into.
-        figures: The figures of the sweep (`parsing.figures_of`); `defaults.default_figures` if empty.
+        figures: The figures of the sweep (see `parsing.figures_of`). If empty, `defaults.default_figures` chooses them.
         claims: The claims that rest on the study.
 
     Returns:
-        The paths written, the page first, and a sentence per figure that was left out because it fixes a field at a
-        value that the grid, as changed by --set, does not have.
+        The paths written, starting with the page, and one sentence per figure that was left out because it fixes a
+        field at a value that the grid, as changed by --set, does not have.
 
     Raises:
         AnalysisError: A figure cannot be drawn.
@@ -102,7 +102,7 @@ def _order(value: Any) -> tuple[bool, Any]:
 
 
 def provenance(plan: Plan, contents: Contents) -> dict[str, str]:
-    """Describe the origin of a sweep's numbers, as label -> text: versions, devices, hosts, dates and compute."""
+    """Map labels to the versions, devices, hosts, dates and compute time of a sweep's trainings, as text."""
     wanted = pa.array(sorted({cell.trajectory_id for cell in plan.cells}), pa.string())
     table = contents.table.filter(pc.is_in(contents.table["trajectory_id"], wanted))
     if not table.num_rows:

@@ -1,4 +1,4 @@
-"""Claims as rows of a page's table, with a small picture each."""
+"""Table rows for the claims on a page, each with a small picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INCH = 82
 
 
 def claim_rows(decisions: Sequence[Decision]) -> tuple[list[dict[str, Any]], dict[str, Picture]]:
-    """Return the template's values for the claims, and link -> picture (none for a finding without a number)."""
+    """Return the template values of the claims, and a mapping from link to picture. Only numeric findings have one."""
     claims: list[dict[str, Any]] = []
     pictures: dict[str, Picture] = {}
     for decision in decisions:

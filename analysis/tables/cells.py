@@ -1,7 +1,7 @@
-"""Aggregation of rows to cells: means over seeds with their intervals, and counts of missing data.
+"""Aggregation of rows into cells: means over seeds with their intervals, and counts of missing data.
 
-Every frame here is tidy: a row is one point (or one point at one epoch), and a column is a field or a measure.
-Accuracies and fractions are in 0..1. A row whose `outcome` is not `finished` has no data, whatever its columns contain.
+All frames in this module are tidy: a row is one point (or one point at one epoch), and a column is a field or a
+measure. Accuracies and fractions are in 0..1. The measures of a row whose `outcome` is not `finished` are ignored.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lightning_modules.settings import FIELDS
 
 OUTCOMES = ("finished", "diverged", "stopped", "failed", "missing")
 LOST = ("diverged", "stopped", "failed")
-"""Outcomes of trainings without a result at this epoch, although they were trained."""
+"""Outcomes of trainings that were started but have no result at the epoch of a row."""
 LOSSES = ("train_loss", "test_loss")
 
 
 def check_columns(frame: pd.DataFrame, names: Iterable[str], rows: str = "") -> None:
-    """Raise AnalysisError for the first name that is not a column; `rows` says what the rows are, such as "points"."""
+    """Raise AnalysisError for the first name that is not a column. `rows` names the rows in the message ("points")."""
     for name in names:
         if name not in frame.columns:
             lack = f"the {rows} have no such column; they have" if rows else "the table has no such column; it has"
@@ -33,7 +33,7 @@ def check_columns(frame: pd.DataFrame, names: Iterable[str], rows: str = "") -> 
 
 
 def check_axis(frame: pd.DataFrame, key: str, name: str) -> str:
-    """Return the name if it is an axis that the frame has. Raises AnalysisError otherwise."""
+    """Return the name if it is an axis in the frame; otherwise raise AnalysisError."""
     valid = [axis for axis in AXES if axis in frame.columns]
     if name not in valid:
         raise unknown(key, name, valid)
@@ -41,7 +41,7 @@ def check_axis(frame: pd.DataFrame, key: str, name: str) -> str:
 
 
 def check_metric(frame: pd.DataFrame, key: str, name: str) -> str:
-    """Return the name if the frame has this metric or can compute it. Raises AnalysisError otherwise."""
+    """Return the name if it is a metric that can be read or computed from the frame; otherwise raise AnalysisError."""
     valid = [metric for metric, about in METRICS.items() if (about.complement or metric) in frame.columns]
     if name not in valid:
         raise unknown(key, name, valid)
@@ -49,7 +49,7 @@ def check_metric(frame: pd.DataFrame, key: str, name: str) -> str:
 
 
 def levels(frame: pd.DataFrame, field: str) -> list[Any]:
-    """Return the values of a field in ascending order, unset last."""
+    """Return the distinct values of a field in ascending order, with the unset value last."""
     return list(pd.factorize(frame[field], sort=True, use_na_sentinel=False)[1])
 
 
@@ -59,7 +59,7 @@ def varying(frame: pd.DataFrame) -> list[str]:
 
 
 def metric_values(frame: pd.DataFrame, value: str) -> pd.Series:
-    """Return a metric in its stored unit, with NaN for rows that did not finish."""
+    """Return the values of a metric in its stored unit, with NaN for infinite values and rows that did not finish."""
     about = METRICS[value]
     column = pd.to_numeric(frame[about.complement or value]).astype(float)
     finished = (1 - column if about.complement else column).where(frame["outcome"] == "finished")
@@ -67,7 +67,7 @@ def metric_values(frame: pd.DataFrame, value: str) -> pd.Series:
 
 
 def select(frame: pd.DataFrame, where: Mapping[str, object]) -> pd.DataFrame:
-    """Select the rows at these settings: one value or a list of values per field. None is the unset value.
+    """Select the rows that match `where`, which maps each field to a value or a list of values. None means unset.
 
     Raises:
         AnalysisError: The frame lacks a field or a value.
@@ -95,14 +95,14 @@ def _find(field: str, value: object, present: Sequence[Any]) -> int:
 
 
 def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
-    """Average a metric over seeds, for every combination of the keys' values, even if the frame has no such row.
+    """Average a metric over seeds for every combination of the keys' values, including combinations without rows.
 
     Returns:
-        One row per combination. The columns are the keys; `mean`, `sd` (n - 1), `low` and `high` (95 % t interval of
-        the mean; NaN below two seeds), in the stored unit; `n`, the number of seeds averaged; `n_diverged`, `n_stopped`
-        (early), `n_failed`, and `n_lost`, their sum; `n_missing`; `n_undefined` (finished, but without a value, such as
-        a memorized fraction without noise); `status`: `value`, or the reason for having none: `diverged`, `stopped`,
-        `failed`, `undefined`, `missing`. Without data the mean is NaN, never zero.
+        A table with one row per combination and the columns: the keys; `mean`, `sd` (n - 1), `low` and `high` (95 % t
+        interval of the mean; NaN below two seeds), in the stored unit; `n`, the number of seeds averaged; `n_diverged`,
+        `n_stopped` (early) and `n_failed`, and their sum `n_lost`; `n_missing`; `n_undefined` (finished without a
+        value, such as a memorized fraction without noise); and `status`, which is `value` or the reason for its
+        absence: `diverged`, `stopped`, `failed`, `undefined` or `missing`. Without data, the mean is NaN, never zero.
 
     Raises:
         AnalysisError: A cell would average over anything but seeds.
@@ -111,9 +111,9 @@ def aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
 
 
 def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int) -> pd.DataFrame:
-    """Aggregate as `aggregate` does, for rows in blocks: one block per training, with the same `block` epochs in each.
+    """Aggregate as `aggregate` does, given rows in blocks: one block per training, each with the same `block` epochs.
 
-    The settings of a training do not change, so they are read from the first row of its block.
+    Settings are constant within a training, so they are read from the first row of each block.
     """
     if frame.empty:
         raise AnalysisError("points", "points: given a table without rows; at least one point is needed")
@@ -134,7 +134,7 @@ def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int)
         )
         codes[key] = np.tile(code, len(trainings)) if within else np.repeat(code, block), levels_of
     sizes = [len(levels_of) for _, levels_of in codes.values()]
-    # One number per cell: grouping by several columns takes many times as long.
+    # Group by one number per cell, since grouping by several columns takes many times as long.
     cell = np.ravel_multi_index([code for code, _ in codes.values()], sizes)
     _refuse_hidden_factors(trainings, cell[::block], keys)
 
@@ -156,17 +156,17 @@ def _aggregate(frame: pd.DataFrame, keys: Sequence[str], value: str, block: int)
     )
     for (key, (_, levels_of)), place in zip(codes.items(), np.unravel_index(np.arange(len(table)), sizes), strict=True):
         taken = pd.Series(levels_of).take(place)
-        # Keep the order of categories, such as that of randomizations.
+        # Keep the order of categories, for example of `randomization`.
         table[key] = taken.array if isinstance(taken.dtype, pd.CategoricalDtype) else taken.to_numpy()
     return table[[*keys, "mean", "low", "high", "sd", "n", *masks, "n_lost", "status"]]
 
 
 def _refuse_hidden_factors(frame: pd.DataFrame, cell: np.ndarray, keys: Sequence[str]) -> None:
-    """Refuse a cell with several values of another field, since a mean over them would hide an effect."""
+    """Reject cells that mix several values of another field, since averaging over the values would hide an effect."""
 
     def differs(field: str) -> bool:
         code = pd.factorize(frame[field], use_na_sentinel=False)[0]
-        example = np.empty(cell.max() + 1, code.dtype)  # any value per cell
+        example = np.empty(cell.max() + 1, code.dtype)  # the value of any one row per cell
         example[cell] = code
         return bool((example[cell] != code).any())
 
@@ -194,13 +194,13 @@ def cells(
     epoch: int | None = None,
     curves: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Aggregate a metric to the cells of a map over x and y, per facet.
+    """Aggregate a metric into the cells of a map over x and y, per facet.
 
     See `aggregate` for the columns, and `over_epochs` for `epoch` and `curves`.
     """
     keys = map_keys(points, x, y, facet)
     if epoch is not None or "epoch" in keys:
-        # Only the fields that tell cells or trainings apart are kept: each is repeated for every epoch.
+        # Keep only the fields that distinguish cells or trainings, since each field is repeated for every epoch.
         distinguishing = {"seed", *keys, *varying(points)}
         known = [name for name in points.columns if name in {"trajectory_id", "outcome", "epochs", *distinguishing}]
         if curves is not None and not curves.empty:
@@ -214,7 +214,7 @@ def cells(
 
 
 def map_keys(points: pd.DataFrame, x: str, y: str, facet: Sequence[str] | str | None) -> list[str]:
-    """Return the fields of a map: x, y and the facets. Raises AnalysisError if one is unknown or occurs twice."""
+    """Return the fields of a map: x, y and the facets. Raise AnalysisError if a field is unknown or occurs twice."""
     facets = facet_names(facet)
     keys = [x, y, *facets]
     if len(set(keys)) < len(keys):
@@ -225,7 +225,7 @@ def map_keys(points: pd.DataFrame, x: str, y: str, facet: Sequence[str] | str | 
 
 
 def _metric_columns(curves: pd.DataFrame, value: str) -> list[str]:
-    """Return the columns of the curves that `over_epochs` needs for a metric; all metrics for an unknown one."""
+    """Return the columns of the curves that `over_epochs` needs for a metric, or all metrics if it is unknown."""
     own = METRICS[value].complement or value if value in METRICS else ""
     wanted = {own, *LOSSES} if own in curves else {*METRICS}
     return [name for name in curves.columns if name in wanted]
@@ -239,7 +239,7 @@ def facet_names(facet: Sequence[str] | str | None) -> list[str]:
 
 
 def one_facet(facet: Sequence[str] | str | None, kind: str) -> str | None:
-    """Return the facet of a kind of figure that has at most one."""
+    """Return the facet, or None, for a kind of figure that allows at most one facet."""
     names = facet_names(facet)
     if len(names) > 1:
         raise AnalysisError("facet", f"facet: given {', '.join(names)}; {kind} take one, beside hue")
@@ -249,8 +249,8 @@ def one_facet(facet: Sequence[str] | str | None, kind: str) -> str | None:
 def over_epochs(points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | None = None) -> pd.DataFrame:
     """Return one row per training and evaluated epoch, with the measures of the curves.
 
-    The epochs are those at which any training was evaluated. A training without a measurement at an epoch keeps its
-    outcome there, or is missing if it finished.
+    The table includes every epoch at which any training was evaluated. A row without a measurement has the outcome of
+    its training, or `missing` if the training finished.
 
     Args:
         points: One row per point.
@@ -258,7 +258,7 @@ def over_epochs(points: pd.DataFrame, curves: pd.DataFrame | None, epoch: int | 
         epoch: The only epoch to return.
 
     Raises:
-        AnalysisError: No training was evaluated, or none at `epoch`.
+        AnalysisError: No training was evaluated at all, or at `epoch`.
     """
     return _over_epochs(points, curves, epoch)[0]
 
@@ -276,8 +276,8 @@ def _over_epochs(
         points: See `over_epochs`.
         curves: See `over_epochs`.
         epoch: See `over_epochs`.
-        kept: The columns of the points to keep, if not all settings.
-        measure: The only measure of the curves to keep, if they have it.
+        kept: The columns of the points to keep, or None for all settings.
+        measure: The only measure of the curves to keep. If the curves lack it, all measures are kept.
     """
     if curves is None or curves.empty:
         raise AnalysisError("epoch", "epoch: given, but no training has been evaluated yet; leave epoch out")
@@ -293,7 +293,7 @@ def _over_epochs(
         kept = ["trajectory_id", *fields, *[c for c in ("parameters", "epochs", "randomization") if c in points]]
     of_training = np.repeat(np.arange(len(trainings)), len(evaluated))
     place = _places(trainings["trajectory_id"], evaluated, curves)
-    # A training that diverged or failed later was sound at this epoch if all of its losses here are finite.
+    # A training that diverged or failed later counts as finished at the epochs where all of its losses are finite.
     finite = np.isfinite(curves[[name for name in LOSSES if name in curves]]).all(axis=1).to_numpy()
     sound = (place >= 0) & finite.take(place)
     ended, names = pd.factorize(trainings["outcome"].astype(str).replace("finished", "missing"))
@@ -304,16 +304,16 @@ def _over_epochs(
     for name in [measure] if measure in measures else measures:
         columns[name] = curves[name].array.take(place, allow_fill=True)
     columns["outcome"] = pd.Categorical.from_codes(outcome, ["finished", *names])
-    # No copy: the columns are new, and millions of rows long.
+    # Do not copy, since the columns are new and can have millions of rows.
     return pd.DataFrame(columns, copy=False), len(evaluated)
 
 
 def _places(trainings: pd.Series, epochs: np.ndarray, curves: pd.DataFrame) -> np.ndarray:
-    """Return the row of the curves per training and epoch (ascending), or -1, as one flat array."""
+    """Return a flat array with the curve row of each training and epoch (ascending), or -1 if there is none."""
     ids = pd.Index(trainings.unique())
     named = curves["trajectory_id"].astype("category").cat
     known, names = named.codes.to_numpy(), named.categories
     own = ids.get_indexer(names.astype(ids.dtype))[known]
-    row_of = np.full((len(ids) + 1, len(epochs)), -1)  # the last row is for trainings that no point has
+    row_of = np.full((len(ids) + 1, len(epochs)), -1)  # last row: trainings without a point
     row_of[own, np.searchsorted(epochs, curves["epoch"])] = np.arange(len(curves))
     return row_of[ids.get_indexer(trainings)].ravel()

@@ -1,7 +1,7 @@
-"""Measures derived from stored ones: the generalization gap, the best value of a training, and epochs to a level.
+"""Metrics derived from stored measures: the generalization gap, the best accuracies, and the epochs to reach a level.
 
-A training is known only at its evaluated epochs, so the first epoch at a level is interval-censored: the level was
-reached after the previous evaluated epoch and by the one at which it is seen. `first_epochs` returns both ends.
+Measures are known only at evaluated epochs, so the first epoch at a level is interval-censored: the level was reached
+after one evaluated epoch and no later than the next one. `first_epochs` returns both epochs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from analysis.tables.cells import check_columns
 from analysis.words import DERIVED
 
 REACHED = {"epochs_to_90": 0.9, "epochs_to_100": 1.0}
-"""Column -> training accuracy (on the labels as given) to reach."""
+"""Maps each column to the training accuracy (on the labels as given) to reach."""
 
 FROM_CURVES = ("train_accuracy", "test_accuracy", "validation_accuracy", "train_loss", "test_loss")
-"""The columns of the curves from which `DERIVED` is computed, beside trajectory_id and epoch."""
+"""The columns of the curves from which `DERIVED` is computed, besides trajectory_id and epoch."""
 
 BEST = {"best_test_accuracy": "test_accuracy", "best_validation_accuracy": "validation_accuracy"}
 
@@ -26,13 +26,13 @@ BEST = {"best_test_accuracy": "test_accuracy", "best_validation_accuracy": "vali
 def with_derived(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """Append the columns of `DERIVED` to the points, with NaN where a value is undefined.
 
-    The gap and the best values are NaN for a point that did not finish, since the best over fewer epochs is not
-    comparable. An epoch at which a level was reached is kept, even if the training broke later.
+    The gap and the best values are NaN for a point that did not finish, since a best value over fewer epochs is not
+    comparable. The epoch at which a level was reached is kept even if the training did not finish.
 
     Args:
         points: One row per point, with trajectory_id, epochs, outcome, train_accuracy and test_accuracy.
         curves: One row per training and evaluated epoch, with trajectory_id, epoch and the accuracies. Only epochs up
-            to a point's `epochs` count, so that points which share a training differ.
+            to a point's `epochs` count, so points that share a training can have different values.
 
     Raises:
         AnalysisError: A column is missing.
@@ -47,7 +47,7 @@ def with_derived(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_gap(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add `generalization_gap` (see `DERIVED`) to points or curves; NaN where the row did not finish."""
+    """Add `generalization_gap` (see `DERIVED`) to points or curves, with NaN in rows that did not finish."""
     check_columns(rows, ("train_accuracy", "test_accuracy", "outcome"), "points")
     train, test = (_numbers(rows, name) for name in ("train_accuracy", "test_accuracy"))
     return rows.assign(generalization_gap=(train - test).where(rows["outcome"] == "finished"))
@@ -57,8 +57,8 @@ def first_epochs(points: pd.DataFrame, curves: pd.DataFrame, column: str, level:
     """Find the epoch at which `column` first reached `level`, per point.
 
     Returns:
-        A frame on the index of the points. `by` is the first evaluated epoch at which the column was at least `level`,
-        up to the point's `epochs`; NaN if there is none. `after` is the last evaluated epoch before `by`, or 0. The
+        A frame with the index of `points`. `by` is the first evaluated epoch, up to the point's `epochs`, at which the
+        column was at least `level`, or NaN if there is none. `after` is the last evaluated epoch before `by`, or 0. The
         true first epoch lies in (after, by], or is 0 if the level was already reached before training (epoch 0).
     """
     known = _evaluated(points, curves, column)
@@ -67,7 +67,7 @@ def first_epochs(points: pd.DataFrame, curves: pd.DataFrame, column: str, level:
     first = first[places]
     begins = np.append(True, known.trainings[1:] != known.trainings[:-1])[: len(known.trainings)]
     before = np.where(begins, 0.0, np.roll(known.epochs, 1))
-    # The last row is for points without a training.
+    # The last row, which stays NaN, is for points without a curve.
     reached = pd.DataFrame(np.nan, index=range(len(known.ids) + 1), columns=["after", "by"])
     reached.loc[trainings, "after"], reached.loc[trainings, "by"] = before[first], known.epochs[first]
     reached = reached.iloc[known.ids.get_indexer(_names(points))].set_index(points.index)
@@ -80,7 +80,7 @@ def _best(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.Series:
     known = _evaluated(points, curves, column)
     running = pd.Series(known.values).groupby(known.trainings).cummax().to_numpy()
     trainings, horizon = known.ids.get_indexer(_names(points)), _horizon(points).to_numpy()
-    # A single number orders by training and then by epoch.
+    # Combine training and epoch in one number, since searchsorted takes a single key.
     room = 1 + max(known.epochs.max(initial=0.0), np.nanmax(horizon, initial=0.0))
     place = np.searchsorted(known.trainings * room + known.epochs, trainings * room + horizon, side="right") - 1
     there = (place >= 0) & (trainings >= 0) & ~np.isnan(horizon)
@@ -92,11 +92,11 @@ def _best(points: pd.DataFrame, curves: pd.DataFrame, column: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """The values of a column measured on sound networks, ordered by training and then by epoch."""
+    """The values of a column at epochs with finite losses, ordered by training and then by epoch."""
 
     ids: pd.Index
     trainings: np.ndarray
-    """Positions in `ids`."""
+    """The position of each value's training in `ids`."""
     epochs: np.ndarray
     values: np.ndarray
 
@@ -121,7 +121,7 @@ def _names(rows: pd.DataFrame) -> pd.Series:
 
 
 def _horizon(points: pd.DataFrame) -> pd.Series:
-    """Return the epoch up to which a row counts: its `epoch` if it comes from the curves, else `epochs`."""
+    """Return the last epoch that counts for each row: `epoch` if the row has one, else `epochs`."""
     if "epoch" not in points:
         return _numbers(points, "epochs")
     return _numbers(points, "epoch").fillna(_numbers(points, "epochs"))

@@ -1,4 +1,4 @@
-"""pandas DataFrames of the points of a sweep and their curves: the input of every figure and claim."""
+"""pandas DataFrames of the points and curves of a sweep, which are the input of every figure and claim."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ GAP = "generalization_gap"
 
 @dataclass(frozen=True)
 class Needs:
-    """The part of a store that a figure needs. A store can hold millions of rows of some 80 columns.
+    """The part of a store that a figure needs. A whole store can have millions of rows with some 80 columns.
 
     Attributes:
         metrics: The metrics to draw, and `parameters` if it is an axis; None for all columns.
-        every_epoch: Whether all evaluated epochs are drawn.
-        epoch: The only epoch to draw, if it is not the last one of each point.
+        every_epoch: Whether to draw all evaluated epochs.
+        epoch: The only epoch to draw, or None for the last epoch of each point.
     """
 
     metrics: tuple[str, ...] | None = None
@@ -34,14 +34,14 @@ class Needs:
     epoch: int | None = None
 
     def read(self, plan: Plan, store: Store) -> Contents:
-        """Read this part of the store. Rows are in no particular order."""
+        """Read the needed part of the store. The rows are in no particular order."""
         if self.metrics is None or self._all_epochs:
             return store.read(self._columns(plan), ordered=False)
         shown = set() if self.epoch is None else {self.epoch}
         contents = store.read(self._columns(plan), {*shown, *(cell.epoch for cell in plan.cells)})
         if shown <= {*contents.table["epoch"].unique().to_pylist()}:
             return contents
-        return store.read(self._columns(plan))  # so that the error can list the existing epochs
+        return store.read(self._columns(plan))  # for an error that lists all existing epochs
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ class Needs:
 
     @property
     def curves(self) -> bool:
-        """True if the curves are needed, not only the points."""
+        """Whether curves are needed in addition to points."""
         return self._all_epochs or self.epoch is not None
 
     @property
@@ -77,13 +77,13 @@ def frames(plan: Plan, contents: Contents, needs: Needs = EVERYTHING) -> tuple[p
     Args:
         plan: The plan of the sweep.
         contents: The contents of the store, with at least the columns that `needs` reads.
-        needs: The columns of the frames, and whether there are curves.
+        needs: The metrics to include, and whether to build curves.
 
     Returns:
         points: One row per point, in the order of the sweep, with the columns of `point_columns()`, `derived.DERIVED`
             and `randomization`. Measures are NaN unless `outcome` is "finished".
-        curves: One row per training and evaluated epoch, with the same columns except for the derived ones of a whole
-            training; None if `needs` requires none.
+        curves: One row per training and evaluated epoch, with the same columns except for derived columns about a whole
+            training. None if `needs` does not require curves.
     """
     if needs.metrics is None:
         return everything(plan, contents)
@@ -94,7 +94,7 @@ def frames(plan: Plan, contents: Contents, needs: Needs = EVERYTHING) -> tuple[p
         table = curves_table(plan, contents, [*dict.fromkeys(("trajectory_id", "epoch", "outcome", *names))])
         ids = table["trajectory_id"].dictionary_encode()
         table = table.set_column(0, "trajectory_id", ids)
-        # Millions of strings take seconds, and only the gap needs them.
+        # Converting millions of strings takes seconds, and only the gap needs `outcome`.
         curves = (table if GAP in needs.metrics else table.drop_columns("outcome")).to_pandas()
     if GAP in needs.metrics:
         points, curves = with_gap(points), None if curves is None else with_gap(curves)
@@ -104,13 +104,13 @@ def frames(plan: Plan, contents: Contents, needs: Needs = EVERYTHING) -> tuple[p
 
 
 def everything(plan: Plan, contents: Contents) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Build the frames of points and curves with all their columns; see `frames`."""
+    """Build the frames of points and curves with all columns (see `frames`)."""
     points, curves = points_table(plan, contents).to_pandas(), curves_table(plan, contents).to_pandas()
     return with_randomization(with_derived(points, curves)), with_randomization(with_gap(curves))
 
 
 def examples_frame(points: pd.DataFrame, store: Store, measures: Collection[str]) -> pd.DataFrame:
-    """Read measures of single examples for the points that finished. The table can be 1000 times as long as the points.
+    """Read per-example measures of the points that finished. The frame can be 1000 times as long as `points`.
 
     Returns:
         A frame with the columns trajectory_id, epoch, measure, split (train, left_out or test), example_id and value.
@@ -123,7 +123,7 @@ def examples_frame(points: pd.DataFrame, store: Store, measures: Collection[str]
 
 
 def chance(plan: Plan) -> float | None:
-    """Return the accuracy of guessing, 1/C for C classes; None if the points of the plan do not agree on it."""
+    """Return the accuracy of guessing, 1/C for C classes, or None if C differs between the points of the plan."""
     keys = {sources.reference(cell.point) for cell in plan.cells}
     classes = {sources.facts(*key).classes for key in keys}
     return 1 / classes.pop() if len(classes) == 1 else None

@@ -21,11 +21,11 @@ from sweeps.store.records import example_schema, plain_type, schema
 from sweeps.store.store import Contents
 
 EPOCH_BITS = 31
-"""Number of bits of an epoch in an integer that also holds the number of a training."""
+"""Number of low bits for the epoch in an integer that combines the position of a training with an epoch."""
 
 
 def stored_columns() -> tuple[str, ...]:
-    """Return the columns of a store that these tables need."""
+    """Return the stored columns that the tables of points and curves need."""
     return ("trajectory_id", "epoch", "outcome", "parameters", *ALL_MEASURES)
 
 
@@ -37,8 +37,8 @@ def point_columns() -> tuple[str, ...]:
 def outcomes(plan: Plan, contents: Contents) -> list[str]:
     """Return the outcome of each point of the sweep.
 
-    It is finished, diverged (in this or an earlier epoch), stopped (by the sweep's own early stopping, before this
-    epoch), failed, or missing.
+    An outcome is `finished`, `diverged` (at the point's epoch or before), `stopped` (before the point's epoch, by the
+    sweep's own early stopping), `failed` or `missing`.
     """
     table, trainings = _own(plan, contents, ("outcome", *plan.outcome_columns))
     return _outcomes(plan, table, _finished_rows(plan, table, trainings))
@@ -56,7 +56,7 @@ def _outcomes(plan: Plan, table: pa.Table, finished: pa.Array) -> list[str]:
 
 
 def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Array:
-    """Return, per point, the row of the table (from `_own`) that holds its measures, or null."""
+    """Return the number of the row of the table (from `_own`) with each point's measures, or null if there is none."""
     place = _places(plan)
     asked = np.array([place[cell.trajectory_id] for cell in plan.cells], np.int64) << EPOCH_BITS | plan.epochs
     epochs = table["epoch"].to_numpy()
@@ -66,9 +66,9 @@ def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Arr
 
 
 def points_table(plan: Plan, contents: Contents, columns: Sequence[str] | None = None) -> pa.Table:
-    """Build a table with one row per point of the sweep, in its order.
+    """Build a table with one row per point, in the order of the sweep.
 
-    A measure is null if the contents lack its column, or if `outcome` is not "finished". For the outcomes, see
+    A measure is null if the contents lack its column, or if `outcome` is not "finished". `outcome` is described in
     `outcomes`.
     """
     columns = point_columns() if columns is None else columns
@@ -100,7 +100,7 @@ def with_derived(points: pa.Table, curves: pa.Table) -> pa.Table:
 
 
 def examples_table(sweep: Sweep, plan: Plan, contents: Contents) -> pa.Table:
-    """Add the sweep's axes and the seed to the measures of single examples from `Store.read_examples`."""
+    """Add columns for the sweep's axes and the seed to the per-example measures from `Store.read_examples`."""
     names = [*dict.fromkeys([*(axis for axis in sweep.axes if axis != "epochs"), "seed"])]
     ids = pa.array(_places(plan), pa.string())
     trainings = pa.table({"trajectory_id": ids, **_settings(_firsts(plan), names, plan.varied)})
@@ -110,9 +110,9 @@ def examples_table(sweep: Sweep, plan: Plan, contents: Contents) -> pa.Table:
 
 
 def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] | None = None) -> pa.Table:
-    """Build a table with one finished row per training and evaluated epoch, up to the last epoch of the sweep.
+    """Build a table with one row per training and evaluated epoch at which the outcome is `finished`.
 
-    The fields are those of the training's first point. (A store may hold later epochs, from another sweep.)
+    Epochs that only another sweep needs are left out. The fields have the values of the training's first point.
     """
     columns = point_columns() if columns is None else columns
     table, trainings = _own(plan, contents, [name for name in stored_columns() if name in columns] + ["outcome"])
@@ -126,7 +126,7 @@ def curves_table(plan: Plan, contents: Contents, columns: Sequence[str] | None =
 
 
 def failures(plan: Plan, contents: Contents) -> list[dict[str, Any]]:
-    """List the trainings of the sweep that failed or diverged, with id, epoch, outcome and reason.
+    """Return the id, epoch, outcome and reason of each training of the sweep that failed or diverged.
 
     A divergence after the last epoch that the sweep needs does not count.
     """
@@ -139,7 +139,7 @@ def failures(plan: Plan, contents: Contents) -> list[dict[str, Any]]:
 
 
 def _places(plan: Plan) -> dict[str, int]:
-    """Map the id of each training to its number in the order of the sweep."""
+    """Map the id of each training to its position in the order of the sweep."""
     return {trajectory_id: place for place, trajectory_id in enumerate(plan.horizons)}
 
 
@@ -152,10 +152,10 @@ def _firsts(plan: Plan) -> list[Cell]:
 
 
 def _own(plan: Plan, contents: Contents, columns: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
-    """Select the rows of the sweep's trainings, with id, epoch and the existing ones of the given columns.
+    """Select the rows of the sweep's trainings, with id, epoch and all given columns that exist.
 
     Returns:
-        The rows, and the number (see `_places`) of each row's training.
+        The rows, and the position (see `_places`) of each row's training.
     """
     names = [name for name in dict.fromkeys((*KEY, *columns)) if name in contents.table.column_names]
     table, ids = contents.table.select(names), contents.trajectories
@@ -170,16 +170,16 @@ def _is_finished(table: pa.Table) -> np.ndarray:
 
 
 def _settings(cells: Sequence[Cell], names: Sequence[str], varied: Sequence[str]) -> dict[str, pa.Array]:
-    """Build the columns among `names` that are fields or `point_id`, with one value per cell.
+    """Build a column, with one value per cell, for each field in `names` and for `point_id` if it is in `names`.
 
-    Only varying fields are read from more than one point.
+    Fields that do not vary are read from the first cell only.
     """
     kinds = {field.name: plain_type(field.type) for field in schema()}
     fields = [name for name in FIELDS if name in names]
     values = {"point_id": pa.array([cell.point.id for cell in cells], pa.string())} if "point_id" in names else {}
     if not fields:
         return values
-    # One pass over the points, because memory is the bottleneck. Two further seeds keep itemgetter returning tuples.
+    # Pass over the points once, since memory is the bottleneck. The two extra seeds make itemgetter return tuples.
     names_read = [name for name in fields if name in varied]
     rows = zip(*map(itemgetter(*names_read, "seed", "seed"), (vars(cell.point) for cell in cells)), strict=True)
     varying = dict(zip(names_read, rows, strict=False))
@@ -192,7 +192,7 @@ def _settings(cells: Sequence[Cell], names: Sequence[str], varied: Sequence[str]
 
 
 def _table(columns: Mapping[str, Any], names: Sequence[str]) -> pa.Table:
-    """Build a table with these names; a column that is not given is null.
+    """Build a table with the columns `names`, filling columns that are not given with nulls.
 
     Strings are plain, not dictionary-encoded, so that any reader can use them.
     """

@@ -14,18 +14,18 @@ NEEDED = ("label_noise", "input_noise", "input_noise_kind")
 def with_randomization(rows: pd.DataFrame) -> pd.DataFrame:
     """Add a categorical column `randomization` to points or curves, ordered from the least random to the most.
 
-    Its values are "real data"; "random labels" and "40 % random labels" (`label_noise`); "Gaussian inputs", "shuffled
-    pixels" and "random pixels" (the kinds of `input_noise`, with the percentage below 100 %); or both, joined by a
-    comma. The names are those of Zhang et al. 2017 (arXiv 1611.03530); Arpit et al. 2017 (arXiv 1706.05394) call two of
-    them randX and randY.
+    Its values are "real data"; "random labels" or "40 % random labels" (for `label_noise`); "Gaussian inputs",
+    "shuffled pixels" or "random pixels" (for `input_noise`, also with a percentage below 100 %); or one of each, joined
+    by a comma. The names are from Zhang et al. 2017 (arXiv 1611.03530). Arpit et al. 2017 (arXiv 1706.05394) use the
+    names randX and randY for two of the settings.
 
     Raises:
-        AnalysisError: One of the three fields is missing.
+        AnalysisError: One of the `NEEDED` fields is missing.
     """
     check_columns(rows, NEEDED)
     # Format each setting once, not each row.
     code, settings = pd.factorize(pd.MultiIndex.from_frame(rows[[*NEEDED]]), use_na_sentinel=False)
-    # Labels come before inputs, as in the legend.
+    # Settings with random labels only come before settings with random inputs, as in the legend.
     order = dict.fromkeys(_words(*s) for s in sorted(settings, key=lambda s: (s[1], str(s[2]) if s[1] else "", s[0])))
     place = {words: index for index, words in enumerate(order)}
     codes = np.array([place[_words(*setting)] for setting in settings], dtype=int)[code]
