@@ -1,8 +1,8 @@
-"""Checkpoint: the state from which a training resumes after some epochs, to the same bits.
+"""Checkpoint: the state of a training after some epochs. A resumed training gives the same bits as an unbroken one.
 
-A checkpoint belongs to one member, not to its cohort: members do not depend on each other, so those of one cohort may
-resume in others. Its bytes are those of `torch.save`, with tensors, numbers and strings only; they are read with
-`weights_only`, which constructs nothing else.
+A checkpoint belongs to one member, not to a cohort. Members do not depend on each other, so the members of one cohort
+may resume in different cohorts. Checkpoints are written with `torch.save` and contain only tensors, numbers and
+strings, so that `torch.load` can read them with `weights_only`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from lightning_modules.measures.values import PerExample
 
 VERSION = 2
-"""Version of the content of a checkpoint, and of how a training resumes from it."""
+"""Version of the checkpoint format and of the code that resumes from a checkpoint."""
 
 Rows = list[tuple[int, dict[str, float | None]]]
 
@@ -32,21 +32,21 @@ class Checkpoint:
 
     epoch: int
     device: str
-    """cpu or cuda: generators of one cannot resume on the other."""
+    """cpu or cuda. The state of a generator cannot be moved between the two."""
     parameters: Mapping[str, Tensor]
     constants: Mapping[str, Tensor]
     """Buffers and frozen parameters."""
     optimizer: Mapping[str, Mapping[str, Tensor]]
-    """Parameter -> the optimizer's state; empty before the first update."""
+    """The optimizer's state by parameter name; empty before the first update."""
     dropout: Tensor | None
     """The state of the generator of dropout masks; None if the member has no dropout."""
     augmentation: Tensor
     probes: Mapping[str, Mapping[str, Tensor]]
-    """Measure on demand -> the sums that it has accumulated."""
+    """The accumulated sums of each on-demand measure, by measure name."""
     rows: Rows
     examples: list[tuple[int, PerExample]]
     measured: Mapping[int, Sequence[str]]
-    """Epoch -> the measures on demand that were requested up to this epoch."""
+    """The names of the on-demand measures requested at each epoch so far."""
     diverged: int | None
     seconds: float = 0.0
     """The member's share of the wall time of its stacks so far."""
@@ -62,7 +62,7 @@ class Checkpoint:
         return {**self.parameters, **self.constants}
 
     def serves(self, epochs: int, evaluated: Collection[int], measured: Mapping[int, Collection[str]]) -> bool:
-        """Return whether a training of `epochs` epochs, evaluated and measured as given, can resume from here."""
+        """Return whether a training of `epochs` epochs, evaluated and measured as given, can use this checkpoint."""
         if self.epoch >= epochs:
             return False
         seen = {epoch for epoch, _ in self.rows}
@@ -73,7 +73,7 @@ class Checkpoint:
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """Return the bytes of a checkpoint; `decode` is the inverse."""
+    """Serialize a checkpoint. `decode` is the inverse."""
     examples = [
         (epoch, each.measure, each.split, torch.from_numpy(each.example_ids), torch.from_numpy(each.values))
         for epoch, each in checkpoint.examples
@@ -84,7 +84,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
 
 
 def decode(content: bytes) -> Checkpoint | None:
-    """Return the checkpoint, or None for other bytes and for another version of memsweep or torch."""
+    """Deserialize a checkpoint. Return None if it is unreadable or from another version of memsweep or torch."""
     try:
         fields: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
@@ -104,5 +104,5 @@ def _version() -> str:
 
 @cache
 def _software() -> str:
-    """Return the versions in use. Cached, because a lookup takes longer than the rest of an encoding."""
+    """Return the versions of memsweep and torch. Cached, because the lookup is slower than the rest of `encode`."""
     return f"memsweep {metadata.version('memsweep')}, torch {metadata.version('torch')}"

@@ -1,9 +1,9 @@
 """CohortModule: a LightningModule that trains K members of the same shape as one stacked model.
 
-Parameters and buffers of K ordinary networks are stacked along a new first axis, and `torch.func` maps one network's
-forward pass over it: every Linear becomes one batched product, every convolution one grouped convolution. Nothing
-couples the members: their losses are summed, never averaged, and every random draw comes from a generator of the
-member's own. A cohort of one runs the same code.
+The parameters and buffers of K ordinary networks are stacked along a new first axis, and `torch.func.vmap` maps the
+forward pass of one network over this axis. Every Linear becomes one batched product, and every convolution one grouped
+convolution. Members do not affect each other: their losses are summed, never averaged, and every random draw comes from
+the member's own generator. A cohort of one member runs the same code.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from lightning_modules.training.optimizers import OPTIMIZERS, CohortOptimizer
 from lightning_modules.training.stacking import parameter_key, stack_states, state_of
 
 LOSS_BOUND = 1000.0
-"""A mean training loss of an epoch above this many times ln(classes), the loss of guessing, means divergence."""
+"""A member has diverged if its mean loss in an epoch exceeds this multiple of ln(classes), the loss of guessing."""
 
 
 class CohortModule(pl.LightningModule):
-    """K members whose tensors have equal shapes, and which differ in anything else.
+    """K members with tensors of equal shapes. `Stack` lists the settings in which they must agree.
 
-    A member whose entry has a checkpoint resumes from it. Members may be at different epochs, unless there are measures
-    on demand, which are computed for all members at once.
+    A member resumes from the checkpoint of its entry, if there is one. Members may be at different epochs, unless
+    on-demand measures are requested, because these are computed for all members at once.
 
     Args:
         entries: the members; `data` holds their examples in the same order.
         on_epoch: called after every epoch.
 
     Attributes:
-        epochs: `epochs[k]` is the number of epochs that member k is trained by now.
-        rows: `rows[k]` collects (epoch, measures) of member k at the epochs at which its entry is evaluated.
-        examples: `examples[k]` collects (epoch, values) of its measures on demand that have a value per example.
-        diverged: `diverged[k]` is the epoch in which the member's loss or a parameter stopped being finite, or None.
+        epochs: `epochs[k]` is the number of epochs that member k has been trained for.
+        rows: `rows[k]` contains (epoch, measures) for each epoch at which member k was evaluated.
+        examples: `examples[k]` contains (epoch, values) for each on-demand measure of member k with per-example values.
+        diverged: `diverged[k]` is the epoch in which the loss or a tensor of member k stopped being finite, or None.
     """
 
     def __init__(self, entries: Sequence[Entry], data: CohortData, on_epoch: Callable[[], None] = lambda: None) -> None:
@@ -61,7 +61,7 @@ class CohortModule(pl.LightningModule):
         self.entries = tuple(entries)
         self.members = tuple(entry.settings for entry in entries)
         self.first_epochs = tuple(entry.epoch for entry in entries)
-        """The epoch at which each member starts here."""
+        """The epoch from which each member starts or resumes."""
         self.epochs = [*self.first_epochs]
         self._evaluated = [frozenset(entry.evaluated) for entry in entries]
         self.rows: list[list[tuple[int, dict[str, float | None]]]] = [[] for _ in entries]
@@ -96,8 +96,8 @@ class CohortModule(pl.LightningModule):
         self._constants = {name: value for name, value in stacked.items() if name not in trained}
         """Buffers, such as BatchNorm's, and frozen parameters."""
         shapes = mask_shapes(network, inputs[:1])
-        # The skeleton defines how numbers are combined; its own numbers are never read, so it has none, unless modules
-        # share a parameter, which a move to "meta" would separate. A tuple keeps it out of this module's children.
+        # Only the structure of the skeleton is used, never its parameter values, so it is moved to "meta", unless
+        # modules share a parameter, which the move would untie. The tuple prevents its registration as a submodule.
         self._tied = len([*network.parameters()]) < len([*network.named_parameters(remove_duplicate=False)])
         skeleton = copy.deepcopy(network)
         self._skeleton = (skeleton if self._tied else skeleton.to("meta"),)
@@ -112,7 +112,7 @@ class CohortModule(pl.LightningModule):
         self._restore()
 
     def forward(self, inputs: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Return logits [K, B, classes] of inputs [K, B, *shape]. Training mode updates buffers (BatchNorm's)."""
+        """Return logits [K, B, classes] for inputs [K, B, *shape]. Training mode updates the buffers of BatchNorm."""
         return self._forward({**self._by_name, **self._constants, **(masks or {})}, inputs)
 
     def _forward(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class CohortModule(pl.LightningModule):
         return logits
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        if self._optimizer is None:  # Lightning calls this at the start of every fit, and there may be several
+        if self._optimizer is None:  # Lightning calls this method in every fit, and a module may be fitted repeatedly
             dtype = next(iter(self.stacked.values())).dtype
             self._optimizer = OPTIMIZERS[self.members[0].optimizer](self.stacked.values(), self.members, dtype)
             for k, entry in enumerate(self.entries):
@@ -144,7 +144,7 @@ class CohortModule(pl.LightningModule):
         self._losses.zero_()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Train every member for one epoch: `batch` [K, n] is the order of each member's training examples."""
+        """Train every member for one epoch. `batch` [K, n] contains each member's example positions in order."""
         for update, positions in enumerate(batch.split(self._data.batch_size, dim=1)):
             self._update(positions, self._rates[:, update])
 
@@ -187,7 +187,7 @@ class CohortModule(pl.LightningModule):
                 self.diverged[k] = self.epochs[k]
 
     def measure(self) -> None:
-        """Evaluate the members whose present epoch (0 before training) is to be evaluated and is not yet."""
+        """Evaluate the members that are due at their current epoch (0 before training) and not evaluated there yet."""
         due = [
             k
             for k, (epoch, rows) in enumerate(zip(self.epochs, self.rows, strict=True))
@@ -210,10 +210,9 @@ class CohortModule(pl.LightningModule):
             self.examples[k] += [(epoch, each) for of_measure in taken for each in of_measure.examples]
 
     def _evaluate(self, due: list[int]) -> list[dict[str, float | None]]:
-        """Compute the measures of these members.
+        """Compute the per-epoch measures of the members in `due`. Only these members are run.
 
-        Only these members of the stack are run. A single member is doubled, so that it has the bits that it has in a
-        stack.
+        A single member is duplicated, so that it gets the same bits as in a larger stack.
         """
         if len(due) == len(self.members):
             return evaluate(self, self._by_name, self._data.splits(), self._classes)
@@ -223,7 +222,7 @@ class CohortModule(pl.LightningModule):
         return evaluate(lambda x: self._forward(state, x), parameters, self._data.splits(chosen), self._classes)
 
     def checkpoints(self, members: Collection[int]) -> list[Checkpoint]:
-        """Return one checkpoint per member given by its number; tensors are copies on the CPU."""
+        """Return a checkpoint for each of the members with these indices. Its tensors are copies on the CPU."""
         optimizer: Any = self.configure_optimizers()
 
         def each(values: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
@@ -248,7 +247,7 @@ class CohortModule(pl.LightningModule):
         ]
 
     def _restore(self) -> None:
-        """Restore from the checkpoints what is neither a parameter nor a buffer nor the optimizer's."""
+        """Restore the generators, results and on-demand measures of the members that have checkpoints."""
         states = [entry.checkpoint for entry in self.entries]
         for k, state in enumerate(states):
             if state is not None:

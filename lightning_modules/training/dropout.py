@@ -1,8 +1,8 @@
 """Dropout with a rate and a generator per member.
 
 torch's own dropout draws from one generator for the whole batch, so the masks of a member would depend on the other
-members of its stack. Here every nn.Dropout of a network is replaced by a product with a buffer, and the buffers of a
-step are drawn from a generator per member.
+members of its stack. Therefore every nn.Dropout of a network is replaced by a product with a mask, and the masks of
+each step are drawn from one generator per member.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from lightning_modules.streams import torch_generator
 
 _WHOLE_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _LEVELS = 2**16
-"""Rates are rounded to 1/65,536, so that one 64-bit draw is enough for four activations."""
+"""Rates are rounded to multiples of 1/65,536, so that one 64-bit draw is enough for four activations."""
 
 
 class MaskedDropout(nn.Module):
-    """Multiplies by masks, which the cohort passes in at every training step; the identity in evaluation.
+    """Dropout with masks that the cohort passes in at every training step. In evaluation mode, it is the identity.
 
-    A network may use one dropout module several times in a forward pass: each use has a buffer of its own, `keep0`,
-    `keep1`, ..., in order.
+    A network may use one dropout module several times in a forward pass. Each use has its own buffer: `keep0`, `keep1`,
+    ..., in order of use.
     """
 
     def __init__(self, whole_channels: bool) -> None:
         super().__init__()
         self.whole_channels = whole_channels
         self.shapes: list[tuple[int, ...]] = []
-        """The shape of the mask for one example, per use."""
+        """For each use, the shape of its mask for one example."""
         self._turn = 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,14 +42,14 @@ class MaskedDropout(nn.Module):
         return x * keep
 
     def note(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Register the buffer of one use; a forward pre-hook."""
+        """Register the buffer of one use. This method is a forward pre-hook."""
         shape = tuple(inputs[0].shape[1:])
         self.register_buffer(f"keep{len(self.shapes)}", torch.ones(()), persistent=False)
         self.shapes.append((shape[0], *(1,) * (len(shape) - 1)) if self.whole_channels else shape)
 
 
 def replace_dropout(network: nn.Module, masked: bool) -> nn.Module:
-    """Replace the dropout modules of a network in place: by masked ones, or by identities. Returns the network."""
+    """Replace each dropout module in place, by a `MaskedDropout` or by an identity, and return the network."""
     replaced: dict[nn.Module, nn.Module] = {}
     for name, module in list(network.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
@@ -62,7 +62,7 @@ def replace_dropout(network: nn.Module, masked: bool) -> nn.Module:
 def mask_shapes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of each mask for one example, by running the network once on `example` [1, *shape].
 
-    Registers a buffer per use in the network's masked dropouts.
+    Registers a buffer for every use of each `MaskedDropout` in the network.
     """
     masked = {name: module for name, module in network.named_modules() if isinstance(module, MaskedDropout)}
     hooks = [module.register_forward_pre_hook(module.note) for module in masked.values()]
@@ -76,9 +76,9 @@ def mask_shapes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...
 
 
 class DropoutMasks:
-    """Draws the masks of a step: {name: [K, batch, *shape]}, for the names and shapes of `mask_shapes`.
+    """Draws the masks of each step, {name: [K, batch, *shape]}, for the names and shapes that `mask_shapes` returns.
 
-    epochs: the epochs that each member is trained by; `restore` sets the state of its generator there.
+    `epochs` contains the epoch that each member is at. `restore` sets a member's generator to its state at that epoch.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class DropoutMasks:
         levels = (
             torch.tensor([rate * _LEVELS for _, rate, _ in kinds], dtype=torch.float64).round().clamp(max=_LEVELS - 1)
         )
-        # Draws below the threshold drop; a member without dropout has the lowest threshold, so no draw is below it.
+        # A draw below the threshold drops its activation. Without dropout, the threshold is the lowest possible draw.
         self._threshold = levels.sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
         self._gain = (_LEVELS / (_LEVELS - levels)).to(dtype).to(device)[:, None]
 

@@ -1,4 +1,4 @@
-"""Entry: one training of a cohort, in the one form that goes from the plan to the stack that trains it."""
+"""Entry: one training, in the form that both plans and stacks use."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One training: what is trained, when it is evaluated, and where it starts.
+    """One training: its settings, the epochs at which it is evaluated, and the state from which it starts.
 
-    Imports no torch, because a plan consists of entries (`sweeps.planning.plan.Training`).
+    This module does not import torch, because a plan consists of entries (`sweeps.planning.plan.Training`).
     """
 
     id: str
     settings: Settings
     evaluated: Sequence[int]
-    """Epochs at which every-epoch measures are computed; 0 is before training."""
+    """Epochs at which the per-epoch measures are computed; 0 is before training."""
     measured: Mapping[int, Sequence[str]] = field(default_factory=dict)
-    """Epoch -> measures on demand that are computed there too."""
+    """The names of the on-demand measures to compute, by epoch."""
     checkpoint: Checkpoint | None = field(default=None, compare=False, repr=False)
-    """The state that the training resumes from; None: it starts at initialization."""
+    """The state from which the training resumes, or None if it starts from its initialization."""
 
     @property
     def epoch(self) -> int:
-        """The number of epochs that are trained already."""
+        """The number of epochs that have already been trained."""
         return self.checkpoint.epoch if self.checkpoint else 0

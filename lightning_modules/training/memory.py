@@ -1,4 +1,4 @@
-"""The memory that a stack needs, measured on a few of its members, to check the estimate for many."""
+"""Measure the memory of two small stacks, to check the estimate of how many members fit into one stack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_modules.training.entry import Entry
 from lightning_modules.training.train import train_cohort
 
 FEW, MORE = 2, 4
-"""Members of the two stacks that are measured; larger ones are extrapolated by a line through both."""
+"""The sizes of the two stacks that are measured. The memory of larger stacks is extrapolated linearly."""
 
 
 def most_members(
@@ -25,12 +25,12 @@ def most_members(
 ) -> int:  # fmt: skip
     """Return how many of these trainings fit into `capacity` bytes as one stack, at least 1.
 
-    Trains the first 2 and the first 4 of them as they are: give them one epoch each. All of them fit where memory
-    cannot be measured here, or the difference drowns in its noise.
+    Trains a stack of the first 2 entries and one of the first 4 for all their epochs, so pass entries of one epoch.
+    Returns the number of entries if memory cannot be measured or if noise hides the difference between the two stacks.
 
     Args:
         train: trains a stack, as `train_cohort` does.
-        measure: returns the bytes that a function takes at its peak, as `peak_bytes` does.
+        measure: returns the peak memory of a function in bytes, as `peak_bytes` does.
     """
     few, more = (
         (measure or peak_bytes)(partial(train, entries[:count], dataset, device=device), device)
@@ -43,10 +43,10 @@ def most_members(
 
 
 def peak_bytes(run: Callable[[], object], device: str = "cpu") -> int:
-    """Return the peak memory of `run` in bytes, on top of what is in use before.
+    """Return the peak memory of `run` in bytes, beyond the memory that is in use before the call.
 
-    Counts the device's tensors, or on a CPU this process's resident memory. 0 if the system does not report it (Linux
-    does).
+    Counts the tensors on a GPU, or the resident memory of this process on a CPU. Returns 0 if the system does not
+    report resident memory (Linux does).
     """
     gc.collect()
     if torch.device(device).type == "cuda":
@@ -58,7 +58,7 @@ def peak_bytes(run: Callable[[], object], device: str = "cpu") -> int:
     reset = Path("/proc/self/clear_refs")
     try:
         _give_back()
-        reset.write_text("5")  # the peak of resident memory becomes its present value
+        reset.write_text("5")  # resets the peak to the current resident memory
         before = _status("VmHWM")
     except OSError:
         run()
@@ -73,7 +73,7 @@ def _status(key: str) -> int:
 
 
 def _give_back() -> None:
-    """Make the C library return freed memory to the system; else it would hide the next allocations."""
+    """Make the C library return freed memory to the system, because reusing it would hide new allocations."""
     trim = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "malloc_trim", None)
     if trim is not None:
         trim(0)

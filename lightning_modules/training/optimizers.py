@@ -1,8 +1,8 @@
 """SGD and AdamW over stacked parameters [K, ...], with a learning rate, momentum and weight decay per member.
 
-The optimizers of torch.optim take one number for all members. The updates are those of torch.optim.SGD (heavy ball, L2
-penalty) and torch.optim.AdamW (Loshchilov & Hutter 2019, decoupled decay), written without fused multiply-adds: torch's
-kernels fuse in their vector loop but not in its tail, so a member's bits would depend on its position in the stack.
+The optimizers of torch.optim take one value for all members. The updates are those of torch.optim.SGD (heavy ball, L2
+penalty) and torch.optim.AdamW (Loshchilov & Hutter 2019, decoupled decay), but without fused multiply-adds. torch's
+kernels fuse in the vectorised loop but not in the remainder, so a member's bits would depend on its stack position.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EPSILON = 1e-8
 
 
 class CohortOptimizer(torch.optim.Optimizer):
-    """Base class. Set `rates` [K], the learning rate of each member, before each step."""
+    """Base class of the cohort optimizers. Set `rates` [K], the members' learning rates, before each step."""
 
     def __init__(self, parameters: Iterable[Tensor], members: Sequence[Settings], dtype: torch.dtype) -> None:
         super().__init__(parameters, {})
@@ -44,24 +44,24 @@ class CohortOptimizer(torch.optim.Optimizer):
                     self._update(parameter, parameter.grad, rates.view(shape), shape)
 
     def state_of(self, parameter: Tensor, k: int) -> dict[str, Tensor]:
-        """Return member k's part of the state of a parameter, on the CPU."""
+        """Return a copy of member k's optimizer state for a parameter, on the CPU."""
         return {name: value[k].cpu().clone() for name, value in self._held(parameter).items()}
 
     @torch.no_grad()
     def restore(self, parameter: Tensor, k: int, state: Mapping[str, Tensor]) -> None:
-        """Set member k's part of the state of a parameter."""
+        """Set member k's optimizer state for a parameter."""
         for name, value in state.items():
             self._held(parameter)[name][k] = value
 
     def _held(self, parameter: Tensor) -> dict[str, Tensor]:
-        """Return the state of a parameter, tensors [K, ...]."""
+        """Return the optimizer state of a parameter as tensors [K, ...], initializing it if necessary."""
         if not self.state[parameter]:
             self.state[parameter].update(self._fresh(parameter))
         held: dict[str, Tensor] = self.state[parameter]
         return held
 
     def _fresh(self, parameter: Tensor) -> dict[str, Tensor]:
-        """Return the state of a parameter before the first update."""
+        """Return the initial optimizer state of a parameter."""
         raise TypeError("an abstract optimizer keeps nothing")
 
     def _update(self, parameter: Tensor, gradient: Tensor, rates: Tensor, shape: tuple[int, ...]) -> None:
@@ -104,7 +104,7 @@ class CohortAdamW(CohortOptimizer):
         parameter.sub_(mean.div(of_mean).mul_(rates).div_(scale))
 
     def _corrections(self, updates: Tensor) -> list[Tensor]:
-        """Return 1 - β^t per member [K], for both β. Computed once per step: updates are equal for all parameters."""
+        """Return 1 - β^t [K] for both β. Computed once per step, because t is the same for all parameters."""
         counts = updates.tolist()
         if counts != self._counts:
             self._counts = counts

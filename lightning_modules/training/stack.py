@@ -1,7 +1,7 @@
-"""Stack: members in training, which may leave and join between two epochs.
+"""Stack: members that are trained together and may leave or join between epochs.
 
-When the members change, the others are stacked again, so that memory and time are those of the present members. The
-numbers of a member do not depend on this: its training resumes from its checkpoint to the same bits in any stack.
+When members leave or join, the stack is rebuilt, so that memory and time depend only on the current members. Rebuilding
+does not affect any member's results: a training that resumes from its checkpoint gives the same bits in any stack.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @dataclass(frozen=True)
 class MemberResult:
-    """The measures of a member so far."""
+    """The results of a member so far."""
 
     rows: tuple[tuple[int, Mapping[str, float | None]], ...]
-    """(epoch, measures) per evaluated epoch."""
+    """(epoch, measures) for each evaluated epoch."""
     diverged: int | None
-    """The epoch in which it diverged."""
+    """The epoch in which the member diverged, or None."""
     examples: tuple[tuple[int, PerExample], ...] = ()
-    """(epoch, the values of a measure per example)."""
+    """(epoch, per-example values of a measure) for each such measure and epoch."""
     epoch: int = field(default=0, compare=False)
-    """The epochs that it is trained by; one that diverged is trained as long as the others of its stack."""
+    """The number of epochs trained. A diverged member is trained as long as the other members of its stack."""
     seconds: float = field(default=0.0, compare=False)
-    """Its share of the wall time of its stacks."""
+    """The member's share of the wall time of its stacks."""
 
     @classmethod
     def of(cls, state: Checkpoint) -> MemberResult:
-        """Return the measures up to a checkpoint."""
+        """Return the results that a checkpoint contains."""
         return cls(tuple(state.rows), state.diverged, tuple(state.examples), state.epoch, state.seconds)
 
 
 class Keeper:
-    """Has the state of a stack kept from time to time.
+    """Calls a function that stores the state of a stack, at most once per interval.
 
     Args:
         keep: called with the entries of all members, each with its checkpoint.
-        seconds: between two calls, from the end of one to the start of the next.
+        seconds: the minimum time between the end of one call of `keep` and the start of the next.
     """
 
     def __init__(self, keep: Callable[[list[Entry]], None], seconds: float) -> None:
@@ -65,7 +65,7 @@ class Keeper:
         self._last = time.monotonic()
 
     def offer(self, entries: Callable[[], list[Entry]]) -> None:
-        """Keep the entries, which are made only if it is time."""
+        """Call `keep` if the interval has passed. Only then is `entries` called to create its argument."""
         if time.monotonic() - self._last >= self._seconds:
             self._keep(entries())
             self._last = time.monotonic()
@@ -79,7 +79,7 @@ class Stack:
         dataset: the examples of all members.
         device: torch's name of the device.
         on_epoch: called after every epoch.
-        keeper: is offered the entries of all members after every epoch in which not all reach their horizon.
+        keeper: is offered the entries of all members after every epoch, unless all have reached their horizon.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Stack:
         self._keeper = keeper
         self._entries: list[Entry] = []
         self._seconds: list[float] = []
-        """Each member's share of the wall time until `_since`."""
+        """Each member's share of the wall time up to `_since`."""
         self._since = time.perf_counter()
         self._module: CohortModule | None = None
         self._chances: Chances = {}
@@ -105,11 +105,11 @@ class Stack:
         return len(self._entries)
 
     def change(self, leaving: Collection[int] = (), joining: Sequence[Entry] = ()) -> None:
-        """Remove members, by their numbers, and append others.
+        """Remove the members with the indices `leaving`, and append the entries `joining`.
 
         Raises:
-            ValueError: measures on demand are to be computed for members that are at different epochs.
-            Exception: whatever building a network raises.
+            ValueError: on-demand measures are requested for members that are at different epochs.
+            Exception: any error that occurs while a network is built.
         """
         staying = [k for k in range(len(self)) if k not in leaving]
         entries = [*(self.entries(staying) if staying else ()), *joining]
@@ -144,7 +144,7 @@ class Stack:
         return self._entries[0].settings.epochs
 
     def entries(self, members: Collection[int]) -> list[Entry]:
-        """Return the entries of members, by their numbers, each with a checkpoint of its present state."""
+        """Return the entries of the members with these indices, each with a checkpoint of its current state."""
         self._share_time()
         return [
             replace(self._entries[k], checkpoint=replace(state, seconds=self._seconds[k]))
@@ -152,14 +152,14 @@ class Stack:
         ]
 
     def until_evaluated(self) -> int:
-        """Return the number of epochs until a member is evaluated or reaches its horizon."""
+        """Return the number of epochs until the next one at which any member is evaluated or reaches its horizon."""
         return min(
             min((at for at in (*entry.evaluated, self.horizon) if at > epoch), default=epoch) - epoch
             for entry, epoch in zip(self._entries, self._built.epochs, strict=False)
         )
 
     def advance(self, epochs: int) -> None:
-        """Train every member for so many epochs, or until all have diverged. Raises what running a network raises."""
+        """Train every member for `epochs` epochs, or until all have diverged. Errors of a network are propagated."""
         if not epochs:
             return
         self._trainer.fit_loop.max_epochs = self._trainer.current_epoch + epochs
@@ -204,18 +204,18 @@ class Stack:
             self._keeper.offer(lambda: self.entries(range(len(self))))
 
     def _share_time(self) -> None:
-        """Divide the time since the last call among the members."""
+        """Divide the time since the last call equally among the members."""
         now = time.perf_counter()
         share = (now - self._since) / max(1, len(self))
         self._seconds, self._since = [seconds + share for seconds in self._seconds], now
 
 
 def reproducible() -> None:
-    """Make a member's bits independent of the stack it is in, on a CPU.
+    """Make a member's bits on a CPU independent of its stack.
 
-    MKL selects kernels by the alignment of its operands, which in a stack depends on the member's position; its
-    conditional numerical reproducibility mode does not (no measurable cost on MLPs of width 16 to 100). It reads the
-    variable at its first product, so call this before. One thread is used, because several split sums by their number,
+    MKL selects kernels by the alignment of its operands, which depends on a member's position in the stack. MKL_CBWR
+    prevents this, at no measurable cost for MLPs of width 16 to 100. MKL reads MKL_CBWR at its first matrix product, so
+    call this function before that. torch uses one thread, because the number of threads determines how sums are split,
     and because one single-threaded worker per core is faster than one worker on all cores.
     """
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
@@ -226,7 +226,7 @@ def reproducible() -> None:
 def _fit(trainer: pl.Trainer, module: CohortModule, data: CohortData) -> None:
     """Run Lightning's fit, and raise KeyboardInterrupt on Ctrl-C.
 
-    Lightning itself exits with code 1, and leaves a process that ignores the next Ctrl-C.
+    Lightning itself would exit with code 1. If that exit is caught, the process ignores the next Ctrl-C.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -239,12 +239,12 @@ def _fit(trainer: pl.Trainer, module: CohortModule, data: CohortData) -> None:
 
 
 def _rounds_differently_alone(data: CohortData) -> bool:
-    """Return whether a single member on a CPU would get other last bits than it gets in a stack.
+    """Return whether a single member on a CPU would be rounded differently than in a larger stack.
 
-    oneDNN has one float32 kernel for a plain convolution and another for a grouped one, which a stack uses (they differ
-    by 2e-8 per product). And for one member with a batch of one example, torch turns matrix products into products with
-    a vector (1e-16 in float64). Such a member trains beside a copy of itself, which doubles the cost and gives the bits
-    of any larger cohort.
+    oneDNN has different float32 kernels for plain and for grouped convolutions, and a stack uses the grouped ones (the
+    results differ by 2e-8 per product). For one member with a batch of one example, torch also replaces matrix products
+    by matrix-vector products (a difference of 1e-16 in float64). Such a member is trained together with a copy of
+    itself, which doubles the cost and gives the same bits as any larger cohort.
     """
     member, train = data.members[0], data.train
     batches = [(train.size, data.batch_size)]
@@ -260,7 +260,7 @@ def _rounds_differently_alone(data: CohortData) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Lightning's advice about loaders and loggers, which a cohort does not have."""
+    """Silence Lightning's warnings about data loaders and loggers, which a cohort does not use."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

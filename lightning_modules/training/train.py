@@ -1,4 +1,4 @@
-"""train_cohort: entries in, their measures out. Every network of memsweep is trained by this or by a `Stack`."""
+"""train_cohort: train entries to their last epoch as one `Stack`, and return their measures."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lightning_modules.training.stack import Keeper, MemberResult, Stack
 @dataclass(frozen=True)
 class CohortResult:
     members: tuple[MemberResult, ...]
-    """In the order of the entries."""
+    """One result per entry, in the same order."""
     parameters: int
-    """Trainable parameters of one member."""
+    """The number of trainable parameters of one member."""
     device: str
 
 
@@ -31,8 +31,8 @@ def train_cohort(
 ) -> CohortResult:
     """Train the entries as one stacked model up to their last epoch.
 
-    Which epochs are evaluated, and which measures are computed there, does not change what is trained. A member that
-    diverges is no error.
+    The choice of evaluated epochs and of measures does not affect the training. It is not an error if a member
+    diverges.
 
     Args:
         entries: trainings that may share a `Stack`, all at the same epoch.
@@ -42,7 +42,7 @@ def train_cohort(
         keeper: is offered the entries with their checkpoints after every epoch but the last.
 
     Raises:
-        Exception: whatever building or running the network raises.
+        Exception: any error that occurs while a network is built or run.
     """
     epoch = entries[0].epoch
 
@@ -58,6 +58,6 @@ def train_cohort(
 
 
 def device_name(device: str) -> str:
-    """Return the name of a device as records have it: cpu, or the model of the accelerator."""
+    """Return the name of a device for records: cpu, or the model name of the GPU."""
     place = torch.device(device)
     return torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
