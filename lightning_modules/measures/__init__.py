@@ -1,1 +1,1 @@
-"""The catalogue of measures, the measures of every epoch, and one module per measure on demand."""
+"""The catalogue of measures, the per-epoch measures, and one module for each on-demand measure."""

@@ -1,4 +1,4 @@
-"""Which trainings a measure on demand can be computed for. Planning asks, so nothing here imports torch."""
+"""Check that an on-demand measure can be computed for a training. Planning uses the checks, so they need no torch."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from lightning_modules.models.layers import Layer
 from lightning_modules.settings import Settings
 
 MAX_UNROLLED_UPDATES = 1000
-"""The largest number of updates that the loss sensitivity is differentiated through: its cost rises with their square.
-"""
+"""The maximum number of updates for the loss sensitivity, whose cost is quadratic in the number of updates."""
 
 
 def updates(settings: Settings, facts: Facts, epochs: int) -> int:
-    """Return how many updates a training makes in this many epochs."""
+    """Return the number of updates that a training makes in `epochs` epochs."""
     return split_sizes(settings, facts.train_size).updates(settings.batch_size) * epochs
 
 
 def check_presented(settings: Settings, facts: Facts, epoch: int) -> None:
-    """Raise InputError for epoch 0, before which no example was presented."""
+    """Raise InputError for epoch 0, at which no example has been presented yet."""
     if epoch < 1:
         raise InputError(
             "epochs", "given epoch 0, before which no example was presented; this measure takes epochs of at least 1"

@@ -1,10 +1,10 @@
-"""Every measure by name: what it means, how it is drawn, what it needs, and how it is computed.
+"""Registry of all measures by name, with the meaning, appearance, requirements and implementation of each.
 
-A measure of every epoch is computed whenever a training is evaluated. A measure on demand costs more and is computed
-where a sweep asks for it; it may fill several columns. To add a measure, write its entry here, or call
-`memsweep.register_measure` from outside. The order of the entries is the order of the columns in a store.
+Per-epoch measures are computed at every evaluation. On-demand measures cost more and are computed only when a sweep
+requests them; one such measure may fill several columns. To add a measure, add an entry to this module, or call
+`memsweep.register_measure` from your own code. The order of the entries is the order of the columns in a store.
 
-Planning and the store's schema read this module, so torch is not imported until a measure is computed.
+Planning and the store's schema import this module, so it does not import torch until a measure is computed.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure on demand.
+    """An on-demand measure.
 
     Attributes:
-        summary: What it is, in a phrase.
-        cost: What it adds to the time of a training.
-        columns: Its numbers per training and epoch, by column. The first column is never null where the measure was
+        summary: A short definition of the measure.
+        cost: The time that the measure adds to a training.
+        columns: The values per training and epoch, by column name. The first column is never null if the measure was
             computed.
-        paper: Where it comes from.
+        paper: The publication that the measure is from or is related to.
         implementation: `module:Class` of an `on_demand.OnDemandMeasure`, imported when a training computes the measure.
-        examples: The numbers per example, training and epoch: name -> description with unit and range.
-        check: Raises InputError for a training, and an epoch of it, that the measure cannot be computed for.
+        examples: The values per example, training and epoch, as a mapping from name to description (unit, range).
+        check: Raises InputError if the measure cannot be computed for a training at an epoch.
     """
 
     summary: str
@@ -119,7 +119,7 @@ MEASURES: dict[str, Metric] = {
         "L2 norm of the weights", colormap="cividis", compute=f"{_EVERY_EPOCH}:weight_norm",
     ),
 }  # fmt: skip
-"""Measures of every evaluated epoch. Null where they are not defined: no corrupted examples, no held-out part."""
+"""The per-epoch measures. A measure is null if it is not defined, e.g. if there are no corrupted examples."""
 
 MEASURES_ON_DEMAND: dict[str, Measure] = {
     "critical_sample_ratio": Measure(
@@ -228,19 +228,19 @@ MEASURES_ON_DEMAND: dict[str, Measure] = {
         examples={"correct": "1 if predicted as its given label (test: its true one), else 0"},
     ),
 }  # fmt: skip
-"""Measures on demand."""
+"""The on-demand measures."""
 
 COLUMNS_ON_DEMAND: dict[str, Metric] = {
     column: metric for measure in MEASURES_ON_DEMAND.values() for column, metric in measure.columns.items()
 }
-"""The columns of the measures on demand. Null at the epochs at which no sweep asked for them."""
+"""The columns of the on-demand measures. They are null at epochs at which no sweep requested the measure."""
 
 ALL_MEASURES: Mapping[str, Metric] = ChainMap(COLUMNS_ON_DEMAND, MEASURES)
-"""Every measured column in the order of a store: those of every epoch, then those on demand."""
+"""The columns of all measures in the order of a store: first the per-epoch measures, then the on-demand measures."""
 
 
 def measure_of(column: str) -> str:
-    """Return the name of the measure on demand that fills a column."""
+    """Return the name of the on-demand measure that fills a column."""
     return next(name for name, measure in MEASURES_ON_DEMAND.items() if column in measure.columns)
 
 
@@ -251,15 +251,15 @@ def _find(name: str) -> Measure:
 
 
 def check(name: str, settings: Settings, facts: Facts, epoch: int) -> None:
-    """Raise InputError, with the field to blame, if a measure cannot be computed for this training at this epoch.
+    """Raise InputError, which names the invalid field, if a measure cannot be computed for a training at an epoch.
 
-    A problem that only the network itself shows, such as buffers in a user's own network, is refused by `construct`.
+    `construct` reports problems that are visible only in the network itself, such as buffers in a user's network.
     """
     _find(name).check(settings, facts, epoch)
 
 
 def construct(name: str, module: StackedNetworks, data: CohortData) -> OnDemandMeasure:
-    """Construct a measure on demand for a stack that has not been updated yet.
+    """Construct an on-demand measure for a stack that has not been updated yet.
 
     Raises:
         InputError: The measure cannot be computed for these networks.

@@ -1,7 +1,7 @@
 """Example correctness: the data from which misclassification rates and memorization scores are computed.
 
-The average over trainings with different seeds is the misclassification rate m_i of Arpit et al. 2017 (arXiv
-1706.05394), figure 1. With subsets, it gives the memorization scores of Feldman & Zhang 2020 (arXiv 2008.03703).
+Averaging over trainings with different seeds gives the misclassification rate m_i of Arpit et al. 2017 (arXiv
+1706.05394), figure 1. Random subsets give the memorization scores of Feldman & Zhang 2020 (arXiv 2008.03703).
 """
 
 from __future__ import annotations

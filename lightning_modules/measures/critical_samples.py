@@ -1,4 +1,4 @@
-"""Critical sample ratio: how many examples have a point nearby with another prediction, searched with LASS.
+"""Critical sample ratio: the fraction of examples near which LASS finds a point with a different prediction.
 
 Arpit et al. 2017, "A Closer Look at Memorization in Deep Networks" (arXiv 1706.05394), section 5 and algorithm 1.
 """
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData, Examples
 
 ALPHA, BETA, STEPS = 0.25, 0.2, 100
-"""The step along the sign of the gradient and the noise, on the 0-255 scale, and the number of steps of a search."""
+"""The step along the gradient's sign and the scale of the noise, both on the 0-255 scale, and the steps per search."""
 
 RADII = {"critical_sample_ratio": 0.3, "critical_sample_ratio_wide": 3.0}
-"""Half the side of the box on the 0-255 scale, by column, narrowest first. The first is the paper's; the second is ten
-times as large, for data on which the first hardly ever finds anything. MLPs of width 100 after 40 epochs with 0, 40 and
-80 % label noise have ratios of 0.13, 0.22, 0.22 (wide 0.74, 0.94, 0.97) on mnist1d, and of 0.00, 0.03, 0.05 (wide 0.04,
-0.28, 0.43) on digits."""
+"""Half the side of the box on the 0-255 scale, by column, in ascending order. The first is the paper's. The second is
+ten times as large, for data on which the search in the first box almost never finds a point. MLPs of width 100 after 40
+epochs with 0, 40 and 80 % label noise have ratios of 0.13, 0.22, 0.22 (wide: 0.74, 0.94, 0.97) on mnist1d, and of 0.00,
+0.03, 0.05 (wide: 0.04, 0.28, 0.43) on digits."""
 
 EXAMPLES = 500
-"""The largest number of examples that are searched: the first ones of the held-out part, or of the test set if no part
-is held out."""
+"""The maximum number of searched examples. These are the first examples of the held-out part, or of the test set if no
+part is held out."""
 
 SLOTS = 128
-"""The largest number of examples of a member that are searched at once."""
+"""The maximum number of examples per member that are searched at once."""
 
 
 class CriticalSamples(Snapshot):
@@ -43,10 +43,10 @@ class CriticalSamples(Snapshot):
     An example x is critical if there is a point x̂ with ‖x − x̂‖_∞ ≤ r and argmax f(x̂) ≠ argmax f(x), the predicted
     label.
 
-    LASS searches for x̂: x̃ ← x; up to 100 times x̃ ← x̃ + α sign(∇CE(f(x̃), argmax f(x))) + β η with η ~ N(0, 1), clipped
-    to [x − r, x + r], until the prediction changes. The network is in evaluation mode. A search can miss a point, but a
-    point that it finds is real, so the ratio is a lower bound. A point in a narrower box also lies in the wider one,
-    which is then not searched.
+    LASS searches for x̂. It starts at x̃ = x and repeats x̃ ← x̃ + α sign(∇CE(f(x̃), argmax f(x))) + β η with η ~ N(0, 1),
+    clipped to [x − r, x + r], until the prediction changes, at most 100 times. The network is in evaluation mode. LASS
+    may miss a point, but every point that it finds is valid, so the ratio is a lower bound. A point found in the narrow
+    box also lies in the wide box, so the wide box is then not searched.
 
     α = 0.25, β = 0.2 and r are on the scale of 8-bit images. For data of any kind, one unit is 1/255 of max − min of
     the clean training inputs: 1/(255 s) for images divided by their standard deviation s, as in the paper.
@@ -68,16 +68,16 @@ class CriticalSamples(Snapshot):
         return [MeasuredValues({name: column[k] for name, column in ratios.items()}) for k in members]
 
     def search(self, examples: Examples, generators: dict[int, torch.Generator], radii: tuple[float, ...]) -> Tensor:
-        """Search the first m ≤ EXAMPLES examples.
+        """Search the neighbourhoods of the first m ≤ EXAMPLES examples.
 
-        Every member has SLOTS slots. An example leaves its slot when the search has found a point or has used up its
-        steps, and the next example enters. Which example is in which slot follows from the member's own results, and
+        Every member has SLOTS slots. When the search for an example has found a point or has used all its steps, the
+        next example takes its slot. The assignment of examples to slots depends only on the member's own results, and
         every pass has the same shape, so a member's bits do not depend on the stack.
 
         Args:
             examples: The examples of all members.
-            generators: The source of the noise, by seed.
-            radii: In ascending order.
+            generators: The generators of the noise, by seed.
+            radii: The radii in ascending order.
 
         Returns:
             bool [len(radii), K, m]: whether each example is critical within each radius.
@@ -87,13 +87,13 @@ class CriticalSamples(Snapshot):
 
 
 class _Search:
-    """The state of the S slots of each of K members; tensors are [K, S]."""
+    """The state of a search with S slots for each of K members. Tensors are [K, S] unless noted otherwise."""
 
     def __init__(self, module: StackedNetworks, examples: Examples, radii: tuple[float, ...], unit: float) -> None:
         self._module = module
         self._count = min(EXAMPLES, examples.size)
         shape = examples.inputs.shape[1:]
-        # At least two: for one example torch may choose another kernel (matrix times vector), depending on the stack.
+        # Use at least two slots: for one example, torch may choose a matrix-vector kernel, depending on the stack.
         slots = max(2, min(SLOTS, CHUNK_FLOATS // math.prod(shape), self._count))
         self._all = examples.slice(0, self._count)
         members, device = len(examples.rows), self._all.device
@@ -113,7 +113,7 @@ class _Search:
         self._at = self._inputs()
 
     def _inputs(self) -> Tensor:
-        """Return the unmodified examples [K, S, *shape]. An empty slot holds the last example."""
+        """Return the unmodified examples [K, S, *shape]. An empty slot contains the last example."""
         rows = self._example.clamp(max=self._count - 1)
         members = torch.arange(len(rows), device=rows.device)[:, None]
         return self._all[members, rows]
@@ -129,7 +129,7 @@ class _Search:
         return self.critical[:, :, :-1]
 
     def _pass(self, noise: Tensor) -> None:
-        """Run one forward and backward pass: record the points found, move the others, and refill the slots."""
+        """Run one forward and backward pass, record the critical examples found, move all points, and refill slots."""
         inputs = self._at.requires_grad_()
         logits = self._module(inputs)
         predicted = logits.detach().argmax(2)
@@ -151,7 +151,7 @@ class _Search:
         self._advance(found, over)
 
     def _advance(self, found: Tensor, over: Tensor) -> None:
-        """Give an example without a point its next radius, and a slot that is done its next example."""
+        """Continue unsuccessful searches with the next radius, and put the next example into each finished slot."""
         last = self._stage == len(self._radii) - 1
         leaves = self._active & (found | (over & last))
         turn = leaves.cumsum(1)

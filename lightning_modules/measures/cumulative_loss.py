@@ -1,7 +1,7 @@
 """Cumulative loss: a cheap proxy of how hard an example is to learn.
 
 Jiang et al. 2021, "Characterizing Structural Regularities of Labeled Data in Overparameterized Models" (arXiv
-2002.03206), compare such proxies of the learning speed with their C-score, which takes thousands of trainings.
+2002.03206), compare such proxies of the learning speed with their C-score, which requires thousands of trainings.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The measures of every evaluated epoch, computed per member on the full training, held-out and test sets.
+"""The per-epoch measures, computed for each member on the full training, held-out and test sets.
 
-`catalogue.MEASURES` names the function of this module that computes each of them.
+`catalogue.MEASURES` names the function in this module that computes each measure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Predictions:
     Attributes:
         loss: Cross-entropy with the given label, in nats, float64.
         predicted: The class with the largest logit.
-        given: The labels as trained on.
+        given: The labels that the member is trained on.
         true: The labels before any noise.
     """
 
@@ -37,16 +37,16 @@ class Predictions:
 
     @cached_property
     def corrupted(self) -> Tensor:
-        """bool [K, n]: whether the given label is not the true one."""
+        """bool [K, n]: whether the given label differs from the true label."""
         return self.given != self.true
 
 
 @dataclass(frozen=True)
 class EvaluatedStack:
-    """The state of K members at an epoch, from which every measure of that epoch is computed.
+    """The state of K members at one epoch, from which the per-epoch measures are computed.
 
     Attributes:
-        splits: The predictions on `train`, on `test`, and, where a part is held out, on `validation`.
+        splits: The predictions on `train`, on `test` and, if a part is held out, on `validation`.
         parameters: The trainable parameters by name, each [K, ...].
         classes: The number of classes.
     """
@@ -66,7 +66,7 @@ Compute = Callable[[EvaluatedStack], Tensor]
 def evaluate(
     forward: Callable[[Tensor], Tensor], parameters: Mapping[str, Tensor], data: Splits, classes: int
 ) -> list[dict[str, float | None]]:
-    """Compute the measures of every epoch.
+    """Compute the per-epoch measures.
 
     Args:
         forward: Maps inputs [K, n, *shape] to logits [K, n, classes] in evaluation mode.
@@ -75,8 +75,8 @@ def evaluate(
         classes: The number of classes.
 
     Returns:
-        One row of measures per member. A measure is None where it is not defined, and not in the row if it needs a
-        held-out part and there is none.
+        One dict of measures per member. A measure is None if it is not defined. It is omitted if it needs a held-out
+        part and no part is held out.
 
     Raises:
         ValueError: A measure did not return one number per member.
@@ -117,8 +117,8 @@ def clean_loss(stack: EvaluatedStack) -> Tensor:
     return _mean(stack.train.loss, ~stack.train.corrupted)
 
 
-# The next three split the corrupted examples by their prediction (Liu et al. 2020, arXiv 2007.00151): the given wrong
-# label, the true one, another.
+# The next three measures divide the corrupted examples by the predicted class (Liu et al. 2020, arXiv 2007.00151): the
+# given (wrong) label, the true label, or any other class.
 
 
 def memorized_fraction(stack: EvaluatedStack) -> Tensor:
@@ -139,16 +139,16 @@ def corrupted_loss(stack: EvaluatedStack) -> Tensor:
 
 
 def bits_memorized(stack: EvaluatedStack) -> Tensor:
-    """Compute N log2 C + sum of log2 p(label as given), after Morris et al. 2025 applied to classifiers.
+    """Compute N log2 C + sum of log2 p(label as given), the measure of Morris et al. 2025 adapted to classifiers.
 
-    It is at most N log2 C bits, and negative for a network that is worse than guessing.
+    The value is at most N log2 C bits, and negative for a network that is worse than guessing.
     """
     losses = stack.train.loss
     return losses.shape[1] * math.log2(stack.classes) - losses.sum(1) / math.log(2)
 
 
 def weight_norm(stack: EvaluatedStack) -> Tensor:
-    parameters = [values for _, values in sorted(stack.parameters.items())]  # a sum's bits depend on its order
+    parameters = [values for _, values in sorted(stack.parameters.items())]  # a sum's bits depend on its terms' order
     squares = sum(values.detach().double().flatten(1).square().sum(1) for values in parameters)
     return torch.as_tensor(squares).sqrt().expand(len(stack.train.loss))
 
@@ -167,19 +167,19 @@ def _predict(forward: Callable[[Tensor], Tensor], examples: Examples) -> Predict
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy [K, n] in nats, for logits [K, n, classes].
 
-    Classes come before examples, because torch's softmax is vectorised along what comes after: 5 times as fast for 10
-    classes. It treats each member by itself, so bits do not depend on the stack.
+    The class axis is moved before the example axis, because torch vectorises softmax over the axes that follow the
+    classes (5 times as fast for 10 classes). Members are computed separately, so bits do not depend on the stack.
     """
     return functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
 
 
 def fraction(hits: Tensor, among: Tensor | None = None) -> Tensor:
-    """Return, per row, the fraction of true values (float64 [K]) among the marked ones; NaN where none is marked."""
+    """Return the fraction of hits in each row, float64 [K], among the marked entries; NaN if none is marked."""
     if among is None:
         return hits.double().mean(1)
     return (hits & among).sum(1).double() / among.sum(1)
 
 
 def _mean(values: Tensor, among: Tensor) -> Tensor:
-    """Return, per row, the mean of the marked values [K]; NaN where none is marked."""
+    """Return the mean of the marked values in each row, [K]; NaN if none is marked."""
     return torch.where(among, values, 0.0).sum(1) / among.sum(1)

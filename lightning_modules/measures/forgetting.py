@@ -1,4 +1,4 @@
-"""Forgetting events: how often an example that was classified correctly no longer is.
+"""Forgetting events: how often the classification of an example changes from correct to incorrect.
 
 Toneva et al. 2019, "An Empirical Study of Example Forgetting during Deep Neural Network Learning" (arXiv 1812.05159).
 """
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Forgetting(History):
-    """The number of forgetting events of each training example: of presentations t with acc_i(t − 1) > acc_i(t).
+    """The number of forgetting events of each training example: presentations t with acc_i(t − 1) > acc_i(t).
 
     acc_i(t) is 1 if example i is classified as its given label in the minibatch of its t-th presentation, just before
     the update, and 0 otherwise. An example that was not classified correctly at any presentation is "never learned",
     and its number of events is null. An example that was learned and has no event is "unforgettable". The columns are
-    the fraction never learned, the mean number of events over the learned examples (None if there is none), and the
-    unforgettable fraction. Before the first update no example is learned.
+    the fraction never learned, the mean number of events over the learned examples (None if no example is learned), and
+    the unforgettable fraction. Before the first update, no example is learned.
     """
 
     name: ClassVar[str] = "forgetting"

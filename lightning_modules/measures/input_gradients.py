@@ -1,7 +1,7 @@
-"""The averaged input gradient: how strongly the loss of an example reacts to its own input.
+"""The averaged input gradient: how strongly the loss of an example depends on the example's own input.
 
-It is the cheap relative of the loss sensitivity of Arpit et al. 2017 (arXiv 1706.05394), which differentiates through
-the whole training (`unrolled`). It is another quantity, and therefore has another name.
+The input gradient is cheaper than the loss sensitivity of Arpit et al. 2017 (arXiv 1706.05394), which differentiates
+through the whole training (`unrolled`). The two are different quantities and therefore have different names.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class InputGradients(History):
         add_at(self._counts, seen.positions, torch.ones_like(norms))
 
     def read(self, epoch: int) -> list[MeasuredValues]:
-        norms = self._totals / self._counts  # 0 / 0, NaN, before the first presentation
+        norms = self._totals / self._counts  # NaN (0 / 0) before the first presentation
         means = defined(norms.mean(1).tolist())
         examples = per_example("input_gradient_norm", "train", self._ids, norms)
         spreads = defined([gini(each.values) for each in examples])

@@ -1,6 +1,6 @@
-"""The declaration of one number: its meaning, its name and look in a figure, what it needs, and how it is computed.
+"""Metric: the declaration of a measured value, with its meaning, name, appearance, requirements and computation.
 
-Planning, the store and the figures read declarations, so nothing here imports torch.
+Planning, the store and the figures import this module, so it does not import torch.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ Needs = Literal["corrupted", "clean", "held_out"] | None
 
 @dataclass(frozen=True)
 class Metric:
-    """A number per training and epoch: a column of the store, or computed from such columns.
+    """A value per training and epoch. It is a column of the store, or it is computed from such columns.
 
     Attributes:
-        description: What it is, with unit and range, for the tables of the documentation.
-        words: Its name in a sentence.
-        unit: The unit of the drawn number, which is the stored number times `scale`.
-        scale: See `unit`.
-        limits: The range of the drawn number and of its colours; None if it depends on the data.
-        better: The better end, for colours and for what a study calls the best; None if neither end is better.
-        colormap: The colours of a heatmap.
-        complement: The column that this number is one minus.
-        chance: Whether guessing has a level on this scale.
-        needs: The examples without which it is null: training examples with a corrupted label, training examples with
-            their true label ("clean"), or a held-out part. It is not computed where no part is held out.
-        compute: For a measure of every epoch, how it is computed: a function, or `module:function`, which is imported
-            when a network is first evaluated. It maps an `every_epoch.EvaluatedStack` of K members to a tensor [K] of
-            floats, NaN where the measure is not defined. The value of a member must not depend on the other members.
+        description: The meaning, with unit and range, for the tables of the documentation.
+        words: The name of the value in a sentence.
+        unit: The unit of the drawn value, which is the stored value times `scale`.
+        scale: The factor between the stored and the drawn value.
+        limits: The range of the drawn value and of its colours; None if the range depends on the data.
+        better: Which values are better, for colours and for the best point of a study; None if neither end is better.
+        colormap: The colormap of a heatmap.
+        complement: The column from which this value is computed as one minus that column.
+        chance: Whether figures may show the level of guessing on the scale of this value.
+        needs: The examples without which the value is null: training examples with a corrupted label, training examples
+            with their true label ("clean"), or a held-out part. Without a held-out part, the value is not computed.
+        compute: The function that computes a per-epoch measure, or its path `module:function`, which is imported when
+            a network is first evaluated. The function maps an `every_epoch.EvaluatedStack` of K members to floats [K],
+            NaN if the measure is not defined. The value of a member must not depend on the other members.
     """
 
     description: str
@@ -49,7 +49,7 @@ class Metric:
 
     @classmethod
     def share(cls, description: str, words: str, **more: Any) -> Metric:
-        """Declare a number that is stored in 0..1 and drawn in percent."""
+        """Declare a value that is stored as a fraction in 0..1 and drawn in percent."""
         return cls(description, words, "%", 100.0, (0.0, 100.0), **more)
 
     @property
@@ -62,6 +62,6 @@ class Metric:
 
     @property
     def function(self) -> Callable[[Any], Any]:
-        """The function that computes a measure of every epoch."""
+        """The function that computes a per-epoch measure."""
         function: Any = resolve_name(self.compute) if isinstance(self.compute, str) else self.compute
         return cast("Callable[[Any], Any]", function)

@@ -1,8 +1,8 @@
-"""The interface of a measure on demand, which is computed for all K members of a stack at once.
+"""The interface of on-demand measures, which are computed for all K members of a stack at once.
 
-A snapshot depends only on the networks at the epoch at which it is computed. A history sees every update, and its
-values follow from what it has accumulated. Both are constructed before the first update and read at the end of an
-epoch.
+A `Snapshot` depends only on the networks at the epoch at which it is computed. A `History` is notified of every update,
+and computes its values from accumulated tensors. Both kinds of measure are constructed before the first update and read
+at the end of an epoch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class StackedNetworks(Protocol):
-    """K networks of the same shape: what a measure may use of a `CohortModule`."""
+    """K networks of the same shape. This is the part of a `CohortModule` that a measure may use."""
 
     training: bool
 
@@ -39,11 +39,11 @@ class StackedNetworks(Protocol):
 
 @dataclass(frozen=True)
 class Presentation:
-    """One update of every member, just before it is applied.
+    """The minibatch of one update of every member, just before the update is applied.
 
     Attributes:
-        positions: [K, B], indices into `data.train`; none occurs twice for a member.
-        inputs: [K, B, *shape] as presented: augmented.
+        positions: [K, B], indices into `data.train`, each of which occurs at most once per member.
+        inputs: [K, B, *shape], after augmentation.
         logits: [K, B, classes], detached, in training mode: with dropout, and with BatchNorm's statistics of the batch.
         labels: [K, B] as given.
         losses: [K, B], detached: cross-entropy with the given label, in nats.
@@ -60,25 +60,25 @@ class Presentation:
 
 
 class OnDemandMeasure(Protocol):
-    """A measure on demand. `catalogue.construct(name, module, data)` constructs it before the first update."""
+    """An on-demand measure. `catalogue.construct(name, module, data)` constructs it before the first update."""
 
     name: ClassVar[str]
     needs_input_gradients: ClassVar[bool]
 
     def on_update(self, seen: Presentation) -> None:
-        """Take note of an update. A snapshot does nothing."""
+        """Accumulate the values of an update. A snapshot does nothing."""
 
     def read(self, epoch: int) -> list[MeasuredValues]:
-        """Return the values of each member at the end of `epoch` (0: before training), which rises from call to call.
+        """Return the values of each member at the end of `epoch` (0: before training). Epochs rise from call to call.
 
-        The call leaves parameters, buffers, their gradients, the training mode and torch's global generator unchanged.
+        This method must not change parameters, buffers, gradients, the training mode or torch's global generator.
         """
 
     def state(self) -> Mapping[str, Tensor]:
         """Return the accumulated tensors, each [K, ...], for a checkpoint."""
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from a state [K, ...]. It is called before the first update, directly after construction."""
+        """Restore a state of tensors [K, ...]. Called directly after construction, before the first update."""
 
 
 class Snapshot:
@@ -105,7 +105,7 @@ class History:
 
     needs_input_gradients: ClassVar[bool] = False
     adds_up: ClassVar[tuple[str, ...]]
-    """The names of the attributes that accumulate, tensors [K, ...]."""
+    """The names of the attributes that contain the accumulated tensors [K, ...]."""
 
     def state(self) -> Mapping[str, Tensor]:
         return {name: getattr(self, name) for name in self.adds_up}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from lightning_modules.data.datamodule import CohortData
 
 LANES, LANE_FLOATS = 32, 2**22
-"""The largest number of losses that are differentiated at once, and of the numbers in their input gradients per member.
-The lanes are a function of the data's shape alone, so that a member's bits do not depend on the stack."""
+"""The maximum number of losses that are differentiated at once, and of values in their input gradients per member. The
+number of lanes depends only on the data's shape, so that a member's bits do not depend on the stack."""
 
 Parameters = dict[str, Tensor]
 """Tensors by parameter name, each [K, ...], or [lanes, K, ...] for several losses at once."""
@@ -44,15 +44,15 @@ class LossSensitivity(Snapshot):
 
         v_s = μ v_{s−1} + ∇ℓ_s + λ θ_{s−1},    θ_s = θ_{s−1} − η_s v_s,
 
-    so cotangents (θ̄, v̄) of its result become, with w = v̄_s − η_s θ̄_s,
+    so the cotangents (θ̄, v̄) of its outputs become, with w = v̄_s − η_s θ̄_s,
 
         v̄_{s−1} = μ w,    θ̄_{s−1} = θ̄_s + λ w + (∂∇ℓ_s/∂θ)ᵀ w,    and add (∂∇ℓ_s/∂X_s)ᵀ w to the gradient of X_s.
 
     This is reverse-mode differentiation of the whole training that keeps the graph of only one update at a time. It
     takes the time of T²/2 second-order backward passes of a minibatch, and the memory of T copies of the parameters.
 
-    It requires sgd without dropout and augmentation (`catalogue.check` refuses the rest), and a network without
-    buffers, because running statistics are not a function of the parameters.
+    The measure requires sgd without dropout and augmentation (`catalogue.check` refuses all other settings), and a
+    network without buffers, because running statistics are not a function of the parameters.
 
     Raises:
         ModelError: The network has buffers.
@@ -78,7 +78,7 @@ class LossSensitivity(Snapshot):
         states = [dict(each.named_parameters()) for each in networks]
         trained = [name for name, parameter in states[0].items() if parameter.requires_grad]
         start = {name: torch.stack([state[name].detach() for state in states]) for name in trained}
-        # Frozen parameters are passed explicitly only where a single member is doubled (`_second_order`).
+        # Frozen parameters are passed explicitly only if a single member is duplicated (`_second_order`).
         alone = len(data.members) == 1
         self._frozen = {n: p.detach()[None] for n, p in network.named_parameters() if alone and not p.requires_grad}
         self._path = [start]
@@ -92,7 +92,7 @@ class LossSensitivity(Snapshot):
         self._rates: list[Tensor] = []
         self._sums = torch.zeros_like(data.train.given, dtype=torch.float64)
         self._epochs = 0
-        """The number of epochs in the sums."""
+        """The number of epochs that the sums include."""
 
     def read(self, epoch: int) -> list[MeasuredValues]:
         with evaluating(self._module), torch.enable_grad():
@@ -108,7 +108,7 @@ class LossSensitivity(Snapshot):
         ]
 
     def parameters_after(self, updates: int) -> Parameters:
-        """Return the replayed parameters after an update of an epoch that has been read."""
+        """Return the replayed parameters after `updates` updates, all of them in epochs that have been read."""
         return self._path[updates]
 
     def _take_epoch(self) -> None:
@@ -123,7 +123,7 @@ class LossSensitivity(Snapshot):
         self._epochs += 1
 
     def _replay(self) -> None:
-        """Replay the updates of an epoch with the operations of `optimizers.CohortSGD`: parameters agree to the bit."""
+        """Replay the updates of an epoch with the operations of `CohortSGD`, so that parameters are bit-identical."""
         data = self._data
         updates = np.arange(data.updates_per_epoch) + len(self._batches)
         rates = np.stack([learning_rates(member, updates, data.updates_per_epoch) for member in data.members])
@@ -158,7 +158,7 @@ class LossSensitivity(Snapshot):
         velocity = {name: torch.zeros_like(value) for name, value in theta.items()}
         members = torch.arange(len(train.given), device=total.device)[:, None]
         for s in range(losses[-1], 0, -1):
-            # Losses after fewer than s updates do not depend on this update; they come first.
+            # Losses after fewer than s updates do not depend on update s. They are the first in `losses`.
             later = slice(max(0, s - losses[0]), None)
             rates, positions = self._rates[s - 1], self._batches[s - 1]
             w = {name: velocity[name][later] - theta[name][later] * _as(rates, theta[name][0]) for name in theta}
@@ -172,8 +172,8 @@ class LossSensitivity(Snapshot):
     def _second_order(self, s: int, w: Parameters) -> tuple[Tensor, Parameters]:
         """Return (∂∇ℓ_s/∂X_s)ᵀ w and (∂∇ℓ_s/∂θ)ᵀ w for each lane of w.
 
-        A single member is doubled: for one matrix, torch folds the lanes into one larger product, which rounds
-        differently from the batched product of a stack.
+        A single member is duplicated, because for one matrix torch folds the lanes into one larger product, which is
+        rounded differently than the batched product of a stack.
         """
         members = len(self._data.members)
         copies = [0, 0] if members == 1 else list(range(members))

@@ -1,4 +1,4 @@
-"""The values of a measure on demand for one member at one epoch. Imports no torch, because the store uses them."""
+"""The values of an on-demand measure for one member at one epoch. The store uses this module, so it needs no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PerExample:
-    """A number per example of a split, for one member."""
+    """One value per example of a split, for one member."""
 
     measure: str
     split: str
@@ -18,7 +18,7 @@ class PerExample:
     example_ids: np.ndarray
     """int64 [n]: indices into the training arrays of the data set, or into its test arrays for the split `test`."""
     values: np.ndarray
-    """float64 [n]; NaN where the number is not defined."""
+    """float64 [n]; NaN if the value is not defined."""
 
 
 @dataclass(frozen=True)
@@ -26,5 +26,5 @@ class MeasuredValues:
     """The values of one measure for one member at one epoch."""
 
     scalars: Mapping[str, float | None]
-    """A value for every column of the measure; None where it is not defined."""
+    """A value for every column of the measure; None if it is not defined."""
     examples: tuple[PerExample, ...] = ()
