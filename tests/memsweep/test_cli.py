@@ -346,7 +346,7 @@ class TestResults:
         assert said.err.startswith("error: examples: no training was measured on examples that it had not seen")
 
     def test_replay(self, memsweep, trained, make_record, tmp_path):
-        """Four trainings of two epochs, one place: what is worse than the upper third of those before stops at 1."""
+        """Of four trainings of two epochs on one worker, one below the best third of the earlier ones stops at 1."""
         words = [*REPLAY, "asha", "--metric", "test_loss", "--workers", "1", "--seeds", "3"]
         said = memsweep(*words, "--out", "stops.csv")
         assert (said.code, said.err) == (0, "")
@@ -410,7 +410,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 
 
 def test_lists_plans_and_shows_the_status_without_torch_and_ray(tmp_path):
-    """As commands and as functions, in one process."""
+    """The commands and the functions run in one process."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=tmp_path)
     imported = set(json.loads(done.stdout.splitlines()[-1]))
     assert "sweeps" in imported

@@ -1,6 +1,6 @@
-"""A field, a data source, a family, a kind of figure, a scheduler and a claim from outside, each one entry in one file.
+"""One plug-in file registers a field, a data source, a family, a kind of figure, a scheduler and a claim.
 
-They go through plan, run and figure; a measure does in test_registering.py.
+The tests use them in plan, run and figure. test_registering.py tests a measure.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ STOPPED = SWEEP + "early_stopping: {scheduler: at_two, metric: train_loss}\n"
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a plug-in and a sweep."""
+    """Write a plug-in and a sweep to a folder, and yield the folder."""
     (tmp_path / "my_plugin.py").write_text(PLUGIN)
     (tmp_path / "turns.yaml").write_text(SWEEP)
     (tmp_path / "stopped.yaml").write_text(STOPPED)
@@ -189,7 +189,7 @@ def test_a_plugin_that_cannot_be_imported_is_named(tmp_path, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_workers_of_ray_load_the_plugins_of_the_run(plugin: Path) -> None:
-    """As an installed distribution, and by the environment variable."""
+    """Workers load a plug-in that is an installed distribution, and one that the environment variable names."""
     info = plugin / "my_plugin-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1.0\n")

@@ -1,4 +1,4 @@
-"""The display counts events, and prints each result once."""
+"""Tests of the progress display, which counts events and prints each result once."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 def test_a_warning_of_a_logger_is_on_standard_error_and_above_the_bar(stream, monkeypatch):
-    """What rich puts in the place of a terminal's standard error prints above the bar; a file is written as it is."""
+    """rich replaces standard error on a terminal, to print above the bar, but does not replace a file."""
     stderr, screen = stream(), console(terminal=True)
     monkeypatch.setattr("sys.stderr", stderr)
     log = logging.getLogger("memsweep.test")

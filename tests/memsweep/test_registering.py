@@ -1,4 +1,4 @@
-"""What is registered from outside works from the plan to the figure. One class per kind of registration."""
+"""A measure that a user registers works from the plan to the figure."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ FIXED = {"data": "digits", "dataset_size": 60, "depth": 1, "epochs": 2}
 
 
 def confident_fraction(stack: EvaluatedStack) -> Tensor:
-    """The function that `TestAMeasure` registers: training examples with a loss below 1 nat."""
+    """Return the fraction of training examples with a loss below 1 nat. `TestAMeasure` registers this function."""
     return (stack.train.loss < 1).double().mean(1)
 
 
 class PredictedClasses(Snapshot):
-    """The measure on demand that `TestAMeasure` registers: how many classes are predicted for test examples."""
+    """The number of classes predicted for test examples, an on-demand measure that `TestAMeasure` registers."""
 
     name: ClassVar[str] = "predicted_classes"
 
@@ -70,10 +70,10 @@ class TestAMeasure:
                 ax = ms.heatmap(points, x="width", y="label_noise", value=value, ax=plt.figure().add_subplot())
                 assert METRICS[value].words in ax.get_title() + ax.get_figure().axes[-1].get_ylabel()
                 plt.close("all")
-            nothing = ms.points(earlier, store)  # was written without the columns
+            nothing = ms.points(earlier, store)  # the store was written without the columns
             assert (nothing["outcome"] == "finished").all()
             assert nothing[["confident_fraction", "classes_predicted"]].isna().all(axis=None)
-        points = ms.points(ms.Sweep("own", fixed=FIXED, grid=GRID), store)  # was written with them
+        points = ms.points(ms.Sweep("own", fixed=FIXED, grid=GRID), store)  # the store was written with the columns
         assert (points["outcome"] == "finished").all()
         assert "confident_fraction" not in points
 

@@ -20,7 +20,7 @@ CLAIM = {claim.key: claim for claim in CLAIMS}
 
 
 class World:
-    """A world in which a claim holds or not, with the standard deviation of every measure in its stored unit."""
+    """A world in which a claim either holds or not. `spread` is the standard deviation of every stored measure."""
 
     def __init__(self, holds: bool, spread: float = 0.0) -> None:
         self.sign = 1 if holds else -1
@@ -55,7 +55,7 @@ def flat(measure: str, good: float, bad: float, **fixed: Any) -> Callable[[World
 
 
 def events(**fields: Any) -> Callable[[World], Rows]:
-    """Build curves: clean and validation accuracy are best by epoch 8 (or 16), wrong labels fitted by 16 (or 8)."""
+    """Build curves with the best clean and validation accuracy by epoch 8 (or 16) and wrong labels fitted by 16 (8)."""
 
     def rows(world: World) -> Rows:
         built = []
@@ -214,7 +214,8 @@ def test_where_the_claim_holds_and_where_its_opposite_does(tables, key, verdict)
 
 
 TOO_MUCH = {"simple-first": 0.05, "validation-peaks-first": 0.05, "every-family-fits": 0.007, "fits-everything": 0.007}
-"""The spread that hides the effect where 0.4 would create another: the worst of several, an epoch beyond the last."""
+"""Claim -> a spread that hides its effect. The default of 0.4 would create another effect in these worlds, as they take
+the worst of several values or have events near the last epoch."""
 
 
 @pytest.mark.parametrize("key", TABLES)

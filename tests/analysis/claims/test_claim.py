@@ -24,7 +24,7 @@ def claim(*contrasts: Contrast) -> Claim:
 
 
 def rows(*effects: float, **outcomes: str) -> list[dict[str, Any]]:
-    """Build one pair per seed, 0.5 plus or minus half the effect (in points); `s2` is the outcome of seed 2's pair."""
+    """Build one pair per seed at 0.5 plus and minus half the effect in points. `s2` is the outcome of seed 2's pair."""
     return [
         {"seed": seed, "dropout": dropout, "memorized_fraction": 0.5 + sign * effect / 200,
          "outcome": outcomes.get(f"s{seed}", "finished") if dropout else "finished"}

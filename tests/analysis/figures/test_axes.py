@@ -47,7 +47,7 @@ def test_a_figure_is_drawn_into_the_callers_axes_in_its_style(kind: str, sweep: 
     tables = {"points": points.assign(dataset_size=1000), "curves": curves, "examples": examples, "chance": 0.1}
     takes = {name: tables[name] for name in KINDS[kind].takes if name in tables}
     with mpl.rc_context({"font.family": "monospace", "xtick.labelsize": 13, "axes.facecolor": "#eeeeff"}):
-        figure, ax = plt.subplots()  # which sets the backend, where nothing was drawn before
+        figure, ax = plt.subplots()  # sets the backend if nothing has been drawn before
         before = mpl.rcParams.copy()
         drawn = KINDS[kind].function(**ASKED[kind], **takes, ax=ax)
         figure.canvas.draw()

@@ -18,7 +18,7 @@ CEILING = 1000 * np.log2(10)
 
 
 def memorizing(points: pd.DataFrame, slopes: dict[int, float], intercept: float = 0.0) -> pd.DataFrame:
-    """Build networks that memorize slope x parameters + intercept bits, at most those of 1000 labels of 10 classes."""
+    """Build networks that memorize slope x parameters + intercept bits, up to the bits of 1000 labels of 10 classes."""
     bits = (points["seed"].map(slopes) * points["parameters"] + intercept).clip(upper=CEILING)
     return points.assign(bits_memorized=bits, train_accuracy=bits / CEILING, dataset_size=1000)
 

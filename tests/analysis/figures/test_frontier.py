@@ -35,7 +35,7 @@ def drawn(study: pd.DataFrame, **more: object) -> dict[str, ErrorbarContainer]:
 
 def test_a_point_is_random_labels_across_and_clean_ones_up(study: pd.DataFrame) -> None:
     line = drawn(study)["dropout"].lines[0]
-    # Each is the mean over the seeds 0, 1 and 2.
+    # Each value is the mean over the seeds 0, 1 and 2.
     assert list(line.get_xdata()) == pytest.approx([101, 88.5, 76])
     assert list(line.get_ydata()) == pytest.approx([88, 88, 88])
 

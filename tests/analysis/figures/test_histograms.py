@@ -35,7 +35,7 @@ def test_shares_of_forgetting_events_are_means_over_seeds_and_nulls_stand_apart(
         rows(first, "forgetting_events", [0, 0, 1, np.nan]), rows(second, "forgetting_events", [0, 1, 1, 2])
     ])  # fmt: skip
     figure = histogram(points, examples, "forgetting_events")
-    # 0 events: 2/4 and 1/4 of the examples, 1: 1/4 and 2/4, 2: none and 1/4.
+    # 2/4 and 1/4 of the examples have 0 events, 1/4 and 2/4 have 1 event, none and 1/4 have 2 events.
     assert outlines(figure)[0] == pytest.approx([37.5, 37.5, 12.5])
     bar = figure.axes[0].patches[-1]
     assert bar.get_height() == pytest.approx(12.5)
@@ -61,7 +61,7 @@ def test_many_events_share_the_last_bin(sweep: Sweep) -> None:
 def test_memorization_scores_are_seen_minus_left_out(sweep: Sweep) -> None:
     points, _ = sweep(subset_fraction=[0.5], seed=[*range(4)])
     ids = [*points["trajectory_id"]]
-    # Example 0 is right only where it was seen, example 1 always, example 2 never, example 3 half the time either way.
+    # Example 0 is right only if it was seen, example 1 always, example 2 never, example 3 half the time in both cases.
     seen = [["train", "left_out"] * 2, ["left_out", "train"] * 2, ["train", "left_out"] * 2, ["left_out", "train"] * 2]
     right = [[1, 1, 0, 1], [0, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 1]]
     examples = pd.concat(rows(t, "correct", r, s) for t, r, s in zip(ids, right, seen, strict=True))

@@ -100,7 +100,7 @@ def cloud(points: pd.DataFrame, x: str, size: int, note: str) -> Picture:
 
 
 def test_a_kind_of_ones_own_is_one_entry(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(kinds.KINDS, "cloud", kinds.KINDS["bits"])  # and takes it away again
+    monkeypatch.setitem(kinds.KINDS, "cloud", kinds.KINDS["bits"])  # so that it is removed after the test
     kinds.register_figure(kinds.Kind("cloud", cloud, ("x",), ("size",), names={"x": ("width", "dropout")}))
     text = "name: x\nfigures: [{{kind: cloud, x: {}, size: 3, where: {{label_noise: 0.5}}}}]"
     (spec,) = parsing.figures_of(parse_sweep(text.format("dropout"), "s.yaml"))

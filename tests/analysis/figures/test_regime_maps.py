@@ -66,7 +66,7 @@ class Told:
 
 
 def told(sweep: Sweep, codes: list[list[list[float]]]) -> pd.DataFrame:
-    """Build points from codes [y][x][seed]: 1 to 3 a regime, 4 none, 0 missing, -1 diverged, -2 failed."""
+    """Build points from codes [y][x][seed]: 1 to 3 for a regime, 4 for none, 0 missing, -1 diverged, -2 failed."""
     seeds = len(codes[0][0])
     points, _ = sweep(label_noise=NOISES, parameter_count=SIZES, seed=list(range(seeds)))
     flat = np.array(codes, dtype=float).ravel()
@@ -207,7 +207,7 @@ def test_an_epoch_is_named_by_its_own_measures_and_the_best_of_all(sweep: Sweep)
     figure = regime_map(points, X, Y, epoch=1, curves=curves, chance=0.1)
     assert set(letters(shown(figure)[0]).values()) == {"U"}
     assert "One seed a cell (n = 1), after 1 epochs" in figure.caption
-    # Relative to the best of this noise level, the largest network is coexisting; to that of less noise, memorizing.
+    # The largest network is coexisting relative to the best of this noise level, and memorizing relative to all points.
     rule, part = RelativeRule(learned=0.6), points[points[Y] == 0.4]
     for reference, expected in ((None, "UGC"), (points, "UGCM")):
         along = regime_map(part, "epoch", X, rule=rule, curves=curves, chance=0.1, reference=reference)

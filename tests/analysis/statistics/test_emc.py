@@ -95,7 +95,7 @@ def test_as_the_definition_says(sweep: Sweep, percent: list[list[int]], epsilon:
     above = [n for n in SIZES if n > max(fitted, default=0)]
     np.testing.assert_equal(row["next"], min(above, default=np.nan))
     assert row["status"] == ("below" if not fitted else "value" if above else "at least")
-    # Along capacity, the same numbers end where these begin.
+    # Along capacity, the errors are the same, and the threshold is the smallest fitted size instead of the largest.
     turned = points.rename(columns={"dataset_size": "width", "width": "dataset_size"})
     (threshold,) = interpolation_threshold(turned, "width", epsilon / 100).to_dict("records")
     np.testing.assert_equal(threshold["threshold"], min(fitted, default=np.nan))

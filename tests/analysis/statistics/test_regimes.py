@@ -24,7 +24,7 @@ def points(*rows: tuple[float, float, float], **columns: object) -> pd.DataFrame
     return frame.assign(data="mnist1d", model="mlp", outcome="finished").assign(**columns)
 
 
-# The best is 0.6, so with chance 0.1 the rule is learned from 0.1 + 0.8 * 0.5 = 0.5.
+# The best is 0.6 and chance 0.1, so the rule counts as learned from an accuracy of 0.1 + 0.8 * 0.5 = 0.5 on.
 BEST = (0.6, 0.6, 0.0)
 STRICT = RelativeRule(learned=0.8)
 
@@ -38,7 +38,7 @@ STRICT = RelativeRule(learned=0.8)
         ((0.2, 0.15, 0.1), "underfit"),
         ((0.5, 0.49, 0.49), "underfit"),
         ((1.0, 0.1, 1.0), "memorizing"),
-        # No corrupted labels: (train - test) / (1 - test) of the examples that would be wrong unseen are learned.
+        # Without corrupted labels, (train - test) / (1 - test) of the examples that would be wrong unseen are learned.
         ((1.0, 0.55, NAN), "generalizing"),
         ((1.0, 0.3, NAN), "memorizing"),
         ((0.7, 0.3, NAN), "memorizing"),

@@ -40,8 +40,8 @@ def test_trainings_of_one_setting_are_taken_together() -> None:
     assert table["correct_left_out"].tolist() == pytest.approx([0, 0.5, 0])
     assert table["memorization"].tolist() == pytest.approx([1, 0.5, 2 / 3])
     assert table["memorization_error"].tolist() == pytest.approx([score_error_bound(4, 1 / 3)] * 3)
-    # Seen 1: test example 7 always right, else never. Seen 2: 7 in 1 of 2 against 2 of 2; 8 in 0 of 2 against 2 of 2.
-    # Seen 3: 7 in 2 of 3 against 1 of 1; 8 in 2 of 3 against 0 of 1.
+    # Test example 7 is right if and only if 1 was seen. If 2 was seen, 7 is right in 1 of 2 and 8 in 0 of 2, else both
+    # in 2 of 2. If 3 was seen, both are right in 2 of 3, else 7 in 1 of 1 and 8 in 0 of 1.
     assert table["most_influenced"].tolist() == [7, 7, 8]
     assert table["influence"].tolist() == pytest.approx([1, -0.5, 2 / 3])
 

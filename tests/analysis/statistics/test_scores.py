@@ -158,7 +158,7 @@ def test_scores_from_random_subsets_are_near_the_exact_ones_within_the_bound(mod
 def test_leave_one_out_of_the_nearest_neighbour_is_exact() -> None:
     everything = np.arange(N)
     included, train, test = trained([everything, *(np.delete(everything, i) for i in range(N))], nearest_neighbour)
-    # A nearest-neighbour rule is right on what it saw, so the score is 1 where the nearest other example disagrees.
+    # A nearest-neighbour rule is right on training examples, so the score is 1 if the nearest other example differs.
     distances = ((INPUTS[:, None] - INPUTS) ** 2).sum(-1) + np.diag(np.full(N, np.inf))
     alone = LABELS[distances.argmin(1)] != LABELS
     np.testing.assert_array_equal(memorization_scores(train, included), alone.astype(float))

@@ -19,7 +19,7 @@ def test_by_hand():
     assert descents == Descent(first=3, peak=5, reached=8, depth=pytest.approx(0.2), below=True)
     shallow = double_descent(range(1, 9), [*error[:-1], 0.345], window=1, roughness=0)
     assert shallow is not None
-    assert shallow.reached == 7  # within half the margin of the lowest
+    assert shallow.reached == 7  # the error is within half the margin of its lowest value
     above = double_descent(range(1, 6), [0.9, 0.2, 0.6, 0.5, 0.5], window=1, roughness=0)
     assert above is not None
     assert (above.below, above.depth) == (False, pytest.approx(0.1))
@@ -29,11 +29,11 @@ def test_by_hand():
     "error",
     [
         [0.9, 0.7, 0.5, 0.4, 0.3],  # one descent
-        [0.2, 0.4, 0.6, 0.7, 0.9],  # none
+        [0.2, 0.4, 0.6, 0.7, 0.9],  # no descent
         [0.9, 0.5, 0.4, 0.6, 0.8],  # overfits, and stays there
         [0.3, 0.5, 0.6, 0.4, 0.2],  # starts at its lowest so far: one descent
-        [0.9, 0.5, 0.51, 0.5, 0.49],  # by less than the margin
-        [0.9, 0.5, float("nan"), float("nan"), 0.4],  # too few are known
+        [0.9, 0.5, 0.51, 0.5, 0.49],  # descends again by less than the margin
+        [0.9, 0.5, float("nan"), float("nan"), 0.4],  # too few values
     ],
 )
 def test_what_has_no_second_descent(error):
@@ -55,7 +55,7 @@ def test_the_peak_is_the_one_of_a_search_over_all_triples(error):
         for p in range(n) for a in range(p) for b in range(p + 1, n)
     ]  # fmt: skip
     if descents is None:
-        # Without a peak of that depth, or with one whose first minimum nothing had fallen to.
+        # There is no peak of that depth, or the error never fell to a first minimum before it.
         worst = [p for p in range(1, n - 1) if min(error[p] - min(error[:p]), error[p] - min(error[p + 1 :])) >= 0.1]
         assert (
             not worst

@@ -62,7 +62,7 @@ def memsweep(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Skip figures, which take longer than all else; the whole command is tested once."""
+    """Skip the figures, which take most of the time. One test runs the command with its figures."""
     monkeypatch.setattr(drawing, "pictures", lambda *given: {})
 
 

@@ -39,7 +39,7 @@ def test_by_hand(curves_of, stops_of):
     assert row["clean_regret"] == pytest.approx(0.8 - 0.6)
     assert row["cost"] == pytest.approx(0.2 - 0.1)
     assert row["memorized"] == 0.2
-    # Random stopping hands over d and b, with regrets of 0.1 and 0, compared with 0.2.
+    # Random stopping selects d and b, with regrets of 0.1 and 0, compared with 0.2.
     assert row["gain"] == pytest.approx((0.1 + 0.0) / 2 - 0.2)
     assert np.isnan(one(curves_recorded, stops, "none")["gain"])
     assert row["kept_best"] == 0
@@ -57,10 +57,10 @@ def test_the_lead_is_over_the_largest_i_epoch_rule_that_trains_no_more(curves_of
         stops_of({"a": 10, "b": 0, "c": 0}, 10, "median"),
     ])  # fmt: skip
     table = outcomes(curves_recorded, stops)
-    # ASHA trains 12 epochs on average: "alike" trains 12 and hands over c, which is 0.2 worse than b.
+    # ASHA trains 12 epochs on average. The rule "alike" trains 12 and selects c, which is 0.2 worse than b.
     leads = table[table["scheduler"] == "asha"].set_index("order")["lead"]
     assert leads.to_dict() == pytest.approx({0: 0.2 - 0.3, 1: 0.2 - 0.0})
-    # Median stopping trains 10, less than any of them.
+    # Median stopping trains 10 epochs, fewer than any i-epoch rule.
     assert table.loc[table["scheduler"] != "asha", "lead"].isna().all()
 
 
@@ -115,7 +115,7 @@ def test_what_must_hold(curves_of, stops_of, given_search, shuffle):
         top = max(values[-1] for values in clean.values())
         assert less["clean_regret"] == pytest.approx(top - sum(handed) / len(handed))
         assert less["kept_best"] == float(best == max(ends.values()))
-        # A rule that trains more never hands over a training that is worse by its own signal.
+        # A rule that trains more never selects a training that is worse by the rule's own metric.
         assert 0 <= longer["regret"] <= less["regret"]
     else:
         assert np.isnan(less["regret"])

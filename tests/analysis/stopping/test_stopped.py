@@ -23,7 +23,7 @@ def by(table, **keys):
 def test_the_share_stopped_of_each_group(curves_of, stops_of):
     runs = {f"{group}{seed}{k}": [0.1, 0.5] for group in "gm" for seed in range(3) for k in range(2)}
     unstopped = recorded(curves_of(runs, {name: {"seed": int(name[1]), "width": int(name[2])} for name in runs}))
-    # In seeds 0, 1 and 2, 0, 1 and 2 of the 2 trainings of "g" are stopped, and all of "m".
+    # For seeds 0, 1 and 2, the number of stopped trainings of "g" is 0, 1 and 2 of 2. All of "m" are stopped.
     stop = {name: 1 if name[0] == "m" or int(name[2]) < int(name[1]) else 2 for name in runs}
     group = pd.Series({name: {"g": "generalizing", "m": "memorizing"}[name[0]] for name in runs})
     group["m00"] = None

@@ -165,7 +165,7 @@ def test_an_epoch_takes_its_measures_from_the_curves(sweep: Sweep) -> None:
     expected = curves.query("width == 8 and epoch == 5")["memorized_fraction"].mean()
     assert early.loc[0, "mean"] == pytest.approx(expected)
     assert early.loc[0, "n"] == 2
-    # Width 16 was sound at epoch 5 and lost by epoch 100; width 8 was never evaluated beyond 100.
+    # Width 16 was fine at epoch 5 but lost by epoch 100. Width 8 was never evaluated after epoch 100.
     late = aggregate(over_epochs(points, curves, 100), ["width"], "memorized_fraction")
     assert late["status"].tolist() == ["value", "diverged", "missing"]
     along = cells(points, "epoch", "width", "memorized_fraction", curves=curves)

@@ -27,7 +27,7 @@ FIRST, SECOND = (trajectory.id for trajectory in PLAN.trainings)  # seed 1, seed
 
 @pytest.fixture
 def filled(store: Store, make_record) -> Store:
-    """Seed 1 is measured up to 5 and diverges in 7; seed 0 is measured at 2 and fails on its way to 5."""
+    """Fill a store: seed 1 is measured up to epoch 5 and diverges in 7; seed 0 is measured at 2 and fails before 5."""
     store.prepare()
     store.append([make_record(FIRST, (1, 2, 4, 5), diverged=7, seed=1), make_record("another sweep's", (2, 8))])
     store.append([make_record(SECOND, (2,), failed=5)])

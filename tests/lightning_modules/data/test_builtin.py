@@ -15,7 +15,7 @@ from lightning_modules.data.dataset import Dataset, content_hash
 from lightning_modules.data.sources import BUILT_IN, facts, load
 from lightning_modules.errors import DataError
 
-pytestmark = pytest.mark.xdist_group("builtin")  # loads each once
+pytestmark = pytest.mark.xdist_group("builtin")  # so that each data set is loaded only once
 
 CONTENT = {
     "mnist1d": "ea3c97b691d56d8187cd",
@@ -23,11 +23,11 @@ CONTENT = {
     "digits": "427c6e46a0a1f8801243",
     "clusters": "6c9311eb3d9eb23c46aa",
 }
-"""Hashes of the content. A library that changes its data would change results, but no id."""
+"""Data set -> hash of its content. If a library changed its data, results would change, but ids would not."""
 
 
 NAMES = [
-    pytest.param(name, marks=pytest.mark.slow if name == "mnist1d_16k" else ())  # four times mnist1d, by the same code
+    pytest.param(name, marks=pytest.mark.slow if name == "mnist1d_16k" else ())  # 4 times mnist1d, by the same code
     for name in sorted(BUILT_IN)
 ]
 

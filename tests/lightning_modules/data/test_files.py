@@ -1,4 +1,4 @@
-"""Tests of `parquet:PATH`: valid files, and one readable error for each way in which a file can be malformed."""
+"""Tests of `parquet:PATH` on valid files and, with one readable error for each kind of damage, on malformed files."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from lightning_modules.errors import DataError
 pytestmark = pytest.mark.xdist_group("hub")
 
 datasets: Any = None
-"""The library, from the first of these tests on: importing it takes seconds, which collecting them need not."""
+"""The library. A fixture imports it, because that takes seconds and would delay the collection of the tests."""
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
 LABELS = [0, 2, 1, 0, 2, 1]

@@ -20,7 +20,7 @@ FACTS = Facts(1000, 100, (1, 8, 8), 10)
 
 @pytest.fixture(autouse=True)
 def short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For critical samples, which otherwise take most of the time."""
+    """Shorten the searches for critical samples, which otherwise take most of the time."""
     monkeypatch.setattr(critical_samples, "EXAMPLES", 20)
     monkeypatch.setattr(critical_samples, "STEPS", 6)
 
@@ -123,7 +123,7 @@ def test_updates_are_those_of_the_training(fields, stack, digits):
 
 @pytest.mark.parametrize("name", MEASURES_ON_DEMAND)
 def test_reading_leaves_everything_as_it_was(name, stack, monkeypatch):
-    """Also with BatchNorm, where a forward pass in training mode would leave a trace."""
+    """This includes BatchNorm, whose running statistics would change in a forward pass in training mode."""
     monkeypatch.setattr(critical_samples, "EXAMPLES", 10)
     model = {} if name == "loss_sensitivity" else {"model": "resnet", "width": 2}
     module, data = stack([POINT.with_(**model), POINT.with_(seed=1, **model)])

@@ -1,4 +1,4 @@
-"""LASS on a linear softmax model, where it is known what there is to find, and against a search of one example."""
+"""Tests of LASS on a linear softmax model, where the result is known, and against a search of one example at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sweeps.spec.point import Point
 
 POINT = Point(model="linear", precision="float64", batch_size=8, epochs=1)
 RADII = (3.0, 10.0, 16.0)
-"""100 steps of 0.25, less the noise, lead to the corners of each."""
+"""Radii whose corners 100 steps of 0.25 can reach in spite of the noise."""
 
 
 def normal(count: int, dimensions: int = 5, classes: int = 4) -> Dataset:
@@ -33,8 +33,8 @@ def search(probe: CriticalSamples, radii, seeds=(0,)) -> np.ndarray:
 
 @pytest.fixture
 def linear(stack):
-    """For so many classes: a probe of two members, their networks, and [K, m] the exact distance to the nearest other
-    prediction, over other classes b the smallest margin / ‖w_a − w_b‖₁."""
+    """Return a function from a number of classes to a probe of two members, their networks, and the exact distances to
+    the nearest other prediction, [K, m]: the smallest margin / ‖w_a − w_b‖₁ over other classes b."""
 
     def make(classes: int = 4):
         data = normal(200, classes=classes)
@@ -55,7 +55,7 @@ def linear(stack):
 
 
 def test_with_two_classes_it_finds_exactly_what_there_is(linear):
-    """The sign of the gradient is then the shortest way to the boundary from everywhere."""
+    """With two classes, the sign of the gradient always points along the shortest way to the boundary."""
     probe, _, distances = linear(2)
     for radius, critical in zip(RADII, search(probe, RADII, (0, 1)), strict=True):
         box = radius * probe.unit
@@ -65,7 +65,7 @@ def test_with_two_classes_it_finds_exactly_what_there_is(linear):
 
 
 def test_with_four_classes_it_finds_nothing_that_is_not_there_and_most_of_what_is(linear):
-    """The sign of the gradient is then that of a mixture of ways to other classes, so some are missed."""
+    """With four classes, the gradient mixes the directions to other classes, so some critical samples are missed."""
     probe, _, distances = linear()
     found = search(probe, RADII, (0, 1))
     assert found.shape == (3, 2, 200)
@@ -100,7 +100,7 @@ def test_a_dense_random_search_agrees_with_what_is_known_and_finds_no_more_than_
 
 
 def reference(network, x: torch.Tensor, radius: float, unit: float) -> bool:
-    """The formula, one example at a time, without noise."""
+    """Apply the published formula to one example, without noise."""
     own = network(x[None]).argmax(1)
     at = x.clone()
     for _ in range(100):
@@ -113,7 +113,7 @@ def reference(network, x: torch.Tensor, radius: float, unit: float) -> bool:
 
 
 def test_without_noise_it_is_the_formula_applied_to_one_example_after_the_other(stack, monkeypatch):
-    """Whatever number of examples is searched at once, and within one box or several in turn."""
+    """This holds for any number of examples that are searched at once, and for one or several boxes."""
     monkeypatch.setattr(critical_samples, "BETA", 0.0)
     data = normal(7)
     point = POINT.with_(model="mlp", width=9, depth=2)
@@ -132,23 +132,23 @@ def test_without_noise_it_is_the_formula_applied_to_one_example_after_the_other(
 
 @pytest.mark.parametrize("many", [False, True])
 def test_every_example_has_the_same_number_of_steps_within_every_radius(many, linear, monkeypatch):
-    """Without noise and with two classes, steps of 0.25 go straight to the boundary: 7 of them lead 1.75 far."""
+    """Without noise and with two classes, steps of 0.25 lead straight to the boundary, so 7 steps reach 1.75."""
     monkeypatch.setattr(critical_samples, "BETA", 0.0)
     monkeypatch.setattr(critical_samples, "STEPS", 7)
     probe, _, distances = linear(2)
-    # An example that is there to be found is then the first that waits for a place.
+    # With this many slots, the first example that waits for a slot is one that the search must find.
     slots = 128 if many else next(i for i, distance in enumerate(distances[0]) if i > 2 and distance < probe.unit)
     monkeypatch.setattr(critical_samples, "SLOTS", slots)
     narrow, wide = search(probe, (1.0, 50.0), (0, 1))
     assert (narrow == (distances < 1.0 * probe.unit)).all()
     assert (wide == (distances < 1.75 * probe.unit)).all()
-    # What one step less, one more, or a start from the narrow box's corner would give is another answer.
+    # One step less, one step more, or a start from the narrow box's corner would give another answer.
     for other in (1.5, 2.0, 2.75):
         assert (wide != (distances < other * probe.unit)).any()
 
 
 def test_noise_is_that_of_the_members_seed(linear, stack, monkeypatch):
-    """Where noise alone moves the search, what is found depends on it."""
+    """With a step size of 0, only the noise moves the search, so the result depends on the noise."""
     monkeypatch.setattr(critical_samples, "ALPHA", 0.0)
     probe, _, distances = linear()
     found = search(probe, (3.0,), (0, 1))[0]

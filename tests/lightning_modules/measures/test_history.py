@@ -1,4 +1,4 @@
-"""Forgetting, cumulative loss, input gradients and correctness, against a plain training that keeps a diary."""
+"""Tests of forgetting, cumulative loss, input gradients and correctness against a plain training that logs updates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEIGHBOUR = POINT.with_(seed=4, learning_rate=0.1, label_noise=0.1)
 
 
 def probed(name, digits, point=POINT):
-    """Scalars and measures of single examples of the point at its last epoch, trained beside a neighbour."""
+    """Train the point beside a neighbour, and return its row and its per-example measures at the last epoch."""
     measured = {point.epochs: (name,)}
     neighbour = NEIGHBOUR.with_(subset_fraction=point.subset_fraction)
     result = train_cohort(make_entries([neighbour, point], [point.epochs], measured), digits).members[1]
@@ -52,7 +52,7 @@ def test_forgetting_as_counted_by_hand(digits, plain, by_id):
 
 
 def presentation(correct: list[bool], positions: list[int] | None = None) -> Presentation:
-    """One member's examples at `positions`, of class 1 of 2, classified correctly or not."""
+    """Return a presentation of one member's examples at `positions`, all of class 1 of 2, correct or not."""
     logits = torch.tensor([[[0.0, 1.0] if right else [1.0, 0.0] for right in correct]])
     at = torch.tensor([positions or list(range(len(correct)))])
     ones = torch.ones_like(at)
@@ -65,7 +65,7 @@ def test_forgetting_of_four_examples_by_hand(digits, stack):
         probe.on_update(presentation(list(map(bool, first)), [0, 1]))
         probe.on_update(presentation(list(map(bool, second)), [2, 3]))
     (reading,) = probe.read(4)
-    # 0: right wrong right wrong. 1: wrong, then right. 2: wrong to the last. 3: wrong, then right. 4..9 not shown yet.
+    # 0: right, wrong, right, wrong. 1: wrong, then right. 2: always wrong. 3: wrong, then right. 4 to 9: not shown yet.
     assert reading.examples[0].values[:4].tolist() == [2, 0, 0, 0]
     assert np.isnan(reading.examples[0].values[4:]).all()
     assert reading.scalars == {"forgetting_events": 0.5, "never_learned": 0.6, "unforgettable": 0.3}

@@ -1,4 +1,4 @@
-"""What is measured of a member is the same to the bit alone, in any stack, at any place in it."""
+"""Every measure of a member has the same bits if the member trains alone and at any place in any stack."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def assert_same(found: MemberResult, expected: MemberResult) -> None:
     ],
 )
 def test_every_measure_has_the_same_bits_alone_and_in_a_stack(family, precision, digits, monkeypatch):
-    """With fewer places than examples, so that a member's searches go on at a pace of its own."""
+    """There are fewer slots than examples, so each member's searches advance at their own pace."""
     monkeypatch.setattr(critical_samples, "SLOTS", 3)
     monkeypatch.setattr(critical_samples, "STEPS", 6)
     rough = family == "resnet"

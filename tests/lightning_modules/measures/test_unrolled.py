@@ -1,4 +1,4 @@
-"""The loss sensitivity against autograd through a plain training, and against trainings on nudged data."""
+"""Tests of the loss sensitivity against autograd through a plain training, and against trainings on nudged data."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ SETTINGS = {
 
 def small(count: int = 10, dimensions: int = 3) -> Dataset:
     generator = np.random.default_rng(5)
-    inputs = np.round(generator.normal(size=(count, dimensions)) * 64) / 64  # nudged without rounding in float32
+    inputs = np.round(generator.normal(size=(count, dimensions)) * 64) / 64  # can be nudged without rounding in float32
     return Dataset.of(inputs, np.arange(count) % 3, inputs[:3], [0, 1, 2])
 
 
 def plain_sensitivity(point: Point, data: CohortData, member: int) -> np.ndarray:
-    """One network, no vmap, the whole training as one graph: (1/T) Σ_t of the L1 norms, [n]."""
+    """Return (1/T) Σ_t of the L1 norms, [n], from one network without vmap and the whole training as one graph."""
     network = build_member(point, data.dataset.shape, data.dataset.classes).double().eval()
     x = data.train.inputs[data.train.rows[member]].clone().requires_grad_()
     y = data.train.given[member]
@@ -87,7 +87,7 @@ def test_it_is_what_autograd_finds_through_the_whole_training(name, lanes, stack
 
 
 def test_it_is_how_losses_change_when_an_input_is_nudged():
-    """Central differences of the losses of real trainings, of each number of the input, after each of 3 updates."""
+    """Compare it with central differences of the losses of real trainings, per input value and after each update."""
     data, step = small(5, 2), 2.0**-12
     point = POINT.with_(batch_size=5, dataset_size=5)
     entries = make_entries([point], [3], {3: ("loss_sensitivity",)})

@@ -1,4 +1,4 @@
-"""A training that goes on from a checkpoint leaves, to the bit, what it leaves without an interruption."""
+"""A training that resumes from a checkpoint has bit for bit the results of an uninterrupted training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EPOCHS, STOP = 5, 2
 
 @pytest.fixture(scope="module", autouse=True)
 def short_searches() -> Iterator[None]:
-    """For critical samples, which otherwise take most of the time."""
+    """Shorten the searches for critical samples, which otherwise take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(critical_samples, "EXAMPLES", 12)
         patch.setattr(critical_samples, "STEPS", 6)
@@ -66,7 +66,7 @@ class Interrupted(Exception):
 
 
 def interrupted(points, dataset, stack, after: int = STOP) -> list[Entry]:
-    """What is kept after so many epochs, when the training is then lost."""
+    """Interrupt a training after some epochs, and return its entries with the last checkpoint."""
     kept: list[list[Entry]] = []
 
     def lose(epoch: int) -> None:
@@ -120,7 +120,7 @@ def test_it_goes_on_to_the_same_bits_in_any_stack(stack, precision, digits):
 
 
 def test_a_network_with_batch_norm_and_augmentation_goes_on_to_the_same_bits(digits):
-    """Without the measures on demand, which take most of the time; the slow tests take them here, too."""
+    """This test omits the on-demand measures, which take most of the time. The slow tests include them."""
     points = members(RESNET, "float32", count=2)
     kept: list[list[Entry]] = []
     keeper = Keeper(kept.append, seconds=0)
@@ -166,8 +166,8 @@ def checkpoint(digits) -> Checkpoint:
         (5, [0, 1, 3, 5], {3: ["forgetting"], 5: ["forgetting", "cumulative_loss"]}, True),
         (4, [1, 4], {}, True),
         (3, [3], {}, False),
-        (5, [2, 5], {}, False),  # was not evaluated then
-        (5, [1, 5], {1: ["forgetting"]}, False),  # was not measured then
+        (5, [2, 5], {}, False),  # epoch 2 was not evaluated
+        (5, [1, 5], {1: ["forgetting"]}, False),  # epoch 1 was not measured
     ],
 )
 def test_it_serves_only_what_was_seen_on_the_way(checkpoint, epochs, evaluated, measured, serves):

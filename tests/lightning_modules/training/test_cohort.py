@@ -1,4 +1,4 @@
-"""The stacked training against what a reader of the paper would write: one network, one loop, torch's own optimizer."""
+"""Tests of stacked training against a plain training of one network in one loop with an optimizer of torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BASE = Point(data="digits", dataset_size=230, batch_size=20, epochs=3, precision
 
 
 def plain_training(point: Point) -> dict[str, float]:
-    """No cohort, no vmap, no code of ours but the network and the seeds of its weights, order and noise."""
+    """Train in plain PyTorch. Only the network, its initial weights, the order and the noise are from tested code."""
     network = build_member(point, DIGITS.shape, DIGITS.classes).double()
     chosen = corruption.subset_order(DIGITS.train_labels, numpy_generator(point.seed, "subset"))[: point.dataset_size]
     draws = corruption.label_draws(len(DIGITS.train_labels), 10, numpy_generator(point.seed, "label_noise"))
@@ -133,8 +133,8 @@ BATCHES = {"last batch of one": (41, 20, 0.0), "batches of one": (6, 1, 0.0), "o
     ],
 )
 def test_a_member_alone_has_the_bits_that_it_has_in_a_stack(model, batches, precision):
-    """Batches of one example, in training and in evaluation, are where a lone member meets other kernels. Each family
-    meets each kind of batch in one precision; the slow tests add the other."""
+    """For batches of one example, in training and evaluation, a lone member could run other kernels. Each family is
+    tested with each kind of batch in one precision; the slow tests add the other precision."""
     size, batch, held_out = BATCHES[batches]
     fields = {"width": 7, "depth": 2, **FAMILIES[model], "model": model, "precision": precision, "dropout": 0.2}
     point = Point(data="digits", dataset_size=size, batch_size=batch, validation_fraction=held_out, epochs=2, **fields)

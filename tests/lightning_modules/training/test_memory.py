@@ -1,4 +1,4 @@
-"""Memory is measured as it is taken, and the estimate that plans go by is within its stated factor of it."""
+"""Peak memory is measured correctly, and the estimate that plans use is within its stated factor of the measurement."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_peak_is_what_was_there_at_most_at_once(mib):
     assert peak_bytes(take) == pytest.approx(mib * MIB, rel=0.05)
 
 
-# A linear network's 0.4 MB drown in what the allocator rounds up.
+# A linear network is left out, since the allocator's rounding exceeds its 0.4 MB.
 STACKS = {
     "mlp, wide": {"width": 700, "depth": 2},
     "mlp, large batch": {"width": 64, "depth": 2, "batch_size": 512, "dataset_size": 1000},
@@ -47,7 +47,7 @@ def peak(point: Point, count: int) -> int:
 
 @pytest.fixture(scope="module")
 def libraries_are_loaded() -> None:
-    """And have taken what they keep."""
+    """Train once, so that the libraries are loaded and have allocated the memory that they keep."""
     peak(resolved(Point(data="digits", dataset_size=40, epochs=1, model="transformer", width=8, depth=1)), 2)
 
 
@@ -62,14 +62,14 @@ def test_the_estimate_is_within_its_factor(stack):
 
 @pytest.fixture
 def wide() -> list[Point]:
-    """Twelve members, each of which takes some 10 MiB and trains for one batch."""
+    """Return twelve members that each need about 10 MiB and train for one batch."""
     point = resolved(Point(data="digits", dataset_size=20, epochs=1, width=500, depth=2))
     return [point.with_(seed=seed) for seed in range(12)]
 
 
 @pytest.mark.usefixtures("libraries_are_loaded")
 def test_as_many_members_as_fit(wide):
-    """A line through two measurements: it may be off by a third."""
+    """The number follows from a line through two measurements, so it may be off by a third."""
     each = (peak(wide[0], 8) - peak(wide[0], 4)) / 4
     most = most_members(make_entries(wide, [1]), sources.load("digits"), int(peak(wide[0], 4) + 3 * each))
     assert 4 <= most <= 11
@@ -81,8 +81,8 @@ def test_as_many_members_as_fit(wide):
         ([7 * MIB, 9 * MIB], 0, 1),
         ([7 * MIB, 9 * MIB], 2**50, 12),
         ([7 * MIB, 9 * MIB], 14 * MIB, 9),
-        ([0, 0], 1, 12),  # memory cannot be measured here
-        ([9 * MIB, 7 * MIB], 1, 12),  # what a member takes drowns in noise
+        ([0, 0], 1, 12),  # memory cannot be measured on this machine
+        ([9 * MIB, 7 * MIB], 1, 12),  # noise exceeds the memory of a member
     ],
 )
 def test_at_least_one_and_at_most_all(wide, peaks, capacity, most):

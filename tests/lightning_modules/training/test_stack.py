@@ -1,4 +1,4 @@
-"""Members leave and join between epochs, and nobody's numbers depend on it."""
+"""Members may leave and join a stack between epochs without any effect on the results of any member."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def digits() -> Dataset:
 def points(kind: str, precision: str = "float64", count: int = 4) -> list[Point]:
     point = Point(data="digits", dataset_size=41, batch_size=16, validation_fraction=0.2, epochs=EPOCHS,
                   label_noise=0.3, learning_rate=0.05, precision=precision, **KINDS[kind])  # fmt: skip
-    # Two of one seed: they share what they draw as long as they stand at the same epoch.
+    # Each seed has two members, which share random draws while they are at the same epoch.
     return [point.with_(seed=k // 2, learning_rate=0.05 / (1 + k)) for k in range(count)]
 
 
@@ -42,7 +42,7 @@ def alone(point: Point, data: Dataset) -> MemberResult:
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_members_that_leave_and_join_have_the_numbers_that_they_have_alone(kind, precision, digits):
-    """Four members in a stack of at most two; one leaves after two epochs and comes back after others' three."""
+    """Four members share a stack of at most two. The first leaves after two epochs and returns three epochs later."""
     first, second, third, fourth = points(kind, precision)
     expected = {point: alone(point, digits) for point in (first, second, third, fourth)}
     stack = Stack(digits)
@@ -63,7 +63,7 @@ def test_members_that_leave_and_join_have_the_numbers_that_they_have_alone(kind,
     stack.change(leaving=[0])
     stack.advance(1)
     assert stack.results[1] == expected[first]
-    stack.change(leaving=[1])  # a lone member goes on as one of a stack would
+    stack.change(leaving=[1])  # the last member continues alone as it would in a stack
     stack.advance(2)
     assert stack.results == (expected[fourth],)
 

@@ -1,4 +1,4 @@
-"""Costs change in the right direction and agree with a count by hand; rates are measured on stored trainings."""
+"""Tests of costs against counts by hand and in their direction of change, and of rates from stored trainings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_linear_network_counted_by_hand():
     forward = 2 * 64 * 10
     assert estimate.flops == forward * (3 * 1000 * 5 + (1000 + 360) * 4)
     weights = (64 * 10 + 10) * 4
-    # At least weights, gradients, one state of sgd and two temporaries, and the labels.
+    # Memory holds at least the weights, gradients, one state of SGD, two temporaries and the labels.
     assert estimate.bytes > weights * 4 + 1000 * 8
 
 

@@ -1,4 +1,4 @@
-"""The text of a plan: golden text at a fixed rate."""
+"""Tests of the text of a plan against golden text at a fixed rate."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_the_summary_is_json_and_agrees_with_the_text():
 def test_the_time_is_that_of_the_busiest_worker():
     plan = study()
     seconds = [cohort.cost.flops / 1e9 for cohort in plan.cohorts]
-    # Longest first: two cohorts of the larger width at the same time, then two of the smaller.
+    # The longest cohorts come first: two of the larger width at the same time, then two of the smaller width.
     assert [cohort.members[0].settings.width for cohort in plan.cohorts] == [64, 64, 8, 8]
     assert makespan(plan, RATE) == pytest.approx(seconds[0] + seconds[2])
     alone = Plan.of(parse_sweep(STUDY, ""), Packing(workers=1, max_cohort=4))

@@ -1,4 +1,4 @@
-"""The plan as a pure function: covering, folding, packing, and subtracting what is done."""
+"""Tests of the plan as a pure function: covering, folding, packing, and subtracting finished points."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class TestMinus:
         after = Plan.of(parse_sweep("name: y\ngrid: {seed: [0, 1, 2], epochs: [3, 9, 6]}", ""))
         done = Done(frozenset((t.id, epoch) for t in before.trainings for epoch in t.evaluated))
         left = after.without(done)
-        # 6 is one of the log-spaced epochs that were evaluated on the way to 9.
+        # 6 is one of the log-spaced epochs that are evaluated before 9.
         assert [(cell.point.seed, cell.epoch) for cell in left.missing] == [(2, 3), (2, 9), (2, 6)]
 
 

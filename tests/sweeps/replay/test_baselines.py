@@ -38,7 +38,7 @@ def test_i_epoch_leaves_out_what_broke_and_what_is_over(make_curves):
 
 
 def test_as_many_as_a_budget_pays_for(make_curves):
-    """There are five trainings of 10 epochs: one epoch of each takes 5, and each training that goes on takes 9 more."""
+    """One epoch of each of the five trainings costs 5 epochs, and each training that continues costs 9 more."""
     curves = make_curves(np.arange(5)[:, None] * np.ones(10))
     kept = [within_budget(curves, "score", "max", 1, budget).keep for budget in (1, 14, 22, 23, 50, 99)]
     assert kept == [1, 1, 1, 2, 5, 5]

@@ -1,4 +1,4 @@
-"""The event clock, on cases that can be checked on paper and against its own log on generated ones."""
+"""Tests of the event clock on cases checked by hand, and on generated cases against its own log."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Logging(Referee):
 
 class TestOrder:
     def test_one_after_another_on_one_place(self, make_curves):
-        """With rungs 1 and 3 of asha, the first is kept, the second is worse and stops, and the third is better."""
+        """At rung 1 of ASHA, the first training is kept, the second is worse and stops, and the third is better."""
         stops = run(make_curves([[0.5] * 3, [0.4] * 3, [0.6] * 3]), ASHA)
         assert stops.epochs.tolist() == [3, 1, 3]
         assert stops.finished.tolist() == [True, False, True]
 
     def test_at_once_the_fast_are_heard_first(self, make_curves):
-        """The second is the fastest and sets the rung; the first comes after it and is worse."""
+        """The second training is the fastest and sets the rung. The first one arrives later and is worse."""
         curves = make_curves([[0.3] * 3, [0.4] * 3], seconds=[2.0, 1.0])
         assert run(curves, ASHA, workers=2).epochs.tolist() == [1, 3]
         assert run(curves, ASHA, workers=1).epochs.tolist() == [3, 3]
@@ -110,7 +110,7 @@ class TestEnds:
 
 
 def test_hyperband_pauses_and_goes_on(make_curves):
-    """As in the referee's test, 3 of 8 members run to epoch 9, 5 are judged at epoch 3, and 2 of these go on."""
+    """As in the referee's test, 3 of 8 members run to epoch 9, 5 are judged at epoch 3, and 2 of those 5 continue."""
     scores = np.arange(8)[:, None] * np.ones(9)
     for workers in (1, 3, 8):
         stops = run(make_curves(scores), HYPERBAND, workers)

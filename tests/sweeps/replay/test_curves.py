@@ -45,7 +45,7 @@ def test_curves_up_to_the_horizon(store, make_record):
     assert curves.epochs.tolist() == [1, 2, 3, 4]
     np.testing.assert_array_equal(curves.measures["test_loss"], [[3, 2, NAN, 1], [NAN, 5, 4, 3]])
     assert curves.horizons.tolist() == curves.lengths.tolist() == [4, 4]
-    assert curves.seconds.tolist() == [1.0, 2.0]  # 8 s divided by the last epoch of each
+    assert curves.seconds.tolist() == [1.0, 2.0]  # 8 s divided by the last epoch of each training
     assert curves.final("test_loss").tolist() == [1, 3]
 
 
@@ -65,7 +65,7 @@ def test_without_a_recorded_time_an_epoch_takes_a_second(store, make_record):
 
 
 def test_the_time_is_that_of_epochs_that_were_trained(store, make_record):
-    """The seconds of a failure on the way to epoch 99, in another sweep, do not count."""
+    """The seconds of another sweep's training that failed before epoch 99 do not count."""
     store.append([make_record(SECOND, (2, 4), wall_seconds=8.0), make_record(FIRST, (2, 4), wall_seconds=8.0)])
     store.append([make_record(FIRST, failed=99, wall_seconds=500.0)])
     assert Curves.read(PLAN, store, ["test_loss"]).seconds.tolist() == [2.0, 2.0]

@@ -1,4 +1,4 @@
-"""The median rule in arrays gives the same verdicts as Ray's own class on any reports."""
+"""The median rule in array operations gives the same verdicts as Ray's own class on any reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Reports = list[tuple[str, int, float]]
 
 @st.composite
 def reports(draw: st.DrawFn) -> Reports:
-    """Draw reports of trials at some of the epochs, in any order, with equal values and with means that round."""
+    """Draw reports of trials at some epochs in any order, including equal values and values whose means are rounded."""
     values = st.sampled_from([0.1, 0.2, 0.3, 0.7, 1 / 3, 1e9]) | st.floats(-5, 5)
     curves = {
         f"t{i}": sorted(draw(st.sets(st.sampled_from(EPOCHS.tolist()), min_size=1)))
@@ -40,7 +40,7 @@ settings_ = st.builds(
 
 
 def verdicts(settings: EarlyStopping, reported: Reports, broke: str | None, scheduler: Any = None) -> list[Verdict]:
-    """Return the verdicts on reports. The trial `broke` fails after half of them."""
+    """Return the verdicts on reports. The trial `broke` fails after half of the reports."""
     referee = Referee(settings, 11, scheduler=scheduler)
     for trial in dict.fromkeys(trial for trial, _, _ in reported):
         referee.add(trial)
@@ -61,7 +61,7 @@ def test_says_what_rays_class_says(settings, told, breaks):
 
 
 def test_so_it_does_on_long_curves_with_many_stops():
-    """Means are of up to 100 values, which numpy sums in blocks. For constant curves, a single bit would decide."""
+    """Means are over up to 100 values, which numpy sums in blocks. For constant curves, a single bit would decide."""
     rng = np.random.default_rng(3)
     scores = (
         np.where(rng.random((40, 1)) < 0.5, 0.0, rng.integers(0, 3, (40, 100)) / 50) + rng.integers(0, 5, (40, 1)) / 10

@@ -1,4 +1,4 @@
-"""Many replays at once: the frame that the study reads, and the numbers that the command prints."""
+"""Tests of many replays at once: the data frame that the study reads, and the numbers that the command prints."""
 
 from __future__ import annotations
 

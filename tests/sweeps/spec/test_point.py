@@ -1,4 +1,4 @@
-"""Ids never change: golden values, and which fields change an id."""
+"""Ids never change: tests against golden values, and of the fields that change an id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sweeps.spec.point import (
 )
 
 NUMBERS: dict[str, tuple[Any, Any]] = {
-    # field: (the nearest invalid value below the valid ones, the nearest above); None where there is no bound to test
+    # field: (the nearest invalid value below the valid ones, the nearest above), or None if there is no bound
     "dataset_size": (0, 2**63),
     "validation_fraction": (-1e-9, 1.0),
     "subset_fraction": (0.0, 1.0000001),

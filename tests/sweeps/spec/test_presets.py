@@ -60,7 +60,7 @@ def invented(plan: Plan, measures: set[str | None]) -> list[Record]:
 
 
 def of_examples(trajectory: Training, measures: set[str]) -> list[tuple[int, PerExample]]:
-    """Return measures of four examples: two seen and two left out, which take turns over seeds."""
+    """Return measures of four examples. Two are seen and two are left out, in alternation over seeds."""
     seen = (np.arange(4) + trajectory.settings.seed) % 4
     return [
         (epoch, PerExample(measure, split, ids, (ids + trajectory.settings.seed) % 2 * 1.0))
@@ -87,7 +87,7 @@ DRAWN_FIRST = ("quickstart", "toneva2019-forgetting")
     "name", [pytest.param(name, marks=() if name in DRAWN_FIRST else pytest.mark.slow) for name in preset_names()]
 )
 def test_a_preset_draws_all_its_figures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Figures are made but not written in three formats, which takes longer; the report has a test of its own.
+    # Figures are drawn but not written in three formats, which would take longer. Other tests cover the report.
     monkeypatch.setattr(page, "_rendered", lambda picture, suffix: picture.heading.encode())
     sweep = load_sweep(name)
     figures, small = figures_of(sweep), shrunk(sweep)
@@ -108,7 +108,7 @@ def test_a_full_variant_is_the_same_study_at_another_size(name: str) -> None:
     assert set(full.axes) == set(small.axes)
     assert plan.trainings
     assert summary(plan, RATE)["seconds"] > summary(Plan.of(small, Packing(workers=2)), RATE)["seconds"]
-    # Values that a figure holds fixed exist in the full variant too.
+    # Values that a figure fixes exist in the full variant too.
     values = {axis: {value for grid in full.grids for value in grid.get(axis, ())} for axis in full.axes}
     for spec in figures_of(full):
         for where in (spec.where, spec.x_where, spec.y_where):

@@ -1,4 +1,4 @@
-"""Settings of early stopping: their words, their digest, and the file that parses to them."""
+"""Tests of the settings of early stopping: their text, their digest, and the file that parses to them."""
 
 from __future__ import annotations
 

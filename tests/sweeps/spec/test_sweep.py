@@ -1,4 +1,4 @@
-"""The points of a sweep, and the file that parses to it."""
+"""Tests of the points of a sweep, and of the file that parses to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Valid sweep files: where they are found, how they are parsed, and how `--set` changes them."""
+"""Tests of valid sweep files: where they are found, how they are parsed, and how `--set` changes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invalid sweep files, and the sentences that users read."""
+"""Tests of the error messages for invalid sweep files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dispatcher of a running sweep: who trains where, who joins, and what becomes of a lane that is lost."""
+"""Tests of the dispatcher of a running sweep: where members train, which members join, and what a lost lane causes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ids(members: Sequence[Training]) -> list[str]:
 
 
 def wanted(plan: Plan, width: int) -> list[list[str]]:
-    """The two cohorts of this width."""
+    """Return the ids of the members of the two cohorts of a width."""
     return [ids(cohort.members) for cohort in plan.cohorts if cohort.members[0].settings.width == width]
 
 
@@ -72,7 +72,7 @@ def test_a_lane_that_was_lost_gets_its_members_again_and_hears_the_same():
     begun = dispatcher.assign("0", first, 3)
     answer = dispatcher.report("0", reports(begun, 1), first[0], 0)
     assert ids(dispatcher.assign("1", second, 3)) == second[2:]
-    # What it had stopped was not stored, so it is trained again, and never more than it has places for.
+    # The members that the lane had stopped were not stored. They are trained again, at most as many as it has places.
     again = dispatcher.assign("0", first, 3)
     assert ids(again) == first
     repeated = dispatcher.report("0", reports(again, 1), first[0], 0)
@@ -108,20 +108,20 @@ def test_what_another_run_trains_goes_to_who_asks_for_it_by_name():
 
 
 class Lanes:
-    """Stand-ins for workers: they train by counting, and lose what they hold when they are told to."""
+    """Stand-ins for workers that train by counting, and that lose their members with probability `losses`."""
 
     def __init__(self, plan: Plan, draw: random.Random, losses: float) -> None:
         self.dispatcher = live(plan)
         self.draw = draw
         self.losses = losses
         self.training: dict[str, dict[str, int]] = {}
-        """By lane, its members and the epochs that they are trained."""
+        """Lane -> member id -> number of epochs trained."""
         self.kept: dict[str, int] = {}
         self.stored: dict[str, int] = {}
         self.wanted = {str(lane): ids(cohort.members) for lane, cohort in enumerate(plan.cohorts)}
 
     def run(self) -> dict[str, int]:
-        """By member, the epoch after which it was over."""
+        """Train all members, and return the last epoch of each member."""
         while self.wanted:
             lane = self.draw.choice(sorted(self.wanted))
             if lane in self.training and self.draw.random() < self.losses:
@@ -163,7 +163,7 @@ class Lanes:
                 self.training[lane][member] = begun
             elif begun:
                 self.store(member, begun)
-            else:  # it was over when its lane was lost: it is trained again, to hear so again
+            else:  # the member had ended when its lane was lost: train it again to get the same verdict
                 self.training[lane][member] = 0
 
     def store(self, member: str, epoch: int) -> None:
@@ -182,7 +182,7 @@ def test_every_member_is_over_once_whoever_comes_first_and_whatever_is_lost(sche
     plan = planned(scheduler)
     stored = Lanes(plan, random.Random(seed), losses).run()
     assert set(stored) == {member.id for member in plan.trainings}
-    if scheduler == "hyperband":  # which waits for all before it judges
+    if scheduler == "hyperband":  # waits for all members before it judges
         assert stored == Lanes(plan, random.Random(0), 0.0).run()
         assert sorted(set(stored.values())) == [1, 3, 9]
 

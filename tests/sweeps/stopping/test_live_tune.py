@@ -1,10 +1,10 @@
-"""Replay equals reality: what a live Tune run decided, and the replay of its order of arrival.
+"""A replay of a live Tune run, in the same order of arrival, gives the same verdicts.
 
-Native trials with scripted curves run under Tune's own controller. A recorder stands between it and Ray's schedulers,
-and logs every call and verdict. The log goes through the referee that replays use: the same verdict for every trial and
-epoch, and the same trials stopped while they were paused. In the slow set one live run carries many cases, each with a
-scheduler and stoppers of its own, so that their results arrive interleaved; the recorder tells each of its own trials
-alone.
+Native trials with scripted curves run under Tune's own controller. A recorder between the controller and Ray's
+schedulers logs every call and verdict. The referee that replays use must give the same verdict for every trial and
+epoch of the log, and must stop the same paused trials. In the slow tests, one live run has many cases, each with its
+own scheduler and stoppers, so that their results arrive interleaved. The recorder shows each scheduler only the trials
+of its own case.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ RUNS = 12
 
 @dataclass
 class Case:
-    """Some trials under one scheduler. What a live run does is written into it."""
+    """Some trials under one scheduler, and the log of their live run."""
 
     settings: EarlyStopping
     scores: np.ndarray
-    """[trials, epochs]"""
+    """Scores, [trials, epochs]."""
     breaks: dict[int, int] = field(default_factory=dict)
-    """Of trials, the epoch in which they raise."""
+    """Index of a trial -> the epoch in which the trial raises an error."""
     log: list[Event] = field(default_factory=list)
     verdicts: list[tuple[str, int, str]] = field(default_factory=list)
     removed: set[str] = field(default_factory=set)
@@ -51,7 +51,7 @@ class Case:
 
 
 def trainable() -> type:
-    """Defined here, so that it travels to workers that cannot import tests."""
+    """Return a class that is pickled by value, because it is local, for workers, which cannot import tests."""
     from ray import tune
 
     class Scripted(tune.Trainable):
@@ -86,7 +86,7 @@ def recorder(cases: list[Case]) -> Any:
     from ray.tune.schedulers import TrialScheduler
 
     class Own:
-        """Tune's controller, as the scheduler of one case sees it."""
+        """A view of Tune's controller that contains only the trials of one case."""
 
         def __init__(self) -> None:
             self.trials: list[Any] = []
@@ -133,12 +133,12 @@ def recorder(cases: list[Case]) -> Any:
             return verdict
 
         def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-            """After a verdict of STOP; or without one, of what its own rule or its horizon ends."""
+            """Log the end of a trial, which follows a verdict of STOP, a rule of stop_when or the horizon."""
             case, real, own = self._own(tune_controller, trial)
             verdict = (trial.trial_id, result["epoch"], "STOP")
             if verdict not in case.verdicts:
                 if (trial.trial_id, result["epoch"], "PAUSE") in case.verdicts:
-                    case.removed.add(trial.trial_id)  # while it was being put aside
+                    case.removed.add(trial.trial_id)  # the scheduler stopped it while it was being paused
                 else:
                     case.log.append(heard(trial, result))
                     case.verdicts.append(verdict)
@@ -185,7 +185,7 @@ def stoppers(cases: list[Case]) -> Any:
 
 @pytest.fixture
 def live(ray_on_two_cores: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Case]], None]:
-    """Runs cases under Tune, two trials at a time, and fills in what happened."""
+    """Return a function that runs cases under Tune, two trials at a time, and logs the events in each case."""
     from ray import tune
 
     monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -219,7 +219,7 @@ def assert_replay_equals(case: Case) -> None:
 
 
 def generated(seed: int) -> Case:
-    """4 to 12 trials of 3 to 27 epochs, under any scheduler and setting, some with values in common."""
+    """Return a random case of 4 to 12 trials of 3 to 27 epochs, under any scheduler; some trials have equal values."""
     rng = np.random.default_rng(seed)
     trials, horizon = int(rng.integers(4, 13)), int(rng.choice([3, 9, 12, 27]))
     scores = rng.random((trials, horizon)).cumsum(axis=1)
@@ -236,7 +236,7 @@ def generated(seed: int) -> Case:
         EarlyStopping("hyperband", "score", mode, reduction_factor=factor, stop_when=rules),  # type: ignore[arg-type]
         EarlyStopping("median", "score", mode, grace, min_samples=int(rng.integers(1, 4)), stop_when=rules),  # type: ignore[arg-type]
     ][seed % 3]
-    # In the first epoch: in a later round of HyperBand nobody would wake those that wait for it, and Tune would hang.
+    # A trial may fail only in its first epoch. In a later round of HyperBand, Tune would wait for it forever.
     breaks = {int(rng.integers(trials)): 1} if rng.random() < 0.1 else {}
     return Case(settings, scores, breaks)
 

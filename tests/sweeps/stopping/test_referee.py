@@ -1,4 +1,4 @@
-"""Ray's schedulers over members, by hand-made cases: rungs, brackets and medians that can be computed on paper."""
+"""Tests of Ray's schedulers over members on small cases whose rungs, brackets and medians are computed by hand."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_the_scheduler_is_rays_own_and_travels(settings):
 
 class TestAsha:
     def test_compares_with_what_was_recorded_before(self):
-        """Rungs 1, 3, 9. The first is kept; then who is below the upper third of those before."""
+        """The rungs are 1, 3 and 9. The first member is kept; a later one is stopped if it is not in the best third."""
         referee = running(ASHA, 9, *"abcd")
         assert told(referee, "a", 0.5) == [GO]
         assert told(referee, "b", 0.4) == [STOP]
         assert told(referee, "c", 0.6) == [GO]
         assert told(referee, "d", 0.52) == [STOP]  # numpy's percentile of 0.4, 0.5, 0.6 at 2/3 is 0.533...
-        assert told(referee, "a", 0.1, 0.1, first=2) == [GO, GO]  # the second is no rung, and a is first in the third
+        assert told(referee, "a", 0.1, 0.1, first=2) == [GO, GO]  # epoch 2 is no rung, and a is the first at rung 3
         assert told(referee, "c", 0.0, 0.0, first=2) == [GO, STOP]
 
     def test_the_horizon_ends_a_member_and_the_verdict_is_stop(self):
@@ -77,7 +77,7 @@ class TestAsha:
         ids = [f"m{i}" for i in range(40)]
 
         def stopped(order: Iterable[str], seed: int) -> set[str]:
-            """Of members added in this order, then heard in one: those whose bracket has a rung at 1."""
+            """Add members in an order, and return those that report a low score and have a bracket with rung 1."""
             referee = Referee(settings, 27, seed)
             for member in order:
                 referee.add(member)
@@ -97,8 +97,8 @@ class TestAsha:
 
 class TestHyperBand:
     def test_pauses_halves_and_takes_up_again(self):
-        """Up to 9 epochs, factor 3: the first bracket has room for 3 members and runs them to the end; the second for
-        5, judged at 3 epochs, of which two go on; the third for 9, judged at 1."""
+        """For 9 epochs and factor 3, the first bracket runs 3 members to the end. The second has room for 5 members,
+        judges them at epoch 3 and continues 2 of them. The third has room for 9 and judges them at epoch 1."""
         ids = [f"m{i}" for i in range(8)]
         referee = running(HYPERBAND, 9, *ids)
         assert told(referee, "m0", *[0.0] * 9) == [GO] * 8 + [STOP]
@@ -136,8 +136,8 @@ class TestHyperBand:
         assert referee.choose() == "m5"
 
     def test_those_that_ray_forgets_are_stopped(self):
-        """Ray halves a bracket again only on a result: if the one that the others wait for breaks, nobody wakes them.
-        Up to 27 epochs the third bracket has room for 12 members: 12 at 3 epochs, 4 at 9, 2 at 27."""
+        """In a later round, Ray halves a bracket only on a result. If the last running member fails, the paused ones
+        would wait forever. For 27 epochs, the third bracket has 12 members up to epoch 3, 4 up to 9 and 2 up to 27."""
         ids = [f"m{i:02}" for i in range(4 + 6 + 12)]
         referee = running(HYPERBAND, 27, *ids)
         for member in ids[:10]:
@@ -170,11 +170,11 @@ class TestHyperBand:
 class TestMedian:
     def test_compares_the_best_with_the_median_of_means(self):
         referee = running(MEDIAN, 9, *"abc")
-        assert told(referee, "a", 0, 4) == [GO, GO]  # nobody to compare with
-        assert told(referee, "b", 6, 6) == [GO, GO]  # one: too few
-        assert told(referee, "c", 3) == [GO]  # medians of 0 and 6
-        assert told(referee, "c", 3, first=2) == [STOP]  # of 2 and 6
-        assert told(referee, "b", 0, first=3) == [GO]  # nobody got to 3
+        assert told(referee, "a", 0, 4) == [GO, GO]  # no other member to compare with
+        assert told(referee, "b", 6, 6) == [GO, GO]  # one other member is too few
+        assert told(referee, "c", 3) == [GO]  # the median of means 0 and 6
+        assert told(referee, "c", 3, first=2) == [STOP]  # the median of means 2 and 6
+        assert told(referee, "b", 0, first=3) == [GO]  # no other member has reached epoch 3
 
     def test_never_yields_its_place_to_those_that_wait(self):
         referee = Referee(MEDIAN, 9)
@@ -212,7 +212,7 @@ class TestOrder:
 
 class TestRepetition:
     def test_an_epoch_heard_before_is_not_told_again(self):
-        """c would be stopped if a, lost and repeated, counted twice."""
+        """If the repeated reports of a, whose lane was lost, counted twice, c would be stopped."""
         referee = running(ASHA, 9, *"abc")
         assert told(referee, "a", 0.5, 0.5) == [GO, GO]
         assert told(referee, "a", 9.0, 9.0) == [GO, GO]
@@ -258,7 +258,7 @@ class TestRecall:
         referee.recall("old", [(1, {"score": 0.5}), (2, {"score": 0.5})], over=True)
         referee.recall("half", [(1, {"score": 0.3})])
         referee.add("new")
-        assert referee.choose() == "half"  # which goes on, though it would be stopped by what is recorded
+        assert referee.choose() == "half"  # continues, although its recorded score would stop it
         referee.start("half")
         referee.start("new")
         assert told(referee, "half", 0.3, 0.9) == [GO, GO]
@@ -267,7 +267,7 @@ class TestRecall:
         assert referee.report("old", 2, {"score": 0.5}) is STOP
 
     def test_a_run_that_goes_on_equals_one_that_was_never_interrupted(self):
-        """The first epochs of two members, and a third that ended, then the rest: the same verdicts."""
+        """After a recall of the first epochs of three members, the verdicts on all other epochs are the same."""
         rng = np.random.default_rng(5)
         scores = {member: rng.random(9) for member in "abcdef"}
         for settings in (ASHA, MEDIAN):

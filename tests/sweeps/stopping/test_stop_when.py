@@ -1,4 +1,4 @@
-"""The rules of stop_when on hand-made curves, and behind Ray's own stoppers."""
+"""Tests of the rules of stop_when on handmade curves, and combined with Ray's own stoppers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sweeps.stopping.stop_when import rules_of
 
 
 def stops_at(settings: StopWhen, *rows: dict[str, float | None]) -> int | None:
-    """The number of the first result, from 1, that it stops at."""
+    """Return the number of the result, counted from 1, at which the rules first stop a training, or None."""
     (rule,) = rules_of(settings)
     return next((epoch for epoch, row in enumerate(rows, start=1) if rule("a", {"epoch": epoch, **row})), None)
 
@@ -37,7 +37,7 @@ def test_budget_is_in_epochs_not_in_results():
         ("max", 0.5, (1, 1.4, 1.5), 3),  # better by 0.5, but not by more
         ("max", 0.4, (1, 1.3, 1.5, 1.6), None),
         ("min", 0, (3, 2, 2, 1, 4, 5), 6),
-        ("min", 0, (3, 3, None, 3), 4),  # a result without the metric is none
+        ("min", 0, (3, 3, None, 3), 4),  # a result without the metric does not count
         ("max", 0, (1,), None),
     ],
 )
@@ -52,7 +52,7 @@ def test_plateau(mode, tolerance, numbers, at):
         ("validation_accuracy", (0.1, 0.2, 0.3), (0.9, 0.8, 0.7), 3),
         ("validation_loss", (0.1, 0.2, 0.3), (0.9, 0.8, 0.7), None),
         ("validation_loss", (0.1, 0.2, 0.3), (0.7, 0.8, 0.9), 3),
-        ("validation_accuracy", (0.1, 0.2, 0.2, 0.3, 0.4), (0.9, 0.8, 0.7, 0.6, 0.5), 5),  # not risen once: anew
+        ("validation_accuracy", (0.1, 0.2, 0.2, 0.3, 0.4), (0.9, 0.8, 0.7, 0.6, 0.5), 5),  # no rise: restart
         ("validation_accuracy", (0.1, 0.2, 0.3, 0.4, 0.5), (0.9, 0.8, 0.8, 0.7, 0.6), 5),
         ("validation_accuracy", (0.1, 0.2, None, 0.3), (0.9, 0.8, 0.7, 0.7), 4),
         ("validation_accuracy", (None, None, None), (0.9, 0.8, 0.7), None),  # no wrong labels

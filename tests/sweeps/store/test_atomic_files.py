@@ -1,4 +1,4 @@
-"""Location: retries and their limits, the parsing of URIs, and a full disk."""
+"""Tests of `Location`: retries and their limits, the parsing of URIs, and a full disk."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ S3 = "s3://bucket/path?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-
 
 @pytest.fixture
 def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Replace waiting by a list of the seconds that would be waited."""
+    """Replace waiting between attempts by a list of the seconds to wait."""
     slept: list[float] = []
     monkeypatch.setattr(atomic_files.time, "sleep", slept.append)
     return slept
 
 
 class Answers(fs.FileSystemHandler):
-    """A remote file system with one object, for which each read returns or raises the next answer."""
+    """A remote file system with one object. Each read of the object returns or raises the next answer."""
 
     def __init__(self, *answers: bytes | Exception) -> None:
         self.answers = [*answers]
@@ -214,7 +214,7 @@ COHORTS = 6
 def full_disk(folder: Path) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
     """Yield a function that a process runs first to have a nearly full disk, and a function that frees space.
 
-    This is a small disk if the test may mount one, or else a limit on the size of files, below that of a part.
+    The disk is a small one if the test may mount it. Otherwise, file sizes are limited to less than a part.
     """
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:

@@ -48,7 +48,7 @@ def sizes(store: Store) -> list[int]:
 
 
 def seen(store: Store) -> Contents:
-    """Return what a reader sees, without the order of words in dictionaries, which depends on the parts."""
+    """Return the contents that a reader sees, without dictionary encoding, whose order depends on the parts."""
     return plain(store.read())
 
 
@@ -59,7 +59,7 @@ def plain(contents: Contents) -> Contents:
 
 @pytest.fixture
 def filled(store: Store, make_record) -> Store:
-    """Fill a store with twelve parts: eight trainings, some of which are there twice, and one that failed."""
+    """Fill a store with twelve parts, which contain eight trainings, some of them twice, and one failed training."""
     store.prepare()
     for i in range(12):
         more = [make_record("broken", failed=9, wall_seconds=float(i))] if i % 3 else []
@@ -203,10 +203,10 @@ class TestWhatIsLeftAlone:
 
 
 class TestCheckpoints:
-    """Checkpoints that a worker left when it died between storing the rows and deleting them."""
+    """Tests of checkpoints of a worker that died after it stored the rows and before it deleted the checkpoints."""
 
     def left(self, store: Store, epoch: int, days: float, trajectory_id: str = "a") -> Path:
-        """Write a checkpoint, some days old, of a training that reached the epoch and was evaluated at every epoch."""
+        """Write a checkpoint, `days` old, of a training that reached `epoch` and was evaluated at every epoch."""
         state = Checkpoint(
             epoch=epoch, device="cpu", parameters={}, constants={}, optimizer={}, dropout=None,
             augmentation=torch.zeros(1), probes={}, rows=[(past, {}) for past in range(1, epoch + 1)], examples=[],
@@ -218,7 +218,7 @@ class TestCheckpoints:
         return path
 
     def ago(self, days: float) -> int:
-        """Return a time some days ago as in `finished_at`, in microseconds."""
+        """Return the time `days` ago in microseconds, as in `finished_at`."""
         return int((time.time() - days * 86400) * 1e6)
 
     def test_goes_where_the_store_has_all_that_it_reached(self, store, make_record):
@@ -277,7 +277,7 @@ class TestFailures:
         assert seen(filled).table.equals(before.table)
 
     def test_a_merged_part_that_is_gone_replaces_nothing(self, filled):
-        """This is what happens if another compaction has merged it already."""
+        """A merged part disappears if another compaction has already merged it into another part."""
         names = parts(filled)
         with mock.patch.object(Location, "write"):
             compact(filled)
@@ -293,10 +293,10 @@ class TestFailures:
 
 
 class TestReaders:
-    """A listing is not a snapshot: these are the worst listings of a store during a compaction."""
+    """Tests of the worst listings of a store during a compaction, since a listing is not a snapshot."""
 
     def read_after(self, store: Store, *shown: set[str]) -> Contents:
-        """Read with these first listings, of files that exist or existed; later listings are true."""
+        """Read a store whose first listings are `shown`, files that exist or existed. Later listings are correct."""
         infos = [[mock.Mock(base_name=name, type=fs.FileType.File) for name in sorted(names)] for names in shown]
         real = Location.list
         with mock.patch.object(Location, "list", lambda place, folder: infos.pop(0) if infos else real(place, folder)):
@@ -349,8 +349,8 @@ class Crash(BaseException):
 
 @given(st.lists(steps, min_size=2, max_size=8), st.data())
 def test_whatever_is_appended_compacted_or_broken_off_the_rows_are_those_appended(make_record, sequence, data):
-    """The rows are read before each write and deletion of every compaction. At that point, the compaction may be
-    interrupted, or another one may run from beginning to end."""
+    """The rows are read before each write and deletion of every compaction. At each of these moments, the compaction
+    may be interrupted, or another compaction may run completely."""
     with tempfile.TemporaryDirectory() as compacted, tempfile.TemporaryDirectory() as other:
         store, untouched = Store(compacted), Store(other)
         for either in (store, untouched):
@@ -429,7 +429,7 @@ while True:
 
 @pytest.fixture
 def churning(fork: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Start a process that appends the same rows in ever new parts, or compacts, or both, until it is killed."""
+    """Return a function that starts a process that appends the same rows in new parts, compacts, or both, forever."""
 
     def start(store: Store, task: str, seed: int) -> Any:
         process = fork(CHURN, ["churn", store.uri, task, str(seed)], tmp_path)

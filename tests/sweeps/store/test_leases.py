@@ -101,7 +101,7 @@ def test_it_is_renewed_while_it_is_held(location, tmp_path):
 
 
 class Flaky(Location):
-    """A folder that cannot be written while `broken`."""
+    """A folder that cannot be written while `broken` is true."""
 
     broken = False
 

@@ -1,4 +1,4 @@
-"""The schema: its columns, their types, and how records are stored in it."""
+"""Tests of the schema: its columns, their types, and how records are stored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_record_is_a_row_for_each_epoch_and_one_for_how_it_broke(make_record):
 
 
 def test_a_row_has_its_record_s_values_and_its_own(make_record):
-    """The table equals one that is built row by row, although it is converted one training at a time."""
+    """The table, which is converted one training at a time, equals a table that is built row by row."""
     records = [make_record("a", (1, 2), diverged=3, seed=5, model="linear"), make_record("b", (7,), flops=2.0)]
     rows = [
         {"trajectory_id": record.trajectory_id, "epoch": row.epoch, "outcome": row.outcome, **vars(record.point),

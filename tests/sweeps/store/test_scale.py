@@ -1,4 +1,4 @@
-"""Costs that must not grow with 100,000 points and millions of rows. Times are measured by benchmarks/scale.py."""
+"""Tests of costs that must not grow with points and rows. benchmarks/scale.py measures the times."""
 
 from __future__ import annotations
 
@@ -292,7 +292,7 @@ def test_what_tune_unpickles_for_each_trial_does_not_grow_with_the_trials(ray_on
         return sizes[0]
 
     few, many = size(4), size(104)
-    assert many - few < 100 * 8  # a small number per piece: its kind of request
+    assert many - few < 100 * 8  # one small number per piece, its kind of request
 
 
 def test_measures_of_the_stub_are_those_of_a_training():

@@ -1,4 +1,4 @@
-"""Stores in a folder, where a test can damage them. tests/contracts/test_stores.py tests all kinds of stores."""
+"""Tests of stores in a folder, where files can be damaged. tests/contracts/test_stores.py tests all kinds of stores."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class TestOrder:
 
 class TestDamage:
     def test_no_flipped_bit_and_no_truncation_goes_unnoticed(self, store, make_record):
-        """Test 100 random positions each. Half of the flips are in the footer, outside of Parquet's checksums."""
+        """Test 100 random positions for each. Half of the flips are in the footer, which Parquet's checksums omit."""
         store.prepare()
         damaged = store.append([make_record("a", (1, 2, 3)), make_record("b", (1, 2), diverged=3)])
         store.append([make_record("c", (1,))])
@@ -253,7 +253,7 @@ class TestPlaces:
 
 
 class TestMeasuresOnDemand:
-    """A measure on demand may be added to a training that is stored already without it."""
+    """Tests of on-demand measures, which may be added to a training that is already stored without them."""
 
     def test_those_of_two_parts_are_united_in_one_row(self, store, make_record):
         store.prepare()
@@ -305,7 +305,7 @@ class TestMeasuresOnDemand:
         assert contents.table.num_rows == 0
 
     def test_a_row_is_never_there_before_its_examples(self, store, make_record, monkeypatch):
-        """A run that dies between the two leaves examples that are never counted, not a measure without examples."""
+        """If a run dies between the two writes, examples without a row are ignored; no row ever lacks its examples."""
         store.prepare()
         block = (1, PerExample("correct", "train", np.arange(3), np.ones(3)))
         written = []
