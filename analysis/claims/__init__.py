@@ -1,6 +1,6 @@
-"""Claims that the data decide.
+"""Claims that are decided by data.
 
-`claim` contains the rule of a verdict; `digest` and `papers` contain the claims, with one entry per claim.
+`claim` defines claims and decides them; `digest` and `papers` list the claims.
 """
 
 from analysis.claims.claim import Claim, Contrast, Decision, Finding, Source, decide
@@ -13,7 +13,7 @@ CLAIMS: list[Claim] = [*DIGEST, *PAPERS]
 
 
 def register_claim(claim: Claim) -> None:
-    """Add a claim. A claim with the same key is replaced."""
+    """Add a claim, replacing any claim with the same key."""
     CLAIMS[:] = [other for other in CLAIMS if other.key != claim.key] + [claim]
 
 

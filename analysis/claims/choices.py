@@ -1,8 +1,8 @@
-"""Effects at a setting that is chosen from the data, without the bias of choosing and measuring on the same trainings.
+"""Effects at settings that are chosen from the data, without the bias of choosing and measuring on the same trainings.
 
-The best of several settings looks better than it is, because it was chosen for looking good. Therefore each seed is
-measured at the setting that the other seeds choose (leave-one-out cross-fitting): choosing and measuring never share a
-training.
+The best of several settings looks better than it is, because it was chosen for its good results. Therefore each seed is
+measured at the setting that is chosen on the other seeds (leave-one-out cross-fitting), so that no training is used
+both for choosing and for measuring.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from analysis.words import value_labels
 
 
 class Choice(Protocol):
-    """A rule to choose one level of a field."""
+    """A rule that chooses one level of a field."""
 
     def __call__(self, means: pd.DataFrame) -> Any:
         """Choose a level.
@@ -31,7 +31,7 @@ class Choice(Protocol):
                 reading.
 
         Returns:
-            One level of the index, or None if none fits.
+            One of the levels in the index, or None if no level satisfies the rule.
         """
 
 
@@ -53,7 +53,7 @@ class Last:
 
 @dataclass(frozen=True)
 class Highest:
-    """Choose the level with the highest value of `column`; with `beyond_first`, the lowest level is excluded."""
+    """Choose the level with the highest value of `column`, excluding the lowest level if `beyond_first`."""
 
     column: str = "value"
     beyond_first: bool = False
@@ -74,7 +74,7 @@ class Lowest:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Choose the lowest level whose value is at most `most`, such as where networks become just large enough."""
+    """Choose the lowest level at which `column` is at most `most`, such as the smallest width that fits the labels."""
 
     column: str
     most: float
@@ -86,7 +86,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Below:
-    """Choose the level with the lowest value of `column` below the threshold's level: the end of the first descent."""
+    """Choose the level with the lowest `column` among those below the threshold: the end of the first descent."""
 
     threshold: Threshold
     column: str = "value"
@@ -99,7 +99,7 @@ class Below:
 
 @dataclass(frozen=True)
 class PeakAfter:
-    """Choose the level with the highest value of `column` from the end of the first descent on."""
+    """Choose the level with the highest value of `column` at or after the level chosen by `below`."""
 
     below: Below
     column: str = "value"
@@ -111,10 +111,10 @@ class PeakAfter:
 
 @dataclass(frozen=True)
 class Cheapest:
-    """Choose the level with the lowest `column` among the affordable levels above the lowest one.
+    """Choose the level with the lowest value of `column` among the affordable levels, excluding the lowest level.
 
-    The cost of a level is how far its `price` is below that of the lowest level. A level is affordable if it costs at
-    most `most`; if none is, the one with the least cost is chosen.
+    The cost of a level is the value of `price` at the lowest level minus its value at this level. A level is affordable
+    if its cost is at most `most`. If no level is affordable, the one with the lowest cost is chosen.
     """
 
     column: str
@@ -129,7 +129,7 @@ class Cheapest:
 
 @dataclass(frozen=True)
 class Reading:
-    """A metric, averaged over the points at the settings `where`."""
+    """A metric, averaged over the points that satisfy the conditions `where`."""
 
     value: str
     where: Where = field(default_factory=dict)
@@ -139,14 +139,14 @@ class Reading:
 class AtChosen:
     """The difference between two levels of a field, each chosen on the means of all other seeds.
 
-    The number of a seed is its reading `read` at the level `this` minus that at the level `that`.
+    The number of a seed is the reading named `read` at the level chosen by `this`, minus the same reading at the level
+    chosen by `that`.
 
     Attributes:
         field: A field of the sweep, or `epoch`, whose levels are the epochs at which every training was evaluated.
-        this: How to choose the first level.
-        that: How to choose the second level; None subtracts nothing.
-        readings: What is measured at a level, by name. Other fields are averaged over. A level counts only if every
-            seed has all of its points.
+        this: The choice of the first level.
+        that: The choice of the second level; None subtracts nothing.
+        readings: The readings by name, averaged over all other fields. A level must have all points of every seed.
         read: The name of the reading that is compared.
     """
 
@@ -182,7 +182,7 @@ class AtChosen:
         return Effects(pd.Series(effects, dtype=float), note=self._note(used))
 
     def _table(self, evidence: Evidence, reading: Reading) -> pd.DataFrame:
-        """Tabulate a reading by level and seed; NaN where a point has no value, or the seed has fewer points there."""
+        """Tabulate a reading by level and seed; NaN if a point has no value or the seed has fewer than another."""
         rows = chosen(evidence.points, reading.where)
         if self.field == "epoch":
             rows = over_epochs(rows, evidence.curves)
@@ -198,7 +198,7 @@ class AtChosen:
         return table.set_axis(pd.Index(names).take(table.index), axis=0)
 
     def _note(self, used: Sequence[tuple[Any, ...]]) -> str:
-        """Say which levels were chosen, and how often."""
+        """List the chosen levels, and how often each was chosen."""
         if not used:
             return ""
         parts = []
@@ -211,5 +211,5 @@ class AtChosen:
 
 
 def one(value: str, where: Where | None = None) -> Mapping[str, Reading]:
-    """Return readings that consist of a single metric, named `value`."""
+    """Return readings with a single entry: the name "value", mapped to the reading of this metric."""
     return {"value": Reading(value, where or {})}

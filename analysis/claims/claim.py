@@ -2,13 +2,13 @@
 
 The verdict of a contrast follows the same rule for every claim:
 
-1. Every point that it reads must be trained and measured. Until then it is undecided: a verdict from the points that
-   happen to be there could be picked by stopping at the right moment. A training that diverged is done; its seed has
-   no number and is left out, and the finding says so.
-2. Each seed gives one number (`effects`, `choices`). The effect is their mean, with a 95 % t interval (`estimates`), of
-   at least three seeds.
-3. The contrast is supported if the interval lies wholly where the claim says, contradicted if it lies wholly elsewhere,
-   and undecided otherwise (`rule`).
+1. Every point that the contrast reads must be trained and measured. Until then the contrast is undecided, since anyone
+   could otherwise obtain a verdict by stopping at the right moment. A training that diverged counts as measured; its
+   seed has no number and is left out, which the finding mentions.
+2. Each seed gives one number (`effects`, `choices`). The effect is the mean of these numbers, with a 95 % t interval
+   that requires at least three seeds (`estimates`).
+3. The contrast is supported if the interval lies wholly inside the claimed range, contradicted if it lies wholly
+   outside, and undecided otherwise (`rule`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from analysis.statistics.estimates import FEWEST, MOST, Effects, Estimate, mean_
 
 WAITING = ("missing", "failed")
 MOST_LISTED = 20
-"""Seeds up to which a command that trains more of them is written out."""
+"""The largest number of seeds for which a command that trains more seeds is suggested."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Contrast:
     """One comparison that tests a claim.
 
     Attributes:
-        words: The two sides that are compared.
-        measured: The axis label of its picture.
+        words: A description of what is compared.
+        measured: The measured quantity, as the axis label of the contrast's picture.
         unit: The unit of the effect.
         claimed: The range of the effect if the claim holds.
         effect: How the effect is measured.
-        published: The paper's finding, in its words or numbers.
+        published: The result in the paper, in words or numbers.
     """
 
     words: str
@@ -65,7 +65,7 @@ class Contrast:
 
     @property
     def rule(self) -> str:
-        """The condition for a support of the claim, as a sentence."""
+        """The condition under which the contrast is supported, in words."""
         return f"supported if the whole 95 % interval of the effect is {self.side}"
 
     @property
@@ -76,9 +76,9 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of a paper that the data of a preset decide, by its contrasts.
+    """A statement from a paper, tested by contrasts on the data of a preset.
 
-    `digest` marks the ten claims with which the project started.
+    `digest` is True for the ten claims with which the project started.
     """
 
     key: str
@@ -91,19 +91,19 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict of the data on one contrast, with numbers in the contrast's unit.
+    """The verdict on one contrast, and the numbers behind the verdict in the contrast's unit.
 
     Attributes:
-        effect: The effect; NaN if there is none.
-        low: Lower end of its 95 % interval; NaN if there is none.
+        effect: The effect; NaN if it could not be measured.
+        low: Lower end of the 95 % interval of the effect; NaN without an interval.
         high: Upper end of the interval.
         n: The number of units averaged.
         of: The units averaged, in words.
         how: The kind of interval, in words.
         detail: Remarks.
-        missing: What is needed for a verdict; empty if there is one.
-        command: The command that trains it, if there is one.
-        per_seed: seed -> its number.
+        missing: What is still needed for a verdict; empty if the contrast is decided.
+        command: The command that trains what is missing; empty if there is no such command.
+        per_seed: The number of each seed.
     """
 
     contrast: Contrast
@@ -122,7 +122,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Decision:
-    """A claim with its findings in the order of its contrasts, and the name of the sweep with the data."""
+    """A claim, the name of the sweep that provided the data, and one finding per contrast, in order."""
 
     claim: Claim
     sweep: str
@@ -175,10 +175,10 @@ def find(contrast: Contrast, evidence: Evidence, run: str) -> Finding:
 
 
 def _waiting(rows: pd.DataFrame, needs: Sequence[str]) -> int:
-    """Count the trainings that were not run, failed, or lack a metric that they should have."""
+    """Count the trainings that were not run, that failed, or that lack a required metric."""
     finished = rows["outcome"] == "finished"
     waits = rows["outcome"].isin(WAITING)
-    # A row that several readings share may lack the metrics of some. It waits only if it lacks all of them.
+    # A row that several readings share may lack the metrics of some readings. It waits only if it lacks every metric.
     known = [drawn(rows, name).notna() if name in rows or name.endswith("_error") else None for name in needs]
     if known:
         has = pd.concat([k if k is not None else pd.Series(False, rows.index) for k in known], axis=1).any(axis=1)
@@ -192,14 +192,14 @@ def _diverged(rows: pd.DataFrame) -> str:
 
 
 def _lacking(claimed: Claimed, estimate: Estimate, asked: Sequence[int], run: str) -> tuple[str, str]:
-    """Say what would make a verdict more likely, and return the command that trains it."""
+    """Return a description of what would make a verdict more likely, and the command that trains it."""
     if estimate.of != "seeds":
         return f"a narrower interval: more {estimate.of} or trainings", ""
     if estimate.n < FEWEST:
         return f"numbers of at least {FEWEST} seeds, here of {estimate.n}", ""
     spread = estimate.sd
     distance = claimed.distance(estimate.value)
-    if estimate.ratio:  # the interval is in logarithms, so the distance to the margin is too
+    if estimate.ratio:  # the interval is computed from logarithms, so the distance to the margin must be too
         ends = [end for end in (claimed.low, claimed.high) if math.isfinite(end) and end > 0]
         distance = min((abs(math.log(estimate.value / end)) for end in ends), default=math.nan)
     needed = seeds_needed(spread, distance)

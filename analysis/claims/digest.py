@@ -1,6 +1,6 @@
 """The ten claims of a digest of Arpit et al. 2017, each with the contrasts that test it.
 
-They were written before the data were seen.
+The claims were written before the data were seen.
 """
 
 from __future__ import annotations

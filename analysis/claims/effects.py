@@ -1,8 +1,8 @@
-"""Effects: each one turns the tables of a sweep into one number per seed.
+"""Effects, each of which computes one number per seed from the tables of a sweep.
 
-An effect defines which points it reads (`rows`), which columns these points must have once finished (`needs`), and the
-numbers (`measure`). A seed has a number only if all of its points do; otherwise points lost in only one seed would
-shift the mean by their absence.
+An effect defines which points it reads (`rows`), which metrics these points must have once finished (`needs`), and how
+the numbers are computed (`measure`). A seed has a number only if all of its points have a value. Otherwise, points that
+are missing from a single seed would shift the mean.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Effect(Protocol):
     def measure(self, evidence: Evidence) -> Effects | Estimate:
         """Return one number per seed, or an estimate with its own interval.
 
-        It is called only when every point has finished or diverged.
+        This method is called only after every point has finished or diverged.
 
         Raises:
-            AnalysisError: The evidence lacks a measure.
+            AnalysisError: The evidence lacks a required measure.
         """
 
 
@@ -67,17 +67,17 @@ class Level:
 class Difference:
     """A metric at `this` minus the same metric at `that`, averaged over the pairs of a seed.
 
-    The two points of a pair agree in the seed and every field except those of `this` and `that`.
+    The two points of a pair agree in the seed and in every field except those in `this` and `that`.
 
     Attributes:
         value: The metric.
         this: The settings of the first point of a pair.
         that: The settings of the second point.
         where: The settings of both points.
-        ratio: Whether to take the quotient instead of the difference.
-        censored: Whether the metric is an epoch at which a level is first reached. A `this` that did not reach it
-            counts as having reached it at its last epoch, which makes the effect a lower bound. A pair whose `that` did
-            not reach it has no number.
+        ratio: Whether to compute the ratio instead of the difference.
+        censored: Whether the metric is the epoch at which a level is first reached. If the first point of a pair never
+            reaches the level, its last epoch is used, which makes the effect a lower bound. If the second point never
+            reaches the level, the pair has no number.
     """
 
     value: str
@@ -144,7 +144,7 @@ class FirstAt:
 
 @dataclass(frozen=True)
 class PeakOf:
-    """The first evaluated epoch at which the column is highest."""
+    """The first evaluated epoch at which the column is at its maximum."""
 
     column: str
 
@@ -158,12 +158,11 @@ Event = FirstAt | PeakOf
 
 @dataclass(frozen=True)
 class Sooner:
-    """The ratio of the epochs of the events `late` and `early` in the same training.
+    """The epoch of the event `late` divided by the epoch of the event `early` in the same training.
 
-    The number of a seed is the geometric mean, over its trainings, of the ratio of the two epochs. Epochs count from 1:
-    an event that holds before training counts as occurring after the first epoch. A `late` event that did not occur
-    counts as occurring at the last epoch, which makes the ratio a lower bound. Without the `early` event there is no
-    number.
+    The number of a seed is the geometric mean of this ratio over its trainings. Epochs count from 1, so the epoch of an
+    event that already holds before training is 1. If the event `late` does not occur, its epoch is the last one, which
+    makes the ratio a lower bound. If the event `early` does not occur in some training, its seed has no number.
     """
 
     early: Event
@@ -191,12 +190,12 @@ class Sooner:
 class Slope:
     """The least-squares slope of a metric against the number of parameters, with an intercept, fitted per seed.
 
-    Every other field must be fixed.
+    All other fields must be fixed.
 
     Attributes:
         value: The metric.
-        below: A metric and a ceiling. Only network sizes whose mean over seeds stays below the ceiling are used, so
-            that saturation does not flatten the line. The sizes are the same for all seeds, and at least three.
+        below: A metric and a ceiling. Only network sizes at which the mean of this metric over seeds is below the
+            ceiling are used, so that saturation does not flatten the line. All seeds use the same sizes (at least 3).
         where: The settings of the points.
     """
 
@@ -229,7 +228,7 @@ class Slope:
 
 @dataclass(frozen=True)
 class Spread:
-    """Overdispersion, over examples, of how often trainings of different seeds misclassify them at an epoch.
+    """Overdispersion of the rates at which trainings with different seeds misclassify each example at an epoch.
 
     The interval is the bootstrap interval over examples of `analysis.statistics.scores.overdispersion`.
     """

@@ -1,4 +1,4 @@
-"""Findings of the papers, as claims on the presets that repeat their experiments. They were written before the data."""
+"""Results of papers as claims on the presets that repeat the experiments, written before the data were seen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GREYDANUS = Source("Greydanus & Kobak 2020", "", "2011.14439")
 NAKKIRAN = Source("Nakkiran et al. 2019", "figure 4", "1912.02292")
 NOISY = {"label_noise": 0.15}
 FITS = Threshold("train_error", 10)
-"""The lowest level at which the mean training error is at most 10 %, so that Nakkiran's EMC reaches the data's size."""
+"""The lowest level with a mean training error of at most 10 %, where Nakkiran's EMC reaches the size of the data."""
 PRICE = {
     "fit": Reading("train_accuracy", {"label_noise": 1, "weight_decay": 0, "augment_noise": 0}),
     "best": Reading("best_validation_accuracy", {"label_noise": 0, "weight_decay": 0, "augment_noise": 0}),
@@ -22,7 +22,7 @@ STRENGTH = Cheapest("fit", "best", 3)
 
 
 def _descent(noise: float) -> tuple[Contrast, ...]:
-    """Build contrasts for an error that peaks at the width where networks just fit, and falls on either side."""
+    """Build the contrasts for a test error that peaks at the width where networks just fit, and is lower on both sides."""
     where = {"label_noise": noise, "epochs": HIGHEST}
     readings = {"value": Reading("test_error", where), "train_error": Reading("train_error", where)}
     words = f"{100 * noise:g} % noise"

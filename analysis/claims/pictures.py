@@ -1,4 +1,4 @@
-"""A small picture of a finding: one dot per seed, a bar for the interval, and shading where the claim says it lies."""
+"""A small picture of a finding, with one dot per seed, a bar for the interval, and shading for the claimed range."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DOT = "#4d4d4d"
 
 
 def finding_picture(finding: Finding) -> Picture | None:
-    """Draw a finding, one column wide and 0.8 inches high, legible without the table beside it.
+    """Draw a finding as a picture one column wide and 0.8 inches high, which can be read without its table.
 
     Returns:
-        The picture, or None if there is no number to draw.
+        The picture, or None if the finding has no effect to draw.
     """
     if math.isnan(finding.effect):
         return None
@@ -68,7 +68,7 @@ def finding_picture(finding: Finding) -> Picture | None:
 
 
 def _limits(finding: Finding) -> tuple[float, float]:
-    """Return axis limits that contain everything drawn and the claim's margins, with some padding."""
+    """Return axis limits that contain all drawn numbers and the ends of the claimed range, with some padding."""
     claimed = finding.contrast.claimed
     numbers = [finding.effect, finding.low, finding.high, *finding.per_seed.values(), claimed.low, claimed.high]
     known = np.array([number for number in numbers if math.isfinite(number)])

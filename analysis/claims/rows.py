@@ -1,4 +1,4 @@
-"""Selection of the rows that a contrast reads: fields fixed at values, or at the ends of their axes."""
+"""Selection of the rows that a contrast reads, by conditions on the values of fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.words import METRICS
 
 
 class End(Enum):
-    """An end of a numeric field's axis, among the rows that the preceding conditions leave."""
+    """The lowest or highest value of a numeric field among the rows that satisfy the preceding conditions."""
 
     LOWEST = "lowest"
     HIGHEST = "highest"
@@ -35,9 +35,9 @@ class Between:
 ABOVE_ZERO = Between(np.nextafter(0, 1))
 
 Where = Mapping[str, Any]
-"""Conditions by field: a value, a tuple of values, `Between`, or an `End`.
+"""Conditions by field. A condition is a value, a tuple of conditions, a `Between`, or an `End`.
 
-They are applied in order, so an end refers to the rows left by the conditions before it.
+Conditions are applied in order, so an `End` refers to the rows that satisfy the conditions before it.
 """
 
 
@@ -57,7 +57,7 @@ class Evidence:
 
 
 def chosen(frame: pd.DataFrame, where: Where) -> pd.DataFrame:
-    """Select the rows at these settings; the result is empty if the frame has no such setting."""
+    """Select the rows that satisfy all conditions; the result is empty if no row does."""
     for name, wanted in where.items():
         if frame.empty:
             return frame
@@ -82,5 +82,5 @@ def _present(have: list[Any], wanted: object) -> list[Any]:
 
 
 def drawn(frame: pd.DataFrame, value: str) -> pd.Series:
-    """Return a metric in the unit it is drawn in (% for a share); NaN where a row did not finish or lacks it."""
+    """Return a metric in the unit of the figures (% for a share); NaN in rows that did not finish or lack the metric."""
     return metric_values(frame, value) * METRICS[value].scale

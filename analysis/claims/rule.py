@@ -1,9 +1,9 @@
-"""The rule of every verdict: the 95 % interval of an effect is compared with the range that the claim states.
+"""The rule for every verdict: compare the 95 % interval of an effect with the range that the claim states.
 
-A claim is supported if the interval lies wholly inside the range, contradicted if it lies wholly outside, and undecided
-if it lies on both sides or is not known yet. A claim with several contrasts is supported if all of them are, and
-contradicted if any is. "Supported" needs no correction for the number of contrasts, since all must hold. There is no
-correction across claims either: on average, one in twenty 95 % intervals misses.
+A contrast is supported if the interval lies wholly inside the range, contradicted if it lies wholly outside, and
+undecided if it lies partly inside or is not known yet. A claim is supported if all of its contrasts are supported, and
+contradicted if any contrast is contradicted. "Supported" needs no correction for the number of contrasts, since all of
+them must hold. There is no correction across claims either: on average, one in twenty 95 % intervals misses the effect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Verdict = Literal["supported", "contradicted", "undecided"]
 
 @dataclass(frozen=True)
 class Claimed:
-    """The range of numbers that agree with a claim, from `low` to `high`; `closed` includes the ends.
+    """The range of effects that agree with a claim, from `low` to `high`, including the ends if `closed`.
 
     Raises:
         ValueError: The range is empty or unbounded on both sides.
@@ -33,7 +33,7 @@ class Claimed:
             raise ValueError(f"a claim needs a side: given {self.low} to {self.high}; valid is low < high, one finite")
 
     def verdict(self, low: float, high: float) -> Verdict:
-        """Judge an effect whose interval is low..high (low <= high); undecided if either end is not finite."""
+        """Return the verdict on an interval low..high (low <= high), which is undecided if either end is not finite."""
         if not (math.isfinite(low) and math.isfinite(high)):
             return "undecided"
         if self._above_low(low) and self._below_high(high):
@@ -47,11 +47,11 @@ class Claimed:
         return number < self.high or (self.closed and number == self.high)
 
     def distance(self, number: float) -> float:
-        """Return the distance to the nearest end of the range, from inside or outside."""
+        """Return the distance from a number, inside or outside the range, to the nearest finite end of the range."""
         return min(abs(number - end) for end in (self.low, self.high) if math.isfinite(end))
 
     def words(self, unit: str) -> str:
-        """Format the range with its unit: `above 0 points`, `at least 99 %`, `0.7 to 1.5`."""
+        """Format the range with its unit, such as `above 0 points`, `at least 99 %` or `0.7 to 1.5`."""
         tail = f" {unit}" if unit else ""
         if math.isfinite(self.low) and math.isfinite(self.high):
             return f"{self.low:g} to {self.high:g}{tail}"
@@ -77,11 +77,11 @@ def between(low: float, high: float) -> Claimed:
 
 
 def about(published: float, tolerance: float) -> Claimed:
-    """Return the range within a tolerance of a published figure."""
+    """Return the range of numbers within a tolerance of a published number."""
     return between(published - tolerance, published + tolerance)
 
 
 def together(verdicts: Iterable[Verdict]) -> Verdict:
-    """Combine the verdicts of a claim's contrasts (at least one) into that of the claim."""
+    """Combine the verdicts on a claim's contrasts (at least one) into the verdict on the claim."""
     verdicts = set(verdicts)
     return "contradicted" if "contradicted" in verdicts else "undecided" if "undecided" in verdicts else "supported"

@@ -1,7 +1,7 @@
 """Verdicts from stores: read the tables of each sweep and decide the claims that rest on it.
 
-A claim rests on a preset, or on a sweep file with the preset's name. It is decided from the points in the grid of the
-preset, of its full variant (`PRESET-full`) or of the file, and from nothing else in the store.
+A claim rests on a preset. It is decided from the grid of that preset, of the preset's full variant (`PRESET-full`), or
+of a sweep file with the preset's name. Points outside the grid are ignored, even if the store contains them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FULL = "-full"
 
 
 def claims_of(sweep: Sweep) -> tuple[Claim, ...]:
-    """Return the claims that rest on a sweep of this name."""
+    """Return the claims that rest on a sweep, which is identified by its name without the suffix `-full`."""
     return tuple(claim for claim in CLAIMS if claim.preset == sweep.name.removesuffix(FULL))
 
 
@@ -32,12 +32,12 @@ def claimed_presets() -> tuple[str, ...]:
 
 
 def default_sweeps() -> list[str]:
-    """Return the presets on which claims rest, without sweeps that only claims registered from outside name."""
+    """Return the built-in presets on which claims rest, omitting other sweeps on which registered claims rest."""
     return [name for name in claimed_presets() if name in preset_names()]
 
 
 def check_claimed(sweeps: Iterable[Sweep]) -> None:
-    """Raise SweepError for a sweep on which no claim rests."""
+    """Raise SweepError if no claim rests on one of the sweeps."""
     for sweep in sweeps:
         if not claims_of(sweep):
             problem = f"no claim rests on it; {choices(sweep.name, claimed_presets())}"
@@ -49,10 +49,10 @@ def evidence(plan: Plan, store: Store, contents: Contents, claims: Sequence[Clai
 
     Args:
         plan: The plan of the sweep.
-        store: The store with the measures of single examples.
+        store: The store, from which per-example measures are read.
         contents: The contents of the store.
         claims: The claims to decide.
-        examples: Measures of single examples to read, besides those that the claims need.
+        examples: Per-example measures to read in addition to those that the claims need.
     """
     points, curves = everything(plan, contents)
     single = any(isinstance(contrast.effect, Spread) for claim in claims for contrast in claim.contrasts)
@@ -60,7 +60,7 @@ def evidence(plan: Plan, store: Store, contents: Contents, claims: Sequence[Clai
 
 
 def settle_sweep(name: str, sweep: Sweep, tables: Evidence, options: str = "") -> list[Decision]:
-    """Decide every claim that rests on one sweep; for `name` and `options` see `settle`."""
+    """Decide every claim that rests on one sweep. See `settle` for `name` and `options`."""
     run = f"memsweep run {name}{options and ' ' + options}"
     return [decide(claim, tables, sweep.name, run) for claim in claims_of(sweep)]
 
@@ -69,10 +69,10 @@ def settle(sweeps: Sequence[tuple[str, Sweep]], store: Store, contents: Contents
     """Decide every claim that rests on these sweeps.
 
     Args:
-        sweeps: Pairs of the name that a command takes and the sweep.
-        store: The store with the measures of single examples.
+        sweeps: Pairs of a sweep's name on the command line and the sweep.
+        store: The store, from which per-example measures are read.
         contents: The contents of the store.
-        options: Further options of a command that trains missing points, such as `--store results`.
+        options: Options to add to the command that trains missing points, such as `--store results`.
 
     Returns:
         The decisions, in the order of the claims.

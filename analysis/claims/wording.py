@@ -1,4 +1,4 @@
-"""Findings in words: numbers with interval and unit, formatted the same in the terminal, on the page and in JSON."""
+"""Formatting of findings, shared by the terminal, the page and the JSON output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NO_NUMBER = "-"
 
 
 def effect_words(finding: Finding) -> str:
-    """Format an effect with its interval: `+12.3 points [8.1, 16.5]`; `-` without a number."""
+    """Format an effect with its interval, such as `+12.3 points [8.1, 16.5]`, or as `-` if there is no effect."""
     if math.isnan(finding.effect):
         return NO_NUMBER
     signed = finding.contrast.unit == "points" or "difference" in finding.contrast.measured
@@ -25,7 +25,7 @@ def effect_words(finding: Finding) -> str:
 
 
 def _digits(finding: Finding) -> int:
-    """Return the decimals that show two significant digits of the interval's half-width, from one to three."""
+    """Return the number of decimals, 1 to 3, that shows two significant digits of the interval's half-width."""
     half = (finding.high - finding.low) / 2
     if not half > 0:
         return 1
@@ -37,7 +37,7 @@ def n_words(finding: Finding) -> str:
 
 
 def remark(finding: Finding) -> str:
-    """Return the remark on a finding: its detail, then what is missing."""
+    """Return the remark on a finding: its details, followed by what is missing."""
     return "; ".join(part for part in (finding.detail, finding.missing and f"missing: {finding.missing}") if part)
 
 
@@ -52,7 +52,7 @@ def rules_table(claims: Iterable[Claim]) -> str:
 
 
 def record(decision: Decision) -> dict[str, Any]:
-    """Convert a decision to JSON values: numbers without rounding, None where there is none."""
+    """Convert a decision to JSON values, with unrounded numbers and with None for numbers that are not finite."""
 
     def number(value: float) -> float | None:
         return value if math.isfinite(value) else None
