@@ -22,7 +22,7 @@ STRENGTH = Cheapest("fit", "best", 3)
 
 
 def _descent(noise: float) -> tuple[Contrast, ...]:
-    """Build the contrasts for a test error that peaks at the width where networks just fit, and is lower on both sides."""
+    """Build contrasts for a test error that peaks at the width where networks just fit, and is lower on both sides."""
     where = {"label_noise": noise, "epochs": HIGHEST}
     readings = {"value": Reading("test_error", where), "train_error": Reading("train_error", where)}
     words = f"{100 * noise:g} % noise"

@@ -82,5 +82,5 @@ def _present(have: list[Any], wanted: object) -> list[Any]:
 
 
 def drawn(frame: pd.DataFrame, value: str) -> pd.Series:
-    """Return a metric in the unit of the figures (% for a share); NaN in rows that did not finish or lack the metric."""
+    """Return a metric in the unit of the figures (% for a share); NaN if a row did not finish or lacks the metric."""
     return metric_values(frame, value) * METRICS[value].scale
