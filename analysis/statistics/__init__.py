@@ -1,1 +1,1 @@
-"""Intervals, scores, regimes and other statistics of tables."""
+"""Statistics computed from tables: intervals, scores, regimes and others."""

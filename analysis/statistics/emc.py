@@ -1,9 +1,9 @@
 """Effective model complexity and the interpolation threshold (Nakkiran et al. 2019, arXiv 1912.02292).
 
-Both are the point at which the mean training error over seeds, on the labels as given, is at most ε. Effective model
-complexity looks along the number of training examples (how many can this training procedure fit?), the threshold along
-an axis of capacity (from which capacity on are all examples fitted?). The answer lies between two trained values, and
-both are returned.
+A training set counts as fitted if the mean training error over seeds, on the labels as given, is at most ε. Effective
+model complexity is the largest number of training examples that a training procedure fits. The interpolation threshold
+is the smallest capacity at which all given examples are fitted. Each of them lies between two trained values, and both
+values are returned.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ def effective_model_complexity(
 ) -> pd.DataFrame:
     """Compute EMC_ε = max {n : mean training error on n examples <= ε} for every setting of the other varying fields.
 
-    The training error is 1 - `train_accuracy`, averaged over the seeds that finished. n is `dataset_size`, of which
-    `validation_fraction` and `subset_fraction` may withhold a part from training.
+    The training error is 1 - `train_accuracy`, averaged over the seeds that finished. n is `dataset_size`, part of
+    which may be withheld from training by `validation_fraction` and `subset_fraction`.
 
     Args:
-        points: One row per point, with varying `dataset_size`.
+        points: One row per point; `dataset_size` must vary.
         epsilon: The training error up to which a training set counts as fitted.
         full_size: The number of examples in the data set, for points whose `dataset_size` is unset.
 
     Returns:
-        One row per setting. The columns are the varying fields except `dataset_size` and `seed`; `emc`, the largest n
-        that is fitted; `next`, the smallest larger n with data, which is not fitted; `error`, `low`, `high`, `n`, the
-        mean training error at `emc`, its 95 % t interval and its number of seeds; and `status`:
+        A table with one row per setting. Its columns are the varying fields except `dataset_size` and `seed`; `emc`,
+        the largest n that is fitted; `next`, the smallest larger n with data, which is not fitted; `error`, `low`,
+        `high`, `n`, the mean training error at `emc`, its 95 % t interval and its number of seeds; and `status`:
 
         - `value`: emc <= EMC < next.
-        - `at least`: no larger n has data, so the axis bounds the answer: EMC >= emc; next is NaN.
-        - `below`: no n is fitted: EMC < next, the smallest n with data; emc is NaN.
+        - `at least`: no larger n has data, so EMC >= emc is all that is known; next is NaN.
+        - `below`: no n is fitted, so EMC < next, which is the smallest n with data; emc is NaN.
         - `missing`: there is no data at any n.
 
     Raises:
@@ -54,29 +54,29 @@ def effective_model_complexity(
 
 
 def interpolation_threshold(points: pd.DataFrame, along: str = "parameters", epsilon: float = EPSILON) -> pd.DataFrame:
-    """Find the interpolation threshold, where EMC_ε = n, for every setting of the other varying fields.
+    """Find the interpolation threshold, at which EMC_ε = n, for every setting of the other varying fields.
 
-    This is the value of `along` from which on the given training examples are fitted. Test error peaks near it.
+    The threshold is the smallest value of `along` that fits the given training examples. Test error peaks near it.
 
     Args:
         points: One row per point.
-        along: A numeric field that stands for capacity or time (`parameters`, `parameter_count`, `width`, `epochs`).
+        along: A numeric field of capacity or time (`parameters`, `parameter_count`, `width`, `epochs`).
         epsilon: The training error up to which a training set counts as fitted.
 
     Returns:
-        One row per setting of the other varying fields, including `dataset_size`. (`parameters`, `parameter_count` and
-        `width` express the same thing, so only `along` is used of them.) The columns are these fields; `threshold`, the
-        smallest value whose mean training error is at most ε; `before`, the largest smaller value with data, which is
-        not fitted; `error`, `low`, `high`, `n`, the mean training error at `threshold`, its 95 % t interval and its
-        number of seeds; and `status`:
+        A table with one row per setting of the other varying fields, including `dataset_size`. (If `along` is one of
+        `parameters`, `parameter_count` and `width`, the other two are ignored, since all three express capacity.) Its
+        columns are these fields; `threshold`, the smallest value whose mean training error is at most ε; `before`, the
+        largest smaller value with data, which does not fit; `error`, `low`, `high`, `n`, the mean training error at
+        `threshold`, its 95 % t interval and its number of seeds; and `status`:
 
         - `value`: the threshold lies in (before, threshold].
-        - `at most`: the smallest value with data is already fitted; before is NaN.
-        - `not reached`: no value is fitted, up to `before`, the largest with data; threshold is NaN.
+        - `at most`: the smallest value with data already fits; before is NaN.
+        - `not reached`: no value fits; before is the largest value with data, and threshold is NaN.
         - `missing`: there is no data at any value.
 
     Raises:
-        AnalysisError: The axis holds no numbers, ε is outside 0..1, or a cell would average over more than seeds.
+        AnalysisError: `along` is not numeric, ε is outside 0..1, or a cell would average over more than seeds.
     """
     if along in (SIZE, "seed"):
         raise AnalysisError("along", f"along: given {along}; valid is a field of capacity or time, such as parameters")
@@ -94,7 +94,7 @@ def _crossings(points: pd.DataFrame, axis: str, epsilon: float, *, largest: bool
         raise AnalysisError("epsilon", f"epsilon: given {epsilon}; valid is a number of at least 0 and below 1")
     keys = [field for field in varying(points) if field != axis and not (axis in CAPACITY and field in CAPACITY)]
     table = aggregate(points, [*keys, axis], "train_error")
-    # A combination of the keys' values that no point has is not a setting of this sweep.
+    # The table also contains combinations of the keys' values that no point has. They are not settings of this sweep.
     rows = table[table[[name for name in table if name == "n" or name.startswith("n_")]].sum(axis=1) > 0]
     codes = [pd.factorize(rows[key], sort=True, use_na_sentinel=False)[0] for key in keys]
     parts = [part for _, part in rows.groupby(codes)] if keys else [rows]
@@ -109,8 +109,8 @@ def _crossing(part: pd.DataFrame, axis: str, epsilon: float, largest: bool) -> d
     none = {"fitted": np.nan, "unfitted": np.nan, "error": np.nan, "low": np.nan, "high": np.nan, "n": 0}
     if have.empty:
         return {**none, "status": "missing"}
-    # Rows are sorted so that the answer is the first fitted one. The tolerance is for means of fractions, which are
-    # not exact.
+    # Rows are sorted so that the first row that is fitted is the answer. The tolerance allows for rounding in the
+    # means of fractions.
     fitted = (have["mean"] <= epsilon + 1e-9).to_numpy()
     if not fitted.any():
         return {**none, "unfitted": float(have[axis].iloc[-1]), "status": "below"}

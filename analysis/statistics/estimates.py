@@ -1,8 +1,8 @@
-"""Estimation of an effect and its interval from one number per seed. Claims use no other statistics.
+"""Estimation of an effect and its interval from one number per seed, for every claim whose effect has such numbers.
 
-Points that differ in one field share the seed, and with it the initialisation, the order of examples and the nested
-noise. Therefore contrasts are computed within a seed, and the seeds are the sample: whatever the points of a seed have
-in common cancels, and several settings of one seed never count as several observations.
+Points with the same seed share the initialisation, the order of examples and the nested noise. Therefore contrasts are
+computed within a seed, and the seeds are the sample. Whatever the points of a seed have in common cancels, and several
+settings of one seed never count as several observations.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 from analysis.intervals import t_half
 
 FEWEST = 3
-"""The smallest number of seeds for a verdict: two seeds may easily agree by chance where epochs are counted."""
+"""The smallest number of seeds for a verdict. Two seeds may easily agree by chance if the numbers are epochs."""
 MOST = 200
 T_INTERVAL = "95 % t interval over seeds"
 LOG_INTERVAL = "95 % t interval over seeds, of the logarithm"
@@ -24,7 +24,7 @@ LOG_INTERVAL = "95 % t interval over seeds, of the logarithm"
 
 @dataclass(frozen=True)
 class Effects:
-    """The numbers of all seeds.
+    """The numbers of all seeds, from which an effect is estimated.
 
     Attributes:
         per_seed: One number per seed (index: seed); NaN for a seed without a number.
@@ -48,7 +48,7 @@ class Estimate:
         n: The number of units averaged.
         how: The kind of interval, in words.
         of: The units averaged, in words.
-        sd: Standard deviation of the numbers of the seeds (of their logarithms, for ratios).
+        sd: Standard deviation of the numbers over seeds (of their logarithms, for ratios).
         ratio: Whether the effect is a ratio.
         per_seed: The number of each seed; empty if the effect is not a mean over seeds.
         note: A remark for the reader.
@@ -67,10 +67,10 @@ class Estimate:
 
 
 def mean_over_seeds(effects: Effects) -> Estimate:
-    """Average over seeds, with a t interval of n - 1 degrees of freedom (NaN below `FEWEST` seeds).
+    """Average over seeds, with a t interval of n - 1 degrees of freedom (NaN with fewer than `FEWEST` seeds).
 
-    For ratios, this is the geometric mean with the exponentiated interval of the mean logarithm; a ratio that is not
-    above 0 is left out.
+    For ratios, the result is the geometric mean, with the exponentiated interval of the mean logarithm. Ratios that are
+    not above 0 are left out.
     """
     given = effects.per_seed.astype(float)
     if effects.ratio:
@@ -89,9 +89,9 @@ def mean_over_seeds(effects: Effects) -> Estimate:
 
 
 def seeds_needed(sd: float, distance: float) -> int | None:
-    """Return the number of seeds that narrows the t interval's half-width below `distance`, at the same `sd`.
+    """Return the smallest number of seeds at which half the width of the t interval is below `distance`.
 
-    Returns None if that is more than `MOST`.
+    The standard deviation `sd` is assumed to stay. Returns None if more than `MOST` seeds are needed.
     """
     if not (sd >= 0 and distance > 0):
         return None

@@ -16,7 +16,7 @@ RISE = 0.05
 
 @dataclass(frozen=True)
 class Phase:
-    """A memorization phase, from the epoch of the best clean test accuracy to the last one evaluated.
+    """A memorization phase, from the epoch of the best clean test accuracy to the last evaluated epoch.
 
     Attributes:
         start: The first epoch of the phase.
@@ -37,17 +37,17 @@ def memorization_phase(
     """Find the memorization phase of one training, or of the mean over seeds.
 
     The phase starts at the first epoch at which `test_accuracy` is at its maximum and ends at the last epoch. There is
-    none if the maximum is at the last epoch, or if the memorized fraction at the end is less than `rise` above that at
-    the start. The phase uses test data, so it describes a training and must not select anything.
+    no phase if the maximum is at the last epoch, or if the memorized fraction increases by less than `rise` from the
+    start to the end. Since a phase is found from test data, it may describe a training but must not select one.
 
     Args:
         epochs: The evaluated epochs, ascending.
-        test_accuracy: Clean test accuracy, 0..1. Epochs at which this or the memorized fraction is NaN are left out.
+        test_accuracy: Clean test accuracy, 0..1. Epochs at which either curve is NaN are left out.
         memorized_fraction: The memorized fraction of the corrupted labels, 0..1.
-        rise: The smallest increase of the memorized fraction.
+        rise: The smallest increase of the memorized fraction that counts as a phase.
 
     Returns:
-        The phase, or None.
+        The phase, or None if there is none.
     """
     at = np.asarray(epochs, dtype=float)
     test, memorized = np.asarray(test_accuracy, dtype=float), np.asarray(memorized_fraction, dtype=float)

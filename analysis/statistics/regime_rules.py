@@ -1,4 +1,4 @@
-"""The interface of a regime rule, and the two published rules."""
+"""The interface of regime rules, and the two published rules."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lightning_modules.data.split_sizes import SplitSizes
 
 @dataclass(frozen=True)
 class Evidence:
-    """The data that a rule may need besides the points.
+    """Data that a rule may need in addition to the points.
 
     Attributes:
         chance: The accuracy of guessing, 1/C for C classes.
-        reference: Additional rows over which the best clean test accuracy is taken.
+        reference: Additional rows to include when the best clean test accuracy is computed.
         curves: One row per training and evaluated epoch.
         full_size: The number of training examples in the data set, for points whose `dataset_size` is unset.
     """
@@ -36,8 +36,8 @@ class Rule(Protocol):
     """A rule that assigns a regime to each point.
 
     Attributes:
-        regimes: The names of its regimes, in legend order.
-        words: The whole rule in words, with its thresholds and its source.
+        regimes: The names of the regimes, in legend order.
+        words: A full description of the rule, with its thresholds and its source.
     """
 
     regimes: ClassVar[tuple[str, ...]]
@@ -46,25 +46,25 @@ class Rule(Protocol):
     def words(self) -> str: ...
 
     def decide(self, points: pd.DataFrame, evidence: Evidence) -> pd.Series:
-        """Return one of `regimes` per point, or None where the rule cannot decide.
+        """Return one of `regimes` per point, or None if the rule cannot decide.
 
-        Only the results of points that finished are used.
+        The caller ignores the results for points that did not finish.
         """
 
     def stated(self, points: pd.DataFrame, evidence: Evidence) -> str:
-        """State the numbers behind relative thresholds, in words; empty if `words` contains all of them."""
+        """Describe the numbers behind relative thresholds; empty if `words` already contains every number."""
 
 
 @dataclass(frozen=True)
 class DoshiRule:
     """The rule of Doshi et al. 2024 (arXiv 2310.13061), for a corrupted fraction ξ and final accuracies.
 
-    If clean test accuracy is at least `level`, the regime is coexistence (training accuracy on the labels as given at
-    least `level`), partial inversion (at least 1.05 - ξ) or full inversion (below). Otherwise it is memorization
-    (training accuracy at least `level`) or confusion. ξ is the expected fraction of wrong training labels: for a
-    `label_noise` of q, it is q for the kinds that draw only wrong classes, and q (1 - 1/C) for `uniform`, whose draws
-    among C classes include the true one. Without noise, "full inversion" only means that training accuracy stayed below
-    `level` while test accuracy did not.
+    If clean test accuracy is at least `level`, the regime depends on the training accuracy on the labels as given:
+    coexistence from `level` on, partial inversion from 1 + `slack` - ξ on, and full inversion below. Otherwise the
+    regime is memorization (training accuracy at least `level`) or confusion. ξ is the expected fraction of wrong
+    training labels. If `label_noise` is q, ξ is q for noise kinds that draw only wrong classes, and q (1 - 1/C) for
+    `uniform`, which draws among all C classes. Without noise, "full inversion" only means that test accuracy reached
+    `level` and training accuracy did not.
     """
 
     level: float = 0.9
@@ -89,7 +89,7 @@ class DoshiRule:
     def decide(self, points: pd.DataFrame, evidence: Evidence) -> pd.Series:
         test, train = metric_values(points, "test_accuracy"), metric_values(points, "train_accuracy")
         generalizes, fits = test >= self.level, train >= self.level
-        # The published bound is inclusive, and sums of fractions are not exact (1.05 - 0.4 is above 0.65).
+        # The published bound is inclusive, and the tolerance allows for rounding (1.05 - 0.4 is above 0.65).
         inverts_partly = train >= 1 + self.slack - self._corrupted(points, evidence) - 1e-9
         return choose(
             test.notna() & train.notna(),
@@ -118,18 +118,17 @@ class DoshiRule:
 class LiuRule:
     """The phases of Liu et al. 2022 (arXiv 2205.10343), from the first steps at which accuracies reach `level`.
 
-    - Comprehension: training and test accuracy reach it, test accuracy at most `gap_steps` updates after training
-      accuracy.
-    - Grokking: both reach it, but test accuracy later than that.
-    - Memorization: only training accuracy reaches it.
-    - Confusion: neither does.
+    - Comprehension: both accuracies reach `level`, test accuracy at most `gap_steps` updates after training accuracy.
+    - Grokking: both accuracies reach `level`, but test accuracy more than `gap_steps` updates after training accuracy.
+    - Memorization: only training accuracy reaches `level`.
+    - Confusion: neither accuracy reaches `level`.
 
-    If only test accuracy reaches it (with noisy labels, training accuracy may stay low), the paper defines no phase,
-    and the point gets no name.
+    If only test accuracy reaches `level` (with noisy labels, training accuracy may stay low), the paper defines no
+    phase, and the point has no regime.
 
-    A step is an evaluated epoch times the updates per epoch, so a first step is known only up to the distance between
-    evaluations. The number of training examples is `dataset_size` (or `Evidence.full_size`) minus the held-out and the
-    left-out ones.
+    A step is an evaluated epoch times the updates per epoch, so the first step is known only to within the interval
+    between evaluations. The number of training examples is `dataset_size` (or `Evidence.full_size`) minus the examples
+    that are held out or left out.
     """
 
     level: float = 0.9
@@ -173,7 +172,7 @@ class LiuRule:
 
 
 SHARES = {"validation_fraction": 0.0, "subset_fraction": 1.0}
-"""The fields that split the training examples, at their defaults."""
+"""The fields that split the training examples, with their defaults."""
 
 
 def _updates_per_epoch(points: pd.DataFrame, evidence: Evidence) -> pd.Series:
@@ -196,18 +195,18 @@ def _updates(size: float, validation: float, subset: float, batch: float) -> int
 
 
 def choose(known: pd.Series, *cases: tuple[pd.Series, str]) -> pd.Series:
-    """Return, per row, the name of the first case that holds, or None where `known` is False."""
+    """Return for each row the name of the first case that is True, or None if `known` is False."""
     names = np.select([case.to_numpy() for case, _ in cases], [name for _, name in cases], default="")
     return pd.Series(names, known.index, dtype=object).where(known, None)
 
 
 def check_shares(**given: float) -> None:
-    """Raise AnalysisError for a threshold outside 0..1."""
+    """Raise AnalysisError if a threshold is outside 0..1."""
     for key, value in given.items():
         if not 0 <= value <= 1:
             raise AnalysisError(key, f"{key}: given {value}; valid is a number of 0 to 1")
 
 
 def percent(share: float) -> str:
-    """Format a share as a percentage: "90 %"."""
+    """Format a share as a percentage, such as "90 %"."""
     return f"{100 * share:.3g} %"

@@ -1,8 +1,9 @@
-"""Regimes: names for what a training did, decided from stored measures by a rule with explicit thresholds.
+"""Regimes, such as memorizing or generalizing, assigned to trainings by a rule with explicit thresholds.
 
 There are three rules: memsweep's own (`RelativeRule`) and two published ones (`DoshiRule`, `LiuRule`). A rule is a
-frozen dataclass with configurable thresholds; its `words` state it in full, and `name_regimes` applies it. A training
-that diverged has the regime `diverged`. A training that is missing or failed, or that the rule cannot decide, has none.
+frozen dataclass with configurable thresholds. Its `words` describe the rule in full, and `name_regimes` applies it to
+stored measures. A training that diverged has the regime `diverged`. A training that is missing, that failed, or that
+the rule cannot decide has no regime.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ SAME_DATA_AND_MODEL = ("data", "data_digest", "complexity", "model", "model_dige
 
 @dataclass(frozen=True)
 class RelativeRule:
-    """memsweep's own rule: did the training learn the rule of the data, and did it learn the noise?
+    """memsweep's own rule, based on whether a training learned the rule behind the data and whether it fits the noise.
 
     A training *learned the rule* if its clean test accuracy is at least chance + `learned` (best - chance) and at least
     chance + `margin`, where best is the highest clean test accuracy among the finished points of the same data set and
-    model (and in `Evidence.reference`). Since this is an accuracy on test data, regimes describe trainings and must not
-    select any. An unknown chance is taken as 0.
+    model (and in `Evidence.reference`). Since best is an accuracy on test data, regimes may be used only to describe
+    trainings, never to select them. If chance is unknown, it is taken as 0.
 
-    A training *fits the noise* if at least `fitted` of the corrupted labels are predicted as given
+    A training *fits the noise* if it predicts at least a fraction `fitted` of the corrupted labels as given
     (`memorized_fraction`).
 
     By default, each threshold is half of what is attainable: half of the highest accuracy above chance, and half of the
-    wrong labels. The regime is coexisting if both hold, generalizing if only the rule was learned, memorizing if only
-    the noise was fitted, and underfit if neither holds.
+    corrupted labels. The regime is coexisting if both conditions hold, generalizing if only the rule was learned,
+    memorizing if only the noise was fitted, and underfit if neither condition holds.
 
     If no label is corrupted, there is no noise to fit or to resist, so `coexisting` does not occur. A training that
     learned the rule is then generalizing. One that did not is memorizing if (train - test accuracy) / (1 - test
-    accuracy) is at least `fitted`: that share of the examples it would get wrong unseen is right after training.
+    accuracy) is at least `fitted`, that is, if it fits at least this share of the examples it would misclassify unseen.
     """
 
     learned: float = 0.5
@@ -97,7 +98,7 @@ RULES: dict[str, Rule] = {"relative": RelativeRule(), "doshi2024": DoshiRule(), 
 
 
 def find_rule(rule: str | Rule) -> Rule:
-    """Look up a rule by name; a rule is returned unchanged.
+    """Look up a rule by name; a rule object is returned unchanged.
 
     Raises:
         AnalysisError: The name is not in `RULES`.
@@ -120,8 +121,8 @@ def name_regimes(
 ) -> pd.Series:
     """Name the regime of each point.
 
-    The best clean test accuracy of the rule `relative` is taken over the rows given here, so name the regimes of a
-    whole sweep and then select from it, or pass the sweep as `reference`.
+    The rule `relative` computes the best clean test accuracy over `points` and `reference`. Therefore pass all points
+    of a sweep and select from the result, or pass the whole sweep as `reference`.
 
     Args:
         points: One row per point.
@@ -132,8 +133,8 @@ def name_regimes(
         full_size: See `Evidence`.
 
     Returns:
-        A categorical series on the index of `points`, whose categories are the rule's regimes in their order, then
-        `diverged`. It is NaN where the point is missing or failed, or where it finished but the rule cannot decide.
+        A categorical series with the index of `points`. Its categories are the rule's regimes in order, then
+        `diverged`. The value is NaN if the point is missing or failed, or if it finished but the rule cannot decide.
 
     Raises:
         AnalysisError: The rule is unknown, or it needs evidence that was not given.
@@ -146,13 +147,13 @@ def name_regimes(
 
 
 def pool(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Concatenate several tables, with the columns that determine the best clean test accuracy per data and model."""
+    """Concatenate tables, keeping only the columns that determine the best clean test accuracy per data and model."""
     keys = [key for key in SAME_DATA_AND_MODEL if all(key in frame for frame in frames)]
     return pd.concat([frame[[*keys, "outcome", "test_accuracy"]] for frame in frames])
 
 
 def _best(points: pd.DataFrame, evidence: Evidence) -> pd.Series:
-    """Return the best clean test accuracy of each point's data set and model; NaN if no point of them finished."""
+    """Return the best clean test accuracy for each point's data set and model; NaN if none of their points finished."""
     rows = pool([points] if evidence.reference is None else [points, evidence.reference])
     rows = rows.assign(best=metric_values(rows, "test_accuracy"))
     keys = [key for key in SAME_DATA_AND_MODEL if key in rows]

@@ -14,24 +14,24 @@ COLUMNS = ("example_id", "epoch", "memorization", "memorization_error", "seen", 
 
 
 def score_table(points: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
-    """Score every training example, pooling the trainings that differ only in their seed.
+    """Compute the scores of every training example, pooling the trainings that differ only in their seed.
 
     Args:
         points: The points of trainings on random subsets (`subset_fraction` below 1).
         examples: The per-example table, with the measure `correct`.
 
     Returns:
-        One row per example, epoch and setting. The columns are the fields that vary, then
+        A table with one row per example, epoch and setting. Its columns are the fields that vary, followed by
 
         - `memorization`: mem(i), -1..1 (Feldman & Zhang 2020, arXiv 2008.03703), and `memorization_error`: an upper
           bound on its standard error, from the same paper;
         - `seen`, `left_out`: the number of trainings with and without the example; `correct_seen`, `correct_left_out`:
-          the fraction of each that predicts its given label (the latter is the C-score at that subset fraction, Jiang
-          et al. 2021, arXiv 2002.03206);
-        - `most_influenced`: the test example j with the largest infl(i, j), and `influence`: that value, -1..1.
+          the fraction of these trainings that predict the example's given label (`correct_left_out` is the C-score at
+          the subset fraction of the trainings, Jiang et al. 2021, arXiv 2002.03206);
+        - `most_influenced`: the test example j with the largest infl(i, j), and `influence`: its infl(i, j), -1..1.
 
     Raises:
-        AnalysisError: No training leaves examples out, or none of the left-out examples was measured.
+        AnalysisError: No training leaves examples out, or no left-out example was measured.
     """
     fields = [field for field in varying(points) if field != "epochs"]
     trainings = points.drop_duplicates("trajectory_id")

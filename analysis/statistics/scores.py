@@ -1,8 +1,8 @@
 """Statistics of single examples: inequality, overdispersion, memorization scores, influence, consistency.
 
-All of them read the per-example table (`trajectory_id`, `epoch`, `measure`, `split`, `example_id`, `value`), which
-`correctness_matrix` turns into arrays of t trainings by n examples. NaN means "not measured"; it is left out of every
-mean and never counted as wrong.
+Their data are in the per-example table (`trajectory_id`, `epoch`, `measure`, `split`, `example_id`, `value`), which
+`correctness_matrix` converts to arrays of t trainings by n examples. NaN means "not measured". NaN values are left out
+of every mean and never count as wrong.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from analysis.intervals import CONFIDENCE
 Floats = NDArray[np.float64]
 
 MEMORIZED = 0.25
-"""The memorization score from which on Feldman & Zhang 2020 call a training example memorized."""
+"""Feldman & Zhang 2020 call a training example memorized if its memorization score is at least this."""
 INFLUENTIAL = 0.15
-"""The influence from which on they call a training example influential for a test example."""
+"""Feldman & Zhang 2020 call a training example influential for a test example if its influence is at least this."""
 
 _RESAMPLES = 1999
 _BATCH = 2**22  # resampled values in memory at once: 32 MiB
@@ -33,9 +33,9 @@ _BATCH = 2**22  # resampled values in memory at once: 32 MiB
 def gini(values: ArrayLike) -> float:
     """Compute the Gini coefficient Σ_i Σ_j |g_i - g_j| / (2 n² mean(g)) of non-negative values.
 
-    It ranges from 0 (all equal) to 1 - 1/n. Arpit et al. 2017 (arXiv 1706.05394) apply it to loss sensitivities over
-    examples. It is computed from the sorted values in O(n log n). NaN values are left out. The result is NaN for no
-    values or only zeros, whose inequality is undefined.
+    The coefficient ranges from 0 (all values equal) to 1 - 1/n. Arpit et al. 2017 (arXiv 1706.05394) apply it to loss
+    sensitivities over examples. It is computed from the sorted values in O(n log n). NaN values are left out. The
+    result is NaN if there are no values or only zeros, since their inequality is undefined.
 
     Raises:
         AnalysisError: A value is negative.
@@ -57,9 +57,9 @@ class Overdispersion:
     """The overdispersion of misclassifications.
 
     Attributes:
-        value: About 1 if examples differ only by chance; NaN if every prediction is wrong, or none is.
-        low: Lower end of the 95 % bootstrap interval over examples; NaN if so few predictions are wrong that a resample
-            may have none.
+        value: About 1 if examples differ only by chance; NaN if all predictions are wrong or all are right.
+        low: Lower end of the 95 % bootstrap interval over examples; NaN if so few predictions are wrong that some
+            resample contains none of them.
         high: Upper end of the interval.
         p: The mean misclassification rate.
         runs: The number of trainings, R.
@@ -75,12 +75,12 @@ class Overdispersion:
 
 
 def overdispersion(misclassified: ArrayLike, seed: int = 0) -> Overdispersion:
-    """Measure how much more examples differ in difficulty than coin tosses would: Var_i(m_i) / (p(1-p)/R).
+    """Compute the variance of the misclassification rate over examples, relative to chance: Var_i(m_i) / (p(1-p)/R).
 
-    m_i is the mean of `misclassified` over runs, and p is the mean of m (Arpit et al. 2017, arXiv 1706.05394, figure 1:
-    after one epoch, over initialisations and orders). If each m_i is Binomial(R, p)/R, the value is about 1; examples
-    that are always easy or always hard raise it, up to R. The variance is the unbiased one (n - 1). The interval is
-    scipy's percentile bootstrap over examples with 1999 resamples; the R runs are held fixed.
+    m_i is the mean of `misclassified` for example i over runs, and p is the mean of m. (In Arpit et al. 2017, arXiv
+    1706.05394, figure 1, runs differ in initialisation and order and end after one epoch.) If each m_i is Binomial(R,
+    p)/R, the value is about 1. Examples that are always easy or always hard raise it, up to R. The variance is unbiased
+    (n - 1). The interval is scipy's percentile bootstrap over examples with 1999 resamples; the R runs stay fixed.
 
     Args:
         misclassified: 0 or 1, [R runs, n examples], with R and n at least 2.
@@ -107,7 +107,7 @@ def overdispersion(misclassified: ArrayLike, seed: int = 0) -> Overdispersion:
     if p in (0.0, 1.0):
         return Overdispersion(float("nan"), float("nan"), float("nan"), p, runs, examples)
     with warnings.catch_warnings():
-        # With so few mistakes that some resample has none, scipy warns and the interval is NaN, which says enough.
+        # If some resample has no mistakes, scipy warns and returns NaN. The warning adds nothing to the NaN.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         interval = stats.bootstrap(
             (rates,), ratio, confidence_level=CONFIDENCE, n_resamples=_RESAMPLES, batch=max(1, _BATCH // examples),
@@ -118,12 +118,12 @@ def overdispersion(misclassified: ArrayLike, seed: int = 0) -> Overdispersion:
 
 @dataclass(frozen=True)
 class Correctness:
-    """The correctness of each training's predictions.
+    """Whether each training predicts each example correctly, at one epoch.
 
     Attributes:
         trajectories: The ids of the trainings, [t].
         example_ids: The ids of the examples, [n], ascending.
-        correct: 0, 1, or NaN where not measured, [t, n].
+        correct: 1 if correct, 0 if wrong, or NaN if not measured, [t, n].
         included: Whether the training saw the example, [t, n]; False on the test set.
     """
 
@@ -151,12 +151,12 @@ def correctness_matrix(
         split: `train` (including the left-out examples, for which `included` is False), `validation` or `test`.
         epoch: The epoch.
         measure: The measure, with values 0 and 1.
-        trajectories: The trainings wanted, in order; by default those measured here, sorted. Pass the trainings of
-            `train` for `test`, so that the rows of both agree. A training without a measurement has NaN, and False in
-            `included`.
+        trajectories: The trainings to include, in order; by default all measured trainings, sorted. For `test`, pass
+            the trainings of the `train` matrix, so that the rows of both matrices agree. A training without
+            measurements has NaN in `correct` and False in `included`.
 
     Raises:
-        AnalysisError: Nothing matches, a value occurs twice, or a value is not 0, 1 or null.
+        AnalysisError: No row matches, a value occurs twice, or a value is not 0, 1 or null.
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
@@ -206,8 +206,8 @@ def memorization_scores(correct: ArrayLike, included: ArrayLike) -> Floats:
 def influence(included: ArrayLike, correct_test: ArrayLike) -> Floats:
     """Compute the influence on test examples, infl(i, j) = P[f(x'_j) = y'_j | i in the subset] - P[... | i left out].
 
-    See Feldman & Zhang 2020 (arXiv 2008.03703). The cost is two matrix products over t, and four matrices of 8 n m
-    bytes at once.
+    See Feldman & Zhang 2020 (arXiv 2008.03703). The computation takes four matrix products over t and holds four
+    matrices of 8 n m bytes in memory at once.
 
     Args:
         included: Whether the training saw the training example, bool [t, n].
@@ -235,9 +235,10 @@ def influence(included: ArrayLike, correct_test: ArrayLike) -> Floats:
 
 
 def score_error_bound(trainings: int, held_out: float = 0.3) -> float:
-    """Bound a score's root mean squared error from above: sqrt(1/(pt) + 1/((1-p)t) + e^(-pt/16)/2).
+    """Compute an upper bound on a score's root mean squared error: sqrt(1/(pt) + 1/((1-p)t) + e^(-pt/16)/2).
 
-    Feldman & Zhang 2020 (arXiv 2008.03703): 0.05 at t = 2000 and 0.19 at t = 200 with p = 0.3.
+    The bound is that of Feldman & Zhang 2020 (arXiv 2008.03703). With p = 0.3, it is 0.05 at t = 2000 and 0.19 at
+    t = 200.
 
     Args:
         trainings: The number of trainings, t.
@@ -280,10 +281,10 @@ def c_scores(correct: ArrayLike, included: ArrayLike, fractions: ArrayLike) -> F
 def c_score_proxy(correct: ArrayLike) -> Floats:
     """Compute the cumulative accuracy: the mean of `correct` [..., n] over epochs and trainings.
 
-    It is the cheap proxy for `c_scores` (Jiang et al. 2021, arXiv 2002.03206) and needs no left-out examples.
+    The cumulative accuracy is a cheap proxy for `c_scores` that needs no left-out examples (Jiang et al. 2021).
 
     Returns:
-        The scores, [n], each in 0..1, high for examples that are learnt early and kept; NaN where never measured.
+        The scores, [n], each in 0..1, high for examples learned early and not forgotten; NaN if never measured.
     """
     given = np.asarray(correct, dtype=float)
     _check_binary("correct", given)
@@ -302,7 +303,7 @@ def _arrays(correct: ArrayLike, included: ArrayLike) -> tuple[Floats, NDArray[np
 
 
 def _conditional(correct: Floats, rows: NDArray[np.bool_]) -> Floats:
-    """Average each column over the selected rows; NaN where no row is selected."""
+    """Average the measured values of each column over the selected rows; NaN if there are none."""
     known = rows & ~np.isnan(correct)
     return _divide(np.where(known, correct, 0.0).sum(axis=0), known.sum(axis=0).astype(float))
 
