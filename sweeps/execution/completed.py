@@ -1,4 +1,4 @@
-"""Views of what other runs have completed in a store, which are updated by reading only new parts."""
+"""Views of the trainings that other runs have completed in a store. To update a view, only new parts are read."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sweeps.store.store import Store
 
 
 class CompletedElsewhere:
-    """Incremental view of what other runs have completed in this store.
+    """An incremental view of the trainings that other runs have completed in a store.
 
-    Failed trainings count as open: the caller is about to retry them.
+    Failed trainings do not count as completed, because the caller is about to retry them.
     """
 
     def __init__(self, store: Store) -> None:
@@ -56,5 +56,5 @@ def _covers(done: Done, training: Training, stopped_by: str | None) -> bool:
 
 @cache
 def completed_in(uri: str, run: Run) -> CompletedElsewhere:
-    """Return the view of a run, which is shared within this process so that a worker reads no part twice."""
+    """Return the view of a run. The process shares one view, so that a worker reads no part twice."""
     return CompletedElsewhere(Store(uri))

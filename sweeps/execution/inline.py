@@ -1,4 +1,4 @@
-"""The inline executor, which trains cohorts in this process: for debuggers, notebooks and small sweeps."""
+"""The inline executor, which trains cohorts in this process, for debugging, notebooks and small sweeps."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inline:
-    """Trains in this process. See `protocol.Executor` for the methods.
+    """An executor that trains in this process. See `protocol.Executor` for the methods.
 
-    `device` is cpu or cuda, or auto for cuda if there is a GPU.
+    `device` is cpu, cuda, or auto, which selects cuda if there is a GPU.
     """
 
     device: Device = "cpu"
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     train: Callable[..., CohortResult] | None = None
-    """Trains a stack; None: `train_cohort`."""
+    """The function that trains a stack, or None for `train_cohort`."""
 
     @contextmanager
     def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:

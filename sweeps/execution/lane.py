@@ -1,8 +1,8 @@
-"""A lane: a cohort whose members are judged as they train, and whose free places are filled again.
+"""Lanes, which train cohorts whose members can be stopped early and replaced by waiting members.
 
-Every executor runs lanes in its workers if a sweep stops trainings early. Members that the referee stops leave the
-stack, and their measures are stored with their checkpoints, from which a sweep that does not stop them resumes; waiting
-members join. No number of any member depends on this.
+Every executor runs lanes in its workers if a sweep stops trainings early. A member that the referee stops leaves the
+stack. Its measures and its checkpoint are stored, so that a sweep without early stopping can resume the training.
+Waiting members of the same shape take the free places. None of this affects the results of any member.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from lightning_modules.training.stack import MemberResult, Stack
 
 MOST_HELD = 64
-"""Trainings that are over and wait to be stored, at most. One part per training would be too many."""
+"""The largest number of ended trainings that wait to be stored. Storing each one alone would create too many parts."""
 
 
 class Dispatcher(Protocol):
-    """The interface of `LocalDispatcher`, which is in this process or in an actor."""
+    """The interface of a `LocalDispatcher`, which may be in this process or in a Ray actor."""
 
     def assign(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Training, ...]: ...
     def report(self, lane: str, reports: Sequence[Report], like: str, free: int | None) -> Answer: ...
@@ -61,7 +61,7 @@ class Dispatcher(Protocol):
 
 
 def check_pausing(plan: Plan, store: Store) -> None:
-    """Check that the store can keep trainings that a scheduler pauses. Raises ExecutionError."""
+    """Raise ExecutionError if the scheduler pauses trainings and the store cannot keep their checkpoints."""
     if plan.early_stopping is None or not plan.early_stopping.pauses:
         return
     try:
@@ -75,7 +75,7 @@ def check_pausing(plan: Plan, store: Store) -> None:
 
 
 def dispatcher_of(plan: Plan, store: Store) -> LocalDispatcher | None:
-    """Return the dispatcher of a plan that stops trainings early, which knows the curves in the store; else None.
+    """Return a dispatcher that knows the curves in the store, or None if the plan does not stop trainings early.
 
     Raises StoreError.
     """
@@ -85,7 +85,7 @@ def dispatcher_of(plan: Plan, store: Store) -> LocalDispatcher | None:
 
 
 class Lane:
-    """A worker's place for one cohort after another of the same shape."""
+    """A stack on a worker that starts with a cohort and replaces ended members by waiting ones of the same shape."""
 
     def __init__(
         self, name: str, cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, dispatcher: Dispatcher,
@@ -101,11 +101,11 @@ class Lane:
         self._on_epoch = on_epoch
         self._lease = Lease(store.location, worker.run, ())
         self._training: list[Training] = []
-        """The members of the stack, in its order."""
+        """The members of the stack, in the order of the stack."""
         self._held: list[Record] = []
-        """Records of members that are over, which are not stored yet."""
+        """Records of ended members that are not stored yet."""
         self._stopped: list[Entry] = []
-        """Entries of the members among them that were stopped early, with their checkpoints."""
+        """Entries, with checkpoints, of the members in `_held` that were stopped early."""
         self._kept: set[str] = set()
         """Ids of members that have a checkpoint in the store."""
         self._stored_at = monotonic()
@@ -114,9 +114,9 @@ class Lane:
         """Epochs trained, summed over all members."""
 
     def train(self) -> CohortEnded:
-        """Train until no member of this shape is left that can be trained here and now. Raises StoreError only.
+        """Train until this worker can train no further member of this shape at present. Raises only StoreError.
 
-        Deferred are members that wait for others to catch up, or that another run is training.
+        The result defers the members that wait for others to catch up and the members that another run is training.
         """
         places = most_that_fit(self._cohort, self._dataset, self._worker)
         wanted = [member.id for member in self._cohort.members]
@@ -126,7 +126,7 @@ class Lane:
         return CohortEnded(self._cohort.index, tuple(self._failures), left)
 
     def _train(self, members: Sequence[Training], places: int) -> None:
-        """Train members. If the stack raises, train it again as two halves, from its members' checkpoints."""
+        """Train members. If the stack raises an error, train its members again in two halves from their checkpoints."""
         for part in self._of_one_epoch(members) if members else ():
             error = self._attempt(part, places)
             if error is None:
@@ -143,13 +143,13 @@ class Lane:
                 self._dispatcher.release([cohort.members[0].id])
 
     def _of_one_epoch(self, members: Sequence[Training]) -> list[list[Training]]:
-        """Group members by epoch if there are measures on demand, which need all members of a stack at one epoch."""
+        """Group members by epoch if they have on-demand measures, which require one epoch for the whole stack."""
         if not any(member.measured for member in members):
             return [[*members]]
         return by_epoch(with_checkpoints(members, self._store, self._worker.device))
 
     def _attempt(self, members: Sequence[Training], places: int) -> str | None:
-        """Train members, and return the text of the error if that raises. No frame holds the stack's tensors then."""
+        """Train members, and return the text of an error, or None. Afterwards no frame holds the stack's tensors."""
         self._training = [*members]
         try:
             self._fill_and_train(members, places)
@@ -158,7 +158,7 @@ class Lane:
             raise
         except Exception as error:
             if not self._training:
-                raise  # no training caused it, so memsweep did
+                raise  # the stack has no members, so this is an error in memsweep and not in a training
             return told(error, self._cohort.part(self._training), self._worker.device)
         return None
 
@@ -199,13 +199,13 @@ class Lane:
         stack.change(leaving, entering)
 
     def _judged(self, stack: Stack, places: int) -> tuple[set[int], list[Training]]:
-        """After an evaluation, return the members that leave, by their numbers, and the members that join."""
+        """Report the latest evaluations, and return the positions of leaving members and the joining members."""
         results = stack.results
         due = [k for k, each in enumerate(results) if each.diverged is not None or _evaluated_now(each, stack.horizon)]
         if not due:
             return set(), []
         reports = [_report(self._training[k], results[k]) for k in due]
-        # Measures on demand need all members at the same epoch, so none joins others.
+        # On-demand measures require all members to be at the same epoch, so no member joins a stack in training.
         free = None if any(member.measured for member in self._training) else places - len(self._training)
         answer = self._dispatcher.report(self._name, reports, self._training[0].id, free)
         leaving = {k: verdict for k, verdict in zip(due, answer.verdicts, strict=True) if verdict != Verdict.CONTINUE}
@@ -221,7 +221,7 @@ class Lane:
         return {*leaving}, self._joining(answer.joining)
 
     def _end(self, member: Training, left: MemberResult, parameters: int, stopped: Entry | None) -> None:
-        """Add the record of a member that is over. stopped: its entry with a checkpoint, if it was stopped early."""
+        """Add the record of an ended member. `stopped` is its entry with a checkpoint if it was stopped early."""
         from lightning_modules.training.train import device_name
 
         shared: dict[str, Any] = provenance(parameters, len(self._training), device_name(self._worker.device))
@@ -234,7 +234,7 @@ class Lane:
         return self._joining(self._dispatcher.report(self._name, (), like.id, places).joining)
 
     def _joining(self, members: Sequence[Training]) -> list[Training]:
-        """Return the members that no other run has stored or is training."""
+        """Return the members that no other run has stored or is training, and notify the dispatcher of the rest."""
         if not members:
             return []
         taken = self._lease.take([member.id for member in members])
@@ -246,7 +246,7 @@ class Lane:
         return [member for member in members if member.id not in taken | over]
 
     def _put_away(self) -> None:
-        """Store finished records: checkpoints first, so that every training recorded as stopped can resume."""
+        """Store the waiting records, after their checkpoints, so that every training recorded as stopped can resume."""
         self._stored_at = monotonic()
         if not self._held:
             return
@@ -269,7 +269,7 @@ class Lane:
 
 
 def _evaluated_now(result: MemberResult, horizon: int) -> bool:
-    """Return whether a member was evaluated at its present epoch. Epoch 0 counts only for a training without epochs."""
+    """Return whether a member was evaluated at its current epoch. Epoch 0 counts only for a training without epochs."""
     return bool(result.rows) and result.rows[-1][0] == result.epoch >= min(1, horizon)
 
 

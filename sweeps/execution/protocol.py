@@ -25,7 +25,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Progress:
-    """An event: a cohort, given by its index in `plan.cohorts`, has trained this many epochs."""
+    """An event that reports how many epochs a cohort has trained. `cohort` is the cohort's index in `plan.cohorts`."""
 
     cohort: int
     epochs: int
@@ -33,15 +33,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class CohortEnded:
-    """An event: a cohort, or the part of it that a worker was given, has ended and is in the store.
+    """An event that reports that a cohort, or the part of it that a worker trains, has ended and is in the store.
 
-    Workers return it, Ray trials report it, and a listener receives it once per cohort.
+    Workers return this event, Ray trials report it, and a listener receives it once per cohort.
     """
 
     cohort: int
     failures: tuple[Failure, ...] = ()
     deferred: tuple[Training, ...] = ()
-    """Members that another run is training, or that wait for others to catch up. A listener never receives any."""
+    """Members that another run is training, or that wait for others to catch up. It is empty for listeners."""
 
 
 Event = Progress | CohortEnded
@@ -49,16 +49,16 @@ Listener = Callable[[Event], None]
 
 
 class Announcer:
-    """Receives the events of the parts of cohorts, and calls a listener when the last part of a cohort has ended."""
+    """A filter that passes progress to a listener, and the end of a cohort once all parts of the cohort have ended."""
 
     def __init__(self, listen: Listener) -> None:
         self._listen = listen
         self._open: dict[int, int] = {}
-        """The number of parts that have not ended, of cohorts that were split."""
+        """For each cohort that was split or has ended parts, the number of parts that have not ended."""
         self._failures: dict[int, list[Failure]] = {}
 
     def split(self, cohort: int) -> None:
-        """Note that a part of a cohort is replaced by two."""
+        """Record that one part of a cohort is replaced by two parts."""
         self._open[cohort] = self._open.get(cohort, 1) + 1
 
     def __call__(self, event: Event) -> None:
@@ -76,11 +76,11 @@ class Announcer:
 class Executor(Protocol):
     """An object that trains every cohort of a plan and stores the records.
 
-    One suite tests the contract for every executor:
-    - what cannot work at all (no Ray, no GPU, a store out of reach) raises before the store is created;
+    One test suite checks this contract for every executor:
+    - a run that cannot work at all (no Ray, no GPU, a store out of reach) raises before the store is created;
     - when `execute` returns, the store holds a record of every training of the plan, including failures;
-    - a cohort is stored as a whole as soon as it is trained (one that raises, in the pieces that train), so an
-      interruption at any moment loses only cohorts that are being trained;
+    - a cohort is stored as a whole as soon as it is trained (or in parts if it raises and is split), so that an
+      interruption loses only the cohorts that are being trained;
     - the records do not depend on the executor, the packing, or the order in which cohorts are trained;
     - the listener is called in this process, from one thread, for progress and exactly once per cohort that ends;
     - a training that raises gets a record with outcome `failed`. Only problems of the whole run raise: StoreError,
@@ -88,8 +88,8 @@ class Executor(Protocol):
     """
 
     def resources(self, workers: int | None, say: Callable[[str], None]) -> AbstractContextManager[Resources]:
-        """Enter a context in which `execute` is called, with the resources by which the plan packs. Raises
-        ExecutionError. `workers` is the number that the user wants; `say` receives messages about what it waits for."""
+        """Return a context that yields the resources for packing the plan, and in which `execute` is called. Raises
+        ExecutionError. `workers` is the number that the user requests; `say` receives messages about any waiting."""
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None: ...
 

@@ -1,7 +1,7 @@
-"""Resources of a Ray cluster, and the share of them that each cohort takes.
+"""Resources of a Ray cluster, and the share of them that each cohort requests.
 
-A cohort takes one CPU. On a GPU, it also takes the share that its memory needs, in eighths, so that small cohorts share
-a GPU.
+A cohort requests one CPU. To train on a GPU, it also requests the eighths of the GPU that its memory needs, so that
+small cohorts share a GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Device = Literal["cpu", "cuda", "auto"]
 
 EIGHTHS = 8
 GPU_OVERHEAD = 3 * 2**28
-"""Bytes that a process takes of a GPU before any tensor: CUDA's context and kernels, about half a GiB, and a margin."""
+"""Bytes of GPU memory that a process uses before any tensor: about half a GiB for CUDA and kernels, and a margin."""
 
 HEADROOM = 0.6
 """The fraction of a machine's available memory that cohorts may use."""
@@ -31,14 +31,14 @@ class Kind:
 
     count: int
     bytes: int
-    """Memory that the cohorts on one device may take together."""
+    """The memory in bytes that the cohorts on one device may use together."""
     flops: float
-    """Measured operations per second of a batched matrix product; only the ratio of two kinds is used."""
+    """Measured operations per second of a batched matrix product. Only the ratio between two kinds is used."""
 
 
 @dataclass(frozen=True)
 class Grant:
-    """The share of a cohort: Ray's resources, and the bytes of memory that come with them."""
+    """The resources that a cohort requests from Ray, and the bytes of memory that come with them."""
 
     resources: Mapping[str, float]
     bytes: int
@@ -46,7 +46,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Resources:
-    """All devices to train on. If there are GPUs, `cores` counts only those of nodes without GPUs."""
+    """All devices to train on. If there are GPUs, `cores` counts only the cores of nodes without GPUs."""
 
     cores: Kind | None
     gpus: Kind | None
@@ -57,7 +57,7 @@ class Resources:
 
     @property
     def bytes_per_worker(self) -> int:
-        """The memory that a cohort may take on every kind of device, which limits the stacks of a plan."""
+        """The memory that is available to a cohort on every kind of device. It limits the stacks of a plan."""
         return min(kind.bytes for kind in (self.cores, self.gpus) if kind)
 
     def packing(self, workers: int | None, max_cohort: int) -> Packing:
@@ -65,10 +65,10 @@ class Resources:
         return Packing(workers or self.workers, max_cohort, self.bytes_per_worker)
 
     def grants(self, cohorts: Sequence[Cohort]) -> list[Grant]:
-        """Return a grant per cohort.
+        """Return one grant per cohort.
 
-        If there are both cores and GPUs, each cohort, longest first, goes to the device on which it would end first at
-        the measured rates.
+        If there are both cores and GPUs, cohorts are assigned in order of decreasing length, each to the device on
+        which it would end first at the measured rates.
         """
         core = Grant({"CPU": 1.0}, self.cores.bytes) if self.cores else None
         if not self.gpus:
@@ -91,12 +91,12 @@ class Resources:
 
 
 def gpu_share(cohort: Cohort, gpu_bytes: int) -> float:
-    """Return the share of a GPU that the cohort's memory needs, in eighths: 1/8 to 1."""
+    """Return the share of a GPU that the cohort's memory needs, rounded up to eighths and at most 1."""
     needed = (cohort.cost.bytes + GPU_OVERHEAD) / gpu_bytes
     return min(EIGHTHS, max(1, math.ceil(needed * EIGHTHS))) / EIGHTHS
 
 
 def local_resources(workers: int | None = None) -> Resources:
-    """Return this many cores of this machine, by default all."""
+    """Return the resources of this many cores of this machine, by default all cores."""
     count = workers or len(os.sched_getaffinity(0))
     return Resources(Kind(count, int(HEADROOM * available_bytes() / count), 1.0), None)

@@ -1,4 +1,4 @@
-"""The way of a cohort from the plan to the store, which every executor runs in its workers."""
+"""Training and storing of a cohort, which every executor runs in its workers."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ _log = logging.getLogger(f"memsweep.{__name__}")
 REASON_LENGTH = 4000
 CHECKPOINT_SECONDS = 120.0
 RETRIES = 1
-"""Further attempts at a cohort that was lost with its worker or node, before it is cut in halves."""
+"""The number of retries of a cohort that was lost with its worker or node, before it is split into halves."""
 
 WAIT_SECONDS = (0.5, 3.0)
-"""Least and most seconds between two checks of what other runs are training."""
+"""The minimum and maximum number of seconds between two checks of the trainings that other runs are training."""
 
 WORTH_MEASURING = 0.25
 """The memory of a cohort is measured before training only if its estimate exceeds this share of the worker's memory."""
 
 MEASURING_SHARE = 0.05
-"""Nor is it measured if that would take more than this share of the training."""
+"""The memory of a cohort is not measured if the measurement would take more than this share of the training."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """The settings by which a worker trains.
+    """The settings with which a worker trains.
 
     Attributes:
-        run: the run that it works for.
+        run: the run that the worker belongs to.
         device: torch's name of the device.
-        bytes: the memory that a cohort may take; 0 if it is not known.
+        bytes: the memory that a cohort may use, or 0 if the limit is not known.
         checkpoint_seconds: the time between two checkpoints of a cohort.
-        again: whether its cohort was lost before in this run, and may be in the store.
-        train: trains a stack; None: `lightning_modules.training.train.train_cohort`.
+        again: whether the worker's cohort was lost before in this run, and may already be in the store.
+        train: the function that trains a stack, or None for `lightning_modules.training.train.train_cohort`.
     """
 
     run: Run
@@ -75,9 +75,9 @@ class Worker:
 def train_and_store(
     cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
 ) -> CohortEnded:
-    """Train the members that no other run has trained meanwhile or is training now, and append a part.
+    """Train the members that no other run has stored or is training, and store their results.
 
-    Raises StoreError only.
+    Raises only StoreError.
     """
     ids = [member.id for member in cohort.members]
     with Lease(store.location, worker.run, ids) as lease:
@@ -92,12 +92,12 @@ def train_and_store(
 def _train_all(
     cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
 ) -> tuple[Failure, ...]:
-    """Train, append a part, and return the members that did not finish.
+    """Train a cohort, store its results, and return the members that did not finish.
 
-    Members that have a checkpoint in the store resume from it, together with those at the same epoch. A cohort that
-    raises, be it for lack of memory, is trained again as two halves, and so on, so that only a member that raises by
-    itself is recorded as failed: what becomes of a member does not depend on the others of its stack. Raises StoreError
-    only.
+    Members with a checkpoint in the store resume from it, together with the members at the same epoch. A cohort that
+    raises an error, such as a lack of memory, is trained again as two halves, and so on, until only the members that
+    raise alone are recorded as failed. The outcome of a member therefore does not depend on the other members of its
+    stack. Raises only StoreError.
     """
     failures: list[Failure] = []
     most = most_that_fit(cohort, dataset, worker)
@@ -121,9 +121,9 @@ def _train_part(
 
 
 def wait_for_others(cohorts: Sequence[Cohort]) -> None:
-    """Sleep some seconds before these cohorts, which another run is training, are tried again.
+    """Sleep for a few seconds before the caller retries these cohorts, which another run is training.
 
-    The time is random, so that two runs that gave way to each other do not do so in step.
+    The time is random, so that two runs that wait for each other do not retry in step.
     """
     count = sum(len(cohort.members) for cohort in cohorts)
     _log.info("another run is training the %d trainings that are left; looking again in some seconds", count)
@@ -140,7 +140,7 @@ def halves(cohort: Cohort) -> tuple[Cohort, Cohort]:
 
 
 def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tuple[Failure, ...]:
-    """Append a record of failure for each member. Raises StoreError."""
+    """Store a record with the outcome "failed" for each member, and return the failures. Raises StoreError."""
     row = Row(cohort.epochs, Outcome.FAILED, dict.fromkeys(MEASURES), reason[:REASON_LENGTH])
     shared = {**software(), "finished_at": _now(), "cohort_size": len(cohort.members), "device": device}
     return append([Record(member.id, member.settings, (row,), shared) for member in cohort.members], store)
@@ -151,10 +151,10 @@ def _attempt(
 ) -> tuple[Failure, ...] | str:
     """Train and store members that are at the same epoch.
 
-    When this returns, the frames that held the stack's tensors are gone.
+    After the return, no frame holds the stack's tensors.
 
     Returns:
-        The members that did not finish, or, where training raised an error, its text.
+        The members that did not finish, or the text of the error if the training raised one.
     """
     from lightning_modules.training.stack import Keeper
     from lightning_modules.training.train import train_cohort
@@ -181,9 +181,9 @@ def _attempt(
 
 
 def most_that_fit(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:
-    """Return how many members fit into memory at once: all, unless a short training of a few shows otherwise.
+    """Return how many members fit into memory at once: all, unless a short training of a few members shows otherwise.
 
-    The estimate that cohorts are planned by can be off by a factor of two; it is checked if that could matter.
+    The memory estimate of the plan can be off by a factor of two, so it is checked if the cohort might not fit.
     """
     from lightning_modules.training.memory import FEW, MORE, most_members
     from lightning_modules.training.train import train_cohort
@@ -213,7 +213,7 @@ def by_epoch(members: Iterable[Training]) -> list[list[Training]]:
 
 
 def with_checkpoints(members: Iterable[Training], store: Store, device: str) -> list[Training]:
-    """Return the members, each with the checkpoint in the store that it can resume from on this device, or None."""
+    """Return the members with their checkpoints from the store, or with None if they cannot resume on this device."""
     checkpoints = Checkpoints(store.location)
     there = checkpoints.ids()
     return [
@@ -242,7 +242,7 @@ def keep(entries: Iterable[Entry], store: Store) -> None:
 
 
 def append(records: Sequence[Record], store: Store) -> tuple[Failure, ...]:
-    """Store a part, and return the members that did not finish. Raises StoreError."""
+    """Store the records as one part, and return the members that did not finish. Raises StoreError."""
     store.append(records)
     return tuple(
         Failure(record.trajectory_id, row.outcome, row.reason or "")
@@ -253,7 +253,7 @@ def append(records: Sequence[Record], store: Store) -> tuple[Failure, ...]:
 
 
 def records_of(cohort: Cohort, result: CohortResult) -> list[Record]:
-    """Return the records of a cohort that was trained to its end."""
+    """Return the records of a cohort that has finished training."""
     shared = provenance(result.parameters, len(cohort.members), result.device)
     return [record_of(member, left, shared) for member, left in zip(cohort.members, result.members, strict=True)]
 
@@ -272,7 +272,7 @@ def provenance(parameters: int, cohort_size: int, device: str) -> dict[str, Any]
 def record_of(
     member: Training, trained: MemberResult, shared: Mapping[str, Any], stopped: EarlyStopping | None = None
 ) -> Record:
-    """Return the record of a member. stopped: the settings of early stopping, if these ended it."""
+    """Return the record of a member. `stopped` holds the settings of early stopping if they ended the training."""
     rows = [Row(epoch, Outcome.FINISHED, measures) for epoch, measures in trained.rows]
     own: dict[str, Any] = {"flops": member.cost.flops, "wall_seconds": trained.seconds}
     if trained.diverged is not None:
@@ -291,12 +291,12 @@ def _diverged(epoch: int) -> Row:
 
 
 def told(error: Exception, cohort: Cohort, device: str) -> str:
-    """Return the text that is recorded for an error of a cohort. Call it in the handler of the error."""
+    """Return the text to record for an error of a cohort. Call this function in the handler of the error."""
     return f"{type(error).__name__}: {error}{_memory(error, cohort, device)}\n\n{traceback.format_exc()}"
 
 
 def _memory(error: Exception, cohort: Cohort, device: str) -> str:
-    """Return the estimated and the free memory if the error is a lack of memory, or an empty string."""
+    """Describe the estimated and the free memory if the error is a lack of memory; otherwise return an empty string."""
     import torch
 
     refused = isinstance(error, RuntimeError) and "allocate memory" in str(error)
@@ -311,7 +311,7 @@ def _memory(error: Exception, cohort: Cohort, device: str) -> str:
 
 
 def free_memory() -> None:
-    """Free the memory of a deleted stack before a smaller one is built."""
+    """Free the memory of a deleted stack, so that a smaller one can be built."""
     import torch
 
     gc.collect()

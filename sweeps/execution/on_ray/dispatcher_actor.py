@@ -17,13 +17,13 @@ from sweeps.store.store import Store
 
 @dataclass(frozen=True)
 class RemoteDispatcher:
-    """A handle of a `LocalDispatcher` in an actor on the driver's node. It is cheap to pickle."""
+    """A handle to a `LocalDispatcher` in an actor on the driver's node. The handle is cheap to pickle."""
 
     actor: Any
 
     @classmethod
     def of(cls, plan: Plan, store: Store) -> RemoteDispatcher | None:
-        """Start the dispatcher of a plan; return None if the plan stops nothing early. Raises StoreError."""
+        """Start the dispatcher of a plan, or return None if the plan has no early stopping. Raises StoreError."""
 
         dispatcher = dispatcher_of(plan, store)
         if dispatcher is None:
@@ -62,7 +62,7 @@ class RemoteDispatcher:
 
 
 class _Holder:
-    """The class of the actor."""
+    """The class of the actor, which calls methods of its dispatcher by name."""
 
     def __init__(self, dispatcher: LocalDispatcher) -> None:
         self._dispatcher = dispatcher

@@ -1,8 +1,8 @@
-"""The Ray executor: each cohort is one Tune trial, on this machine or on a cluster.
+"""The Ray executor, which trains each cohort in one Tune trial, on this machine or on a cluster.
 
-A Tune experiment is disposable here: finished trainings are in the store, and to resume is to plan again. A cohort
-that is lost with its worker resumes from its members' checkpoints in the store; one that is lost too often is cut in
-halves, until only the member that brings its worker down is recorded as failed.
+Tune's experiments are never restored, because finished trainings are in the store and a new plan resumes the rest. A
+cohort that is lost with its worker resumes from its members' checkpoints in the store. A cohort that is lost too often
+is split into halves, until only the member that causes the loss is recorded as failed.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _log = logging.getLogger(f"memsweep.{__name__}")
 KNOCK_SECONDS = 20.0
 
 LONE_ROUNDS = 2
-"""Experiments in which a single member is lost before it is recorded as failed. Tune retries a trial whose worker dies
-while it runs, but not one whose worker dies while it is reset for the next trial (`reuse_actors`; observed when killing
-workers), so the first loss may not be caused by the member."""
+"""The number of experiments in which a single member must be lost before it is recorded as failed. Tune retries a trial
+whose worker dies during training, but not a trial whose worker dies while being reset for the trial (`reuse_actors`;
+observed when killing workers), so the member may not have caused the first loss."""
 
 _ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # about five files per trial, which nobody reads
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once: cohorts in training have checkpoints
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # a snapshot serializes every trial, and nothing is restored from it
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the loggers write about five files per trial, which are never read
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once, because cohorts in training have checkpoints
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # a snapshot serializes every trial, and is never restored
     "TUNE_WARN_THRESHOLD_S": "3600",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a model of the user's own may open files in its folder
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a custom model may open files by paths relative to the user's folder
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -60,16 +60,16 @@ _joined: ContextVar[str | None] = ContextVar("joined", default=None)
 
 @dataclass(frozen=True)
 class RayTune:
-    """See `protocol.Executor`.
+    """An executor that trains on Ray. See `protocol.Executor` for the methods.
 
     Attributes:
         address: a cluster's address, or "auto". None starts Ray on this machine with one CPU per worker of the plan,
-            unless this process is connected to a Ray already.
-        device: cpu, cuda, or auto for GPUs and the cores of nodes without one.
+            unless this process is already connected to Ray.
+        device: cpu, cuda, or auto for GPUs and the cores of nodes without GPUs.
         verbose: whether to show the output of Ray, Tune and the workers.
         checkpoint_seconds: the time between two checkpoints of a cohort.
-        retries: how often a cohort that was lost with its worker or node is tried again before it is cut in halves.
-        on_gpu: torch's name of a GPU of Ray's. With "cpu", a cluster with logical GPUs simulates one with real ones.
+        retries: how often a cohort that was lost with its worker or node is retried before it is split into halves.
+        on_gpu: torch's name for Ray's GPUs. With "cpu", a cluster with logical GPUs simulates one with real GPUs.
     """
 
     address: str | None = None
@@ -82,7 +82,7 @@ class RayTune:
     @contextmanager
     def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:
         if self.address is None and self.device == "cpu":
-            yield self._resources(workers, say)  # Ray need not be started to know
+            yield self._resources(workers, say)  # these are known without starting Ray
             return
         with _environment(_ENVIRONMENT), self._connection(workers):
             self._check_packages()
@@ -90,10 +90,10 @@ class RayTune:
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         workers = plan.packing.workers
-        # On a cluster, more trials than fit may be pending: an autoscaler starts nodes for these.
+        # On a cluster, more trials than fit may be pending, because an autoscaler starts nodes for pending trials.
         waiting = max(16, 2 * workers) if self.address else 2 * workers
         if _is_native(plan) and plan.early_stopping and plan.early_stopping.pauses:
-            # HyperBand halves the known members of a bracket, so it must know all before the first is paused.
+            # HyperBand halves the known members of a bracket, so it must know all members before it pauses the first.
             waiting = len(plan.cohorts) + 1
         settings = {**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(waiting)}
         with _environment(settings), self._connection(workers):
@@ -105,7 +105,7 @@ class RayTune:
             self._train(plan, store, resources, Announcer(listen))
 
     def _train(self, plan: Plan, store: Store, resources: Resources, announce: Announcer) -> None:
-        """Run experiments until every cohort is stored, or was lost too often and is recorded as failed."""
+        """Run experiments until every cohort is stored, or is recorded as failed because it was lost too often."""
         native = _is_native(plan)
         all_at_once = native and plan.early_stopping is not None and plan.early_stopping.pauses
         experiments = Experiments.of(
@@ -145,9 +145,9 @@ class RayTune:
                 left = plan.without(store.done().without_failed())
 
     def _again(self, piece: Piece, reason: str, experiments: Experiments, announce: Announcer) -> list[Piece]:
-        """Return what the next experiment tries again of a piece that was lost in this one."""
+        """Return the pieces that the next experiment retries for a piece that was lost in this experiment."""
         cohort, lane, dispatcher = piece.cohort, piece.lane, experiments.dispatcher
-        if dispatcher:  # members that joined later may have been lost with it
+        if dispatcher:  # members that joined the lane later may have been lost with the piece
             left = dispatcher.open_members(lane, cohort.members[0].id)
             if not left:
                 announce(CohortEnded(cohort.index))
@@ -181,9 +181,9 @@ class RayTune:
             )
 
     def _check_store(self, store: Store) -> None:
-        """Check, before anything is written, that workers elsewhere see the store.
+        """Raise ExecutionError if the store is a local folder and the cluster has other nodes.
 
-        Nodes may join later, so every worker checks it too.
+        `execute` checks this before it writes anything. Nodes may join later, so every worker checks the store too.
         """
         hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
         if store.is_local and hosts != {socket.gethostname()}:
@@ -191,7 +191,7 @@ class RayTune:
 
     @contextmanager
     def _connection(self, workers: int | None) -> Iterator[None]:
-        if ray.is_initialized() and self.address == _joined.get():  # by `resources`, a notebook or a test
+        if ray.is_initialized() and self.address == _joined.get():  # `resources`, a notebook or a test connected it
             yield
             return
         level = logging.INFO if self.verbose else logging.CRITICAL  # failures are recorded with their reasons
@@ -211,23 +211,23 @@ class RayTune:
 
 
 def _knock(address: str | None) -> None:
-    """Raise OSError if nothing answers at HOST:PORT. (Ray's own attempt may wait forever: observed once in a test.)"""
+    """Raise OSError if nothing answers at HOST:PORT. Ray's own attempt may wait forever, as observed once in a test."""
     host, _, port = (address or "").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _is_native(plan: Plan) -> bool:
-    """Return whether trainings are trials that Tune's own controller stops, pauses and resumes: cohorts of one are."""
+    """Return whether each training is a trial that Tune's own controller stops, pauses and resumes."""
     return plan.early_stopping is not None and plan.packing.max_cohort == 1
 
 
 def _discard(message: str) -> None:
-    """No-op progress callback."""
+    """Do nothing with the message."""
 
 
 def _taken_by_workers() -> dict[str, str]:
-    """Map each of our packages that workers, which look into the driver's folder first, would import from elsewhere."""
+    """Map each package that is shadowed on workers to the shadowing path. Workers search the driver's folder first."""
     found = {}
     for name in ("sweeps", "lightning_modules"):
         own = Path(sys.modules[name].__path__[0]).resolve()
@@ -240,7 +240,7 @@ def _taken_by_workers() -> dict[str, str]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set the variables that the user has not set, while Ray runs."""
+    """Set environment variables inside the context, except those that the user has set."""
     added = [name for name in values if name not in os.environ]
     os.environ.update({name: values[name] for name in added})
     try:

@@ -1,4 +1,4 @@
-"""Submission of a run to a cluster as a Ray job, for example from a laptop, which may then be closed."""
+"""Submission of a run to a cluster as a Ray job, which continues if the submitting machine is disconnected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sweeps.store.store import Store
 
 try:
     from ray.job_submission import JobStatus, JobSubmissionClient
-except ImportError as error:  # it is part of the extra `cluster`
+except ImportError as error:  # the extra `cluster` installs what job submission needs
     _unavailable: ImportError | None = error
 else:
     _unavailable = None
@@ -34,14 +34,14 @@ def hand_over(
 ) -> bool:
     """Run `memsweep run` on the cluster's head node (see `submit`), and return whether it succeeded.
 
-    The working folder is sent along if the run needs a file in it: the sweep file, or a custom model or data set.
+    The working folder is uploaded if the run needs one of its files: the sweep file, or a custom model or data set.
 
     Args:
         address: the address at which the cluster accepts jobs.
-        words: the arguments that stand for the sweep: a preset or a file, and --set options.
+        words: the arguments that select the sweep: a preset or a file, and --set options.
         store: the URI of the store.
-        options: more options by name; True stands for a flag, and None and False are left out.
-        more: more options, as they are.
+        options: further options by name. True stands for a flag, and options that are None or False are omitted.
+        more: further arguments, which are passed unchanged.
         say: a function that receives the output of the job.
 
     Raises:
@@ -65,7 +65,7 @@ def submit(address: str, command: Sequence[str], folder: str | None, say: Callab
 
     Args:
         address: `http://HOST:8265`, the address of the cluster's dashboard.
-        folder: a folder to send along as the working folder, without what its `.gitignore` names.
+        folder: a folder to upload as the working folder, without the files that its `.gitignore` names.
 
     Raises:
         ExecutionError: if no cluster answers, or if it refuses the job.
@@ -98,7 +98,7 @@ def submit(address: str, command: Sequence[str], folder: str | None, say: Callab
 
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end, even if an event loop already runs in this thread, as in a notebook."""
+    """Run a coroutine until it ends, even if this thread already runs an event loop, as a notebook does."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -112,7 +112,7 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
         except Exception as error:
             errors.append(error)
 
-    thread = threading.Thread(target=target, daemon=True)  # after an interruption it ends with the job
+    thread = threading.Thread(target=target, daemon=True)  # after an interruption, the thread ends with the job
     thread.start()
     thread.join()
     for error in errors:

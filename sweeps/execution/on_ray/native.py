@@ -1,9 +1,9 @@
-"""Native trials, which `--max-cohort 1` asks for: each training is a Tune trial, under Tune's own scheduler.
+"""Native trials, which `--max-cohort 1` selects: each training is a Tune trial under Tune's own scheduler.
 
-Tune's controller receives every evaluated epoch, and decides, pauses and resumes. A training is kept in the store, not
-in Tune's folders, when it is paused or its worker changes to another one. So one that was stopped resumes from there in
-a sweep that does not stop it, and one that was interrupted reports its earlier measures to the next run's scheduler
-without being trained again.
+Tune's controller receives every evaluated epoch, and stops, pauses and resumes trainings. When a training is paused, or
+its worker changes to another training, its checkpoint is written to the store and not to Tune's folders. A sweep
+without early stopping can therefore resume a stopped training, and an interrupted training reports its earlier measures
+to the next run's scheduler without being trained again.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from lightning_modules.training.stack import MemberResult, Stack
 
 AT_ONCE = 64
-"""The number of stopped trainings per part."""
+"""The number of stopped trainings that are stored in one part."""
 
 
 def scheduler_of(plan: Plan, store: Store) -> Any:
-    """Return Tune's scheduler for the settings of a sweep, which knows the curves of trainings that are over.
+    """Return Tune's scheduler for the settings of a sweep, after it has received the curves of ended trainings.
 
     Raises StoreError.
     """
@@ -62,9 +62,9 @@ def scheduler_of(plan: Plan, store: Store) -> Any:
 
 
 def store_stopped(members: Iterable[Training], store: Store, stopping: EarlyStopping) -> list[Failure]:
-    """Record the members that a scheduler has stopped, from their checkpoints. Raises StoreError.
+    """Store the records of members that a scheduler has stopped, from their checkpoints. Raises StoreError.
 
-    A member without a checkpoint is left out: its worker was lost.
+    A member without a checkpoint is skipped, because its worker was lost.
     """
     from lightning_modules.training.checkpoint import decode
     from lightning_modules.training.stack import MemberResult
@@ -86,11 +86,11 @@ def store_stopped(members: Iterable[Training], store: Store, stopping: EarlyStop
 
 
 class NativeTraining:
-    """One training, which a worker trains by one evaluated epoch per step, for a native trial.
+    """The training of a native trial. Each step trains up to the next evaluated epoch.
 
     Args:
-        cohort: a cohort of one.
-        dataset: returns the data set; may raise StoreError.
+        cohort: a cohort with one member.
+        dataset: a function that returns the data set, and may raise StoreError.
         heard: the last epoch that the scheduler has received in this run.
     """
 
@@ -122,12 +122,12 @@ class NativeTraining:
             return self._end(store_failure(self._cohort, self._store, self._worker.device, reason))
 
     def keep(self) -> None:
-        """Write a checkpoint from which any worker can resume, unless the training is over. Raises StoreError."""
+        """Write a checkpoint from which any worker can resume, unless the training has ended. Raises StoreError."""
         if self._stack is not None and not self._over and self._stack.results[0].epoch != self._kept_at:
             self._keep(self._stack.entries([0]))
 
     def leave(self) -> None:
-        """Write a checkpoint and release the training, because the worker changes to another one."""
+        """Write a checkpoint and release the training, so that the worker can change to another training."""
         self.keep()
         self._held.close()
         self._stack = None
@@ -188,7 +188,7 @@ class NativeTraining:
 def trainable(start: Callable[[Mapping[str, Any], Any], NativeTraining]) -> Any:
     """Return a Tune class trainable.
 
-    start: returns the training for a trial's config and the inputs that all trials share.
+    `start` is a function that returns the training for a trial's config and the inputs that all trials share.
     """
 
     class Trial(tune.Trainable):
@@ -204,7 +204,7 @@ def trainable(start: Callable[[Mapping[str, Any], Any], NativeTraining]) -> Any:
             return {}
 
         def load_checkpoint(self, checkpoint: Any) -> None:
-            """Do nothing: the checkpoint is in the store, and the training has it already."""
+            """Do nothing, because the training reads its checkpoint from the store."""
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self._training.leave()

@@ -17,23 +17,23 @@ from sweeps.planning.cost import available_bytes, core_rate
 Look = Callable[[Mapping[str, float], str], dict[str, Any]]
 
 WAIT_SECONDS = 900.0
-"""The time that a cluster may take to start its first node."""
+"""The number of seconds to wait for a cluster to start its first node."""
 
 
 def cluster_resources(
     device: Device, on_gpu: str, scales: bool, say: Callable[[str], None],
     nodes: Callable[[], list[dict[str, Any]]] = ray.nodes, look: Look | None = None,
 ) -> Resources:  # fmt: skip
-    """Return the resources for trainings on `device` of the Ray that this process is connected to.
+    """Return the resources for training on `device` in the Ray cluster to which this process is connected.
 
     Args:
         on_gpu: torch's name for the device that Ray calls a GPU, normally "cuda".
-        scales: the cluster starts nodes on demand, perhaps from zero: report this to `say`, and wait for the first.
-        nodes: returns the nodes of the cluster, as `ray.nodes` does.
-        look: measures the memory and speed of a worker with some resources on a device, as `_look` does.
+        scales: whether the cluster starts nodes on demand, perhaps from zero. `say` is notified of a wait for a node.
+        nodes: a function that returns the nodes of the cluster, as `ray.nodes` does.
+        look: a function that measures the memory and speed of a worker with given resources, as `_look` does.
 
     Raises:
-        ExecutionError: if there is no such node.
+        ExecutionError: if no node has such a device.
     """
 
     def standing() -> list[dict[str, float]]:
@@ -68,10 +68,10 @@ def _has_cores(node: Mapping[str, float], gpus: Kind | None) -> bool:
 
 
 def _look(resources: Mapping[str, float], device: str, wait_seconds: float = WAIT_SECONDS) -> dict[str, Any]:
-    """Measure the memory and speed of a worker with these resources, on that worker."""
+    """Measure the memory and speed of a worker with these resources, in a task on that worker."""
     options: dict[str, Any] = {"num_cpus": resources["CPU"], "num_gpus": resources.get("GPU", 0)}
     there = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    if there and "GPU" not in resources:  # another run may use all cores for hours, so this task requests none
+    if there and "GPU" not in resources:  # another run may use all cores for hours, so the task requests no core
         strategy = NodeAffinitySchedulingStrategy(there[0], soft=True)
         options = {"num_cpus": 0, "scheduling_strategy": strategy}
     answer = ray.remote(max_retries=2)(_seen).options(**options).remote(device)
@@ -90,7 +90,7 @@ def _look(resources: Mapping[str, float], device: str, wait_seconds: float = WAI
 
 
 def _seen(device: str) -> dict[str, Any]:
-    """Measure memory and speed; this runs on a worker."""
+    """Measure the memory and speed of the worker on which this function runs."""
     if device == "cpu":
         cores = len(os.sched_getaffinity(0))
         return {"bytes": int(HEADROOM * available_bytes() / cores), "flops": core_rate()}

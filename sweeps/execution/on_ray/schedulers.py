@@ -1,7 +1,7 @@
 """Ray Tune's own schedulers and stoppers, created from the settings of a sweep.
 
 The schedulers that sweeps can name are registered in `sweeps.spec.stopping.SCHEDULERS`. Each function that creates a
-scheduler takes the settings and the last epoch of the longest training; time is in epochs.
+scheduler takes the settings and the last epoch of the longest training. The unit of time is the epoch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sweeps.stopping.stop_when import TIME, rules_of
 
 
 def asha(settings: EarlyStopping, horizon: int) -> schedulers.TrialScheduler:
-    """Make Ray's asynchronous successive halving (ASHA)."""
+    """Create Ray's scheduler for asynchronous successive halving (ASHA)."""
     return schedulers.AsyncHyperBandScheduler(
         **_common(settings),
         max_t=horizon,
@@ -28,15 +28,15 @@ def asha(settings: EarlyStopping, horizon: int) -> schedulers.TrialScheduler:
 
 
 def hyperband(settings: EarlyStopping, horizon: int) -> schedulers.TrialScheduler:
-    """Make Ray's HyperBand."""
+    """Create Ray's HyperBand scheduler."""
     return schedulers.HyperBandScheduler(**_common(settings), max_t=horizon, reduction_factor=settings.reduction_factor)
 
 
 def median(settings: EarlyStopping, horizon: int) -> schedulers.TrialScheduler:
-    """Make Ray's median stopping rule, which never pauses trainings here.
+    """Create Ray's median stopping rule, configured so that it never pauses trainings.
 
-    By default, Ray pauses a training after each result while too few others have come as far and others wait, so that
-    most of a stack would be paused and resumed for a single epoch.
+    By default, Ray pauses a training after each result while too few others have reached that epoch and others wait.
+    Most members of a stack would then be paused and resumed for a single epoch.
     """
     return schedulers.MedianStoppingRule(
         **_common(settings),
@@ -48,7 +48,7 @@ def median(settings: EarlyStopping, horizon: int) -> schedulers.TrialScheduler:
 
 
 def fifo(settings: EarlyStopping, horizon: int) -> schedulers.TrialScheduler:
-    """Make Ray's scheduler that stops nothing."""
+    """Create Ray's scheduler that stops no training."""
     return schedulers.FIFOScheduler()
 
 
@@ -57,9 +57,9 @@ def _common(settings: EarlyStopping) -> dict[str, Any]:
 
 
 def make_stopper(settings: EarlyStopping) -> Stopper | None:
-    """Make Ray's stopper for `stop_when`, or return None if there is no rule.
+    """Create Ray's stopper for `stop_when`, or return None if there is no rule.
 
-    A result has the measures by name, and `TIME`.
+    The stopper expects results that contain the measures by name and the epoch as `TIME`.
     """
     rules = [FunctionStopper(rule) for rule in rules_of(settings.stop_when or StopWhen())]
     return CombinedStopper(*rules) if rules else None

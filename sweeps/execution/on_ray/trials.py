@@ -1,8 +1,7 @@
-"""A Tune experiment: each cohort is a trial, whose worker writes its part; the driver receives events only.
+"""Tune experiments. Each cohort is a trial whose worker writes the results; the driver receives only events.
 
-Tune keeps no results, checkpoints or logs of its own. Actors are reused from trial to trial, because a new one spends
-most of its time on importing torch and Lightning (measured on two cores: 1.0 s per trial with a new actor, 0.03 s with
-a reused one).
+Tune keeps no results, checkpoints or logs of its own. Trials reuse actors, because a new actor spends most of its time
+on importing torch and Lightning (measured on two cores: 1.0 s per trial with a new actor, 0.03 s with a reused one).
 """
 
 from __future__ import annotations
@@ -42,52 +41,52 @@ from sweeps.store.store import Store
 
 _log = logging.getLogger(f"memsweep.{__name__}")
 _STDERR = logging.StreamHandler()
-"""In a worker: Ray writes its standard error to the worker's log, and passes it on to the driver with `--verbose`."""
+"""A worker's log handler. Ray writes standard error to the worker's log, and with `--verbose` also to the driver."""
 
 REPORT_SECONDS = 0.5
-"""Least seconds between two progress events of a trial."""
+"""The minimum number of seconds between two progress events of a trial."""
 
 Hear = Callable[[int, Event], None]
-"""Called with the position of a piece and an event of its trial."""
+"""A function that is called with the position of a piece and an event of its trial."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A cohort of the plan, or what is left of one that was lost: one trial."""
+    """The input of one trial: a cohort of the plan, or the rest of a cohort that was lost."""
 
     cohort: Cohort
     grant: Grant
     again: bool = False
-    """Whether it was lost before in this run."""
+    """Whether the piece was lost before in this run."""
     lane: str = ""
-    """The name of its lane, if trainings are stopped early."""
+    """The name of the piece's lane, if trainings are stopped early."""
     rounds: int = 1
-    """The number of experiments that it is part of, including the next one."""
+    """The number of experiments that include the piece, counting the next one."""
 
 
 @dataclass(frozen=True)
 class Experiments:
-    """Runs trials over pieces of one plan. `datasets` are references into Ray's object store."""
+    """A runner of trials over the pieces of one plan. `datasets` are references into Ray's object store."""
 
     datasets: Mapping[sources.Reference, Any]
     store: Store
     worker: Worker
-    """The settings on a core; on a GPU the device is `on_gpu`."""
+    """The settings of workers on cores. On a GPU, the device is `on_gpu` instead."""
     on_gpu: str
     retries: int
-    """How often a trial that was lost with its worker or node runs again; announced preemptions do not count."""
+    """How often a trial that was lost with its worker or node is retried. Announced preemptions do not count."""
     concurrent: int
-    """The largest number of trials at once; 0: as many as fit."""
+    """The largest number of trials that run at once, or 0 for as many as fit."""
     verbose: bool = False
     stopping: EarlyStopping | None = None
     dispatcher: RemoteDispatcher | None = None
-    """Decides which trainings stop, if they are stopped early in cohorts."""
+    """The dispatcher of the lanes, if trainings are stopped early in cohorts."""
     scheduler: Any = None
-    """Tune's scheduler, if trainings are native trials."""
+    """Tune's scheduler, if each training is a native trial."""
 
     @classmethod
     def of(cls, plan: Plan, **more: Any) -> Experiments:
-        """Create experiments whose data sets are shared: each node receives them once, and workers make no copies."""
+        """Create experiments. Each node receives the data sets once through Ray, and its workers share one copy."""
         keys = {sources.reference(cohort.members[0].settings) for cohort in plan.cohorts}
         datasets = {key: ray.put(sources.load(*key)) for key in sorted(keys, key=str)}
         return cls(datasets=datasets, stopping=plan.early_stopping, **more)
@@ -96,18 +95,18 @@ class Experiments:
         """Run one Tune experiment over these pieces, in their order.
 
         Returns:
-            For each piece that was not stored, by its position, the reason.
+            A mapping from the position of each piece that was not stored to the reason.
 
         Raises:
-            StoreError: a worker lost the store.
-            ExecutionError: Ray itself fails.
+            StoreError: if a worker could not use the store.
+            ExecutionError: if Ray itself fails.
         """
         kinds = list(dict.fromkeys(_resources(piece) for piece in pieces))
         requests = [tune.PlacementGroupFactory([dict(kind)]) for kind in kinds]
         wanted = [kinds.index(_resources(piece)) for piece in pieces]
 
         def request(config: Mapping[str, Any]) -> Any:
-            # Tune pickles this with the trainable and unpickles it twice per trial: a request per kind, not per piece.
+            # Tune unpickles this function twice per trial, so it holds one request per kind and not one per piece.
             return requests[wanted[config["piece"]]]
 
         inputs = _Inputs(
@@ -164,7 +163,7 @@ class Experiments:
         return CombinedStopper(of_the_run, rules) if rules else of_the_run
 
     def _settle(self, pieces: Sequence[Piece], watcher: Any, hear: Hear) -> None:
-        """Record the native trials that were stopped. (Tune does not tell a worker why it leaves a trial.)"""
+        """Record the native trials that were stopped. (Tune does not tell a worker why a trial ends.)"""
         assert self.stopping
         places = sorted(watcher.ended - watcher.stored)
         place_of = {pieces[place].cohort.members[0].id: place for place in places}
@@ -176,7 +175,7 @@ class Experiments:
 
 
 def local_elsewhere(store: Store, hosts: Sequence[str]) -> str:
-    """Return the error message for a store folder that workers on these hosts do not see."""
+    """Return the error message for a local store that workers on these hosts cannot access."""
     return (
         f"--store {store.uri}: a folder of this machine, but workers on {', '.join(hosts)} would write to folders of "
         "theirs; valid with nodes elsewhere: s3://BUCKET/PATH"
@@ -189,7 +188,7 @@ class _Inputs:
 
     cohorts: list[Any]
     bytes: list[int]
-    """Memory per piece."""
+    """The memory in bytes that each piece may use."""
     again: list[bool]
     lanes: list[str]
     stopping: EarlyStopping | None
@@ -201,20 +200,20 @@ class _Inputs:
     host: str
     """The driver's host."""
     search_path: list[str]
-    """Folders with data sets, models or plug-ins of the user's own, besides what is installed."""
+    """The driver's import path, which may contain the user's data sets, models and plug-ins."""
     plugins: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Shared:
-    """A reference to `_Inputs`, which are large: Tune passes its parameters to every trial again."""
+    """A reference to `_Inputs`, which is large, because Tune passes its parameters to every trial again."""
 
     inputs: Any
 
 
 @lru_cache(maxsize=1)
 def _inputs(reference: Any) -> _Inputs:
-    """Fetch the inputs of the experiment, once per worker process, and make what the user brought importable."""
+    """Fetch the inputs of the experiment once per worker process, and make the user's modules importable."""
 
     inputs: _Inputs = ray.get(reference)
     sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
@@ -228,7 +227,7 @@ def _resources(piece: Piece) -> tuple[tuple[str, float], ...]:
 
 
 def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
-    """Train one piece; a Tune function trainable."""
+    """Train one piece. This is a Tune function trainable."""
     inputs = _inputs(shared.inputs)
     cohort = ray.get(inputs.cohorts[config["piece"]])
     first = cohort.members[0].settings
@@ -275,7 +274,7 @@ def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.Nativ
 
 
 def _worker(config: Mapping[str, Any], inputs: _Inputs) -> Worker:
-    """Return the settings of this process for a trial."""
+    """Return the settings with which this process trains the piece of a trial."""
     on_gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
     device = inputs.on_gpu if on_gpu else inputs.worker.device
     again = config.get("again", inputs.again[config["piece"]])
@@ -283,10 +282,10 @@ def _worker(config: Mapping[str, Any], inputs: _Inputs) -> Worker:
 
 
 def _in_order() -> Any:
-    """Return a Tune scheduler that chooses no trial to run next, so that the controller takes them in order.
+    """Return a Tune scheduler that never chooses the next trial, so that the controller starts trials in order.
 
-    Tune's own chooses the first pending trial, even if a worker for it is being started, and gives it to a free worker,
-    which ends the other one. If trials are shorter than the start of a worker, there is never a second worker.
+    Tune's FIFO scheduler chooses the first pending trial even if a worker for it is being started, gives the trial to a
+    free worker, and ends the starting one. If trials are shorter than a worker's start, only one worker ever runs.
     """
 
     class InOrder(FIFOScheduler):
@@ -297,7 +296,7 @@ def _in_order() -> Any:
 
 
 def _watcher(pieces: Sequence[Piece], hear: Hear) -> Any:
-    """Return a Tune callback that passes on what trials report, with a stopper for when the store is lost."""
+    """Return a Tune callback that passes events to `hear`, and has a stopper that ends the run after a store error."""
 
     class Watcher(tune.Callback):
         def __init__(self, pieces: Sequence[Piece], hear: Hear) -> None:
