@@ -21,7 +21,7 @@ from analysis.tables.cells import aggregate, check_axis, check_columns, levels, 
 from analysis.words import AXES, METRICS, setting, value_labels
 
 FULL = 0.9
-"""Training accuracy above which the labels, rather than the network, limit what is memorized."""
+"""Training accuracy above which the labels, not the network, limit the memorized information."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Slope:
 def fitted_slope(points: pd.DataFrame) -> Slope | None:
     """Fit `bits_memorized` against `parameters` by least squares, once per seed.
 
-    Only networks with a mean training accuracy below 0.9 are used: above it, next to nothing is left to memorize, and
-    the labels are the limit.
+    Only network sizes with a mean training accuracy below 0.9 are fitted. Above 0.9, almost nothing is left to
+    memorize, so the labels are the limit.
 
     Returns:
-        The mean slope with its t interval over seeds, or None if fewer than three such sizes exist in every seed.
+        The mean slope with its t interval over seeds, or None if fewer than three such sizes have data for every seed.
     """
     rows = points.assign(bits=metric_values(points, "bits_memorized"), fit=metric_values(points, "train_accuracy"))
     rows = rows.dropna(subset=["parameters", "bits", "fit"])
@@ -77,19 +77,19 @@ def bits_plot(
 ) -> style.Picture | Axes:
     """Draw memorized information against the actual number of parameters, with the fitted slope in bits per parameter.
 
-    Markers are means over seeds with 95 % t intervals; the dashed line is the fit (see `fitted_slope`), over the sizes
-    it is based on. Morris et al. 2025 (arXiv 2505.24832) find about 3.6 bits per parameter in language models.
+    Markers are means over seeds with 95 % t intervals. The dashed line is the fit of `fitted_slope`, drawn over the
+    fitted sizes. Morris et al. 2025 (arXiv 2505.24832) find about 3.6 bits per parameter in language models.
 
     Args:
         points: One row per point.
         hue: A field; one line is drawn per value.
-        chance: 1/C for C classes. A dash-dotted line then marks the ceiling N log2 C of N training examples, where
-            `dataset_size` is set and no example is held out or left out.
-        note: A sentence to begin the caption with.
-        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
+        chance: 1/C for C classes. If given, a dash-dotted line marks the ceiling of N log2 C bits for N training
+            examples, provided that `dataset_size` is set and no example is held out or left out.
+        note: The first sentence of the caption.
+        ax: The caller's axes to draw into, in the caller's style; None to draw a new picture.
 
     Raises:
-        AnalysisError: A field is unknown, there are more than 6 lines, or a marker would average over more than seeds.
+        AnalysisError: A field is unknown, there are more than 6 lines, or a mean would be over anything but seeds.
     """
     check_columns(points, ("parameters", "bits_memorized", "train_accuracy"), "points")
     if hue:
@@ -98,7 +98,7 @@ def bits_plot(
     if built.empty:
         raise AnalysisError("parameters", "parameters: no network has been built yet; run the sweep first")
     keys = ["parameters", *([hue] if hue else [])]
-    # The requested size and the resulting width describe the same network; its actual size is drawn.
+    # Drop the requested size and the resulting width, since the actual size of the same network is drawn.
     table = aggregate(built.drop(columns=["parameter_count", "width"], errors="ignore"), keys, "bits_memorized")
     groups = by_hue(built, hue)
     labels = value_labels(hue, levels(built, hue)) if hue else ["measured"]
@@ -153,7 +153,7 @@ def slope_words(slope: Slope) -> str:
 
 
 def _ceiling(part: pd.DataFrame, chance: float | None) -> float | None:
-    """Return N log2 C in bits, if it is known and the same for all of these points."""
+    """Return the ceiling N log2 C in bits, or None if it is unknown or differs between the points."""
     sizes = set(part["dataset_size"].dropna())
     whole = (part["validation_fraction"] == 0).all() and (part["subset_fraction"] == 1).all()
     if chance is None or len(sizes) != 1 or part["dataset_size"].isna().any() or not whole:

@@ -1,4 +1,4 @@
-"""The words of a picture: its caption, and the alternative text for readers that cannot see it."""
+"""The text of a picture: its caption, and the alternative text for readers who cannot see it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def joined(*parts: str) -> str:
 
 
 def seeds(table: pd.DataFrame) -> str:
-    """The number of seeds averaged: "n = 3 seeds", "n = 2 to 3 seeds"."""
+    """Format the number of seeds averaged: "n = 3 seeds", "n = 2 to 3 seeds"."""
     n = table.loc[table["n"] > 0, "n"]
     if n.empty:
         return "no data yet"
@@ -28,7 +28,7 @@ def seeds(table: pd.DataFrame) -> str:
 
 
 def averaged(table: pd.DataFrame, metric: Metric, when: str = "") -> str:
-    """How the drawn means were computed, with the width of their 95 % intervals."""
+    """Describe how the drawn means were computed and how wide their 95 % intervals are."""
     n = table["n"].max()
     if n == 0:
         return f"no data yet{', ' + when if when else ''}"
@@ -44,11 +44,11 @@ def averaged(table: pd.DataFrame, metric: Metric, when: str = "") -> str:
 
 
 LOST_WORDS = {"diverged": "diverged", "stopped": "were stopped early", "failed": "failed"}
-"""Outcome of a training without a result -> a verb for it."""
+"""Maps each outcome of a training without a result to a verb."""
 
 
 def unreached(table: pd.DataFrame, value: str) -> str:
-    """The number of cells without a value, by reason, and of seeds lost in the other cells."""
+    """Describe how many cells have no value, by reason, and how many seeds the other cells lost."""
     status = table["status"].value_counts()
     reasons = [
         f"{count} {words}"
@@ -79,7 +79,7 @@ def number(value: float, metric: Metric) -> str:
 
 
 def alt_map(table: pd.DataFrame, metric: Metric, x: str, y: str, facets: Sequence[str]) -> str:
-    """Describe a map in a few sentences: its axes, its extremes and where they are, and the cells without a value."""
+    """Describe a map in a few sentences: axes, extremes with their positions, and number of cells without a value."""
     panels = f", a panel for each {' and '.join(AXES[name].words for name in facets)}" if facets else ""
     text = f"heatmap of {metric.words} over {AXES[x].words} (across) and {AXES[y].words} (upwards){panels}"
     have = table[table["status"] == "value"]

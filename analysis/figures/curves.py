@@ -1,4 +1,4 @@
-"""Figure of learning curves, one panel per value of a field, with the memorization phase shaded."""
+"""Figure of learning curves, with one panel per value of a field and the memorization phase shaded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MEASURES: dict[str, tuple[str, Dash]] = {
     "memorized_fraction": (PHASE, "-"),
     "recovered_fraction": ("#009E73", "-."),
 }
-"""The colour (Okabe and Ito) and dash of each line that is drawn by default."""
+"""The colour (from Okabe and Ito's palette) and dash of each line that is drawn by default."""
 OTHERS: tuple[tuple[str, Dash], ...] = (("#CC79A7", "--"), ("#56B4E9", "-."), ("#E69F00", "-"), ("#000000", ":"))
 """The colours and dashes of further lines, in order."""
 
@@ -46,23 +46,23 @@ def curves_figure(
 ) -> style.Picture | Axes:
     """Draw training and clean test accuracy and memorized and recovered fraction against the epoch (logarithmic axis).
 
-    Lines are means over the seeds that finished, and bands are 95 % t intervals of the mean. An epoch is drawn if every
-    seed of its panel was evaluated then. The memorization phase of the mean curves (see `phases.memorization_phase`) is
-    shaded, unless `y` is given. A panel without data is hatched.
+    Lines are means over the seeds that finished, and bands are 95 % t intervals of the mean. Only epochs at which every
+    seed of a panel was evaluated are drawn. The memorization phase of the mean curves (see `phases.memorization_phase`)
+    is shaded, unless `y` is given. A panel without data is hatched.
 
     Args:
         curves: One row per training and evaluated epoch.
         hue: A field; one panel is drawn per value.
         facet: A field; one row of panels is drawn per value.
-        y: Other shares (metrics in %) to draw instead. A measure on demand has a marker wherever it was measured.
+        y: Other shares (metrics in %) to draw instead. Metrics known at few epochs get markers.
         chance: The accuracy of guessing (0..1), drawn as a dotted line.
-        points: Draw only the trainings of these points, and a gap for each training without a curve.
-        note: A sentence to begin the caption with.
-        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture; for one panel only.
+        points: If given, draw only the trainings of these points, and a gap for each training without a curve.
+        note: The first sentence of the caption.
+        ax: The caller's axes for a single panel, drawn in the caller's style; None to draw a new picture.
 
     Raises:
         AnalysisError: A field or metric is unknown, a metric is not a share, there are more than 16 panels, or a panel
-            would mix other fields.
+            would mix values of other fields.
     """
     facet = one_facet(facet, "curves")
     if points is not None:
@@ -131,7 +131,7 @@ def _with_missing(points: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _looks(curves: pd.DataFrame, y: Sequence[str] | str | None) -> dict[str, tuple[str, Dash]]:
-    """Return the colour and dash of each metric to draw; by default, clean test accuracy comes first."""
+    """Return the colour and dash of each metric to draw. If `y` is None, clean test accuracy comes first."""
     if y is None:
         check_columns(curves, ("test_accuracy", "train_accuracy"), "curves")
         order = ["test_accuracy", *MEASURES]
@@ -148,7 +148,7 @@ def _looks(curves: pd.DataFrame, y: Sequence[str] | str | None) -> dict[str, tup
 
 
 def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """Yield the rows of each panel; the first key varies across, the second down."""
+    """Yield the rows of each panel. The first key varies across the columns, the second down the rows."""
     if not keys:
         yield table
         return
@@ -158,7 +158,7 @@ def _groups(table: pd.DataFrame, keys: Sequence[str]) -> Iterator[pd.DataFrame]:
 
 
 def _shared_epochs(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Blank the epochs that only some seeds of a panel have, since the mean would jump where its seeds change."""
+    """Blank epochs that some seeds of a panel lack, since the mean would jump where the set of seeds changes."""
     for part in _groups(table, keys):
         fewer = part.index[part["n"] < part["n"].max()]
         table.loc[fewer, ["mean", "low", "high"]] = float("nan")
@@ -171,7 +171,7 @@ def _draw(ax: Axes, tables: Mapping[str, pd.DataFrame], looks: Mapping[str, tupl
     for name, table in tables.items():
         colour, dash = looks[name]
         rows = table.dropna(subset=["mean"])
-        # A single measurement would be an invisible line, and a line through a few would look like many.
+        # Without markers, a single measurement would be invisible, and a few measurements would look like many.
         mark = "o" if len(rows) == 1 or 2 * len(rows) < len(table) else ""
         ax.plot(rows["epoch"], 100 * rows["mean"], color=colour, linestyle=dash, marker=mark, markersize=3, label=name)
         band = rows.dropna(subset=["low"])
@@ -195,7 +195,7 @@ def _scale(axes: np.ndarray, epochs: pd.Series, panels: int) -> None:
         if low > 0:
             ax.set_xscale("log")
         else:
-            # Epoch 0 is the untrained network: it has no logarithm, but should be shown.
+            # Epoch 0, the untrained network, should be shown but has no logarithm.
             ax.set_xscale("symlog", linthresh=1, linscale=0.4)
         ax.set_xlim(low, high if high > low else low + 1)
         ax.set_ylim(-2, 102)

@@ -18,12 +18,12 @@ MOST_FACETS = 4
 
 
 def default_figures(points: pd.DataFrame, curves: pd.DataFrame) -> list[FigureSpec]:
-    """Choose the figures of a study that requests none.
+    """Choose the figures of a study whose sweep file requests none.
 
-    These are heatmaps of the memorized fraction and of test and training accuracy over the two longest numeric axes,
-    with the capacity on x; lines of the errors along the capacity; and learning curves by the noise. With one numeric
-    axis, lines replace the heatmaps. Further axes become facets (at most two, with four values each). The remaining
-    axes are fixed: `epochs` and the capacity at their largest value, others at their first.
+    The figures are heatmaps of the memorized fraction and of test and training accuracy over the two longest numeric
+    axes, with capacity on x; line plots of the errors against capacity; and learning curves by noise. With one numeric
+    axis, line plots replace the heatmaps. Further axes become facets (at most two, with four values each). The
+    remaining axes are fixed: `epochs` and capacity at their largest value, others at their first value.
     """
     if points.empty:
         return []
@@ -66,14 +66,14 @@ def _rank(name: str) -> int:
 
 
 def _oriented(one: str, other: str) -> tuple[str, str]:
-    """Order two fields as (x, y): capacity is preferred for x, then training length and data; noise for y."""
+    """Order two fields as (x, y). Capacity is preferred for x, then training length, then data; noise for y."""
     across = [*SIZES, "epochs", "dataset_size", "", *reversed(NOISE)]
     first, second = sorted((one, other), key=lambda name: across.index(name if name in across else ""))
     return first, second
 
 
 def _others(points: pd.DataFrame, rest: Sequence[str], most: int) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Choose facets for axes that a figure does not draw, and the settings at which the remaining axes are fixed."""
+    """Choose which axes in `rest` become facets, and the settings at which the remaining axes are fixed."""
     facet = [name for name in rest if name != "epochs"][:most]
     where: dict[str, Any] = {}
     for name in rest:
@@ -81,14 +81,14 @@ def _others(points: pd.DataFrame, rest: Sequence[str], most: int) -> tuple[tuple
         if name in facet:
             where |= _thinned(points, name, MOST_FACETS)
         else:
-            # An unset value sorts last and is not a size.
+            # Ignore the unset value, which sorts last but is not a size.
             known = [value for value in values if not pd.isna(value)] or values
             where[name] = _plain(known[-1] if name in ("epochs", *SIZES) else values[0])
     return tuple(facet), where
 
 
 def _thinned(points: pd.DataFrame, name: str | None, most: int) -> dict[str, Any]:
-    """Choose `most` evenly spread values of a field with too many to draw; return {} if it has at most `most`."""
+    """Choose `most` evenly spread values of a field, or return {} if the field has no more than `most` values."""
     if name is None or len(values := levels(points, name)) <= most:
         return {}
     return {name: [_plain(values[i]) for i in np.linspace(0, len(values) - 1, most).round().astype(int)]}

@@ -27,12 +27,12 @@ def draw(
     Args:
         spec: The figure.
         points: One row per point of the study.
-        curves: One row per training and evaluated epoch; None if `spec.needs` requires none.
+        curves: One row per training and evaluated epoch; None if `spec.needs` does not require curves.
         chance: The accuracy of guessing, 0..1.
         examples: The per-example table, with at least `spec.measure`.
 
     Raises:
-        AnalysisError: As the function of the figure's kind does.
+        AnalysisError: The figure cannot be drawn; for the reasons, see the function of its kind.
     """
     kind = KINDS[spec.kind]
     tables = {

@@ -1,4 +1,4 @@
-"""Figure of effective model complexity against capacity, between the training-set sizes tried (arXiv 1912.02292)."""
+"""Figure of effective model complexity (EMC) against capacity (arXiv 1912.02292)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from analysis.words import AXES, CAPACITY, setting, value_labels
 LOG_SPAN = 4
 """The axis of capacity is logarithmic if the largest value is at least this many times the smallest."""
 APART = 2.5
-"""Typographic points between lines, whose brackets would otherwise overlap at the same few numbers of examples."""
+"""Horizontal offset between lines, in typographic points, which keeps their bars from overlapping."""
 ENDS = {"value": "_", "at least": "^", "below": "v"}
-"""The marker at the end of the bar of each status."""
+"""The marker at the end of a bar, by status."""
 
 
 def emc_plot(
@@ -40,29 +40,29 @@ def emc_plot(
     """Draw EMC = max {n : mean training error on n examples <= epsilon} against the capacity `x`.
 
     The error is on the labels as given, averaged over seeds that finished (Nakkiran et al. 2019, arXiv 1912.02292). A
-    dot is the largest number of examples tried that is fitted, and a bar extends to the next one tried, which is not:
-    EMC lies between them. An arrow up means that the largest is fitted, so EMC is at least that; an arrow down means
-    that not even the smallest is. A marker is open where epsilon lies inside the 95 % t interval of the error at either
-    end of the bar. Faint lines are the numbers of examples with data; a cross at the bottom means that none has data.
-    Points whose `x` or `dataset_size` is unset are not drawn, but counted in the caption.
+    dot is at the largest training-set size that was fitted. A bar extends to the next size tried, which was not fitted,
+    so EMC lies in between. An arrow up means that the largest size was fitted, so EMC is at least this size. An arrow
+    down means that not even the smallest size was fitted. A marker is open if epsilon lies inside the 95 % t interval
+    of the error at either end of the bar. Faint lines mark the sizes with data. A cross at the bottom marks a capacity
+    without data. Points whose `x` or `dataset_size` is unset are not drawn but are counted in the caption.
 
     Args:
         points: One row per point.
         x: One of `CAPACITY`.
         hue: One of `names.hues()`; one line is drawn per value.
         epsilon: The training error up to which a training set counts as fitted, in 0..1.
-        note: A sentence to begin the caption with.
-        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
+        note: The first sentence of the caption.
+        ax: The caller's axes to draw into, in the caller's style; None to draw a new picture.
 
     Raises:
         AnalysisError: `x` or `hue` is invalid, no point has an `x` and a `dataset_size`, epsilon is outside 0..1, there
-            are more than 6 lines, or an error would average over more than seeds.
+            are more than 6 lines, or an error would average over anything but seeds.
     """
     _check(points, x, hue)
     placed = points[points[x].notna() & points[SIZE].notna()]
     if placed.empty:
         raise AnalysisError(x, f"{x}: unset here, or dataset_size is, in every point; valid are points that have both")
-    # The requested size and the resulting width describe the same network.
+    # Drop the requested size and the resulting width, which describe the same network as `parameters`.
     known = placed.drop(columns=["parameter_count", "width"], errors="ignore") if x == "parameters" else placed
     keys = [x, *([hue] if hue else [])]
     errors = aggregate(known, [*keys, SIZE], "train_error")
@@ -108,12 +108,12 @@ def _complexities(points: pd.DataFrame, errors: pd.DataFrame, keys: list[str], e
         epsilon: See `emc_plot`.
 
     Returns:
-        The keys, the columns of `effective_model_complexity`, and `unsure`: whether epsilon lies inside the interval of
-        the error at `emc` or at `next`.
+        A table with the keys, the columns of `effective_model_complexity`, and `unsure`: whether epsilon lies inside
+        the interval of the error at `emc` or at `next`.
     """
     # Other fields that vary, such as a batch size per number of examples, must not split a line in two.
     slim = points[[*keys, SIZE, "seed", "outcome", "train_accuracy"]]
-    # The actual number of parameters is not a field, so it takes the name of the requested number.
+    # The actual number of parameters is not a field, so it is passed under the name of the requested number.
     complexities = effective_model_complexity(slim.rename(columns={"parameters": "parameter_count"}), epsilon)
     complexities = complexities.rename(columns={"parameter_count": keys[0]})
     complexities = complexities.assign(**{key: slim[key].iloc[0] for key in keys if key not in complexities})
@@ -124,10 +124,10 @@ def _complexities(points: pd.DataFrame, errors: pd.DataFrame, keys: list[str], e
 
 
 def _scale(ax: Axes, at: list[Any], sizes: list[float], x: str) -> float:
-    """Put ticks at the capacities and at the numbers of examples, and faint lines at the latter.
+    """Put ticks at the capacities and at the training-set sizes, and faint lines at the training-set sizes.
 
     Returns:
-        The length of an arrow, as a factor of the number of examples.
+        The length of an arrow, as a factor on the logarithmic axis of sizes.
     """
     if at[0] > 0 and at[-1] >= LOG_SPAN * at[0]:
         ax.set_xscale("log")

@@ -18,7 +18,7 @@ from analysis.words import AXES, METRICS, Metric, settings, value_labels
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NEAR = 0.015
-"""Shares that differ by less than this are drawn as one point."""
+"""A marker whose shares both differ by less than this from those at the start of the line gets no label."""
 
 
 def frontier_plot(
@@ -44,15 +44,15 @@ def frontier_plot(
         points: One row per point.
         x: The metric on the x axis.
         y: The metric on the y axis.
-        over: The fields, one line each.
-        x_where: The settings at which `x` is taken.
-        y_where: The settings at which `y` is taken.
-        note: A sentence to begin the caption with.
-        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
+        over: The fields; one line is drawn per field.
+        x_where: The settings of the points that give `x`.
+        y_where: The settings of the points that give `y`.
+        note: The first sentence of the caption.
+        ax: The caller's axes to draw into, in the caller's style; None to draw a new picture.
 
     Raises:
         AnalysisError: A field or metric is unknown, `over` has no field or more than 6, or a marker would average over
-            more than seeds.
+            anything but seeds.
     """
     if not 1 <= len(over) <= len(MARKERS):
         raise AnalysisError("over", f"over: given {len(over)} fields; valid are 1 to {len(MARKERS)}")

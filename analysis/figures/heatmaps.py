@@ -49,11 +49,11 @@ def heatmap(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """Draw the mean over seeds of `value` in every cell of x and y, with y upwards.
+    """Draw the mean over seeds of `value` in every cell of x and y, with y increasing upwards.
 
-    The colours of shares are fixed to 0..100 %, so that pictures can be compared. Losses and bits share one scale over
-    the panels, which is logarithmic where they span more than a factor of 100. A cell in which some seeds diverged or
-    failed has a marked corner; a cell without any data is hatched.
+    The colour scale of shares is fixed to 0..100 %, so that pictures can be compared. Losses and bits have one scale
+    for all panels, which is logarithmic if the values span more than a factor of 100. A cell in which some seeds
+    diverged, stopped early or failed has a marked corner, and a cell without any data is hatched.
 
     Args:
         points: One row per point.
@@ -61,17 +61,17 @@ def heatmap(
         y: The field on the y axis, or `epoch`.
         value: The metric.
         facet: At most two fields; one panel is drawn per value.
-        epoch: Draw the trainings as they were at this epoch, from `curves`.
+        epoch: The epoch to draw, read from `curves`; by default, the last epoch of each point.
         curves: One row per training and evaluated epoch.
-        annotate: The number in each cell; `auto` is the mean wherever it is legible.
-        chance: The accuracy of guessing (0..1), marked on the colour bar if the metric has such a level.
-        limits: Other ends of the colour scale, in the drawn unit, for metrics that use little of it. Values beyond them
-            have the colour of the end.
-        note: A sentence to begin the caption with.
-        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture; only without facets.
+        annotate: The number to write in each cell; `auto` writes the mean if it is legible.
+        chance: The accuracy of guessing (0..1), marked on the colour bar if the metric has a chance level.
+        limits: Other ends of the colour scale, in the drawn unit, for metrics that use little of the default scale.
+            Values beyond an end have the colour of that end.
+        note: The first sentence of the caption.
+        ax: The caller's axes to draw into, in the caller's style, without facets; None to draw a new picture.
 
     Raises:
-        AnalysisError: A field or metric is unknown, or a cell would average over more than seeds.
+        AnalysisError: A field or metric is unknown, or a cell would average over anything but seeds.
     """
     if annotate is not None and annotate not in ANNOTATIONS:
         raise unknown("annotate", annotate, ANNOTATIONS)

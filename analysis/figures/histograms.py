@@ -1,4 +1,4 @@
-"""Histograms of a number about single examples, such as memorization scores, forgetting events or cumulative loss."""
+"""Histograms of a per-example number, such as the memorization score, forgetting events or cumulative loss."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def histogram(
 ) -> style.Picture | Axes:
     """Draw the distribution of a value over training examples, with one outline per value of `hue`.
 
-    The value `memorization` is one score per example, computed from all trainings together, which must leave some
-    examples out (`subset_fraction`). A line marks the score of 0.25, from which on Feldman & Zhang 2020 (arXiv
-    2008.03703) call an example memorized. Other values belong to a single training, as in figure 1 of Toneva et al.
-    2019 (arXiv 1812.05159): shares are means over seeds, bars are 95 % t intervals of the mean, and null values (never
+    The value `memorization` is one score per example, computed from all trainings of a group, which must leave some
+    examples out (`subset_fraction`). A line marks 0.25, the score from which Feldman & Zhang 2020 (arXiv 2008.03703)
+    count an example as memorized. All other values are measured in each training, as in figure 1 of Toneva et al. 2019
+    (arXiv 1812.05159). Their shares are means over seeds, bars are 95 % t intervals of the mean, and null values (never
     learned) have a separate bin.
 
     Args:
@@ -65,13 +65,13 @@ def histogram(
         value: One of `SCORES`.
         hue: A field; one outline is drawn per value.
         epoch: The epoch of the measurement; the last one by default.
-        note: A sentence to begin the caption with.
-        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
+        note: The first sentence of the caption.
+        ax: The caller's axes to draw into, in the caller's style; None to draw a new picture.
 
     Raises:
-        AnalysisError: A value or field is unknown, the measure was not taken at that epoch, there are more than 6
-            groups, a group would mix trainings that differ in more than their seed, or memorization scores are asked
-            for and no example was left out.
+        AnalysisError: A value or field is unknown, the measure was not computed at `epoch`, there are more than 6
+            groups, a group would mix trainings that differ in more than their seed, or memorization scores are
+            requested but no example was left out.
     """
     if value not in SCORES:
         raise unknown("value", value, SCORES)
@@ -151,7 +151,7 @@ def _by_training(part: pd.DataFrame, examples: pd.DataFrame, measure: str, epoch
 
 
 def _edges(values: Sequence[Sequence[Floats]]) -> Floats:
-    """Return one bin per whole number for counts, the last open above; otherwise 30 bins between the extremes."""
+    """Return the bin edges: one bin per whole number for counts (the last is open), else 30 between the extremes."""
     known = np.concatenate([one[~np.isnan(one)] for group in values for one in group])
     if not known.size:
         return np.array([-0.5, 0.5])
@@ -206,7 +206,7 @@ def _scale(ax: Axes, edges: Floats, score: Score, shares: Sequence[Floats]) -> N
         ax.set_xticks([*ticks, edges[-1] + 1.2], [*labels, score.missing.replace(" ", "\n")])
     largest, positive = max(s.max() for s in shares), [s[s > 0].min() for s in shares if (s > 0).any()]
     if positive and largest / min(positive) > 50:
-        # A long tail is the point of the figure, and would be invisible beside the first bin.
+        # On a linear axis, the long tail that the figure is about would be invisible beside the first bin.
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
     ax.set_xlabel(style.fitted(score.words, 3.2))

@@ -1,6 +1,6 @@
-"""Registry of the kinds of figures that a sweep file can request. Imports no plotting library.
+"""Registry of the kinds of figures that a sweep file can request. The module imports no plotting library.
 
-To add a kind, add an entry to the table, or call `register_figure` from outside.
+To add a kind, add an entry to `_KINDS`, or call `register_figure` from other code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAMES: Mapping[str, Collection[str]] = {
     "x_where": AXES,
     "y_where": AXES,
 }
-"""The valid names under each key, unless the kind has its own."""
+"""The valid names under each key, unless a kind overrides them."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class Kind:
 
     Attributes:
         draw: The function that draws the figure, or "module:function", which is imported when the first figure is
-            drawn. It is called with keywords only: every key of `required` and `optional`, everything in `takes`, and
-            `note`, with which the caption begins. It returns a `style.Picture`.
+            drawn. The function gets keyword arguments only: every key of `required` and `optional`, everything in
+            `takes`, and `note`, the first sentence of the caption. It returns a `style.Picture`.
         required: The required keys in a sweep file, besides COMMON.
         optional: The optional keys in a sweep file.
         takes: The data that the function needs: `points` (one row per point, selected by `where`), `reference` (all
             points), `curves` (all curves), `examples` (the measure `measure` of single examples) and `chance` (the
             accuracy of guessing).
         list_keys: The keys whose value may be a list of names.
-        names: The valid names per key where they differ from NAMES, a function that returns them, or
+        names: For each key whose valid names differ from NAMES: the names, a function that returns them, or
             "module:attribute".
-        measure: Returns the measure of single examples that a figure needs.
-        needs: Returns the part of a store that a figure needs; None for everything.
+        measure: A function that returns the per-example measure that a figure needs, or None.
+        needs: A function that returns the part of a store that a figure needs, or None if figures need everything.
     """
 
     name: str
@@ -73,11 +73,11 @@ class Kind:
 
     @property
     def over_fields(self) -> bool:
-        """True if y is a field, not a metric."""
+        """Whether y is a field, not a metric."""
         return self.names.get("y") is AXES
 
     def valid(self, key: str) -> Collection[str] | None:
-        """Return the valid names under a key; None if its value is not a name."""
+        """Return the valid names under a key, or None if the value of the key is not a name."""
         names = self.names.get(key, NAMES.get(key))
         valid: Any = resolve_name(names) if isinstance(names, str) else names
         return valid() if callable(valid) else valid
@@ -91,7 +91,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """One figure of a study: a kind, and the values of its keys.
+    """One figure of a study: its kind, and the values of the kind's keys.
 
     Attributes:
         kind: The name of the kind.
@@ -100,16 +100,16 @@ class FigureSpec:
         value: A metric, or a name in `names.SCORES`.
         facet: The fields with one panel per value.
         hue: The field with one line per value.
-        epoch: Draw the trainings as they were at this epoch.
+        epoch: The epoch to draw; if None, the default of the kind.
         annotate: The number in each cell.
         limits: The ends of the colour scale.
         rule: A name in `regimes.RULES`.
         over: The fields, with one line per field.
-        where: field -> the value or list of values at which it is fixed.
-        x_where: The settings at which x is taken.
-        y_where: The settings at which y is taken.
-        title: The heading on the page, if it is not the figure's own.
-        options: The values of keys that only a registered kind has.
+        where: Maps each fixed field to its value or list of values.
+        x_where: The settings of the points that give x.
+        y_where: The settings of the points that give y.
+        title: The heading on the page; by default, the heading of the picture.
+        options: The values of all other keys, which belong to registered kinds.
     """
 
     kind: str
@@ -145,7 +145,7 @@ class FigureSpec:
 
     @property
     def measure(self) -> str | None:
-        """The measure of single examples that the figure needs."""
+        """The per-example measure that the figure needs, or None."""
         return KINDS[self.kind].measure(self)
 
     @property
@@ -205,5 +205,5 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}
 
 
 def register_figure(kind: Kind) -> None:
-    """Add a kind of figure. A kind of the same name is replaced."""
+    """Add a kind of figure, replacing any kind of the same name."""
     KINDS[kind.name] = kind

@@ -1,4 +1,4 @@
-"""Line plots of metrics along one numeric field, with intervals, one line per value of another; e.g. double descent."""
+"""Line plots of metrics against a numeric field, with one line per value of another field (e.g. double descent)."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def line_plot(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """Draw the mean over seeds of the metrics `y` along `x`, with bands for the 95 % t interval.
+    """Draw the mean over seeds of the metrics `y` against `x`, with bands for the 95 % t interval.
 
-    Each metric has a dash and a marker; metrics with another unit are drawn in separate panels below. A line breaks
-    where a cell has no data, and a cross at the bottom marks it. Points whose `x` is unset are not drawn, but counted
-    in the caption.
+    Each metric has its own dash and marker. Metrics with another unit are drawn in separate panels below. A cell
+    without data breaks the line and is marked by a cross at the bottom. Points whose `x` is unset are not drawn but are
+    counted in the caption.
 
     Args:
         points: One row per point.
@@ -58,13 +58,13 @@ def line_plot(
         epoch: See `heatmap`.
         curves: See `heatmap`.
         chance: The accuracy of guessing (0..1), drawn as a dotted line.
-        note: A sentence to begin the caption with.
-        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture; only without facets and
-            for metrics of one unit.
+        note: The first sentence of the caption.
+        ax: The caller's axes to draw into, in the caller's style, without facets and for metrics of one unit; None to
+            draw a new picture.
 
     Raises:
         AnalysisError: A field or metric is unknown, `x` is not numeric, there are more than 10 values of `hue` or 4
-            metrics, or a cell would average over more than seeds.
+            metrics, or a cell would average over anything but seeds.
     """
     metrics, facet = [y] if isinstance(y, str) else list(y), one_facet(facet, "lines")
     if not 1 <= len(metrics) <= len(DASHES):
@@ -83,7 +83,7 @@ def line_plot(
         problem = f"{AXES[x].words} without a number in this table"
         raise AnalysisError("x", f"x: given {x}, {problem}; valid is a field that varies and holds numbers")
     if "epoch" in keys:
-        # Measures on demand are taken at few of the evaluated epochs; the other epochs are not gaps.
+        # On-demand measures are computed at few of the evaluated epochs, so the other epochs are not gaps.
         taken = pd.concat([metric_values(points, metric) for metric in metrics], axis=1).notna().any(axis=1)
         points = points[points["epoch"].isin(points.loc[taken, "epoch"])] if taken.any() else points
     tables = {metric: aggregate(points, keys, metric) for metric in metrics}
@@ -148,13 +148,13 @@ def line_colours(hues: Sequence[object]) -> list[tuple[float, float, float]]:
     if len(hues) == 1:
         return [(0.0, 0.447, 0.698)]
     if all(pd.api.types.is_number(value) and value == value for value in hues):
-        # The brightest end of the map would be invisible on white.
+        # Leave out the brightest end of the colormap, which would be invisible on white.
         return list(sns.color_palette("viridis", as_cmap=True)(np.linspace(0, 0.85, len(hues)))[:, :3])
     return list(sns.color_palette("colorblind", len(hues)))
 
 
 def _widths(hues: Sequence[object]) -> list[float]:
-    """Return line widths. Lines of names may coincide, so the first are thicker and stay visible behind the others."""
+    """Return line widths. Lines for names may coincide, so earlier lines are thicker and visible behind later ones."""
     if len(hues) == 1 or all(pd.api.types.is_number(value) for value in hues):
         return [1.4] * len(hues)
     return [1.4 + 0.5 * (len(hues) - 1 - index) for index in range(len(hues))]

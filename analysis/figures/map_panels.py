@@ -17,11 +17,11 @@ SMALLEST_TEXT = 5.0
 MOST_TICKS = 16
 
 Places = tuple[np.ndarray, np.ndarray]
-"""The column and the row of each cell of a panel."""
+"""The columns and the rows of the cells of a panel, as two arrays."""
 
 
 def facet_panels(table: pd.DataFrame, facets: Sequence[str]) -> tuple[int, int, list[tuple[str, pd.DataFrame]]]:
-    """Arrange the panels of a figure; the first facet varies across, the second down.
+    """Arrange the panels of a figure. The first facet varies across the columns, the second down the rows.
 
     Returns:
         The number of columns, the number of rows, and the title and cells of each panel.
@@ -50,7 +50,7 @@ def panel_size(shape: tuple[int, int], columns: int) -> tuple[float, float]:
 
 
 def letter_size(panel: float, shape: tuple[int, int], letters: float) -> float:
-    """Return the font size at which `letters` letters fill a cell's width, for a panel of this width in inches."""
+    """Return the font size at which `letters` letters fill a cell's width, if the panel is `panel` inches wide."""
     return (panel - 0.5) * 72 / shape[1] / letters / 0.62
 
 
@@ -68,7 +68,7 @@ def draw_panels(
         table: The cells of all panels, with every combination of the keys' values.
         keys: x, y and the facets.
         panels: The title and the cells of each panel, from `facet_panels`.
-        draw: Draws the cells of one panel at their places.
+        draw: A function that draws the cells of one panel at the given places.
     """
     for panel in axes.flat[len(panels) :]:
         style.blank(panel)
@@ -105,7 +105,7 @@ def label_axes(axes: np.ndarray, table: pd.DataFrame, x: str, y: str, panels: in
 
 
 def mark_hole(ax: Axes, column: int, row: int, status: str) -> None:
-    """Hatch a cell without data according to the reason, without a colour."""
+    """Mark a cell without data by the hatch of its status instead of a colour."""
     cell = Rectangle((column + 0.015, row + 0.015), 0.97, 0.97)
     cell.update_from(style.hole(status))
     cell.set_transform(ax.transData)

@@ -1,4 +1,4 @@
-"""The values that a figure's keys accept, where these are neither fields nor metrics."""
+"""The annotations, hues and scores that the keys of a figure accept."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ ANNOTATIONS: tuple[str, ...] = get_args(Annotation)
 
 
 def hues() -> tuple[str, ...]:
-    """Return the fields that can distinguish the lines of effective model complexity."""
+    """Return the fields that can be the hue of a figure of effective model complexity."""
     return tuple(field for field in FIELDS if field not in ("dataset_size", "seed", *CAPACITY))
 
 
 @dataclass(frozen=True)
 class Score:
-    """A number about single examples whose distribution can be drawn.
+    """A per-example number whose distribution can be drawn.
 
     Attributes:
-        measure: Its name in the per-example table.
+        measure: The measure in the per-example table from which the score is computed.
         words: The label of the horizontal axis.
-        missing: What a null value means.
+        missing: The meaning of a null value, or an empty string if values are never null.
     """
 
     measure: str

@@ -1,7 +1,7 @@
 """Parsing of a sweep file's figures into FigureSpecs.
 
-It needs neither data nor a plotting library, so a figure that could never be drawn is refused before anything is
-trained.
+Parsing needs neither data nor a plotting library. A figure that could never be drawn is therefore rejected before
+anything is trained.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ MOST_FACETS = 2
 
 
 def figures_of(sweep: Sweep) -> list[FigureSpec]:
-    """Parse the figures that a sweep file asks for.
+    """Parse the figures that a sweep file requests.
 
     Raises:
-        SweepError: a figure has an unknown kind, key or name, or lacks a key.
+        SweepError: A figure has an unknown kind, key or name, or lacks a key.
     """
     try:
         specs = parse_figures(sweep.figures)
@@ -48,7 +48,7 @@ def parse_figures(given: object) -> list[FigureSpec]:
     """Parse figures from a list of mappings.
 
     Raises:
-        AnalysisError: `given` is not a list of mappings, has an unknown kind or key, or lacks a key.
+        AnalysisError: `given` is not a list of mappings, or a figure has an unknown kind or key or lacks a key.
     """
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise AnalysisError("figures", f"figures: given {type(given).__name__}; valid is a list of figures")
@@ -79,7 +79,7 @@ def _value(at: str, key: str, given: Any, kind: Kind) -> Any:
     """Convert the value of a key to the type that FigureSpec expects.
 
     Raises:
-        AnalysisError: The value has another type.
+        AnalysisError: The value has a different type.
     """
     if key in ("where", "x_where", "y_where"):
         if not isinstance(given or {}, Mapping):

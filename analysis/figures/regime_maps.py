@@ -1,4 +1,4 @@
-"""Maps of regimes over any two fields: the regime of most seeds in each cell, and how many of them agree."""
+"""Maps of regimes over any two fields. A cell shows the regime of most of its seeds, and how many seeds agree."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ SWATCHES: dict[str, Swatch] = {
 
 OTHERS = ("#56B4E9", "#E69F00", "#CC79A7", "#999999", "#000000")
 PALEST = 0.45
-"""The fraction of its colour that a cell keeps if almost none of its seeds agree with the regime drawn."""
+"""The fraction of its colour that a cell keeps if almost none of its seeds have the drawn regime."""
 
 
 def regime_map(
@@ -75,12 +75,12 @@ def regime_map(
     note: str = "",
     ax: Axes | None = None,
 ) -> style.Picture | Axes:
-    """Draw the regime of most seeds in every cell of x and y, with y upwards.
+    """Draw the regime of most seeds in every cell of x and y, with y increasing upwards.
 
-    Each cell has the colour and the letter of its regime, and the number of its seeds that agree ("2/3"); the fewer
-    agree, the paler it is. Ties go to the first regime in the rule's order. Lines separate cells of different regimes.
-    Cells that mostly diverged, and cells without a regime, are hatched as in `heatmap`. The caption states the rule
-    with its thresholds.
+    Each cell has the colour and letter of its regime, and the share of its seeds that agree ("2/3"). The fewer seeds
+    agree, the paler the cell is. Ties go to the first regime in the rule's order. Lines separate cells of different
+    regimes. Cells in which most seeds diverged, and cells without a regime, are hatched as in `heatmap`. The caption
+    states the rule with its thresholds.
 
     Args:
         points: One row per point.
@@ -91,20 +91,20 @@ def regime_map(
         epoch: See `heatmap`.
         curves: See `heatmap`.
         chance: See `regime_rules.Evidence`.
-        reference: See `regime_rules.Evidence`. The best clean test accuracy of the rule `relative` is taken over
-            `points` (at their end, regardless of `epoch`) and `reference`.
+        reference: See `regime_rules.Evidence`. The rule `relative` uses the best clean test accuracy among `points` (at
+            their last epoch, regardless of `epoch`) and `reference`.
         full_size: See `regime_rules.Evidence`.
-        annotate: Whether to write letters and agreement, or letters alone, wherever they are legible.
-        note: A sentence to begin the caption with.
+        annotate: Whether to write the letter and, if it fits, the agreement in each cell. Illegible text is left out.
+        note: The first sentence of the caption.
         ax: See `heatmap`.
 
     Raises:
-        AnalysisError: A field or rule is unknown, the rule lacks evidence, or a cell would hold more than seeds.
+        AnalysisError: A field or rule is unknown, the rule lacks evidence, or a cell would mix values of other fields.
     """
     chosen = find_rule(rule)
     keys = map_keys(points, x, y, facet)
     rows = over_epochs(points, curves, epoch) if epoch is not None or "epoch" in keys else points
-    aggregate(rows, keys, "test_accuracy")  # refuses invalid rows before a rule sees them
+    aggregate(rows, keys, "test_accuracy")  # rejects invalid rows before the rule is applied
     best = points if reference is None else pool([points, reference])
     named = name_regimes(rows, chosen, chance=chance, reference=best, curves=curves, full_size=full_size)
     table = regime_cells(rows, named, keys)
@@ -144,14 +144,14 @@ def regime_cells(rows: pd.DataFrame, named: pd.Series, keys: Sequence[str]) -> p
         keys: The fields of the cells.
 
     Returns:
-        The columns are the keys; `regime`, the regime of most seeds, the first of equals (NaN without one); `n`, the
-        number of seeds that finished or diverged; `agreeing`, the number of them in this regime; `tied`, whether
-        another regime has as many; `n_diverged` (always 0, since they are counted in `n`), `n_stopped`, `n_failed` and
-        `n_lost` (the sum of the last two); and `status`: `value`, or `diverged` (most seeds), `undefined` (finished,
-        but the rule has no name for most), `stopped`, `failed`, `missing`.
+        A table with the keys and these columns: `regime`, the regime of most seeds (the first in a tie, NaN without
+        one); `n`, the number of seeds that finished or diverged; `agreeing`, the number of these seeds in the regime;
+        `tied`, whether another regime has as many seeds; `n_diverged` (always 0, since diverged seeds count in `n`);
+        `n_stopped`, `n_failed` and their sum `n_lost`; and `status`: `value`, `diverged` (most seeds), `undefined` (the
+        rule has no name for most seeds), `stopped`, `failed` or `missing`.
 
     Raises:
-        AnalysisError: A cell would hold more than seeds.
+        AnalysisError: A cell would mix points that differ in more than their seed.
     """
     for key in keys:
         check_axis(rows, key, key)
@@ -165,7 +165,7 @@ def regime_cells(rows: pd.DataFrame, named: pd.Series, keys: Sequence[str]) -> p
     ended = rows["outcome"].isin(["finished", DIVERGED])
     votes = pd.get_dummies(pd.Categorical(named.astype(object).where(named.notna(), "undefined"), kinds), dtype=int)
     votes = votes.mul(ended.to_numpy(dtype=int), axis=0).groupby([code.to_numpy() for code in group]).sum()
-    # `aggregate` returns every combination of the levels in this order.
+    # Use the order of `aggregate`, which returns every combination of the levels.
     sizes = [range(len(levels(rows, key))) for key in keys]
     every = pd.MultiIndex.from_product(sizes) if len(keys) > 1 else pd.Index(sizes[0])
     counts = votes.reindex(every, fill_value=0).to_numpy()
@@ -190,7 +190,7 @@ def _without(table: pd.DataFrame) -> np.ndarray:
 
 
 def _swatches(rule: Rule) -> dict[str, Swatch]:
-    """Return the swatches of the rule's regimes; unknown regimes get spare colours and their first free letter."""
+    """Return the swatches of the rule's regimes. An unknown regime gets a spare colour and its first unused letter."""
     spare = iter(OTHERS)
     swatches: dict[str, Swatch] = {}
     for regime in rule.regimes:
@@ -201,7 +201,7 @@ def _swatches(rule: Rule) -> dict[str, Swatch]:
 
 
 def _text_size(panel: float, shape: tuple[int, int], many: bool) -> float:
-    """Return the font size in the cells; 0 if it would be illegible. `many` leaves room for the agreement."""
+    """Return the font size in the cells, or 0 if text would be illegible. `many` reserves room for the agreement."""
     fits = letter_size(panel, shape, 3.2 if many else 1.6)
     return min(7.0, fits) if fits >= SMALLEST_TEXT else 0.0
 
@@ -242,7 +242,7 @@ def _draw(
 
 
 def _paler(colour: str, agreement: float) -> np.ndarray:
-    """Blend a colour towards white, the more so the fewer seeds agree; it is unchanged if all of them do."""
+    """Blend a colour towards white: unchanged at an agreement of 1, and paler for a smaller share of agreeing seeds."""
     keep = 1.0 if agreement == 1 else PALEST + (0.8 - PALEST) * agreement
     return keep * np.array(to_rgb(colour)) + (1 - keep)
 

@@ -33,7 +33,7 @@ def spread_plot(
 ) -> style.Picture | Axes:
     """Draw the share of the trainings that misclassify each training example, in ascending order.
 
-    The dotted line is what would be expected if all examples were equally hard: the quantiles of Binomial(R, p)/R for R
+    The dotted line is the expectation if all examples were equally hard: the quantiles of Binomial(R, p)/R for R
     trainings with the mean misclassification p. The legend states the overdispersion of each line with its 95 %
     bootstrap interval over examples (see `scores.overdispersion`; Arpit et al. 2017, arXiv 1706.05394, figure 1).
     Left-out training examples are included.
@@ -42,9 +42,9 @@ def spread_plot(
         points: One row per point.
         examples: The per-example table.
         hue: A field; one line is drawn per value.
-        epoch: The epoch of the predictions; the first one that has any by default.
-        note: A sentence to begin the caption with.
-        ax: Axes of the caller to draw into, in the caller's style, instead of a new picture.
+        epoch: The epoch of the predictions; by default, the first epoch with predictions.
+        note: The first sentence of the caption.
+        ax: The caller's axes to draw into, in the caller's style; None to draw a new picture.
 
     Raises:
         AnalysisError: There are no predictions of single examples at that epoch, there are more than 6 lines, or a line
@@ -88,7 +88,7 @@ def spread_plot(
 
 
 def by_hue(points: pd.DataFrame, hue: str | None) -> list[tuple[Any, pd.DataFrame]]:
-    """Split the rows by the value of `hue`, ascending; without `hue`, all rows are one group with the value None.
+    """Split the rows by the ascending values of `hue`. If `hue` is None, all rows are one group with the value None.
 
     Raises:
         AnalysisError: There are more than 6 groups.
@@ -103,10 +103,10 @@ def by_hue(points: pd.DataFrame, hue: str | None) -> list[tuple[Any, pd.DataFram
 
 
 def refuse_mixture(groups: Sequence[tuple[Any, pd.DataFrame]]) -> None:
-    """Refuse groups whose trainings differ in more than their seed.
+    """Reject groups whose trainings differ in more than their seed.
 
     Raises:
-        AnalysisError: A group has several values of other fields; the error names them.
+        AnalysisError: A group has several values of other fields, which the message names.
     """
     for _, part in groups:
         mixed = [field for field in varying(part) if field != "epochs"]

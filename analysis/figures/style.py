@@ -1,4 +1,4 @@
-"""The type, style and layout of all pictures, and how they are saved.
+"""The type, style, layout and saving of all pictures.
 
 Pictures use matplotlib's object interface, so pyplot's figures and the caller's rcParams are left unchanged.
 """
@@ -73,7 +73,7 @@ HOLES = {
     "failed": ("#ffffff", "#444444", ".....", "failed"),
     "undefined": ("#d9d9d9", "#d9d9d9", "", "not defined"),
 }
-"""Status of a cell without a value -> (face, edge, hatch, words)."""
+"""Maps the status of a cell without a value to (face, edge, hatch, words)."""
 
 
 def hole(status: str) -> Patch:
@@ -90,7 +90,7 @@ class Picture(Figure):
     alt: str = ""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        """Return the PNG for a notebook, whatever matplotlib's backend is, and its size on the page in pixels."""
+        """Return the PNG for a notebook, independent of matplotlib's backend, and its displayed size in pixels."""
         buffer = io.BytesIO()
         save_figure(self, buffer, "png")
         width, height = (round(SCREEN_DPI * float(inches)) for inches in self.get_size_inches())
@@ -108,7 +108,7 @@ def look() -> Iterator[None]:
 
 def picture(width: float, height: float) -> Picture:
     figure = Picture(figsize=(width, height), layout="constrained", dpi=DPI)
-    # seaborn draws to measure its labels, and would open a pyplot figure without a real canvas.
+    # seaborn draws the figure to measure labels. Without a real canvas, it would open a pyplot figure.
     FigureCanvasAgg(figure)
     return figure
 
@@ -145,8 +145,8 @@ def panels(
 ) -> Iterator[tuple[FigureBase, np.ndarray]]:
     """Yield the figure and the axes to draw panels into.
 
-    Without `ax`, they are a new picture in the style of memsweep; for the other arguments see `small_multiples`. With
-    `ax`, they are the caller's figure and axes, in the caller's style.
+    If `ax` is None, both are new and in the style of memsweep. If it is given, they are the caller's figure and axes,
+    in the caller's style. For the other arguments, see `small_multiples`.
 
     Raises:
         AnalysisError: `ax` is given, and there is more than one panel.
@@ -161,7 +161,7 @@ def panels(
 
 
 def inches(ax: Axes) -> np.ndarray:
-    """Return the width and height of the axes' picture, or of a caller's axes with room for their labels."""
+    """Return the width and height, in inches, of the axes' picture, or of a caller's axes with room for labels."""
     if isinstance(ax.figure, Picture):
         return ax.figure.get_size_inches()
     extent = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
@@ -169,7 +169,7 @@ def inches(ax: Axes) -> np.ndarray:
 
 
 def wrapped(count: int, most: int = 4) -> tuple[int, int]:
-    """Return the numbers of columns and rows for `count` panels, so that rows have nearly equal length."""
+    """Return the numbers of columns (at most `most`) and rows for `count` panels, with rows of nearly equal length."""
     rows = -(-count // most)
     return -(-count // rows), rows
 
@@ -179,7 +179,7 @@ def finish(figure: Picture, heading: str, caption: str, alt: str, handles: Seque
     figure.heading, figure.caption, figure.alt = heading, caption, alt
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(caption, int(width * 21.5))
-    # An entry takes its swatch and about 0.052 inches per letter.
+    # An entry needs room for its swatch and about 0.052 inches per letter.
     entry = max((0.48 + 0.052 * len(str(handle.get_label())) for handle in handles), default=1.0)
     per_row = max(1, min(len(handles), int(width / entry)))
     legend_rows = -(-len(handles) // per_row)
@@ -209,7 +209,7 @@ def finish(figure: Picture, heading: str, caption: str, alt: str, handles: Seque
 def complete(
     ax: Axes | None, figure: FigureBase, heading: str, caption: str, alt: str, handles: Sequence[Artist] = ()
 ) -> Picture | Axes:
-    """Finish a new picture (see `finish`), or add a legend of the handles to the caller's axes; return either."""
+    """Finish and return a new picture (see `finish`), or add a legend to the caller's axes and return the axes."""
     if ax is None:
         assert isinstance(figure, Picture)
         return finish(figure, heading, caption, alt, handles)
@@ -219,7 +219,7 @@ def complete(
 
 
 def fitted(label: str, inches: float) -> str:
-    """Break a label into lines of at most this length in the size of axis labels."""
+    """Break a label into lines of at most `inches` inches in the font size of axis labels."""
     return textwrap.fill(label, max(12, int(inches / 0.066)))
 
 
@@ -237,7 +237,7 @@ def check_suffix(path: Path | str) -> str:
     """Return the suffix of the path: `png`, `svg` or `pdf`. Call it early, before a figure is drawn.
 
     Raises:
-        AnalysisError: The suffix is a different one.
+        AnalysisError: The path has any other suffix.
     """
     suffix = Path(path).suffix.lower().removeprefix(".")
     if suffix not in SUFFIXES:
@@ -246,15 +246,15 @@ def check_suffix(path: Path | str) -> str:
 
 
 def save_figure(figure: Figure, path: Path | str | BinaryIO, suffix: str | None = None) -> None:
-    """Write PNG (200 dpi), SVG or PDF. The same figure gives the same bytes.
+    """Write a figure as PNG (200 dpi), SVG or PDF. The same figure always gives the same bytes.
 
     Args:
         figure: The figure.
         path: A path, or a binary file.
-        suffix: `png`, `svg` or `pdf`; by default, that of the path.
+        suffix: `png`, `svg` or `pdf`; by default, the suffix of the path.
 
     Raises:
-        AnalysisError: The suffix is a different one. Nothing is written.
+        AnalysisError: The suffix is none of these. Nothing is written.
         OSError: The path cannot be written.
     """
     suffix = check_suffix(path if isinstance(path, Path | str) and suffix is None else f"out.{suffix}")
