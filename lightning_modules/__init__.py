@@ -1,1 +1,1 @@
-"""The science of training: data and its corruption, model families, and the cohort that trains many runs as one."""
+"""Data and its corruption, model families, measures, and cohorts, which train many networks as one stacked model."""

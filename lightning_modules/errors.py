@@ -1,4 +1,4 @@
-"""Errors of this package, the root of all errors that memsweep raises on purpose, and the wording of refusals.
+"""Errors of this package, the base class of all errors that memsweep raises itself, and helpers for their messages.
 
 MemsweepError
 ├── InputError (a ValueError too)
@@ -15,11 +15,11 @@ from collections.abc import Iterable
 
 
 class MemsweepError(Exception):
-    """An error with a complete text, which the command line prints before it exits with 2."""
+    """Base class of errors with a complete message, which the command line prints before it exits with code 2."""
 
 
 class InputError(MemsweepError, ValueError):
-    """A setting that cannot be used.
+    """Raised for a setting that cannot be used.
 
     Attributes:
         field: the name of the setting. The message states the given and the valid values; a caller that read the
@@ -46,9 +46,9 @@ def choices(given: object, valid: Iterable[object], *, ordered: bool = False) ->
     """Describe a value outside a closed set: "given 'X'; did you mean Y? valid: A, B, C".
 
     Args:
-        given: the value.
-        valid: the set.
-        ordered: list the set in its own, meaningful order instead of alphabetically.
+        given: the invalid value.
+        valid: the valid values.
+        ordered: list the valid values in their given order instead of alphabetically.
     """
     names = [str(name) for name in valid]
     listed = ", ".join(names if ordered else sorted(names)) or "none"

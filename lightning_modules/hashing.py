@@ -1,4 +1,4 @@
-"""Hashes of texts and of code, from which ids are made."""
+"""Hash texts and code, for ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 def hash_of_code(function: Callable[..., Any]) -> str:
     """Hash the source of the module that defines a function (20 hexadecimal digits); "" if it has no Python source.
 
-    Ignores comments, layout and the modules that it imports.
+    The hash ignores comments, formatting and the content of imported modules.
     """
     module = inspect.getmodule(function)
     try:

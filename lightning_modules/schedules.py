@@ -8,11 +8,11 @@ from lightning_modules.settings import Settings
 
 
 def learning_rates(member: Settings, updates: np.ndarray, updates_per_epoch: int) -> np.ndarray:
-    """Compute the learning rate at these updates (counted from 0); float64 [len(updates)].
+    """Compute the learning rates, float64 [len(updates)], at the given updates, which are counted from 0.
 
-    `constant` keeps the rate; `step` multiplies it by lr_decay_factor every lr_decay_epochs; `inverse_sqrt` is
-    rate / √(1 + ⌊t / lr_decay_updates⌋) (Nakkiran et al. 2019); `cosine` falls from the rate to 0 at the horizon,
-    update by update (Loshchilov & Hutter 2017).
+    `constant` keeps the rate. `step` multiplies it by lr_decay_factor every lr_decay_epochs epochs. `inverse_sqrt` is
+    rate / √(1 + ⌊t / lr_decay_updates⌋) (Nakkiran et al. 2019). `cosine` decreases at every update, from the rate to 0
+    at the horizon (Loshchilov & Hutter 2017).
     """
     shape = {
         "constant": lambda t: np.ones(len(t)),

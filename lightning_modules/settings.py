@@ -1,8 +1,8 @@
-"""The fields of a training: type, bounds, default, meaning, name in a picture, and part in planning, each said once.
+"""The fields of a training. Each field declares its type, bounds, default, meaning, name in figures and planning rules.
 
-`sweeps.spec.point.Point` is a `Settings` with an id. A field is a grid axis, a Parquet column and a plot axis alike.
-To add a field, add it to `Settings`, or call `memsweep.register_field` from outside. The order of the fields is the
-order of the columns in a store.
+`sweeps.spec.point.Point` is a `Settings` with an id. Every field is a Parquet column and can be a grid axis and a plot
+axis. To add a field, add it to `Settings`, or call `memsweep.register_field` from your own code. The order of the
+fields is the order of the columns in a store.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True)
 class Axis:
-    """How a field, or another axis of a picture, is called, and what planning has to know of it.
+    """The name of a field, or of another axis of a figure, in texts, and the rules for the field in planning.
 
     Attributes:
-        words: Its name in a sentence.
-        unit: Appended to the name in a label.
-        count: Whether its values are counts, which are written as "1.2k".
-        unset: The word for a value that was left to its default.
-        phrase: One setting in words, if not "WORDS VALUE".
-        problem: Whether it defines the problem that the practitioner is given, such as the data. Every other field can
-            be searched over.
-        stack: What the trainings of one stack have in common: "equal" (the same value), "on" (all zero, or all above
-            zero), or None (each has its own value).
-        inert: Whether the field changes nothing about a training of these settings. Points that differ only in it share
-            a training.
+        words: The name in a sentence.
+        unit: The unit, which is appended to the name in a label.
+        count: Whether the values are counts, which are written as "1.2k".
+        unset: The word for a value that is not set.
+        phrase: The format of one setting in words, if not "WORDS VALUE".
+        problem: Whether the field is part of the problem that the practitioner is given, such as the data. All other
+            fields can be searched over.
+        stack: The values that trainings in one stack may have: "equal" (all the same), "on" (all zero or all above
+            zero), or None (any).
+        inert: Returns whether the field has no effect on a training with the given settings. Points that differ only in
+            such a field share a training.
     """
 
     words: str
@@ -48,7 +48,7 @@ class Axis:
 
 
 def _number(value: Any) -> Any:
-    """Refuse what pydantic would turn into a number behind the user's back."""
+    """Refuse booleans and strings, which pydantic would silently convert to numbers."""
     if isinstance(value, bool | str):
         raise ValueError("must be a number")
     return value
@@ -71,7 +71,7 @@ Precision = Literal["float32", "float64"]
 
 
 class Settings(BaseModel):
-    """One training setting and its seed. Immutable; every field has a default.
+    """The settings of one training, including its seed. Immutable; every field has a default.
 
     Raises:
         pydantic.ValidationError: A value has the wrong type or is out of range, or a field is unknown.
@@ -212,16 +212,16 @@ FIELDS: dict[str, Axis] = {}
 DEFAULTS: dict[str, Any] = {}
 """The default of every field."""
 SORTED_DEFAULTS: list[tuple[str, Any]] = []
-"""`DEFAULTS` by name: the order of the canonical form that ids are hashes of."""
+"""`DEFAULTS` sorted by name, which is the order of the canonical form from which ids are hashed."""
 INERT: dict[str, Callable[[Mapping[str, Any]], bool]] = {}
 """`Axis.inert` of the fields that have one."""
 EQUAL_IN_STACK: list[str] = []
 ON_IN_STACK: list[str] = []
-"""The fields whose `Axis.stack` is "equal", or "on"."""
+"""The fields whose `Axis.stack` is "on". `EQUAL_IN_STACK` lists the fields for which it is "equal"."""
 
 
 def _index() -> None:
-    """Bring the tables above up to date. They are changed in place, because other modules hold them."""
+    """Update the tables above. They are modified in place, because other modules have references to them."""
     for table in (FIELDS, DEFAULTS, INERT):
         table.clear()
     for name, info in Settings.model_fields.items():
@@ -243,7 +243,7 @@ def add_field(name: str, annotation: Any, default: Any, description: str, axis: 
     """Add a field to every training. See `memsweep.register_field`, which calls this.
 
     Raises:
-        ValueError: The name is taken or is no identifier, or the default is not valid.
+        ValueError: The name is taken or is not an identifier, or the default is not valid.
     """
     if name in FIELDS:
         raise ValueError(f"field {name!r} is registered already")
@@ -264,7 +264,7 @@ def _kinds() -> tuple[type[Settings], ...]:
 
 
 def _rebuild(fields: Mapping[str, FieldInfo]) -> None:
-    """Give `Settings` and its subclasses these fields."""
+    """Set the fields of `Settings` and its subclasses, and rebuild the pydantic models."""
     for kind in _kinds():
         kind.__pydantic_fields__.clear()
         kind.__pydantic_fields__.update(fields)

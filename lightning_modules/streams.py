@@ -1,7 +1,7 @@
-"""Named random streams: each kind of random decision of a member has its own generator, derived from its seed.
+"""Named random streams: each kind of random decision has its own generator, derived from the member's seed.
 
-The same seed gives the same stream in every cell of a grid, so cells differ by their axis and not by chance. A member's
-random numbers do not depend on other members, so it trains to the same numbers alone and in any cohort.
+The same seed gives the same stream in every cell of a grid, so cells differ by their settings and not by chance. A
+member's random numbers do not depend on other members, so its results are the same alone and in any cohort.
 """
 
 from __future__ import annotations

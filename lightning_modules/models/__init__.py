@@ -1,4 +1,4 @@
-"""Model families in every size: their sizes (computed without torch) and their modules.
+"""Model families: the sizes of their networks, which are computed without torch, and the modules.
 
 `resolve` turns a parameter count or a width into a size, and `build` creates the module.
 """

@@ -1,13 +1,13 @@
 """convnet: plain convolutions, 1-D for signals and 2-D for images.
 
-1-D: `depth` convolutions with `width` channels, stride 2 and padding 1, the first with kernel 5 and the others with 3,
-then a linear layer on all remaining features. Width 25 and depth 3 on MNIST-1D give the CNN of that benchmark
-(Greydanus), with 5,210 parameters. Vectors are treated as signals of one channel.
+1-D: `depth` convolutions with `width` channels, stride 2 and padding 1, then a linear layer on all remaining features.
+The first kernel has size 5 and the others have size 3. Width 25 and depth 3 on MNIST-1D give the CNN of the MNIST-1D
+benchmark (Greydanus), with 5,210 parameters. Vectors are treated as signals of one channel.
 
 2-D: `depth` blocks of 3 x 3 convolution, BatchNorm and ReLU, with 1, 2, 4 and 8 times `width` channels (8 from the
-fourth on). Each block but the first and the last is followed by max pooling of 2 x 2 (of 1 along a side of one pixel),
-and the last by the maximum over all remaining pixels and a linear layer. Depth 4 is the 5-layer CNN of Nakkiran et al.
-2019: 1,558,026 parameters at width 64 on CIFAR-10.
+fourth on). Each block except the first and the last is followed by 2 x 2 max pooling (1 along a side of one pixel). The
+last block is followed by the maximum over all remaining pixels and a linear layer. Depth 4 is the 5-layer CNN of
+Nakkiran et al. 2019, with 1,558,026 parameters at width 64 on CIFAR-10.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Registry of model families by name.
 
-To add a family, write one file with a `FAMILY` and list it here, or call `register_family` from outside.
+To add a family, define a `FAMILY` in its own module and list it in `FAMILIES`, or call `register_family`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ BUILT_IN = frozenset(FAMILIES)
 
 
 def register_family(family: Family) -> None:
-    """Add a family under its name, which sweeps can then give as `model`. Its code is part of the ids of its points.
+    """Register a family, so that sweeps can give its name as `model`. Its code is part of the ids of its points.
 
     Raises:
-        ValueError: The name is taken or has a colon.
+        ValueError: The name is taken or contains a colon.
     """
     if family.name in FAMILIES or ":" in family.name:
         raise ValueError(f"family {family.name!r} is registered already, or has a colon; taken: {', '.join(FAMILIES)}")
@@ -55,7 +55,7 @@ def _imported(model: str) -> ImportedFamily:
 def find(model: str) -> AnyFamily:
     """Look up a family by name, or import it from its path `package.module:function`.
 
-    Raises ModelError("model", ...) for a name that is neither, and for a path that cannot be imported.
+    Raises ModelError("model", ...) if `model` is neither a name nor a path, or if the path cannot be imported.
     """
     if model in FAMILIES:
         return FAMILIES[model]
@@ -65,10 +65,10 @@ def find(model: str) -> AnyFamily:
 
 
 def digest(model: str) -> str:
-    """Hash a family's code for a point's id; "" for a family of this package.
+    """Hash the code of a family, for the ids of its points. Return "" for a built-in family.
 
     Raises:
-        ModelError: As `find` raises it.
+        ModelError: See `find`.
     """
     family = find(model)
     if isinstance(family, Family):
@@ -80,7 +80,7 @@ _digest_of = lru_cache(maxsize=256)(hash_of_code)
 
 
 def check(model: str, shape: Shape, classes: int, width: int | None, depth: int | None) -> AnyFamily:
-    """Look up the family and check the settings. Raises ModelError, which names the invalid setting."""
+    """Look up the family and check the arguments. Raises ModelError, which names the invalid setting."""
     family = find(model)
     if not 1 <= len(shape) <= 3 or min(shape) < 1:
         raise ModelError("model", f"given data of shape {shape}; valid are one to three axes, each at least 1")
@@ -95,9 +95,9 @@ def check(model: str, shape: Shape, classes: int, width: int | None, depth: int 
 
 
 def build(model: str, shape: Shape, classes: int, width: int | None = None, depth: int | None = None) -> nn.Module:
-    """Build the network as an ordinary module, [batch, *shape] -> [batch, classes].
+    """Build a network as an ordinary module that maps [batch, *shape] to [batch, classes].
 
-    A width or depth of None is the family's default. The initialisation is torch's default, from torch's global
-    generator, which the caller seeds first. Dropout layers are `nn.Dropout`. Raises ModelError as `sizes.resolve` does.
+    A width or depth of None means the family's default. The initialisation is torch's default and uses torch's global
+    generator, which the caller must seed. Dropout layers are `nn.Dropout`. Raises ModelError like `sizes.resolve`.
     """
     return check(model, shape, classes, width, depth).build(shape, classes, width, depth)

@@ -1,4 +1,4 @@
-"""Family: a kind of network whose size is a width and a depth. Only building one imports torch."""
+"""Family: an architecture whose size is set by a width and a depth. torch is imported only to build a network."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 Layout = Callable[[Shape, int, int, int], Layer]
-"""(shape, classes, width, depth) -> network."""
+"""A function that maps (shape, classes, width, depth) to a network."""
 
 RANKS = {1: "(features,)", 2: "(channels, length)", 3: "(channels, height, width)"}
 
 
 @dataclass(frozen=True)
 class Family:
-    """An architecture. A default of None means that the architecture has no such size (`linear` has no width)."""
+    """An architecture. If a default is None, the architecture does not use that setting (`linear` has no width)."""
 
     name: str
     summary: str
@@ -30,7 +30,7 @@ class Family:
     default_width: int | None
     default_depth: int | None
     ranks: tuple[int, ...] = (1, 2, 3)
-    """Valid numbers of axes of an example."""
+    """The numbers of axes that an example may have."""
 
     @property
     def takes_width(self) -> bool:
@@ -41,9 +41,9 @@ class Family:
         return self.default_depth is not None
 
     def network(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> Layer:
-        """Lay out the network; a width or depth of None is the default.
+        """Return the network as layers. A width or depth of None means the default.
 
-        Raises ModelError("model", ...) for a shape that this architecture cannot use.
+        Raises ModelError("model", ...) for a shape that the architecture cannot use.
         """
         if len(shape) not in self.ranks:
             takes = " or ".join(RANKS[rank] for rank in self.ranks)

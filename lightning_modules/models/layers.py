@@ -1,10 +1,10 @@
-"""Architectures as values: layers without torch, each of which computes its size.
+"""Descriptions of layers that do not need torch. Each layer computes its own size.
 
-A family writes its network once, as a `Chain` of these. Two interpreters read it: `Layer.size` (parameters, operations
-and memory, for planning, which must not import torch) and `modules.module` (the `torch.nn.Module`). They cannot
-drift apart unnoticed: tests compare them layer by layer.
+A family defines its network once, as a `Chain` of layers. Two interpreters use the definition: `Layer.size` computes
+parameters, operations and memory for planning, which must not import torch, and `modules.module` builds the
+`torch.nn.Module`. Tests compare the two layer by layer.
 
-Shapes are those of one example, without the batch: (features,), (tokens, features), (channels, length) or
+A shape is that of one example, without the batch axis: (features,), (tokens, features), (channels, length) or
 (channels, height, width).
 """
 
@@ -26,8 +26,8 @@ class Size:
         shape: shape of the output.
         parameters: number of trainable parameters.
         flops: operations of the matrix products and convolutions in a forward pass; a multiply-add counts as two.
-        activations: numbers kept for the backward pass, in units of one float (an estimate, within a factor of two for
-            whole networks).
+        activations: memory kept for the backward pass, in floats (an estimate, within a factor of two for whole
+            networks).
     """
 
     shape: Shape
@@ -36,7 +36,7 @@ class Size:
     activations: int = 0
 
     def then(self, after: Size) -> Size:
-        """Return the cost of this layer followed by another one."""
+        """Return the combined cost of this layer and of the layer after it."""
         return Size(
             after.shape,
             self.parameters + after.parameters,
@@ -48,7 +48,7 @@ class Size:
 class Layer(ABC):
     @abstractmethod
     def size(self, shape: Shape) -> Size:
-        """Compute the cost of one example whose input has this shape."""
+        """Compute the cost per example for inputs of this shape."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def chain(*layers: Layer | Iterable[Layer]) -> Chain:
 
 @dataclass(frozen=True)
 class Residual(Layer):
-    """The sum shortcut(x) + body(x); x + body(x) without a shortcut."""
+    """The sum shortcut(x) + body(x), or x + body(x) if there is no shortcut."""
 
     body: Layer
     shortcut: Layer | None = None
@@ -83,7 +83,7 @@ class Residual(Layer):
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """A change of shape only."""
+    """A reshape of each example to `shape`."""
 
     shape: Shape
 
@@ -110,7 +110,7 @@ class Linear(Layer):
 
 @dataclass(frozen=True)
 class Conv(Layer):
-    """A convolution over all axes but the channels, with the same kernel, stride and padding along each."""
+    """A convolution over all axes but the channels, with the same kernel size, stride and padding along each axis."""
 
     channels: int
     kernel: int
@@ -127,7 +127,7 @@ class Conv(Layer):
 
 @dataclass(frozen=True)
 class ReLU(Layer):
-    """The only nonlinearity: in torch's CPU kernels, bits of exp, tanh and GELU depend on a number's position."""
+    """The only nonlinearity, because in torch's CPU kernels the bits of exp, tanh and GELU depend on the position."""
 
     def size(self, shape: Shape) -> Size:
         return Size(shape, activations=prod(shape))
@@ -135,7 +135,7 @@ class ReLU(Layer):
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """A place where hidden activations may be dropped. The training sets the rate."""
+    """A position at which hidden activations may be dropped. The rate is a setting of the training."""
 
     def size(self, shape: Shape) -> Size:
         return Size(shape, activations=2 * prod(shape))
@@ -170,7 +170,7 @@ class MaxPool(Layer):
 
 @dataclass(frozen=True)
 class Mean(Layer):
-    """The mean over these axes, which are removed."""
+    """The mean over `axes`, which are removed from the shape."""
 
     axes: tuple[int, ...]
 
@@ -181,9 +181,9 @@ class Mean(Layer):
 
 @dataclass(frozen=True)
 class Patches(Layer):
-    """Blocks of (channels, *sides) as tokens: (blocks, channels * block).
+    """A split of (channels, *sides) into blocks, each of which becomes one token: (blocks, channels * block).
 
-    Sides that are not a multiple of the block are padded with zeros at their far ends.
+    Sides that are not a multiple of the block are padded with zeros at the far end.
     """
 
     block: Shape

@@ -1,4 +1,4 @@
-"""mlp: fully connected, `depth` hidden ReLU layers of `width` units.
+"""mlp: a fully connected network with `depth` hidden ReLU layers of `width` units.
 
 Depth 2 gives the double-descent network of the MNIST-1D paper (width² + 52 width + 10 parameters) and, at width 4096 on
 MNIST, the network of Arpit et al. 2017. Depths 1 and 3 at width 512 on 28 x 28 crops of CIFAR-10 give the networks of

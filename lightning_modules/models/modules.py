@@ -1,8 +1,8 @@
 """Interpreter of `layers` that builds each layer as an ordinary `nn.Module` with torch's default initialisation.
 
-All modules run under `torch.func.vmap` and compute the same bits stacked as alone: they do not branch on data, their
-only nonlinearity is ReLU, and attention consists of plain matrix products. Dropout is always `nn.Dropout`, so that the
-training can replace it.
+All modules run under `torch.func.vmap` and compute the same bits in a stack as alone, because they do not branch on
+data, their only nonlinearity is ReLU, and attention consists of plain matrix products. Dropout layers are always
+`nn.Dropout`, so that the training can replace them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Mean(nn.Module):
 
 
 class Patches(nn.Module):
-    """[batch, channels, *sides] -> [batch, blocks, channels * block]."""
+    """Rearranges [batch, channels, *sides] into [batch, blocks, channels * block]."""
 
     def __init__(self, shape: Shape, block: Shape) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Position(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention as explicit matrix products: fused kernels may sum a stacked model in a different order."""
+    """Self-attention as explicit matrix products, because fused kernels may sum in a different order in a stack."""
 
     def __init__(self, features: int, heads: int, units: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""residual_mlp: an mlp whose hidden layers after the first are added to their input, h + relu(W h + b).
+"""residual_mlp: an mlp with a shortcut around each hidden layer except the first, h + relu(W h + b).
 
-Width 100 and depth 2 on MNIST-1D give the MLP of that benchmark (Greydanus), with 15,210 parameters.
+Width 100 and depth 2 on MNIST-1D give the MLP of the MNIST-1D benchmark (Greydanus), with 15,210 parameters.
 """
 
 from __future__ import annotations

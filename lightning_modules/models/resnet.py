@@ -1,10 +1,10 @@
 """resnet: the preactivation ResNet of He et al. 2016 for images, with width k and `depth` blocks per stage.
 
-The stages have k, 2k, 4k and 8k channels; each stage halves the resolution of the one before. A stage that would have
-fewer than 4 pixels along the shorter side is left out: there are four stages from 25 x 25 on, three from 13 x 13, two
-from 7 x 7 (such as 8 x 8 for digits) and one below. Depth 2 with four stages is the ResNet18 of Nakkiran et al. 2019,
-which, like the public code that it comes from, has no normalisation after the last block: 11,171,146 parameters at
-width 64 on CIFAR-10.
+The stages have k, 2k, 4k and 8k channels, and each stage after the first halves the resolution. Stages that would have
+fewer than 4 pixels along the shorter side are omitted: there are four stages for images of at least 25 x 25 pixels,
+three from 13 x 13, two from 7 x 7 (digits has 8 x 8), and one for smaller images. Depth 2 with four stages is the
+ResNet18 of Nakkiran et al. 2019, with 11,171,146 parameters at width 64 on CIFAR-10. Like the public code of that
+network, it has no normalisation after the last block.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def layout(shape: Shape, classes: int, width: int, depth: int) -> Layer:
 
 
 def stages(shape: Shape) -> int:
-    """Count the stages (1 to 4) of which the last has at least 4 pixels along the shorter side."""
+    """Return the number of stages, 1 to 4. Stages after the first have at least 4 pixels along the shorter side."""
     side = min(shape[1:])
     count = 1
     while count < 4 and (side + 1) // 2 >= 4:
@@ -48,7 +48,7 @@ def _conv(channels: int, stride: int = 1) -> Conv:
 
 
 def _block(channels: int, halves: bool) -> Chain:
-    """Lay out a block. A halving block's shortcut projects the normalised input; other shortcuts are the identity."""
+    """Return the layers of a block. A halving block projects the normalised input; other shortcuts are the identity."""
     opening = [BatchNorm(), ReLU()]
     body = [_conv(channels, 2 if halves else 1), BatchNorm(), ReLU(), Dropout(), _conv(channels)]
     if halves:

@@ -1,7 +1,7 @@
-"""Sizes of networks, and the width whose parameter count is nearest to a given one.
+"""Compute the sizes of networks, and find the width whose parameter count is nearest to a given count.
 
-The package's own families need no torch here. A `width` or `depth` of None is the family's default; shapes are those
-of one example.
+The sizes of built-in families are computed without torch. A `width` or `depth` of None means the family's default. A
+shape is that of one example.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from lightning_modules.models.families import AnyFamily, check
 from lightning_modules.models.layers import Shape, Size
 
 TOLERANCE_PERCENT = 10
-"""Largest deviation of a network's parameter count from the requested one."""
+"""The maximum deviation of a network's parameter count from the requested count."""
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """The size of a network. None means that the family has no such size, or chooses it itself."""
+    """The size of a network. A width or depth of None is not used by the family, or is chosen by its function."""
 
     width: int | None
     depth: int | None
@@ -46,7 +46,7 @@ def activation_floats(
 
 @lru_cache(maxsize=65536)
 def size(model: str, shape: Shape, classes: int, width: int | None = None, depth: int | None = None) -> Size:
-    """Compute all three numbers at once. Raises ModelError as `resolve` does."""
+    """Compute the parameters, operations and activations of a network. Raises ModelError like `resolve`."""
     family = check(model, shape, classes, width, depth)
     return family.size(shape, classes, width, depth)
 
@@ -63,12 +63,12 @@ def resolve(
 ) -> Resolved:
     """Choose the width and depth to build, and count their parameters.
 
-    The width is the given one, or the one whose count is nearest to `parameter_count` (the smaller of two equally near
-    ones), or the family's default.
+    The width is `width` if given, else the width whose parameter count is nearest to `parameter_count` (the smaller of
+    two equally near widths) if given, else the family's default.
 
     Raises:
-        ModelError: "model" for an unknown family or a shape that it cannot use, "parameter_count" if no width comes
-            within 10 % or a width is given too, "width" or "depth" if it is below 1 or the family has none.
+        ModelError: "model" for an unknown family or a shape that the family cannot use, "parameter_count" if no width
+            comes within 10 % or a width is also given, "width" or "depth" if below 1 or not used by the family.
     """
     family = check(model, shape, classes, width, depth)
     chosen_depth = family.default_depth if depth is None else depth
@@ -92,8 +92,8 @@ def resolve(
 def _neighbours(model: str, shape: Shape, classes: int, depth: int | None, asked: int) -> list[tuple[int, int]]:
     """Find the widest network of at most `asked` parameters and the next wider one; return (width, count) pairs.
 
-    Returns only the narrowest network if that is too big already. Each unit has at least one parameter, so the search
-    ends at width `asked`.
+    If even the narrowest network has at least `asked` parameters, only its pair is returned. Each unit has at least one
+    parameter, so the search ends at width `asked`.
     """
 
     def count(width: int) -> int:

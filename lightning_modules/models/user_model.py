@@ -1,8 +1,8 @@
 """A user's own family, named by import path: `package.module:function`.
 
 The function (or class) returns an `nn.Module` that maps [batch, *shape] to [batch, classes]. It is called with the
-keywords among `shape`, `classes`, `width` and `depth` that it accepts, except for an unset `width` or `depth`. Its
-sizes are measured on torch's meta device, so planning with such a family imports torch.
+keywords among `shape`, `classes`, `width` and `depth` that it accepts, except for an unset `width` or `depth`. The
+network's size is measured on torch's meta device, so planning with such a family imports torch.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ImportedFamily:
         return value if isinstance(value, int) else None
 
     def size(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> Size:
-        """Measure the module, once per combination. Raises ModelError if the function or its module fails."""
+        """Measure the size of the module (cached). Raises ModelError if the function or its module fails."""
         return _measured(self, shape, classes, width, depth)
 
     def build(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> nn.Module:
