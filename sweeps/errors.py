@@ -1,12 +1,12 @@
-"""The errors of this package. Their messages are sentences for the user.
+"""The errors of this package. Their messages are written for users.
 
 MemsweepError       see `lightning_modules.errors`
-├── SweepError      a sweep file, preset name or --set that is not valid: the file, the key, the value, what is valid
+├── SweepError      a sweep file, preset name or --set that is not valid; names the file, key, value and valid values
 ├── StoreError      a store that cannot be opened, read or written
 ├── ExportError     a table, figure or page that cannot be written
 ├── ReplayError     recorded curves that a scheduler cannot be replayed on
 ├── PluginError     a plug-in that cannot be imported
-└── ExecutionError  workers that cannot be started, or that are lost for good
+└── ExecutionError  workers that cannot be started or are permanently lost
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class SweepError(MemsweepError):
     Attributes:
         source: the file, preset or option.
         key: the key in it, such as `grid.label_noise`; empty if the whole source is wrong.
-        problem: what was given and what is valid.
+        problem: the given value and the valid values.
     """
 
     def __init__(self, source: str, key: str, problem: str) -> None:

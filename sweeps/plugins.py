@@ -1,8 +1,8 @@
 """Plug-ins: modules that add fields, data sources, families, measures, figures, schedulers or claims when imported.
 
-A plug-in is found in three ways: as an entry point of an installed distribution, in the group `memsweep.plugins`; by
-its module's name in the environment variable MEMSWEEP_PLUGINS, where commas separate names; or by a call of
-`load_plugins`. The processes in which Ray trains load those of the process that started the run.
+A plug-in can be declared in three ways: as an entry point of an installed distribution in the group `memsweep.plugins`,
+by its module name in the environment variable MEMSWEEP_PLUGINS (names are separated by commas), or as an argument of
+`load_plugins`. Ray's worker processes load the same plug-ins as the process that started the run.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _loaded: dict[str, None] = {}
 
 
 def load_plugins(modules: Iterable[str] = ()) -> tuple[str, ...]:
-    """Import every plug-in that is installed or named, once per process.
+    """Import all installed and named plug-ins, each once per process.
 
     Args:
-        modules: Names of modules to import besides.
+        modules: Names of additional modules to import.
 
     Returns:
         The names of all plug-ins that this process has loaded, in order.
 
     Raises:
-        PluginError: A plug-in cannot be imported.
+        PluginError: If a plug-in cannot be imported.
     """
     installed = [entry.value for entry in entry_points(group=GROUP)]
     named = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
@@ -37,7 +37,7 @@ def load_plugins(modules: Iterable[str] = ()) -> tuple[str, ...]:
         for name in names:
             if name in _loaded:
                 continue
-            _loaded[name] = None  # before the import: a plug-in that imports memsweep arrives here again
+            _loaded[name] = None  # before the import, since a plug-in may import memsweep and so call this again
             try:
                 import_module(name)
             except Exception as error:

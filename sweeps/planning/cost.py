@@ -21,8 +21,8 @@ from sweeps.spec.point import Point
 
 BYTES = {"float32": 4, "float64": 8}
 STACK_EFFICIENCY = 0.25
-"""The fraction of a batched matrix product's rate that a stacked training reaches, used only before anything was
-trained. (Measured on two cores with MLPs of width 16 to 100 on MNIST-1D: 0.2 to 0.5.)"""
+"""The fraction of a batched matrix product's rate that a stacked training reaches, used only until something has
+been trained. (Measured on two cores with MLPs of width 16 to 100 on MNIST-1D: 0.2 to 0.5.)"""
 _OPTIMIZER_STATES = {"sgd": 1, "adamw": 2}
 
 
@@ -40,9 +40,9 @@ def training_cost(point: Point, evaluations: int) -> Cost:
     Operations: a backward pass counts as two forward passes, and an evaluation as one forward pass over the trained
     examples, the validation part and the test set.
 
-    Bytes: parameters, gradients, optimizer state and one temporary of each; the activations kept for the backward pass
-    (twice, for their gradients) or those of an evaluation, whichever are more; and the member's own labels and inputs.
-    (For stacks of 4 to 12 members of a megabyte or more, the measured bytes are 0.4 to 2.5 times this estimate,
+    Bytes: parameters, gradients, optimizer state and one temporary tensor of each; the activations of a training step
+    (twice, for their gradients) or of an evaluation, whichever are larger; and the member's own labels and inputs. (For
+    stacks of 4 to 12 members of a megabyte or more, the measured bytes are 0.4 to 2.5 times this estimate,
     depending on the family.)
     """
     facts = sources.facts(*sources.reference(point))
@@ -66,7 +66,7 @@ def training_cost(point: Point, evaluations: int) -> Cost:
 
 @dataclass(frozen=True)
 class Rate:
-    """Floating-point operations per second of one worker."""
+    """The speed of one worker in floating-point operations per second, and the source of this estimate."""
 
     flops_per_second: float
     source: str
@@ -78,13 +78,13 @@ RATED = ("model", "flops", "wall_seconds")
 
 @dataclass(frozen=True)
 class Speeds:
-    """Total operations and seconds of a store's trainings, per model."""
+    """The total floating-point operations and wall seconds of a store's trainings, per model."""
 
     of_model: Mapping[str, tuple[float, float]]
 
     @classmethod
     def of(cls, table: pa.Table) -> Speeds:
-        """Sum up the rows of a store, which have the columns RATED."""
+        """Sum up the trainings in a table of a store's rows, which must have the columns RATED."""
         table = table.filter(pc.and_(pc.greater(table["wall_seconds"], 0), pc.greater(table["flops"], 0)))
         table = table.set_column(table.column_names.index("model"), "model", table["model"].cast(pa.string()))
         trainings = table.group_by(["trajectory_id", "model"]).aggregate([("flops", "max"), ("wall_seconds", "max")])
@@ -92,7 +92,7 @@ class Speeds:
         return cls({row["model"]: (row["flops_max_sum"], row["wall_seconds_max_sum"]) for row in models})
 
     def rate(self, models: Collection[str]) -> Rate:
-        """Return the rate of all trainings of these models; if there are none, that of a matrix product of 0.1 s."""
+        """Return the rate of all trainings of these models, or an estimate from a 0.1 s matrix product without any."""
         known = [self.of_model[model] for model in sorted(models) if model in self.of_model]
         if known:
             flops, seconds = (sum(values) for values in zip(*known, strict=True))
@@ -110,9 +110,9 @@ def core_rate() -> float:
             start = time.perf_counter()
             np.matmul(a, b)
             seconds.append(time.perf_counter() - start)
-    return 2.0 * a.shape[0] * a.shape[1] * a.shape[2] * b.shape[2] / min(seconds)  # the least disturbed one
+    return 2.0 * a.shape[0] * a.shape[1] * a.shape[2] * b.shape[2] / min(seconds)  # the fastest was disturbed least
 
 
 def available_bytes() -> int:
-    """Return the memory that is available now on this machine, including the page cache."""
+    """Return the number of bytes of memory available on this machine, including the page cache."""
     return int(psutil.virtual_memory().available)

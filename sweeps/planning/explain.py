@@ -1,4 +1,4 @@
-"""Text about a plan: what is done, what will train, what folding and packing save, and how long it will take."""
+"""Descriptions of a plan: the points done and to train, the savings by folding and packing, and the time needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN = 12
 
 
 def summary(plan: Plan, rate: Rate) -> dict[str, Any]:
-    """Return the numbers of `explain` for programs."""
+    """Return the numbers that `explain` describes, for use by programs."""
     trainings, cohorts = plan.trainings, plan.cohorts
     flops = sum(training.cost.flops for training in trainings)
     point_epochs = sum(cell.epoch for cell in plan.missing)
@@ -38,7 +38,7 @@ def summary(plan: Plan, rate: Rate) -> dict[str, Any]:
 
 
 def makespan(plan: Plan, rate: Rate) -> float:
-    """Return the seconds until the last worker is done, if each takes the next cohort of the list when it is free."""
+    """Return the seconds until all workers are done, if every free worker takes the next cohort of the plan."""
     free_at = [0.0] * plan.packing.workers
     for cohort in plan.cohorts:
         first = min(range(len(free_at)), key=free_at.__getitem__)
@@ -47,7 +47,7 @@ def makespan(plan: Plan, rate: Rate) -> float:
 
 
 def explain(plan: Plan, rate: Rate) -> str:
-    """Describe the plan for a reader. The text depends on the plan and the rate alone."""
+    """Return a readable description of a plan, which depends only on the plan and the rate."""
     facts = summary(plan, rate)
     lines = [f"{plan.name}: {_count(facts['points'], 'point')}, {facts['done']:,} done, {facts['missing']:,} to train"]
     if not plan.missing:

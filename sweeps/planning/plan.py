@@ -1,9 +1,9 @@
-"""Plans: pure functions that fold the points a sweep still has to train into trainings, and pack these into cohorts.
+"""Plans of a sweep: pure functions that fold the missing points into trainings, and pack the trainings into cohorts.
 
     points - done -> trainings -> cohorts
 
 Folding: points that differ only in `epochs` are rows of one training, unless the schedule depends on the horizon.
-Packing: trainings whose tensors have the same shapes train as one stack. Neither changes a number in the results.
+Packing: trainings whose tensors have the same shapes train as one stack. Folding and packing change no results.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from sweeps.store.done import STOPPED_BY, Done
 from sweeps.store.records import Outcome
 
 SMALLEST_SPLIT = 8
-"""Cohorts are not split below this many members to spread them over workers: a stack this small wastes its steps."""
+"""Minimum size of cohorts that are split to spread them over workers, since smaller stacks are inefficient."""
 
 
 @dataclass(frozen=True)
 class Training(Entry):
-    """One training to run, as it is handed to the stack that trains it."""
+    """A training to run, in the form that its stack receives."""
 
     settings: Point
-    """The fields, with width and depth resolved; `epochs` is the horizon."""
+    """The fields of the training, with width and depth resolved. `epochs` is the horizon."""
     requested: tuple[int, ...] = ()
-    """The epochs of its points."""
+    """The epochs of the training's points."""
 
     @cached_property
     def cost(self) -> Cost:
@@ -56,10 +56,10 @@ class Cohort:
 
     members: tuple[Training, ...]
     index: int = 0
-    """Its place in `Plan.cohorts`."""
+    """The index of the cohort in `Plan.cohorts`."""
 
     def part(self, members: Iterable[Training]) -> Cohort:
-        """Return a part of this cohort, or another that takes its place."""
+        """Return a cohort with the same index but other members, such as a part of this cohort."""
         return replace(self, members=tuple(members))
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Packing:
-    """Limits of stacking: `bytes_per_worker` caps the memory of a stack, `max_cohort` its number of members."""
+    """Limits on stacks: `bytes_per_worker` caps the memory of a stack, and `max_cohort` its number of members."""
 
     workers: int = 1
     max_cohort: int = 64
@@ -87,7 +87,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class Cell:
-    """A point of the sweep and the training whose row holds its result."""
+    """A point of the sweep, and the id of the training that has a row with the point's result."""
 
     point: Point
     trajectory_id: str
@@ -99,7 +99,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The points of a sweep and those that still have to be trained."""
+    """All points of a sweep, and the points that still have to be trained."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -111,7 +111,7 @@ class Plan:
     measurement: Measurement = field(default_factory=Measurement)
     early_stopping: EarlyStopping | None = None
     varied: tuple[str, ...] = field(default_factory=lambda: tuple(FIELDS))
-    """The fields in which points may differ; in all other fields they equal the first point."""
+    """The fields in which points may differ. In all other fields, every point equals the first point."""
 
     @classmethod
     def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:
@@ -126,10 +126,10 @@ class Plan:
         )  # fmt: skip
 
     def without(self, done: Done) -> Plan:
-        """Return the plan without the points that are done.
+        """Return a plan from whose missing points those that are done have been removed.
 
-        A finished point is done if all measures on demand up to its epoch were taken. Any other stored outcome counts
-        as done; a stopped one only if this sweep's own early stopping has stopped it.
+        A finished point is done if all on-demand measures up to its epoch are stored. A point with another stored
+        outcome is also done, except that a stopped point must have been stopped by this sweep's own early stopping.
         """
 
         def is_done(cell: Cell) -> bool:
@@ -167,11 +167,11 @@ class Plan:
 
     @cached_property
     def trainings(self) -> tuple[Training, ...]:
-        """One training per id among the missing points, up to the largest epoch of these points."""
+        """One training per trajectory id of the missing points, up to the largest epoch of the points with this id."""
         cells_of: dict[str, list[Cell]] = {}
         for cell in self.missing:
             cells_of.setdefault(cell.trajectory_id, []).append(cell)
-        schedules: dict[tuple[int, ...], dict[str, Any]] = {}  # shared: most trainings of a sweep have the same
+        schedules: dict[tuple[int, ...], dict[str, Any]] = {}  # shared, as most trainings have equal ones
         result = []
         for trajectory_id, cells in cells_of.items():
             epochs = tuple(sorted({cell.epoch for cell in cells}))
@@ -185,7 +185,7 @@ class Plan:
 
     @cached_property
     def cohorts(self) -> tuple[Cohort, ...]:
-        """Trainings of equal shapes, within the limits, in enough pieces to keep all workers busy; longest first."""
+        """Cohorts of equal shapes, within the limits and small enough to keep all workers busy, longest first."""
         stacks: dict[tuple[object, ...], list[Training]] = {}
         for training in self.trainings:
             stacks.setdefault(stack_key(training.settings), []).append(training)
@@ -209,7 +209,7 @@ def _cell(sweep: Sweep, point: Point) -> Cell:
 def resolved(point: Point, **more: Any) -> Point:
     """Resolve the size of a point, and change the fields in `more`. Raises InputError if no such network can be built.
 
-    The width is that nearest to `parameter_count`, and the depth that of the family by default.
+    A given `parameter_count` is replaced by the width that comes closest to it. The family provides a default depth.
     """
     facts = sources.facts(*sources.reference(point))
     width, depth = _size(point.model, facts.shape, facts.classes, point.parameter_count, point.width, point.depth)
@@ -225,7 +225,7 @@ def _size(
 
 
 def stack_key(point: Point) -> tuple[object, ...]:
-    """Return a key that is equal for trainings that may share a stack: same tensors, same steps, same work per step."""
+    """Return a key that is equal for trainings that may share a stack: tensor shapes, steps and work per step agree."""
     values = point.__dict__
     return *[values[name] for name in EQUAL_IN_STACK], *[values[name] > 0 for name in ON_IN_STACK]
 

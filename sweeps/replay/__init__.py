@@ -1,1 +1,1 @@
-"""Early-stopping schedulers replayed on recorded curves."""
+"""Replays of early-stopping schedulers on recorded curves."""

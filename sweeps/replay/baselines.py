@@ -1,4 +1,4 @@
-"""Baselines for schedulers: no stopping, i-epoch (a few epochs of all, the rest of the best), chance, and hindsight."""
+"""Baselines for schedulers: no stopping, i-epoch (run all briefly, continue the best), random stops and hindsight."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sweeps.spec.stopping import Mode
 
 @dataclass(frozen=True)
 class IEpoch:
-    """A rule that trains all for `epochs` epochs, then the `keep` best of them to their horizons.
+    """A rule that runs all trainings for `epochs` epochs, and then continues the `keep` best ones to their horizons.
 
-    Trainings are ranked by their last value up to there; equals keep the order of the sweep. A training that has
-    reached its horizon by then has finished, and one that broke is not kept. Successive halving often adds little to
-    this rule: Bohdal et al. and Egele et al., arXiv 2307.15422; arXiv 2404.04111.
+    Trainings are ranked by their last value up to that epoch, and ties keep the order of the sweep. A training that has
+    already reached its horizon is finished, and one that has diverged is not continued. Successive halving often adds
+    little to this rule: Bohdal et al. and Egele et al., arXiv 2307.15422; arXiv 2404.04111.
     """
 
     metric: str
@@ -35,14 +35,14 @@ class IEpoch:
 
 
 def ranking(curves: Curves, metric: str, mode: Mode, epoch: int) -> np.ndarray:
-    """Return the indices of the trainings that can go on after this epoch, from the best to the worst."""
+    """Return the indices of the trainings that can continue after this epoch, from the best to the worst."""
     alive = np.flatnonzero((curves.lengths > epoch) & ~((curves.broke > 0) & (curves.broke <= epoch)))
     score = better(last_value(curves, metric, epoch), mode)[alive]
     return alive[np.argsort(-np.where(np.isnan(score), -np.inf, score), kind="stable")]
 
 
 def last_value(curves: Curves, metric: str, epoch: int) -> np.ndarray:
-    """Return each training's latest value up to this epoch, or NaN without one. Shape [n]."""
+    """Return each training's latest value up to this epoch, or NaN if it has none. Shape [n]."""
     values = curves.measures[metric][:, curves.epochs <= epoch]
     if not values.shape[1]:
         return np.full(len(curves.ids), np.nan)
@@ -52,7 +52,7 @@ def last_value(curves: Curves, metric: str, epoch: int) -> np.ndarray:
 
 
 def within_budget(curves: Curves, metric: str, mode: Mode, epochs: int, budget: float) -> IEpoch:
-    """Return the i-epoch rule that keeps as many as fit into `budget`, in epochs of all trainings; at least 1."""
+    """Return the i-epoch rule that keeps at least 1 training, and as many as `budget`, in total epochs, allows."""
     ranked = ranking(curves, metric, mode, epochs)
     spent = np.minimum(curves.lengths, epochs).sum() + np.cumsum(curves.lengths[ranked] - epochs)
     return IEpoch(metric, mode, epochs, max(1, int(np.searchsorted(spent, budget, side="right"))))
@@ -63,16 +63,16 @@ def no_stopping(curves: Curves) -> Stops:
 
 
 def hindsight(curves: Curves, metric: str, mode: Mode) -> Stops:
-    """Train only the best training, and do not begin the others. Among equals, the shortest counts as the best."""
+    """Return the stops of an oracle that starts only the best training. Among ties, the shortest is the best."""
     score = better(curves.final(metric), mode)
     best = np.flatnonzero(score == np.nanmax(score)) if not np.isnan(score).all() else np.empty(0, np.int64)
     return _kept(curves, 0, best[np.argsort(curves.horizons[best], kind="stable")][:1])
 
 
 def at_random(curves: Curves, stops: Stops, order: int) -> Stops:
-    """Spend the budget of another rule by chance: shuffle its stop epochs among trainings with the same horizon.
+    """Spend the budget of another rule at random: shuffle its stop epochs among trainings with the same horizon.
 
-    A training that diverges before its new stop epoch stops there, so the budget can be a little smaller.
+    A training that diverges before its new stop epoch ends early, so the epochs spent can be slightly fewer.
     """
     rng = np.random.default_rng([order, 0xD1CE])
     shuffled = np.empty_like(stops.epochs)
@@ -84,7 +84,7 @@ def at_random(curves: Curves, stops: Stops, order: int) -> Stops:
 
 
 def _kept(curves: Curves, epochs: int, kept: np.ndarray) -> Stops:
-    """Train all for at most `epochs` epochs, and those in `kept` to their end."""
+    """Return the stops of running all trainings for at most `epochs` epochs, but the ones in `kept` to their end."""
     stops = np.minimum(curves.lengths, epochs)
     stops[kept] = curves.lengths[kept]
     return Stops(stops, (stops >= curves.horizons) & (curves.broke == 0))

@@ -1,6 +1,6 @@
-"""An event clock: members train on a few workers, results arrive in order of time, and a referee decides.
+"""An event simulation: members train on a few workers, results arrive in order of time, and a referee judges them.
 
-Nothing is trained: an epoch takes its recorded seconds, and its results are the recorded ones.
+Nothing is actually trained. Every epoch takes the recorded number of seconds and returns the recorded results.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sweeps.stopping.referee import Referee, Verdict
 
 @dataclass(frozen=True)
 class Event:
-    """An entry in the log of a run: a member was added, failed, or reported these measures at this epoch."""
+    """An entry in the log of a run: a member was added, has failed, or has reported `measures` at `epoch`."""
 
     kind: Literal["add", "result", "fail"]
     member: str
@@ -33,7 +33,7 @@ class Stops:
     """The epochs at which n members stopped."""
 
     epochs: np.ndarray
-    """[n]: the last epoch trained, 0 for members that never began. It includes the epoch in which a member diverged."""
+    """[n]: the last epoch that was trained, even if the member diverged in this epoch; 0 if it never began."""
     finished: np.ndarray
     """[n]: whether the member reached its horizon."""
 
@@ -46,10 +46,10 @@ def arrival(order: int, count: int) -> np.ndarray:
 
 
 def referee_for(settings: EarlyStopping, curves: Curves, order: int = 0, quick: bool = True) -> Referee:
-    """Return a referee that judges the curves.
+    """Return a referee for the trainings of the curves.
 
     Args:
-        quick: use the median rule in arrays, which decides as Ray's class does, whose time grows with n² e².
+        quick: whether to use `QuickMedian`, which decides as Ray's class does but does not take n² e² time.
     """
     scheduler = (
         QuickMedian(settings, curves.epochs, len(curves.ids)) if quick and settings.scheduler == "median" else None
@@ -58,10 +58,10 @@ def referee_for(settings: EarlyStopping, curves: Curves, order: int = 0, quick: 
 
 
 def simulate(curves: Curves, referee: Referee, order: int, workers: int) -> Stops:
-    """Simulate all members on `workers` workers, added at the start in this order of arrival.
+    """Simulate the training of all members on `workers` workers. All are added first, in the order of arrival `order`.
 
-    A free worker takes the member that the scheduler chooses. A paused member frees its worker and resumes later at the
-    same epoch. If several results arrive at the same moment, the member that arrived first reports first.
+    A free worker takes the member that the scheduler chooses. A paused member frees its worker and later resumes from
+    the same epoch. If several results arrive at the same moment, the member that was added first reports first.
     """
     count = len(curves.ids)
     arrivals = arrival(order, count)
@@ -76,7 +76,7 @@ def simulate(curves: Curves, referee: Referee, order: int, workers: int) -> Stop
     finished = [False] * count
     waiting: list[tuple[float, int, int]] = []  # (time of the next report, rank, index) per running member
     free, now = workers, 0.0
-    idle = False  # there was no member to start, and nothing has happened since that could change this
+    idle = False  # True if there was no member to start, and nothing has happened since that could change this
     while True:
         while free and not idle:
             chosen = referee.choose()
@@ -88,7 +88,7 @@ def simulate(curves: Curves, referee: Referee, order: int, workers: int) -> Stop
             free -= 1
             heapq.heappush(waiting, (now + rows.gap(index, reported[index]) * seconds[index], ranks[index], index))
         if not waiting:
-            if not referee.ended():  # paused members that nothing would resume are stopped, which may resume others
+            if not referee.ended():  # it stops paused members that would never resume, which may resume others
                 break
             idle = False
             continue
@@ -120,7 +120,7 @@ class _Row:
 
 
 class _Rows:
-    """The rows that each member will report, as Python numbers: arrays are slow to read one element at a time."""
+    """The rows that each member will report, as Python numbers, since reading single elements of arrays is slow."""
 
     def __init__(self, curves: Curves, settings: EarlyStopping) -> None:
         self._names = settings.metrics
@@ -151,9 +151,9 @@ class _Rows:
 
 
 def follow(log: Iterable[Event], referee: Referee) -> list[tuple[str, int, Verdict]]:
-    """Return the verdicts (member, epoch, verdict) on the results in a log, in its order.
+    """Return the verdict on each result in a log, as (member, epoch, verdict), in the order of the log.
 
-    A member that reports is running, so it is started before its first result and before the first after each pause.
+    A log contains no starts, so a member is started before its first result and before the first result after a pause.
     """
     verdicts = []
     paused: set[str] = set()

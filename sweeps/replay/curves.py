@@ -1,4 +1,4 @@
-"""Recorded curves of the trainings of a sweep, as a scheduler that watched the trainings would have seen them."""
+"""Recorded curves of a sweep's trainings, as a scheduler would have seen them during training."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ SECONDS = "wall_seconds"
 
 @dataclass(frozen=True)
 class Curves:
-    """The measures of n trainings at e epochs, of which each training has some.
+    """The measures of n trainings at e epochs. Not every training is evaluated at every one of these epochs.
 
     Attributes:
-        ids: The trainings in the order of the sweep, which is the first order of arrival.
-        horizons: [n], the last epoch that the sweep asks for.
-        epochs: [e], every evaluated epoch but 0, ascending.
-        measures: By name, [n, e]; NaN where a measure was not taken or is not defined.
-        broke: [n], the epoch in which the training diverged; 0 if it did not.
+        ids: The trainings in the order of the sweep, which is arrival order 0.
+        horizons: [n], the last epoch that the sweep requests for the training.
+        epochs: [e], all evaluated epochs except 0, ascending.
+        measures: A mapping from name to values, [n, e], which are NaN if not computed or not defined.
+        broke: [n], the epoch in which the training diverged, or 0 if it did not diverge.
         seconds: [n], the wall seconds per epoch, above 0.
-        evaluated: [n, e], whether the training was evaluated; by default where it has any measure.
+        evaluated: [n, e], whether the training was evaluated at the epoch; by default, whether it has any measure.
     """
 
     ids: tuple[str, ...]
@@ -49,17 +49,17 @@ class Curves:
 
     @property
     def lengths(self) -> np.ndarray:
-        """[n], the epochs that a training takes if nothing stops it: up to its horizon, or until it diverges."""
+        """[n], the number of epochs of a training that is not stopped: up to its horizon, or until it diverges."""
         return np.where(self.broke > 0, self.broke, self.horizons)
 
     def final(self, metric: str) -> np.ndarray:
-        """Return the values at the horizons, [n]; NaN for trainings that diverged."""
+        """Return the metric's value at each horizon, [n], or NaN for trainings that diverged."""
         at = np.searchsorted(self.epochs, self.horizons)
         values = self.measures[metric][np.arange(len(self.ids)), at]
         return np.where(self.broke > 0, np.nan, values)
 
     def of_horizon(self) -> dict[str, int]:
-        """Return the horizon of each training by its id."""
+        """Return a mapping from training id to horizon."""
         return dict(zip(self.ids, self.horizons.tolist(), strict=True))
 
     @classmethod
@@ -69,11 +69,11 @@ class Curves:
         Args:
             plan: The plan of the sweep.
             store: The store.
-            metrics: The measures.
-            run: The command that trains what is missing, for the errors.
+            metrics: The names of the measures.
+            run: The command that trains missing points, for error messages.
 
         Raises:
-            ReplayError: A metric was not recorded, trainings are missing or failed, or early stopping ended some.
+            ReplayError: If a metric was not recorded, or if trainings are missing, failed or were stopped early.
         """
         for metric in metrics:
             if metric not in ALL_MEASURES:
@@ -109,12 +109,12 @@ class Curves:
 
 
 def metrics_of(settings: Sequence[EarlyStopping]) -> tuple[str, ...]:
-    """Return the distinct measures that these settings look at."""
+    """Return the distinct measures that these settings use."""
     return tuple(dict.fromkeys(metric for each in settings for metric in each.metrics))
 
 
 def better(values: np.ndarray, mode: Mode) -> np.ndarray:
-    """Return the values with the sign that makes larger ones better."""
+    """Return the values, negated if smaller values are better, so that larger results are always better."""
     return values if mode == "max" else -values
 
 
@@ -123,11 +123,11 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _seconds(wall: np.ndarray, number: np.ndarray, epoch: np.ndarray, count: int) -> np.ndarray:
-    """Return the seconds per epoch of each training, from its last row; 1 where no time was recorded."""
+    """Return the seconds per epoch of each training, computed from its last row, or 1 if no time was recorded."""
     order = np.lexsort((epoch, number))
     spent = wall[order] / np.maximum(epoch[order], 1)
     found = np.full(count, np.nan)
-    found[number[order]] = spent  # the last one stays
+    found[number[order]] = spent  # the last row of a training overwrites the others
     return np.where(found > 0, found, 1.0)
 
 
@@ -159,7 +159,7 @@ def _require_whole(
 
 
 def _require_recorded(metric: str, curves: Curves, run: str) -> None:
-    """Raise ReplayError if a training that reached its horizon lacks the metric there, where trainings are compared."""
+    """Raise ReplayError if a training has reached its horizon but lacks the metric there, so it cannot be compared."""
     lacking = np.isnan(curves.final(metric)) & (curves.broke == 0)
     if not lacking.any():
         return

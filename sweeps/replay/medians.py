@@ -1,8 +1,8 @@
-"""The median stopping rule in arrays: Ray's `MedianStoppingRule` without a loop over all results of all trials.
+"""A vectorized median stopping rule: Ray's `MedianStoppingRule` without a loop over all results of all trials.
 
-At each result, Ray's class averages the curves of all other trials again, so its time grows with n² e². This class
-keeps each trial's running mean at each epoch and compares along one row of a matrix, which takes n e times a few vector
-operations. Its numbers are Ray's bit for bit: the same means and medians of the same values, as a property test checks.
+At each result, Ray's class averages the curves of all other trials again, so that n trials of e epochs take n² e² time.
+`QuickMedian` stores the running mean of each trial at each epoch and compares values along one row of a matrix, which
+takes n e times a few vector operations. A property test checks that its means and medians equal Ray's bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sweeps.spec.stopping import EarlyStopping
 
 
 class QuickMedian:
-    """The scheduler interface that a referee uses, for a median rule that stops trials and never pauses them.
+    """A median stopping rule with the scheduler interface that a referee uses. It stops but never pauses trials.
 
     Args:
         epochs: all epochs at which a trial may report, sorted.
@@ -29,7 +29,7 @@ class QuickMedian:
         self._sign = 1.0 if settings.mode == "max" else -1.0
         self._column = {epoch: column for column, epoch in enumerate(epochs.tolist())}
         self._row: dict[Any, int] = {}
-        # One value more than epochs: the last result of a stopped trial arrives twice.
+        # One more column than epochs, because the last result of a stopped trial arrives twice.
         self._values = np.empty((count, len(epochs) + 1))
         self._results = [0] * count
         self._early = [0] * count  # the number of results within the grace period
@@ -63,7 +63,7 @@ class QuickMedian:
         return "STOP" if self._sign * np.median(means) > self._best[row] else "CONTINUE"
 
     def _record(self, trial: Any, result: Mapping[str, Any]) -> int:
-        """Update the running mean of a trial, and return its row. Epochs since its last result keep the old mean."""
+        """Update a trial's running mean, and return the trial's row. Epochs since its last result get the old mean."""
         row = self._row.setdefault(trial, len(self._row))
         epoch, value = result["epoch"], result[self._metric]
         column, results = self._column[epoch], self._results[row]

@@ -1,6 +1,6 @@
 """Replays of schedulers on recorded curves, in many orders of arrival, together with the baselines.
 
-curves -> event clock + Ray's scheduler -> where each training would have stopped -> budget, regret
+curves -> event simulation + Ray's scheduler -> epoch at which each training would have stopped -> budget, regret
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from sweeps.spec.stopping import SCHEDULERS, EarlyStopping
 
 COLUMNS = ("setting", "scheduler", "order", "trajectory_id", "stop_epoch", "finished", "horizon")
 PARALLEL_FROM = 1_000_000
-"""Total epochs of all replays above which worker processes save more time than it takes to start them."""
+"""Total epochs of all replays above which worker processes save more time than their start takes."""
 
 Listener = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """The result of one rule on one order of arrival."""
+    """The result of one rule for one order of arrival."""
 
     setting: str
     """The rule and its settings, in words."""
     scheduler: str
-    """asha, hyperband, median, none, rules, i-epoch, random or oracle."""
+    """One of asha, hyperband, median, none, rules, i-epoch, random and oracle."""
     order: int
     stops: Stops
 
@@ -46,20 +46,20 @@ def replays(
     processes: int | None = None,
     listen: Listener = lambda done, total: None,
 ) -> pd.DataFrame:
-    """Replay settings on recorded curves, with the baselines.
+    """Replay settings and baselines on recorded curves.
 
-    Each scheduler is accompanied by random stopping with its budget and by two i-epoch rules with its grace period
-    (1 epoch for HyperBand, which has none): one keeps the best training, the other as many as its mean budget pays for.
-    No stopping and the oracle of each metric are added once. Rules that do not depend on the order have order 0 alone.
+    Each scheduler is compared with random stopping at the same budget, and with two i-epoch rules after its grace
+    period (1 epoch for HyperBand, which has none). One keeps only the best training, the other as many as the mean
+    budget allows. No stopping and each metric's oracle are added once. Rules that ignore the order have only order 0.
 
     Args:
         workers: the number of members that train at once.
-        processes: the number of processes of this computation; by default one per core, where that saves time.
+        processes: the number of processes to use; by default one per core if this saves time, and otherwise one.
 
     Returns:
-        One row per setting, order and training: setting (text), scheduler (see `Replay`), order (0 is that of the
-        sweep, others are shuffled), trajectory_id, stop_epoch (the last epoch trained, 0 if it never began), finished
-        (whether it reached its horizon), horizon (in epochs).
+        A frame with one row per setting, order and training. Its columns are setting (text), scheduler (see `Replay`),
+        order (0 for the sweep's order, others are shuffled), trajectory_id, stop_epoch (the last trained epoch, 0 if
+        the training never began), finished (whether it reached its horizon) and horizon (in epochs).
     """
     return frame(curves, replay_all(curves, settings, orders, workers, processes, listen))
 
@@ -106,7 +106,7 @@ def replay_all(
 
 
 def frame(curves: Curves, replayed: Sequence[Replay]) -> pd.DataFrame:
-    """Convert replays to the rows that `replays` returns."""
+    """Convert replays to the frame that `replays` returns."""
     count = len(curves.ids)
 
     def repeated(values: Sequence[str]) -> pd.Categorical:
@@ -132,14 +132,14 @@ def one_replay(curves: Curves, settings: EarlyStopping, order: int, workers: int
 
 
 def _first_epoch(curves: Curves, settings: EarlyStopping) -> int:
-    """Return the first evaluated epoch after the grace period; without a grace period, the first evaluated epoch."""
+    """Return the first evaluated epoch at or after the grace period, which counts as 1 if there is none."""
     grace = settings.grace_period if "grace_period" in SCHEDULERS[settings.scheduler].settings else 1
     later = curves.epochs[curves.epochs >= grace]
     return int(later[0] if len(later) else curves.epochs[-1])
 
 
 def _compute(curves: Curves, jobs: Sequence[tuple[EarlyStopping, int, int]], processes: int | None) -> Iterator[Stops]:
-    """Yield the results of jobs, in their order."""
+    """Yield the stops of each job, in the order of the jobs."""
     cores = len(os.sched_getaffinity(0))
     pays = len(jobs) > 1 and curves.lengths.sum() * len(jobs) > PARALLEL_FROM
     count = min(processes or (cores if pays else 1), len(jobs))
@@ -152,7 +152,7 @@ def _compute(curves: Curves, jobs: Sequence[tuple[EarlyStopping, int, int]], pro
 
 
 _CURVES: list[Curves] = []
-"""The curves in a process of the pool, which are sent once and not with each job."""
+"""The curves in a worker process, which are sent to it once instead of with every job."""
 
 
 def _set_curves(curves: Curves) -> None:

@@ -1,4 +1,4 @@
-"""The epochs at which a training is evaluated, and the measures on demand that are taken."""
+"""The epochs at which a training is evaluated and at which its on-demand measures are computed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Evaluation:
     """The epochs at which a training is evaluated, in addition to those of its points."""
 
     every: int | None = None
-    """The interval in epochs. None: log-spaced, two per octave: 1, 2, 3, 4, 6, 8, 11, 16, 23, 32, ..."""
+    """The interval in epochs, or None for log-spaced epochs, two per octave: 1, 2, 3, 4, 6, 8, 11, 16, 23, ..."""
 
     def epochs(self, horizon: int, requested: Iterable[int]) -> tuple[int, ...]:
         if self.every:
@@ -24,13 +24,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The measures on demand of a sweep, and the epochs at which they are taken."""
+    """The on-demand measures of a sweep, and the epochs at which they are computed."""
 
     epochs: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
-    """measure -> the epochs at which it is taken; None stands for every epoch in the grid."""
+    """measure -> the epochs at which it is computed, or None for every epoch in the grid."""
 
     def at(self, requested: Iterable[int]) -> dict[int, tuple[str, ...]]:
-        """Return epoch -> names of measures, up to the last epoch, for a training that has points at these epochs."""
+        """Return the measures to compute at each epoch up to the last requested one, as epoch -> names."""
         requested = tuple(requested)
         names_at: dict[int, list[str]] = {}
         for name, own in self.epochs.items():

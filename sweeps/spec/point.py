@@ -1,7 +1,7 @@
 """Points: single settings of a grid, each with one seed, and their ids.
 
-The fields are those of `lightning_modules.settings.Settings`. The id is a hash of the fields that differ from their
-defaults, so that adding a field changes no existing id.
+A point has the fields of `lightning_modules.settings.Settings`. Its id is a hash of the fields that differ from their
+defaults, so that adding a field to the settings changes no existing id.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from lightning_modules.hashing import hash_of_text
 from lightning_modules.settings import DEFAULTS, INERT, SORTED_DEFAULTS, Settings
 
 HORIZON_SCHEDULES = frozenset({"cosine"})
-"""Schedules whose learning rate depends on the total number of epochs, so that their trainings do not fold."""
+"""Schedules whose learning rate depends on the total number of epochs, so that their points do not share trainings."""
 
 
 class Point(Settings):
-    """One training setting with its seed and an id.
+    """One training setting, including its seed, with an id.
 
     Raises pydantic.ValidationError if a type is wrong, a value is out of range, or fields contradict each other.
     """
@@ -43,10 +43,10 @@ class Point(Settings):
         return canonical_form(self.__dict__)
 
     def with_(self, **changes: Any) -> Point:
-        """Return a copy with other values, which are not validated: this takes 1 µs, and validation 20 µs.
+        """Return a copy with changed fields. They are not validated, so a copy takes 1 µs instead of 20 µs.
 
-        The copy is created as pydantic unpickles, since `model_copy` keeps a set of names per copy: 70 MB for 100,000
-        points.
+        The copy is created in the way in which pydantic unpickles a model, because `model_copy` stores a set of names
+        per copy, which takes 70 MB for 100,000 points.
         """
         copy = Point.__new__(Point)
         copy.__setstate__(
@@ -61,7 +61,7 @@ class Point(Settings):
 
 
 def contradiction(point: Point) -> tuple[str, str] | None:
-    """Check for fields that contradict each other, and return (field, reason), or None if there are none."""
+    """Check for fields that contradict each other, and return (field, reason), or None if no fields do."""
     if point.width is not None and point.parameter_count is not None:
         return "parameter_count", (
             f"given {point.parameter_count} together with width {point.width}; give one of the two"
@@ -73,7 +73,7 @@ def contradiction(point: Point) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=65536)
 def _item(name: str, kind: str, value: Any) -> str:
-    # `kind` keeps 1 and 1.0, which are equal and hash alike, apart in the cache.
+    # `kind` gives 1 and 1.0 separate entries in the cache, since they are equal and have the same hash.
     return f"{json.dumps(name)}:{json.dumps(value)}"
 
 
@@ -90,7 +90,7 @@ def canonical_form(fields: Mapping[str, Any]) -> str:
 
 
 def training_form(point: Point) -> str:
-    """Return the canonical form of a training, with inert fields, and a horizon without effect, at their defaults."""
+    """Return the canonical form of a training, in which all fields without effect are set to their defaults."""
     fields = dict(point.__dict__)
     for name, is_inert in INERT.items():
         if is_inert(fields):
@@ -126,7 +126,7 @@ def _words(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(schema["enum"])
     kind = {"number": "a number", "integer": "a whole number", "string": "text", "null": "null"}[schema["type"]]
-    # For a field with a custom validator, pydantic uses its own names of bounds instead of those of JSON schema.
+    # For a field with a custom validator, pydantic uses its own names for bounds instead of the JSON Schema names.
     low, above = schema.get("minimum", schema.get("ge")), schema.get("exclusiveMinimum", schema.get("gt"))
     high, below = schema.get("maximum", schema.get("le")), schema.get("exclusiveMaximum", schema.get("lt"))
     if below == 2**63:  # the range of a 64-bit integer, which is no bound in practice

@@ -1,15 +1,15 @@
-"""Settings of early stopping: a scheduler that compares trainings, and rules that look at one training at a time.
+"""Settings of early stopping: a scheduler that compares trainings, and rules that each look at a single training.
 
     early_stopping: {scheduler: asha, metric: validation_accuracy, grace_period: 1, reduction_factor: 3, brackets: 1}
     stop_when:
-      interpolated: 0.99                                               train_accuracy has reached it
+      interpolated: 0.99                                               train_accuracy has reached 0.99
       plateau: {metric: validation_loss, patience: 5, tolerance: 0.0}  no improvement in 5 evaluations
-      memorization_onset: {evaluations: 3}                             wrong labels are learned while validation falls
-      budget: 50                                                       epochs
+      memorization_onset: {evaluations: 3}                             wrong labels are learned, validation worsens
+      budget: 50                                                       50 epochs have been trained
 
-To add a scheduler, add an entry to `SCHEDULERS`, or call `register_scheduler` from outside.
+To add a scheduler, add an entry to `SCHEDULERS`, or call `register_scheduler` from a plug-in.
 
-Time is measured in epochs. A training is judged whenever it is evaluated: with `evaluate: every`, at every epoch.
+Time is measured in epochs. A training is judged whenever it is evaluated, which `evaluate: every` does at every epoch.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Mode = Literal["max", "min"]
 
 @dataclass(frozen=True)
 class SchedulerKind:
-    """A scheduler that sweeps can name.
+    """A kind of scheduler that sweeps can select by name.
 
     Args:
-        make: `module:function` that maps (EarlyStopping, horizon) to a scheduler with the interface of Ray Tune's
-            `TrialScheduler`; time is the key `epoch` of a result. It is imported when a sweep is judged, so that
-            reading a sweep file does not import Ray.
-        settings: its settings besides metric and mode. A sweep file that gives others is refused.
-        pauses: whether it pauses a training until others have caught up, so that the training has to be resumed.
+        make: the `module:function` that maps (EarlyStopping, horizon) to a scheduler with the interface of Ray Tune's
+            `TrialScheduler`, for which the key `epoch` of a result is the time. The module is imported only when a
+            sweep is judged, so that reading a sweep file does not import Ray.
+        settings: the names of its settings besides metric and mode. A sweep file with other settings is rejected.
+        pauses: whether the scheduler pauses trainings until others have caught up, and later resumes them.
     """
 
     make: str
@@ -57,10 +57,10 @@ SCHEDULERS: dict[str, SchedulerKind] = {
 
 
 def register_scheduler(name: str, kind: SchedulerKind) -> None:
-    """Add a scheduler under a name that sweeps may give.
+    """Register a kind of scheduler under a name that sweeps can use.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: If the name is already registered.
     """
     if name in SCHEDULERS:
         raise ValueError(f"scheduler {name!r} is registered already; registered: {', '.join(SCHEDULERS)}")
@@ -68,15 +68,15 @@ def register_scheduler(name: str, kind: SchedulerKind) -> None:
 
 
 def judging_schedulers() -> tuple[str, ...]:
-    """Return the names of the schedulers that stop trainings, which are all but `none`."""
+    """Return the names of the schedulers that stop trainings: all schedulers except `none`."""
     return tuple(name for name in SCHEDULERS if name != "none")
 
 
 def sense(metric: str) -> Mode | None:
-    """Return the mode that a measure's name implies: "max" for accuracies, "min" for losses. None: it has to be given.
+    """Return "max" for an accuracy, "min" for a loss, or None for a measure whose mode the user must specify.
 
-    It differs from `Metric.better` on purpose: the training accuracy and the loss on corrupted labels have a mode but
-    no better end, and a fraction has a better end, but a sweep that stops trainings by it has to say so.
+    This mode deliberately differs from `Metric.better`. The training accuracy and the loss on corrupted labels have a
+    mode but no better end. A fraction has a better end, but a sweep that uses it must state the mode explicitly.
     """
     if metric.endswith("_accuracy"):
         return "max"
@@ -85,7 +85,7 @@ def sense(metric: str) -> Mode | None:
 
 @dataclass(frozen=True)
 class Plateau:
-    """A rule that stops after `patience` evaluations in a row that improve the best by at most `tolerance`."""
+    """A rule that stops after `patience` evaluations in a row without an improvement of more than `tolerance`."""
 
     metric: str
     mode: Mode
@@ -95,10 +95,10 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Onset:
-    """A rule that stops when memorized_fraction rose and `metric` got worse in `evaluations` evaluations in a row.
+    """A rule that stops once memorized_fraction rises and `metric` worsens in `evaluations` evaluations in a row.
 
-    By default the metric is of the held-out part of the training data, so that no choice is based on test data unless
-    requested. A training without wrong labels memorizes none and is not stopped.
+    By default the metric is computed on the held-out part of the training data, so that no decision is based on test
+    data unless requested. A training without wrong labels is never stopped, since it cannot memorize any.
     """
 
     evaluations: int
@@ -107,14 +107,14 @@ class Onset:
 
 @dataclass(frozen=True)
 class StopWhen:
-    """Rules that look at one training at a time; the first that holds stops it. None stands for no such rule."""
+    """Rules that each look at a single training. It stops once any rule applies. None disables a rule."""
 
     interpolated: float | None = None
-    """The train_accuracy at which to stop, on the labels as given, in (0, 1]."""
+    """The train_accuracy at which to stop, in (0, 1], computed on the labels as given."""
     plateau: Plateau | None = None
     memorization_onset: Onset | None = None
     budget: int | None = None
-    """The number of epochs."""
+    """The number of epochs after which to stop."""
 
     def words(self) -> str:
         rules = []
@@ -133,15 +133,15 @@ class StopWhen:
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Settings of a scheduler and of the rules beside it. Settings that the scheduler lacks keep their defaults.
+    """Settings of a scheduler, and additional rules. Settings that the scheduler does not have keep their defaults.
 
     ASHA: Li et al., arXiv 1810.05934; HyperBand: Li et al., arXiv 1603.06560; median: Golovin et al. 2017 (Vizier).
 
     Attributes:
-        grace_period: epochs before a training is first judged.
-        reduction_factor: asha and hyperband let one in this many trainings go on to the next rung.
-        brackets: asha has this many brackets, each with a later first rung than the one before.
-        min_samples: median judges an epoch once this many other trainings have reached it.
+        grace_period: The number of epochs before a training is first judged.
+        reduction_factor: asha and hyperband promote one in this many trainings to the next rung.
+        brackets: The number of asha's brackets. The first rung of each is later than that of the previous bracket.
+        min_samples: median judges a training at an epoch only if this many other trainings have reached the epoch.
     """
 
     scheduler: str = "none"
@@ -171,7 +171,7 @@ class EarlyStopping:
         return tuple(dict.fromkeys(name for name in names if name))
 
     def definition(self) -> dict[str, dict[str, Any]]:
-        """Return the keys early_stopping and stop_when of a sweep file with these settings, without empty ones."""
+        """Return these settings as the keys early_stopping and stop_when of a sweep file, without empty keys."""
         content: dict[str, dict[str, Any]] = {}
         if self.scheduler != "none":
             own = ("scheduler", "metric", "mode", *SCHEDULERS[self.scheduler].settings)
@@ -183,7 +183,7 @@ class EarlyStopping:
         return content
 
     def digest(self) -> str:
-        """Return 20 hexadecimal digits that depend on `definition()` alone."""
+        """Return a hash of `definition()`, as 20 hexadecimal digits."""
         return hash_of_text(json.dumps(_plain(self.definition()), sort_keys=True))
 
     def words(self) -> str:
@@ -202,7 +202,7 @@ class EarlyStopping:
 
 
 def _plain(value: Any) -> Any:
-    """Convert integers to floats, so that 3 and 3.0, which are equal, give the same text."""
+    """Convert all integers in a value to floats, so that the equal numbers 3 and 3.0 give the same text."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return float(value) if isinstance(value, int) else value

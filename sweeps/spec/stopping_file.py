@@ -1,4 +1,4 @@
-"""Parsing of early stopping from a sweep file or a command line, and its checks against the sweep."""
+"""Parsing of early-stopping settings in sweep files or on the command line, and checks against the sweep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NUMBERS = {"grace_period": _WHOLE, "reduction_factor": _FACTOR, "brackets": _WH
 
 
 def parse(source: str, content: Mapping[str, Any]) -> EarlyStopping | None:
-    """Parse the keys early_stopping and stop_when of a sweep file; None without either. Raises SweepError."""
+    """Parse the keys early_stopping and stop_when of a sweep file, or return None without them. Raises SweepError."""
     if EARLY_STOPPING not in content and STOP_WHEN not in content:
         return None
     rules = _stop_when(source, content[STOP_WHEN]) if STOP_WHEN in content else None
@@ -38,16 +38,16 @@ def parse(source: str, content: Mapping[str, Any]) -> EarlyStopping | None:
 
 
 def of_scheduler(source: str, given: Any, rules: StopWhen | None = None, within: str = "") -> EarlyStopping:
-    """Parse a mapping from `scheduler`, `metric`, ... to values. Settings that it lacks keep their defaults.
+    """Parse a mapping with the keys `scheduler`, `metric`, ... Settings that are not given keep their defaults.
 
     Args:
-        source: The file, for errors.
+        source: The name of the file, for error messages.
         given: The mapping.
-        rules: The rules of `stop_when` to add.
-        within: The prefix of the keys in errors.
+        rules: The rules of `stop_when`, which are added to the result.
+        within: The prefix of the keys in error messages.
 
     Raises:
-        SweepError: A key or value is unknown, or the scheduler does not have a setting.
+        SweepError: If a key or value is unknown, or if the scheduler does not have one of the settings.
     """
     if not isinstance(given, Mapping):
         raise SweepError(source, within.rstrip("."), f"given {given!r}; valid: a mapping with scheduler, metric, ...")
@@ -157,10 +157,10 @@ def _is_real(value: Any) -> bool:
 def check(
     settings: EarlyStopping, source: str, points: Collection[Point], evaluation: Evaluation, measurement: Measurement
 ) -> None:
-    """Check that these points can be judged: all have the metrics, and the largest of their epochs allows the times.
+    """Check that the points can be judged: all have the metrics, and the settings fit into the longest horizon.
 
     Raises:
-        SweepError: They cannot; the error names the key.
+        SweepError: If the points cannot be judged. The error names the key.
     """
     horizon = max(point.epochs for point in points)
     if settings.metric:
@@ -185,7 +185,7 @@ def check_times(settings: EarlyStopping, horizon: int, source: str = "", within:
     """Check that the grace period ends by the horizon, and that every bracket has a rung.
 
     Raises:
-        SweepError: They do not; its key begins with `within`.
+        SweepError: If one of the checks fails. The key of the error begins with `within`.
     """
     if "grace_period" in SCHEDULERS[settings.scheduler].settings and settings.grace_period > horizon:
         given = f"given {settings.grace_period}, beyond the horizon of {horizon} epochs"
@@ -197,9 +197,9 @@ def check_times(settings: EarlyStopping, horizon: int, source: str = "", within:
 
 
 def rungs(settings: EarlyStopping, horizon: int) -> int:
-    """Return the number of rungs of asha's first bracket: grace_period · reduction_factor^k up to the horizon.
+    """Return the number of rungs in asha's first bracket: grace_period · reduction_factor^k up to the horizon.
 
-    Ray counts them in the same way.
+    Ray counts the rungs in the same way.
     """
     return int(np.log(horizon / settings.grace_period) / np.log(settings.reduction_factor) + 1)
 

@@ -26,14 +26,14 @@ from sweeps.spec.yaml_dialect import Dumper
 
 MAX_POINTS = 5_000_000
 MAX_EVALUATIONS = 100_000
-"""The maximum number of evaluations of one training, which are the rows of its learning curve."""
+"""The maximum number of evaluations per training, and thus of rows in its learning curve."""
 
 
 Axes = Mapping[str, tuple[Any, ...]]
 
 
 def followed(name: str) -> tuple[str, ...]:
-    """Return the fields that determine a field which sweeps fill in; empty for any other field."""
+    """Return the fields that determine an automatically filled-in field, or () for any other field."""
     sources_of = {
         "data_digest": ("data",), "dataset_size": ("data", *sources.all_fields_read()), "model_digest": ("model",),
     }  # fmt: skip
@@ -54,7 +54,7 @@ class Sweep:
     early_stopping: EarlyStopping | None = None
     figures: tuple[Mapping[str, Any], ...] = ()
     full: Sweep | None = None
-    """The same study at the size of its paper, if the file gives it."""
+    """The full variant: the same study at the size used in its paper, if the file defines it."""
     source: str = field(default="", compare=False)
 
     @property
@@ -71,7 +71,7 @@ class Sweep:
 
     @property
     def requested_epochs(self) -> frozenset[int]:
-        """The epochs of all points and of all measures on demand."""
+        """The epochs of all points and of all on-demand measures."""
         fixed = (self.fixed.get("epochs", DEFAULTS["epochs"]),)
         epochs = {epoch for grid in self.grids for epoch in grid.get("epochs", fixed)}
         return frozenset({*epochs, *self.measurement.at(epochs)})
@@ -148,7 +148,7 @@ class Sweep:
 
 
 def _check_measures(source: str, point: Point, facts: Facts, measurement: Measurement) -> None:
-    """Check that every measure on demand can be taken of this training."""
+    """Check that every on-demand measure can be computed for this training."""
     for epoch, names in measurement.at([point.epochs]).items():
         for name in names:
             try:

@@ -32,7 +32,7 @@ LONGEST_RANGE = 999_999
 
 
 def settable() -> tuple[str, ...]:
-    """Return the fields that a sweep can set, which are all but the digests that memsweep fills in."""
+    """Return the fields that a sweep can set: all fields except the digests, which memsweep fills in."""
     return tuple(name for name in FIELDS if not name.endswith("_digest"))
 
 
@@ -41,12 +41,12 @@ def preset_names() -> list[str]:
 
 
 def load_sweep(name: str, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
-    """Load the preset of this name or the YAML file at this path, and apply settings to it (see `override`).
+    """Load the preset with this name or the YAML file at this path, and apply settings to it (see `override`).
 
-    `NAME-full` loads the full variant of either: the sweep as its key `full` changes it.
+    `NAME-full` loads the full variant of the preset or file, to which the changes under the key `full` are applied.
 
     Raises:
-        SweepError: names the file, the key, the given value and what is valid.
+        SweepError: If the sweep is not valid. The error names the file, the key, the given and the valid values.
     """
     given, full = name, name.endswith(FULL) and not os.path.isfile(name)
     name = name.removesuffix(FULL) if full else name
@@ -73,7 +73,7 @@ def parse_sweep(text: str, source: str) -> Sweep:
 
 
 def sweep_of(content: object, source: str) -> Sweep:
-    """Convert the content of a sweep file to a sweep, as `parse_sweep` does for its text."""
+    """Convert the parsed content of a sweep file to a sweep, as `parse_sweep` does for YAML text."""
     if not isinstance(content, dict):
         raise SweepError(source, "", f"must be a mapping with the keys {', '.join(TOP_LEVEL)}")
     for key in content:
@@ -98,7 +98,7 @@ def _full(content: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def _sweep(content: Mapping[str, Any], source: str, within: str = "") -> Sweep:
-    """Parse the content, and begin the key of an error with `within`, so that it points into the full variant."""
+    """Parse the content, and prefix the key of an error with `within`, such as `full.` for the full variant."""
     try:
         return _parsed(content, source)
     except SweepError as error:
@@ -150,7 +150,7 @@ def override(sweep: Sweep, settings: Mapping[str, Any] | Sequence[str]) -> Sweep
     """Replace fields of a sweep: a value is fixed in all grids, and a list becomes an axis of all grids.
 
     Args:
-        settings: a mapping from fields to values, or texts `FIELD=VALUE` as given to `--set`.
+        settings: a mapping from fields to values, or strings `FIELD=VALUE` as given to `--set`.
     """
     if isinstance(settings, Mapping):
         changes = [("settings", name, value) for name, value in settings.items()]
@@ -240,7 +240,7 @@ def _evaluation(source: str, value: Any) -> Evaluation:
 
 
 def _measurement(source: str, value: Any) -> Measurement:
-    """Parse `measure: [a, {b: [1, 20]}]`, which takes `a` at the epochs in the grid and `b` at epochs 1 and 20."""
+    """Parse `measure: [a, {b: [1, 20]}]`, which requests `a` at the grid's epochs and `b` at epochs 1 and 20."""
     if not isinstance(value, list):
         raise SweepError(source, "measure", f"given {value!r}; valid: a list of measures, or of {{measure: epochs}}")
     epochs: dict[str, tuple[int, ...] | None] = {}

@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 YAML_FLOAT = re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
-"""Text that is a number in a sweep file."""
+"""Matches text that is a number in a sweep file."""
 
 
 class Dumper(yaml.SafeDumper):
-    """A dumper that quotes text which a sweep file would read as a number, and writes no aliases."""
+    """A dumper that quotes text which would otherwise be parsed as a number, and that writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -22,7 +22,7 @@ Dumper.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, list("-+.012
 
 
 def parse_yaml(text: str) -> Any:
-    """Parse YAML. Every error is a yaml.YAMLError, also where PyYAML raises a ValueError, as for a date in month 13."""
+    """Parse YAML. Raises yaml.YAMLError, even if PyYAML raises ValueError instead, as for a date in month 13."""
     try:
         return yaml.load(text, Loader=Loader)
     except (ValueError, RecursionError) as error:

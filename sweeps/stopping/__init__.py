@@ -1,1 +1,1 @@
-"""Early stopping: Ray Tune's own schedulers, which judge live trainings or recorded curves."""
+"""Early stopping of live trainings and recorded curves by Ray Tune's own schedulers."""

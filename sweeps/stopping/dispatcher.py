@@ -1,11 +1,11 @@
-"""The dispatcher, which decides which member trains in which lane; its referee decides which ones stop.
+"""The dispatcher, which assigns members to lanes, and whose referee decides which members stop.
 
-Cohorts train in lanes. A lane begins with a cohort of the plan, reports after every evaluation to learn which members
-go on, and replaces members that stop by waiting ones of the same shape. All lanes of a sweep share one dispatcher,
-which is an actor with Ray, and an ordinary object in one process.
+Cohorts train in lanes. A lane starts with a cohort of the plan. After every evaluation, it reports its results, learns
+which members continue, and replaces members that stop with waiting members of the same shape. All lanes of a sweep
+share one dispatcher, which is an actor under Ray and an ordinary object in one process.
 
-A member belongs to the lane that trains it until that lane has stored its results. So after the loss of a worker, the
-next attempt gets the same members, and the referee, which knows their epochs, repeats its verdicts.
+A member belongs to the lane that trains it until that lane has stored its results. After a worker is lost, the next
+attempt therefore gets the same members, and the referee, which knows their epochs, repeats its verdicts.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from sweeps.store.records import Outcome
 from sweeps.store.store import Store
 
 Curve = Sequence[tuple[int, Mapping[str, float | None]]]
-"""(epoch, measures), in the order of the epochs."""
+"""The (epoch, measures) pairs of a training, in order of epoch."""
 
 OVER = (Status.TERMINATED, Status.ERROR)
 
 
 @dataclass(frozen=True)
 class Report:
-    """A lane's report on a member after an evaluation. `measures` is None if it diverged or raised."""
+    """A lane's report on a member after an evaluation. `measures` is None if the member diverged or raised."""
 
     member: str
     epoch: int
@@ -43,14 +43,14 @@ class Answer:
     verdicts: tuple[Verdict, ...]
     """One verdict per report."""
     joining: tuple[Training, ...]
-    """The members that take the free places of the lane, to which they now belong."""
+    """The members that fill the free places of the lane, and that now belong to it."""
 
 
 class LocalDispatcher:
-    """The dispatcher that answers lanes. Every method is quick, because lanes wait for it.
+    """A dispatcher as an ordinary object. All methods are fast, because lanes wait for the answers.
 
     Args:
-        settled: the curves of trainings that ended in earlier runs, with which later ones are compared.
+        settled: the curves of trainings that ended in earlier runs, with which later trainings are compared.
     """
 
     def __init__(
@@ -63,24 +63,24 @@ class LocalDispatcher:
         self._of_shape: dict[tuple[object, ...], dict[str, None]] = {}
         """shape -> the members that still have to be trained or stored, in the plan's order."""
         self._lane: dict[str, str] = {}
-        """member -> its lane, if it is being trained, or is over and not stored yet."""
+        """member -> the lane that is training it, or that has trained it and not stored it yet."""
         self._left: dict[str, None] = {}
         """Members of a lost lane, which can resume in any lane of their shape."""
         self._others: dict[str, None] = {}
-        """Members that another run is training, which go to a lane that requests them by name."""
+        """Members that another run is training, and that are assigned only to a lane that requests them by name."""
         self._ended: dict[str, None] = {}
-        """Members that were paused and will not resume, whose results still have to be stored."""
+        """Paused members that will not resume, and whose results still have to be stored."""
         for member, curve in settled.items():
             self._referee.recall(member, curve, over=True)
-        # In the plan's order and not by cohort, since a scheduler's brackets depend on the order.
+        # Add members in the plan's order rather than by cohort, since a scheduler's brackets depend on the order.
         for training in self._members.values():
             self._referee.add(training.id)
             self._of_shape.setdefault(stack_key(training.settings), {})[training.id] = None
 
     def assign(self, lane: str, wanted: Sequence[str], places: int) -> tuple[Training, ...]:
-        """Return the members that a lane trains first: waiting ones among `wanted`, then others of the same shape.
+        """Return the members that a lane starts with: waiting ones in `wanted`, then others of the same shape.
 
-        A lane that has begun before was lost, and the members that it was training become free.
+        If the lane has already started once, it is assumed to have been lost, and its members are released first.
         """
         self._lose(lane)
         assigned = _take(self._others, wanted, places)
@@ -93,8 +93,8 @@ class LocalDispatcher:
         """Judge the members of a lane after an evaluation, and choose the members that join it.
 
         Args:
-            like: one of the members.
-            free: the number of free places, besides those of members that leave now. If it is None, no member joins.
+            like: any of the members, whose shape joining members must have.
+            free: the number of places that were free before the report, or None to let no members join.
         """
         verdicts = tuple(map(self._verdict, reports))
         self._ended |= dict.fromkeys(self._referee.ended())
@@ -105,25 +105,25 @@ class LocalDispatcher:
         return Answer(verdicts, tuple(self._members[member] for member in joining))
 
     def restore(self, member: str, curve: Curve) -> bool:
-        """Pass on the curve of a member that has a checkpoint, and return whether it resumes; otherwise it is over."""
+        """Pass the curve of a member with a checkpoint to the referee, and return whether the member resumes."""
         self._referee.recall(member, curve)
         return self._referee.status(member) not in OVER
 
     def release(self, members: Collection[str]) -> None:
-        """Note that the results of members are stored: rows, or the checkpoint of a paused member."""
+        """Record that the results of members are stored, either as rows or as the checkpoint of a paused member."""
         for member in members:
             self._lane.pop(member, None)
             if self._referee.status(member) in OVER and member not in self._ended:
                 self._like(member).pop(member, None)
 
     def defer(self, members: Collection[str]) -> None:
-        """Note that another run trains or trained these members, which resume when a lane requests them by name."""
+        """Record that another run has leased these members. A lane gets them back if it requests them by name."""
         for member in members:
             self._lane.pop(member, None)
             self._others[member] = None
 
     def mark_done_elsewhere(self, members: Collection[str]) -> None:
-        """Note that another run has stored these members: they are over, with results unknown here."""
+        """Record that another run has stored these members: they are finished, but their results are unavailable."""
         for member in members:
             self._referee.fail(member)
             self._others.pop(member, None)
@@ -132,8 +132,8 @@ class LocalDispatcher:
     def open_members(self, lane: str, like: str) -> tuple[Training, ...]:
         """Return the members that still have to be trained or stored after a lane has ended.
 
-        They have the shape of `like` and no lane; those of the ended lane are among them. They are selected by shape
-        and not by name, since a process that knew a name may be lost.
+        The members have the shape of `like` and no lane, and include members of the ended lane. They are selected by
+        shape rather than by name, since a process that knew a name may be lost.
         """
         self._lose(lane)
         return tuple(self._members[member] for member in self._like(like) if self._is_unsettled(member))
@@ -145,7 +145,7 @@ class LocalDispatcher:
         return self._referee.report(report.member, report.epoch, report.measures)
 
     def _lose(self, lane: str) -> None:
-        """Free the members that a lane was training, so that they resume elsewhere."""
+        """Release the members that a lane was training, so that they can resume in any lane."""
         for member in [member for member, at in self._lane.items() if at == lane]:
             del self._lane[member]
             self._left[member] = None
@@ -156,12 +156,12 @@ class LocalDispatcher:
         return member not in self._lane and self._referee.status(member) in (Status.PENDING, Status.PAUSED)
 
     def _like(self, member: str) -> dict[str, None]:
-        """Return all members of this member's shape that are not stored."""
+        """Return all members of this member's shape whose results are not stored yet."""
         return self._of_shape[stack_key(self._members[member].settings)]
 
     def _take_waiting(self, lane: str, among: Collection[str], places: int) -> list[str]:
         """Assign at most `places` of the waiting members in `among` to a lane, and return them."""
-        # Members with a lane are left out: that lane is about to store a checkpoint, from which they can resume later.
+        # Skip members that have a lane: the lane is about to store a checkpoint from which they can resume later.
         free = {member: None for member in among if member not in self._lane} if places > 0 else {}
         taken = _take(self._ended, free, places)
         taken += _take(self._left, free, places - len(taken))
@@ -184,8 +184,7 @@ def _take(members: dict[str, None], among: Collection[str], places: int) -> list
 
 
 def settled_curves(plan: Plan, store: Store) -> dict[str, Curve]:
-    """Read the curves of trainings that need no more training, in the measures that early stopping uses. Raises
-    StoreError."""
+    """Read the curves of completed trainings, with the measures that early stopping uses. Raises StoreError."""
     assert plan.early_stopping
     todo = {cell.trajectory_id for cell in plan.missing}
     over = [trajectory_id for trajectory_id in plan.horizons if trajectory_id not in todo]
@@ -199,5 +198,5 @@ def settled_curves(plan: Plan, store: Store) -> dict[str, Curve]:
     for row in table.select([*KEY, *names]).sort_by([("epoch", "ascending")]).to_pylist():
         curve = curves.setdefault(row.pop("trajectory_id"), [])
         curve.append((row.pop("epoch"), row))
-    # In the plan's order, because later curves are compared with those that are recalled first.
+    # Use the plan's order, because later curves are compared with the curves that are recalled before them.
     return {trajectory_id: curves[trajectory_id] for trajectory_id in over if trajectory_id in curves}

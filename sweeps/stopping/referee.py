@@ -1,11 +1,11 @@
-"""The referee, which decides when a training stops, pauses or goes on.
+"""The referee, which decides whether a training stops, pauses or continues.
 
-It applies one of Ray Tune's schedulers, and its stoppers, to members instead of Tune trials.
+The referee applies one of Ray Tune's schedulers, and the rules of `stop_when`, to members instead of Tune trials.
 
-The scheduler and the stoppers are Ray's objects. They expect a controller with trials, which a few lines replace. These
-make the same calls in the same order as Tune's controller (`TuneController._process_trial_result`, `stop_trial` and
-`_process_trial_failure` of Ray 2.60): the stoppers first, then the scheduler, and `on_trial_complete` for trials that
-stop. The same code judges live cohorts, with one actor for a whole sweep, and replays recorded curves.
+The scheduler is Ray's own object. It expects a controller with trials, for which this module has small substitutes. The
+referee makes the same calls in the same order as Tune's controller (`TuneController._process_trial_result`,
+`stop_trial` and `_process_trial_failure` of Ray 2.60): first the rules, as Tune's stoppers, then the scheduler, and
+`on_trial_complete` for trials that stop. The same code judges live cohorts, in one actor per sweep, and replays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sweeps.stopping.stop_when import TIME, rules_of
 
 
 class Verdict(StrEnum):
-    """The decision about a member that has just reported, in Ray's words."""
+    """The decision about a member that has just reported, with Ray's names."""
 
     CONTINUE = "CONTINUE"
     PAUSE = "PAUSE"
@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 
 class Status(StrEnum):
-    """The status of a member, in Ray's words (`ray.tune.experiment.Trial`)."""
+    """The status of a member, with Ray's names (`ray.tune.experiment.Trial`)."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -38,7 +38,7 @@ class Status(StrEnum):
 
 
 class _Member:
-    """The part of a trial that schedulers use."""
+    """A substitute for a Tune trial, with the attributes that schedulers use."""
 
     is_saving = False
 
@@ -53,7 +53,7 @@ class _Member:
 
 
 class _Controller:
-    """The part of Tune's controller that schedulers use. `waiting` holds pending and paused members in their order."""
+    """A substitute for Tune's controller, for schedulers. `waiting` contains pending and paused members in order."""
 
     def __init__(self) -> None:
         self.waiting: dict[_Member, None] = {}
@@ -63,7 +63,7 @@ class _Controller:
         self.scheduler: Any = None
 
     def get_trials(self) -> Iterable[_Member]:
-        """Return the members that can be chosen; schedulers need no others."""
+        """Return the members that can be chosen. Schedulers do not need any other members."""
         if self.among is None:
             return self.waiting
         return (member for member in self.waiting if member.trial_id in self.among)
@@ -89,17 +89,17 @@ class _Controller:
 
 
 class Referee:
-    """A judge of members by their ids: it decides which one starts next, and after each report whether it goes on.
+    """A judge that decides which member starts next and, after each report, whether the member continues.
 
-    Call `add` for the members, `choose` to get one, `start` to run it, and `report` for each evaluated epoch. After
-    STOP the member's place is free for good, and after PAUSE until `choose` returns it again; `ended` returns paused
-    members that will never be chosen. The results of a member come in the order of its epochs. The same calls give the
-    same answers.
+    Call `add` to add members, `choose` to get one, `start` to run it, and `report` for each evaluated epoch. STOP frees
+    the member's place permanently, and PAUSE until `choose` returns the member again. `ended` returns paused members
+    that will never be chosen. The results of a member must be reported in order of epoch. The same calls always give
+    the same answers.
 
     Args:
-        horizon_of: the last epoch per member, or of all. It includes recalled members, as rungs depend on the longest.
-        seed: the seed of asha's draw of a bracket, which depends on it and the member's id alone.
-        scheduler: a scheduler that decides as Ray's does with these settings.
+        horizon_of: the last epoch per member (with recalled members, as rungs depend on the largest), or one for all.
+        seed: the seed of asha's draw of a bracket, which depends only on the seed and the member's id.
+        scheduler: a scheduler to use instead of Ray's. It must make the same decisions under these settings.
     """
 
     def __init__(
@@ -117,11 +117,11 @@ class Referee:
 
     @property
     def scheduler(self) -> Any:
-        """Ray's own scheduler, with everything it has been told, for a Tune run under it."""
+        """The scheduler with its current state, with which a Tune run can continue."""
         return self._scheduler
 
     def add(self, member_id: str) -> None:
-        """Add a pending member; adding it again does nothing. If it is recalled, call `recall` first."""
+        """Add a pending member. Adding a member twice has no effect. If a member is recalled, call `recall` first."""
         self.add_all([member_id])
 
     def add_all(self, member_ids: Iterable[str]) -> None:
@@ -135,15 +135,15 @@ class Referee:
                     self._controller.waiting[member] = None
 
     def choose(self, among: Collection[str] | None = None) -> str | None:
-        """Return the next member to start or resume, in the scheduler's own order; None if there is none.
+        """Return the next member to start or resume, as chosen by the scheduler, or None if there is none.
 
-        If `among` is given, only its members are considered. This changes nothing; `start` does.
+        If `among` is given, only its members are considered. The chosen member's status changes only with `start`.
         """
         controller = self._controller
         if among is None:
             chosen = self._scheduler.choose_trial_to_run(controller)
             return chosen.trial_id if chosen else None
-        # HyperBand reads its brackets and not get_trials, so members that it must not see are not pending meanwhile.
+        # HyperBand reads its own brackets instead of get_trials, so other members temporarily appear as terminated.
         others = controller.waiting if self.settings.pauses else ()
         hidden = [(member, member.status) for member in others if member.trial_id not in among]
         controller.among = among
@@ -158,7 +158,7 @@ class Referee:
         return chosen.trial_id if chosen else None
 
     def start(self, member_id: str) -> None:
-        """Mark a member as running, from the beginning or after a pause. Raises ValueError unless it is waiting."""
+        """Mark a member as running, from the beginning or after a pause. Raises ValueError if it is not waiting."""
         member = self._members[member_id]
         if member.status not in (Status.PENDING, Status.PAUSED):
             raise ValueError(f"{member_id} is {member.status}; a member that starts is PENDING or PAUSED")
@@ -168,10 +168,10 @@ class Referee:
         """Judge a running member by its measures at an epoch.
 
         The verdict is STOP at the horizon, and CONTINUE at epoch 0, where there is nothing to judge yet. A result
-        without the metric is not judged by it. If an epoch is reported again, because a training was lost and is
-        repeated, the verdict stays, and the scheduler does not receive the result again.
+        without the metric is not passed to the scheduler. If an epoch is reported again because a lost training is
+        repeated, the verdict is the same, and the scheduler does not receive the result again.
 
-        Raises ValueError for a new epoch of a waiting member.
+        Raises ValueError if a waiting member reports a new epoch.
         """
         member, horizon = self._members[member_id], self._horizon(member_id)
         if member.status in (Status.TERMINATED, Status.ERROR):
@@ -199,11 +199,11 @@ class Referee:
     def recall(
         self, member_id: str, rows: Iterable[tuple[int, Mapping[str, float | None]]], over: bool = False
     ) -> None:
-        """Pass on the results (epoch, measures) of a member in an earlier run, for comparison with later ones.
+        """Pass a member's results (epoch, measures) from an earlier run to the scheduler, to compare later ones with.
 
-        They are in the order of their epochs and get no verdict. An unknown member is added. If the member is `over`,
-        it ended in that run. HyperBand compares only members that are in a bracket at the same time: it does not
-        receive results of members that are over, and of others only with their next report.
+        The rows are in order of epoch and get no verdict. An unknown member is added. `over` states that the member
+        ended in the earlier run. HyperBand compares only members that are in a bracket at the same time, so it never
+        receives the results of members that are over, and the results of others only with their next report.
         """
         silent = self.settings.pauses
         if member_id not in self._members:
@@ -220,9 +220,9 @@ class Referee:
             if silent or not self._judged(result):
                 continue
             last = over and place == len(rows)
-            # A scheduler receives the last result of a trial that it stops twice, and that of a trial that ends by
-            # itself only in on_trial_complete. The median's on_trial_result would remember a trial that it would stop,
-            # and refuse further results of it.
+            # If a scheduler stops a trial, it receives the last result twice. If a trial ends by itself, the scheduler
+            # receives the last result only in on_trial_complete. The median's on_trial_result would mark a trial as
+            # stopped and reject its further results.
             if not (last and stops_itself):
                 if self.settings.scheduler == "median":
                     self._scheduler.on_trial_complete(self._controller, member, result)
@@ -234,7 +234,7 @@ class Referee:
             self._controller.move(member, Status.TERMINATED)
 
     def fail(self, member_id: str) -> None:
-        """Mark a member that diverged or raised as ended, so that no other member waits for it any longer."""
+        """Mark a member as failed after it diverged or raised, so that no other member waits for it any longer."""
         member = self._members[member_id]
         if member.status in (Status.RUNNING, Status.PENDING):
             self._scheduler.on_trial_error(self._controller, member)
@@ -244,8 +244,8 @@ class Referee:
     def ended(self) -> list[str]:
         """Return the paused members that were stopped since the last call.
 
-        HyperBand stops the worse part of a bracket when its last member has caught up. If the last member of a later
-        round breaks instead, it forgets the paused ones: they are stopped when nothing runs and nothing can start.
+        HyperBand stops the worse part of a bracket when the bracket's last member has caught up. If the last member of
+        a later round fails, HyperBand forgets the paused members, which are stopped once none runs or can start.
         """
         controller = self._controller
         if not controller.running and not self.waiting():
@@ -258,18 +258,18 @@ class Referee:
         return self._members[member_id].status
 
     def waiting(self) -> bool:
-        """Return whether any member can start, because it is pending or to be resumed."""
+        """Return whether any pending or paused member can start now."""
         return self.choose() is not None
 
     def _horizon(self, member_id: str) -> int:
         return self._horizon_of if isinstance(self._horizon_of, int) else self._horizon_of[member_id]
 
     def _result(self, member_id: str, epoch: int, measures: Mapping[str, float | None]) -> dict[str, Any]:
-        """Return a result in Tune's form, without measures that are null."""
+        """Return a result in the form that Tune uses, without the measures that are None."""
         return {name: value for name, value in measures.items() if value is not None} | {TIME: epoch}
 
     def _stops_itself(self, member_id: str, result: Mapping[str, Any], horizon: int) -> bool:
-        """Return whether a rule or the horizon ends the member, which Tune's controller checks before the scheduler."""
+        """Return whether a rule or the horizon ends the member. Tune also checks its stoppers before the scheduler."""
         ruled = any(rule(member_id, result) for rule in self._rules)
         return ruled or result[TIME] >= horizon
 

@@ -1,4 +1,4 @@
-"""Seeding the random draws of a scheduler per member."""
+"""Seeding of a scheduler's random draws, separately for each member."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 def drawing() -> Iterator[Callable[[str], None]]:
     """Yield a function that seeds numpy's global generator with a text, and restore the generator afterwards.
 
-    ASHA draws a bracket from that generator. A referee seeds the draw of a member with f"{seed} {id}"; native trials
-    that are to draw the same bracket have to do so as well. Keeping the state of the generator takes 80 µs, seeding it
+    ASHA draws brackets from the global generator. A referee seeds the draw for a member with f"{seed} {id}", and native
+    trials must use the same seed to draw the same bracket. Saving the generator's state takes 80 µs, and seeding takes
     4 µs.
     """
     state = np.random.get_state()

@@ -1,6 +1,6 @@
 """The rules of `stop_when` as functions for Tune's FunctionStopper: (trial id, result) -> whether to stop the trial.
 
-Rules keep a state per trial and skip results without their measure. This module does not import Ray.
+Each rule keeps state per trial and skips results that lack its measure. This module does not import Ray.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from sweeps.spec.stopping import Onset, Plateau, StopWhen, sense
 Rule = Callable[[str, Mapping[str, Any]], bool]
 
 TIME = "epoch"
-"""The key of a result for the epoch, which schedulers and stoppers call time."""
+"""The key of the epoch in a result, which schedulers and stoppers use as the time."""
 
 
 def rules_of(settings: StopWhen) -> list[Rule]:
-    """Return a function per rule that is set."""
+    """Return one function for each rule that is set."""
     rules: list[Rule] = []
     if settings.interpolated is not None:
         rules.append(Reached("train_accuracy", settings.interpolated))

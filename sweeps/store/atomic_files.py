@@ -1,8 +1,8 @@
-"""Files of a store in a folder, S3 or Google Cloud Storage, each written atomically: whole or not at all.
+"""Atomic reads and writes of a store's files in a folder, on S3 or on Google Cloud Storage.
 
-Every error is a StoreError that names the store. After a transient error, a remote operation is retried, first by the
-client library and then here. This module also detects an error that the library reports as success: after a connection
-that ended early, a body can have the right length and wrong bytes at its end.
+Every error is raised as a StoreError that names the store. After a transient error, a remote operation is retried,
+first by the client library and then by this module. The module also detects damaged content that the library reports
+as success: if a connection ends early, the content can have the right length but wrong bytes at its end.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _log = logging.getLogger(f"memsweep.{__name__}")
 WAITS: tuple[float, ...] = (0.5, 1, 2, 4, 8, 16)
 """Seconds to wait before each retry; each wait is shortened at random by up to half."""
 PATIENCE = 120
-"""Seconds after which no further retry begins: attempts that wait for an answer take long themselves."""
+"""Seconds after which no further retry begins, since each attempt may itself wait long for an answer."""
 READ_AGAIN = 3
-"""Retries of an object that arrives damaged."""
+"""Number of times that an object which arrives damaged is read again."""
 SDK_ATTEMPTS = 3
 CONNECT_SECONDS, ANSWER_SECONDS = 10, 20
-"""S3's client gives up a silent connection after 3 s by default, and a store under load may stay silent for longer."""
+"""S3's client gives up a silent connection after 3 s by default, but a store under load may stay silent for longer."""
 GCS_RETRIES = timedelta(seconds=30)
 """Google's client retries for 15 minutes by default."""
 
@@ -46,7 +46,7 @@ VALID = "valid: a folder, s3://BUCKET/PATH or gs://BUCKET/PATH"
 LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp|\.probe-[0-9a-f]{32}")
 """Names of files that a killed writer can leave behind; they are never read."""
 _GONE = re.compile("NO_SUCH_KEY|RESOURCE_NOT_FOUND")
-"""Errors of an object that was deleted after S3 had reported its size and before it was sent."""
+"""Matches the errors for an object that was deleted after S3 had reported its size but before S3 sent it."""
 _PERMANENT = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID|"
     r"UNRECOGNIZED_CLIENT|INVALID_SIGNATURE|MISSING_AUTHENTICATION_TOKEN|HTTP status (?:3|4(?!08|29))\d|"
@@ -57,9 +57,9 @@ _PERMANENT = re.compile(
 class Location:
     """A folder or a URI (`s3://bucket/path?endpoint_override=...`, `gs://...`), to which all paths are relative.
 
-    It is cheap to create. Every method raises StoreError: for a folder at once; for a remote location after half a
-    minute of retries (three minutes where it does not answer at all), or at once where a retry cannot help (no
-    permission, no such bucket).
+    A location is cheap to create. A method that fails raises StoreError: at once for a folder, and for a remote
+    location after half a minute of retries (three minutes if it does not answer at all), or at once if a retry cannot
+    help (no permission, no such bucket).
     """
 
     def __init__(self, uri: str | Path) -> None:
@@ -74,7 +74,7 @@ class Location:
     def _opened(self) -> tuple[fs.FileSystem, str]:
         if "://" not in self.uri:
             return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
-        try:  # this may send a request for the bucket's region
+        try:  # from_uri may send a request for the bucket's region
             filesystem, root = _retry(lambda: fs.FileSystem.from_uri(self.uri), f"store {self.shown}: cannot be opened")
         except (pa.ArrowException, OSError, ValueError) as error:
             message = one_line(error).replace(self.uri, self.shown)
@@ -85,7 +85,7 @@ class Location:
 
     @property
     def is_local(self) -> bool:
-        return "://" not in self.uri or self.uri.startswith("file://")  # without opening it: a bucket may take a minute
+        return "://" not in self.uri or self.uri.startswith("file://")  # opening a bucket may take a minute
 
     @property
     def root(self) -> str:
@@ -99,26 +99,26 @@ class Location:
         """Create the folder if it does not exist, and check that it can be written to."""
         filesystem, problem = self._opened[0], "cannot be written"
         probe = f"{folder}/.probe-{uuid.uuid4().hex}"
-        if not isinstance(filesystem, fs.GcsFileSystem):  # it would create a bucket; and objects need no folder
+        if not isinstance(filesystem, fs.GcsFileSystem):  # create_dir would create a bucket, and objects need no folder
             self._try(problem, lambda: filesystem.create_dir(self.full(folder), recursive=True))
         self._try(problem, lambda: self._write(probe, b"memsweep"))
         self.delete(probe)
 
     def write(self, path: str, content: bytes) -> None:
-        """Write an object atomically. If this raises, the object that was there before is unchanged."""
+        """Write an object atomically. If the write fails, an existing object is unchanged."""
         self._try(f"{path} cannot be written", lambda: self._write(path, content))
 
     def read(self, path: str, sound: Callable[[bytes], bool] | None = None) -> bytes | None:
-        """Read a whole object; return None if it does not exist.
+        """Return the content of an object, or None if the object does not exist.
 
-        If `sound` rejects the bytes of a remote store, they are read again; those of the last attempt are returned.
+        If `sound` rejects the bytes read from a remote store, the object is read again. The last attempt is unchecked.
         """
 
         def whole() -> bytes | None:
             try:
                 if self.is_local:
                     return Path(self.full(path)).read_bytes()
-                # A stream: Google's random-access files hold the interpreter's lock while they wait.
+                # Read a stream, since Google's random-access files hold the GIL while they wait.
                 with self._opened[0].open_input_stream(self.full(path), compression=None) as source:
                     return b"".join(iter(partial(source.read, CHUNK), b""))
             except OSError as error:
@@ -144,7 +144,7 @@ class Location:
         self._try(f"{path} cannot be deleted", delete)
 
     def list(self, folder: str) -> list[fs.FileInfo]:
-        """List the files and folders in a folder, sorted by name; an empty list if the folder does not exist."""
+        """Return the files and subfolders of a folder, sorted by name, or [] if the folder does not exist."""
         if self.is_local and os.path.exists(self.root) and not os.path.isdir(self.root):
             raise StoreError(f"store {self.shown}: is a file; {VALID}")
         selector = fs.FileSelector(self.full(folder), allow_not_found=True)
@@ -178,10 +178,10 @@ class Location:
 
 
 def _with_our_limits(filesystem: fs.FileSystem) -> fs.FileSystem:
-    """Return the file system with our retries and time limits, which only the constructor takes, not a URI."""
+    """Apply our retries and time limits by calling the constructor again, since a URI cannot set all of them."""
     if not isinstance(filesystem, fs.S3FileSystem | fs.GcsFileSystem):
         return filesystem
-    options: dict[str, Any] = dict(filesystem.__reduce__()[1][0])  # its pickled form holds all other arguments
+    options: dict[str, Any] = dict(filesystem.__reduce__()[1][0])  # its pickled form contains all other arguments
     if isinstance(filesystem, fs.S3FileSystem):
         retries = fs.AwsStandardS3RetryStrategy(max_attempts=SDK_ATTEMPTS)
         options |= {"retry_strategy": retries, "connect_timeout": CONNECT_SECONDS, "request_timeout": ANSWER_SECONDS}
@@ -213,7 +213,7 @@ def _sleep(wait: float) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """Flush a folder to disk: without that, a new name in it may not survive a power failure."""
+    """Flush a folder to disk, since otherwise a new file in it may not survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,9 +1,9 @@
-"""Checkpoints of unfinished trainings: one object per training, in the store, from which any worker can resume.
+"""Checkpoints of unfinished trainings, stored as one object per training, from which any worker can resume it.
 
     ROOT/checkpoints/<trajectory id>.pt
 
-A lost cohort resumes from them under the same driver or another one, in either executor, in the same cohorts or in
-others. A new checkpoint replaces the old one, and it is deleted once the rows of the training are stored.
+The members of a lost cohort resume from their checkpoints under the same or another driver, in either executor, and in
+the same or other cohorts. A new checkpoint replaces the old one, and is deleted once the training's rows are stored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one store, as bytes that follow their hash. Every method raises StoreError."""
+    """The checkpoints of one store, each stored as a hash followed by its bytes. Every method may raise StoreError."""
 
     location: Location
 
@@ -35,19 +35,19 @@ class Checkpoints:
         return {info.base_name.removesuffix(SUFFIX) for info in self.location.list(FOLDER) if info.base_name[0] != "."}
 
     def read(self, trajectory_id: str) -> bytes | None:
-        """Return a checkpoint, or None if there is none or it is damaged."""
+        """Return a training's checkpoint, or None if the checkpoint is missing or damaged."""
         stored = self.location.read(_path(trajectory_id), _is_sound)
         return stored[HASH_BYTES:] if stored is not None and _is_sound(stored) else None
 
     def check(self) -> None:
-        """Check that the store can keep checkpoints, before any is needed."""
+        """Check in advance, by writing a test object and reading it back, that the store can hold checkpoints."""
         self.write({PROBE: b""})
         if self.read(PROBE) is None:
             raise StoreError(f"store {self.location.shown}: what is written to {FOLDER}/ cannot be read again")
         self.delete([PROBE])
 
     def write(self, contents: Mapping[str, bytes]) -> None:
-        """Write one checkpoint per training id, each whole or not at all."""
+        """Write checkpoints, given as a mapping from training id to bytes. Each is written atomically."""
         objects = {_path(trajectory_id): _hash(content) + content for trajectory_id, content in contents.items()}
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for _ in pool.map(self.location.write, objects.keys(), objects.values()):

@@ -1,9 +1,9 @@
-"""Compaction: merges small parts into large ones while other processes read, train and compact.
+"""Compaction of a store: small parts are merged into large ones while other processes read, train and compact.
 
-A part is deleted only after another part that holds its rows was written and read back. A process that is killed in
-between leaves duplicate rows, which readers remove. So every row is in some part at every moment, for any number of
-compactions in any order: a merged part is itself merged and deleted only in this way, and if several parts hold the
-same rows, every process keeps the one whose name comes first.
+A part is deleted only after another part that contains its rows was written and read back. If the process is killed
+before the deletion, duplicate rows remain, which readers remove. Every row is therefore in some part at every moment,
+for any number of compactions in any order: merged parts are themselves deleted only in this way, and if several parts
+contain the same rows, every process keeps the part whose name sorts first.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ SMALL = 8 * 2**20
 LARGE = 128 * 2**20
 """Maximum total size in bytes of the parts that are merged into one."""
 MEMORY = 128 * 2**20
-"""Maximum size in bytes of their rows, uncompressed. A compaction takes four to six times as much memory."""
+"""Maximum uncompressed bytes of the rows merged into one part. A compaction takes four to six times this memory."""
 OLD = datetime.timedelta(days=1)
 MANY = 500
-"""A run compacts a store with at least this many parts: opening so many takes longer than reading their rows."""
+"""Number of parts at which a run compacts a store: opening this many takes longer than reading their rows."""
 
 
 @dataclass
 class Compaction:
-    """The result of a compaction. Sizes are in bytes and include what other processes write meanwhile."""
+    """The result of a compaction. Sizes are in bytes and include parts that other processes write meanwhile."""
 
     parts_before: int = 0
     bytes_before: int = 0
     parts_after: int = 0
     bytes_after: int = 0
     leftovers: int = 0
-    """Number of files of killed writers and workers that were removed."""
+    """Number of removed files that killed writers and workers had left behind."""
     left_alone: dict[str, str] = field(default_factory=dict)
-    """path -> the reason why a file is damaged or not a part."""
+    """path -> the reason why the file was not merged: it is damaged or not a part."""
 
     def words(self) -> str:
         text = f"{self.parts_before:,} parts ({self.bytes_before / 1e6:,.1f} MB) before, "
@@ -65,16 +65,16 @@ class _Source:
 
 
 def compact_if_many(store: Store) -> Compaction | None:
-    """Compact a store that has MANY parts or more. Raises StoreError, as `compact` does."""
+    """Compact a store if it has at least MANY parts, and otherwise return None. Raises StoreError as `compact` does."""
     return compact(store) if len(listed(store.location, PARTS)[0]) >= MANY else None
 
 
 def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = MEMORY) -> Compaction:
     """Merge the parts below `small` bytes, and remove leftovers of killed writers and obsolete checkpoints.
 
-    Leftovers and checkpoints are removed when they are more than a day old. Damaged and foreign files stay, and so do
-    parts with columns that this version of memsweep does not know. Raises StoreError, and loses nothing, if the store
-    cannot be read or written.
+    Leftovers and checkpoints are removed only if they are more than a day old. Damaged files, foreign files, and parts
+    with columns that this version of memsweep does not know are kept. If the store cannot be read or written,
+    StoreError is raised, and no rows are lost.
     """
     location, done = store.location, Compaction()
     for folder in KINDS:
@@ -99,7 +99,7 @@ def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = 
 def _batches(
     location: Location, folder: str, infos: list[fs.FileInfo], large: int, memory: int, left_alone: dict[str, str]
 ) -> Iterator[list[_Source]]:
-    """Yield lists of two or more parts, as many as may be merged into one."""
+    """Yield lists of two or more parts, each as long as the limits on a merged part allow."""
     batch: list[_Source] = []
     for source in _sources(location, folder, infos, left_alone):
         candidates = [*batch, source]
@@ -115,7 +115,7 @@ def _batches(
 def _sources(
     location: Location, folder: str, infos: list[fs.FileInfo], left_alone: dict[str, str]
 ) -> Iterator[_Source]:
-    """Yield the parts that can be merged. Many are read at once, but never more than a few times SMALL bytes ahead."""
+    """Yield the parts that can be merged. They are read concurrently, at most a few times SMALL bytes in advance."""
     columns = KINDS[folder][0]()
     with ThreadPoolExecutor(READERS) as pool:
         for group in _groups(infos):
@@ -123,7 +123,7 @@ def _sources(
             for info, part in zip(group, parts, strict=True):
                 if isinstance(part, str):
                     left_alone[info.path] = part
-                elif part is not None and part.whole:  # None: another compaction has deleted it
+                elif part is not None and part.whole:  # None if another compaction deleted it
                     yield _Source(f"{folder}/{info.base_name}", info.size, part.rows)
 
 
@@ -141,7 +141,7 @@ def _groups(infos: list[fs.FileInfo]) -> Iterator[list[fs.FileInfo]]:
 
 
 def _merge(location: Location, folder: str, sources: list[_Source]) -> str | None:
-    """Return the path of a part that exists and holds the rows of all; None if another compaction has deleted it."""
+    """Merge parts, and return the path of a part with all their rows; None if another compaction has deleted it."""
     deduplicate = KINDS[folder][1]
 
     def merge(tables: list[pa.Table]) -> pa.Table:
@@ -162,7 +162,7 @@ def _merge(location: Location, folder: str, sources: list[_Source]) -> str | Non
 
 
 def _remove_leftovers(location: Location) -> int:
-    """Delete old files of killed writers, and return their number. A younger file may still be in use by its writer."""
+    """Delete old files that killed writers left behind, and return their number. Newer files may still be in use."""
     cutoff = datetime.datetime.now(datetime.UTC) - OLD
     paths = [
         f"{folder}/{info.base_name}"
@@ -176,11 +176,11 @@ def _remove_leftovers(location: Location) -> int:
 
 
 def _remove_obsolete_checkpoints(store: Store) -> int:
-    """Delete checkpoints of workers that died after storing the rows, before deleting them; return their number.
+    """Delete checkpoints of workers that died after storing their rows, and return the number of these checkpoints.
 
-    A checkpoint is obsolete if it is more than a day old and its training was stored later and ended: it diverged, or
-    it has every epoch that the checkpoint reached. The checkpoint stays if the training was stopped on its way to a
-    later epoch, if it failed and may be tried again, or if another version of memsweep or torch wrote it.
+    A checkpoint is obsolete if it is more than a day old and newer rows show that its training diverged, or finished
+    every epoch that the checkpoint reached. A checkpoint is kept if its training was stopped on the way to a later
+    epoch or failed and may be retried, or if another version of memsweep or torch wrote the checkpoint.
     """
     cutoff = datetime.datetime.now(datetime.UTC) - OLD
     old = {

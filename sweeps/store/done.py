@@ -1,4 +1,4 @@
-"""Sets of the points that a store has finished, small enough for millions of rows."""
+"""Sets of a store's settled points, compact enough for millions of rows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ STOPPED_BY = "stopped_by"
 
 
 def marks() -> dict[str, str]:
-    """Return the first column of each measure on demand: it is null exactly where the measure was not computed."""
+    """Map each on-demand measure to its first column, which is null exactly in rows that lack the measure."""
     return {name: next(iter(measure.columns)) for name, measure in MEASURES_ON_DEMAND.items()}
 
 
 class Pairs(Set[tuple[str, int]]):
     """An immutable set of (trajectory id, epoch), equal to any other set of the same pairs.
 
-    It stores a set of epochs per trajectory, and trajectories with equal sets share one object: 3 million pairs of
-    100,000 trajectories take 15 MB, against 700 MB as a frozenset of tuples.
+    Pairs stores one set of epochs per trajectory, and trajectories with equal sets share one object. 3 million pairs of
+    100,000 trajectories take 15 MB, compared with 700 MB for a frozenset of tuples.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, int]] = ()) -> None:
@@ -67,7 +67,7 @@ class Pairs(Set[tuple[str, int]]):
         return sum(map(len, self._epochs.values()))
 
     def __or__(self, other: Set[Any]) -> Any:
-        """Return the union; for two Pairs, the time grows with their trajectories and not with their epochs."""
+        """Return the union. For two Pairs, the time grows with the number of trajectories, not of epochs."""
         if not isinstance(other, Pairs):
             return super().__or__(other)
         union = dict(self._epochs)
@@ -81,26 +81,26 @@ class Pairs(Set[tuple[str, int]]):
 
 @dataclass(frozen=True)
 class Done:
-    """The set of finished ids, which a plan need not train again."""
+    """The settled points of a store, which a plan need not train again."""
 
     rows: Set[tuple[str, int]] = frozenset()
     """(trajectory id, epoch) of the points whose measures are stored."""
     diverged: dict[str, int] = field(default_factory=dict)
     """trajectory id -> the epoch in which it diverged. Every later epoch is settled as well."""
     failed: dict[str, int] = field(default_factory=dict)
-    """trajectory id -> the horizon that it failed to reach. It is not tried again up to there unless requested."""
+    """trajectory id -> the horizon that it failed to reach. Epochs up to this horizon are retried only on request."""
     measured: frozenset[tuple[str, int, str]] = frozenset()
-    """(trajectory id, epoch, measure on demand) that are stored."""
+    """The stored on-demand measures, as (trajectory id, epoch, measure)."""
     stopped: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(trajectory id, digest of early-stopping settings) -> the horizon that it was to reach when it was
-    stopped. Up to there it is settled for a sweep with the same settings, and not done for any other sweep."""
+    """(trajectory id, digest of early-stopping settings) -> the horizon that the training would have had if it had not
+    been stopped. Epochs up to this horizon are settled for sweeps with the same settings, but not for other sweeps."""
 
     @classmethod
     def of(cls, table: pa.Table) -> Done:
-        """Collect what a table's rows settle.
+        """Collect the points that a table's rows settle.
 
-        The columns trajectory_id, epoch and outcome are required. Without the columns of `marks` no measure on demand
-        counts as taken, and without stopped_by no training counts as stopped.
+        The columns trajectory_id, epoch and outcome are required. If the columns of `marks` are absent, no on-demand
+        measure counts as computed. If stopped_by is absent, no training counts as stopped.
         """
         finished = pc.equal(table["outcome"], Outcome.FINISHED)
         names = [name for name in ("trajectory_id", "epoch", "outcome", STOPPED_BY) if name in table.column_names]
@@ -125,10 +125,10 @@ class Done:
         return cls(Pairs.of(table.filter(finished)), diverged, failed, frozenset(measured), stopped)
 
     def outcome(self, trajectory_id: str, epoch: int, stopped_by: str | None = None) -> Outcome:
-        """Return how a training ended at an epoch.
+        """Return the outcome of a training at an epoch.
 
-        A training that diverged earlier counts as diverged. It counts as stopped or failed if that happened on the way
-        to this epoch or a later one; as stopped, only under the settings whose digest is `stopped_by`.
+        A training that diverged earlier counts as diverged. One that failed or was stopped on the way to this epoch or
+        a later one counts as failed or stopped, but as stopped only if `stopped_by` is the digest of its settings.
         """
         if (trajectory_id, epoch) in self.rows:
             return Outcome.FINISHED
@@ -142,7 +142,7 @@ class Done:
         return self.outcome(trajectory_id, epoch) != "missing"
 
     def union(self, other: Done) -> Done:
-        """Return everything that this set or the other settles."""
+        """Return the points that are settled in this set or in the other."""
         diverged, failed = dict(self.diverged), dict(self.failed)
         for trajectory_id, epoch in other.diverged.items():
             diverged[trajectory_id] = min(epoch, diverged.get(trajectory_id, epoch))

@@ -1,11 +1,11 @@
-"""Leases of trainings that are in progress, so that two runs on one store do not train the same.
+"""Leases on trainings in progress, which prevent two runs on one store from repeating each other's trainings.
 
-    ROOT/leases/<run>.run          a run has begun
-    ROOT/leases/<run>-<id>.lease   the process of one of its workers, and the ids of the trainings that it trains now
+    ROOT/leases/<run>.run          marks that a run has begun
+    ROOT/leases/<run>-<id>.lease   names one worker process of the run and the ids of its current trainings
 
-A worker renews its lease; a lease that is not renewed belongs to a worker that died. Ages are measured by the store's
-own clock. A worker that takes a lease writes it, then lists the others, and gives way to all that it sees: two workers
-that take a lease on the same training at the same moment both give way, and try again later.
+Workers renew their leases. A lease that is not renewed belongs to a dead worker. Its age is measured by the store's own
+clock. To lease trainings, a worker writes a lease, lists the other leases, and gives up every training that is also in
+one of them. If two workers lease the same training at the same moment, both give it up and try again later.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _log = logging.getLogger(f"memsweep.{__name__}")
 FOLDER = "leases"
 RENEW_SECONDS = 5.0
 HELD_SECONDS = 30.0
-"""A lease that was not renewed for this long counts as a dead worker's. On the same machine it counts at once."""
+"""Seconds without renewal after which a worker counts as dead. Death on the same machine is detected at once."""
 FORGET = datetime.timedelta(days=2)
 """Files of runs that began longer ago than this are ignored, and deleted by the next run."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a sweep, whose workers share the id."""
+    """One run of a sweep. All workers of the run share its id."""
 
     id: str
 
@@ -52,9 +52,9 @@ class Run:
 
 
 class Lease:
-    """A context in which trainings belong to this worker, except for those in `taken`, which another run trains.
+    """A context manager that leases trainings for one worker. Entering it may raise StoreError.
 
-    `alone` is True if no other run has begun in the last days. Entering the context may raise StoreError.
+    `taken` contains the trainings that another run has leased. `alone` is True if no other run began within FORGET.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Lease:
         return taken
 
     def _claim(self) -> frozenset[str]:
-        """Write this lease, and return the trainings in it that another run has leased."""
+        """Write this lease, and give up and return the trainings in it that another run has already leased."""
         self._write()
         infos = self._location.list(FOLDER)
         others = [info for info in infos if not info.base_name.startswith((self._run.id, "."))]
@@ -97,17 +97,17 @@ class Lease:
         if taken:
             _log.info("lease of %d trainings given up: another run is training them", len(taken))
             self._ids -= taken
-            self._write()  # so that others need not give way for them
+            self._write()  # so that other runs need not give up these trainings
         return taken
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
         self._renewal.join()
-        with suppress(StoreError):  # a lease that stays expires
+        with suppress(StoreError):  # a lease that cannot be deleted expires
             self._location.delete(self._path)
 
     def _leased_ids(self, info: fs.FileInfo) -> list[str]:
-        """Return the ids in a lease, or none if its process ran on this machine and is dead."""
+        """Return the training ids in a lease, or [] if its process ran on this machine and is dead."""
         content = self._location.read(f"{FOLDER}/{info.base_name}") or b"\n"
         holder, *ids = content.decode("utf-8", "replace").split("\n")
         host, _, process = holder.rpartition(" ")
@@ -123,7 +123,7 @@ class Lease:
             try:
                 self._write()
                 lost = False
-            except StoreError as error:  # storing the rows will raise it if it stays
+            except StoreError as error:  # if it persists, storing the rows will raise it
                 if not lost:
                     _log.warning(
                         "lease of %d trainings not renewed: %s; trying again every %g s, but after %g s another run "
@@ -143,7 +143,7 @@ def _processes() -> set[str]:
 
 
 def _name(process: psutil.Process) -> str:
-    """Return a name that no later process with the same number has."""
+    """Return a name that differs from the names of later processes with the same id."""
     return f"{process.pid}@{process.create_time():.2f}"
 
 

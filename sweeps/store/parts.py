@@ -1,7 +1,7 @@
-"""Parts: rows as the bytes of a Parquet file, named by the hash of these bytes.
+"""Parts: Parquet files of rows, named by the hash of their bytes.
 
-Parquet's page checksums do not cover headers and the footer. The hash covers all bytes: a part that does not hash to
-its name is damaged. A row may be in several parts; which copy is shown depends on the rows alone, not on the parts.
+Parquet's page checksums do not cover headers and the footer, but this hash covers all bytes: a part whose bytes do not
+hash to its name is damaged. A row may be in several parts. The choice between copies depends only on the rows.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Part:
 
     rows: pa.Table
     merged: bool
-    """Whether it replaced other parts."""
+    """Whether the part was merged from other parts."""
     whole: bool
-    """Whether `rows` is all that it holds: it has no column that was not requested."""
+    """Whether `rows` has every column of the part."""
     rest: pa.Table | None = None
-    """The trajectory_id and epoch of the rows that were left out, all of them finished; None if there are none."""
+    """The trajectory_id and epoch of the omitted rows, which are all finished, or None if no rows were omitted."""
 
     def at_epochs(self, wanted: np.ndarray) -> Part:
-        """Leave out the finished rows at other epochs than `wanted` (sorted), except for the last row of each training.
+        """Omit finished rows whose epochs are not in `wanted` (sorted), except for the last row of each training.
 
-        The remaining rows, a thirtieth for long curves, still say how every training ended.
+        The remaining rows, about one in thirty for long curves, still show how every training ended.
         """
         ids, outcomes = (self.rows[name].combine_chunks() for name in ("trajectory_id", "outcome"))
         finished = pc.equal(outcomes.dictionary, Outcome.FINISHED).to_numpy(zero_copy_only=False)
@@ -62,8 +62,8 @@ def name_of(content: bytes | pa.Buffer) -> str:
 def encode(table: pa.Table, merged: bool = False) -> bytes:
     if merged:
         table = table.replace_schema_metadata({**table.schema.metadata, _MERGED: b"yes"})
-    # Compared with zstd, dictionaries for all columns and statistics, these settings halve the time of reading and
-    # reduce the size by a fifth. Measured values rarely repeat; statistics would be a third of a small footer.
+    # Compared with zstd, dictionaries for all columns, and statistics, these settings halve the reading time and reduce
+    # the size by a fifth. Measured values rarely repeat, and statistics would take up a third of a small part's footer.
     few_values = [name for name in table.column_names if name not in ALL_MEASURES]
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="lz4", use_dictionary=few_values, write_statistics=False)
@@ -71,9 +71,9 @@ def encode(table: pa.Table, merged: bool = False) -> bytes:
 
 
 def listed(location: Location, folder: str) -> tuple[list[fs.FileInfo], dict[str, str]]:
-    """List the files that are named like parts, and map the path of every other file to the reason it is not one.
+    """Return the files that are named like parts, and a mapping from every other file's path to why it is not a part.
 
-    Names that begin with a dot are in neither: such files are being written, or were left by a killed writer.
+    Files whose names begin with a dot are in neither: they are being written, or a killed writer left them behind.
     """
     parts, foreign = [], {}
     for info in location.list(folder):
@@ -85,9 +85,9 @@ def listed(location: Location, folder: str) -> tuple[list[fs.FileInfo], dict[str
 
 
 def load(location: Location, path: str, kept: pa.Schema, condition: pc.Expression | None = None) -> Part | str | None:
-    """Load the columns `kept` of a part; return the reason if the file is not a part, and None if it is gone.
+    """Load the columns `kept` of a part. Return the reason if the file is not a valid part, and None if it is gone.
 
-    Raises StoreError if a remote store fails, since the part may be sound.
+    Raises StoreError if a remote store fails, since the part may be intact.
     """
     name = path.rpartition("/")[2]
     try:
@@ -111,7 +111,7 @@ def _decode(name: str, content: bytes, kept: pa.Schema, condition: pc.Expression
                 return "a Parquet file, but not one of memsweep's"
             if int(version) > SCHEMA_VERSION:
                 return f"written by a newer memsweep (schema {int(version)}; this one reads up to {SCHEMA_VERSION})"
-            # Without threads: several parts are read at once.
+            # Do not use threads, since several parts are already read at once.
             table = file.read([name for name in kept.names if name in names], use_threads=False)
         for column in kept:
             if column.name not in names:  # the field was added later: these rows were trained at its default
@@ -127,7 +127,7 @@ def _decode(name: str, content: bytes, kept: pa.Schema, condition: pc.Expression
 
 
 def _open(content: bytes, dictionaries: list[str]) -> pq.ParquetFile:
-    """Open a file and read some columns as dictionaries, as they are stored, so that they are not built again."""
+    """Open a Parquet file whose columns `dictionaries` are read as stored, without building dictionaries again."""
     try:
         return pq.ParquetFile(pa.BufferReader(content), read_dictionary=dictionaries)
     except KeyError:  # the file lacks one of the columns

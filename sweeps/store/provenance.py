@@ -1,4 +1,4 @@
-"""Provenance of a training: versions, machine and commit."""
+"""Provenance of a training: software versions, machine and git commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @cache
 def software() -> dict[str, str]:
-    """Return the versions and the machine, which are the same for all trainings of a process."""
+    """Return the software versions, the commit and the machine, which are equal for all trainings of a process."""
     return {
         "host": f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores",
         "memsweep_version": metadata.version("memsweep"),
@@ -23,7 +23,7 @@ def software() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """Return the commit of this code, or "" if it is not in its own git checkout."""
+    """Return the git commit of this code, or "" if the code is not in its own git checkout."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""

@@ -1,7 +1,7 @@
 """Records of trainings, and the versioned Arrow schema that stores them.
 
-A part is a table with one row per (training, evaluated epoch): the fields of the training, the measures at that epoch,
-its outcome, and where it was computed. A training that broke has a row too, with the reason.
+A part is a table with one row per (training, evaluated epoch). A row contains the training's fields, its measures and
+outcome at that epoch, and its provenance. A training that did not finish also has a row, which gives the reason.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ SCHEMA_VERSION = 2
 
 
 class Outcome(StrEnum):
-    """How a training ended at an epoch, from best to worst. If an epoch has several rows, the best is kept."""
+    """The outcome of a training at an epoch, from best to worst. Of several rows for an epoch, the best is kept."""
 
     FINISHED = "finished"
     """The measures at this epoch are stored."""
     DIVERGED = "diverged"
     """The loss or a parameter stopped being finite in this epoch."""
     STOPPED = "stopped"
-    """Early stopping ended the training after epoch `stopped_after`, on the way to this one."""
+    """Early stopping ended the training after epoch `stopped_after`, before it reached this epoch."""
     FAILED = "failed"
-    """The training raised an exception, which `reason` names."""
+    """The training raised an exception, which is given in `reason`."""
     MISSING = "missing"
     """There is no row yet. No stored row has this outcome."""
 
@@ -65,12 +65,12 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type without dictionary encoding, for sorting and for readers that do not know the encoding."""
+    """Return the type without dictionary encoding, for sorting and for readers that do not support it."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def schema() -> pa.Schema:
-    """Return the columns of a part, in order, with the version as metadata."""
+    """Return the Arrow schema of a part: its columns in order, with the version as metadata."""
     return _schema((*Point.model_fields,), (*ALL_MEASURES,))
 
 
@@ -89,7 +89,7 @@ def _schema(fields: tuple[str, ...], measures: tuple[str, ...]) -> pa.Schema:
 
 @cache
 def example_schema() -> pa.Schema:
-    """Return the columns of a part of per-example measures: one row per training, epoch, measure, split and example."""
+    """Return the schema of per-example measures, with one row per training, epoch, measure, split and example."""
     columns = [
         pa.field("trajectory_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
         pa.field("epoch", pa.int32(), nullable=False),
@@ -103,7 +103,7 @@ def example_schema() -> pa.Schema:
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluated epoch of a training, or the epoch in which it broke."""
+    """The measures of a training at one evaluated epoch, or the reason why the training has none."""
 
     epoch: int
     outcome: Outcome
@@ -120,11 +120,11 @@ class Record:
     rows: tuple[Row, ...]
     provenance: Mapping[str, Any]
     examples: tuple[tuple[int, PerExample], ...] = ()
-    """(epoch, per-example measure)."""
+    """The per-example measures, as (epoch, measure)."""
 
 
 def table_of(records: Iterable[Record]) -> pa.Table:
-    """Convert records to a table. The columns that all rows of a training share are converted once per training."""
+    """Convert records to a table. Columns that are equal in all rows of a training are converted once per training."""
     records = [*records]
     rows = [row for record in records for row in record.rows]
     common = [
@@ -142,9 +142,9 @@ def table_of(records: Iterable[Record]) -> pa.Table:
 
 
 def examples_of(records: Iterable[Record]) -> pa.Table:
-    """Collect the per-example measures of records, sorted by id, epoch, measure and split.
+    """Return a table of the per-example measures of records, sorted by id, epoch, measure and split.
 
-    Equal contents give equal bytes, no matter which trainings shared a cohort.
+    Equal contents are encoded to equal bytes, no matter which trainings shared a cohort.
     """
     blocks = sorted(
         ((record.trajectory_id, epoch, measured) for record in records for epoch, measured in record.examples),

@@ -3,9 +3,9 @@
     ROOT/parts/<hash of its bytes>.parquet       one row per training and evaluated epoch
     ROOT/examples/<hash of its bytes>.parquet    one row per example, if a sweep requests per-example measures
 
-A part is written whole or not at all. The parts alone say which points are done. A damaged or foreign file is reported
-by name and never counted. Stores are shared: two sweeps with a training in common find it under one id, and any number
-of processes may append, read and compact at once.
+Parts are written atomically, and nothing but the parts determines which points are done. Damaged and foreign files are
+reported by name and never counted. A store can be shared: a training that two sweeps have in common has the same id in
+both, and any number of processes may append, read and compact at once.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ class Contents:
 
     @cached_property
     def trajectories(self) -> pa.DictionaryArray:
-        """The trajectory_id column as a dictionary, so that a search in millions of rows compares each text once."""
+        """The dictionary-encoded trajectory_id column, in which a search compares each distinct id only once."""
         return self.table["trajectory_id"].cast(pa.string()).dictionary_encode().combine_chunks()
 
 
 class Store:
     """A store in a folder or at a URI (`s3://bucket/path?endpoint_override=...`, `gs://...`).
 
-    It is cheap to create and to pickle. A relative folder is relative to the driver's working directory, also for
-    workers that run elsewhere.
+    A store is cheap to create and to pickle. A relative folder is resolved against the driver's working directory, even
+    for workers that run elsewhere.
     """
 
     def __init__(self, uri: str | Path) -> None:
@@ -69,13 +69,13 @@ class Store:
         return self.location.is_local
 
     def prepare(self) -> None:
-        """Create the store if it does not exist, and check before any training that it can be written to."""
+        """Create the store if it does not exist, and check that it is writable before any training starts."""
         self.location.prepare(PARTS)
 
     def append(self, records: Sequence[Record]) -> str:
-        """Write one part and return its name, the hash of its bytes. Appending the same records again changes nothing.
+        """Write one part and return its name, the hash of its bytes. Appending the same records again has no effect.
 
-        Per-example measures are written first, to a part of their own, so that they exist for every row that is stored.
+        Per-example measures are written first, to a separate part, so that every stored row has its measures.
         """
         examples = examples_of(records)
         if examples.num_rows:
@@ -91,12 +91,12 @@ class Store:
     def read(
         self, columns: Sequence[str] | None = None, epochs: Collection[int] | None = None, ordered: bool = True
     ) -> Contents:
-        """Read all parts, with one row per (training, epoch), chosen by `deduplicate`.
+        """Read all parts, and keep one row per (training, epoch), which `deduplicate` selects.
 
         Args:
             columns: the columns to read besides KEY and `outcome`; all by default.
-            epochs: leave out the finished rows at other epochs, except for one per training, which say how it ended.
-            ordered: sort by id and epoch.
+            epochs: the epochs to read; all by default. One row per training at another epoch may show how it ended.
+            ordered: whether to sort by id and epoch.
         """
         names = schema().names if columns is None else [*dict.fromkeys((*KEY, "outcome", *columns))]
         kept = pa.schema(
@@ -110,7 +110,7 @@ class Store:
         return Contents(rows.cast(plain), damaged)
 
     def read_examples(self, trajectory_ids: Collection[str], measures: Collection[str] | None = None) -> Contents:
-        """Read per-example measures of some trainings: one row per (training, epoch, measure, split, example)."""
+        """Read the per-example measures of trainings, with one row per (training, epoch, measure, split, example)."""
         condition = pc.field("trajectory_id").isin(pa.array(sorted(trajectory_ids), pa.string()))
         if measures is not None:
             condition &= pc.field("measure").isin(pa.array(sorted(measures), pa.string()))
@@ -118,7 +118,7 @@ class Store:
         return Contents(deduplicate_examples(_concatenate(example_schema(), [part.rows for part in parts])), damaged)
 
     def done(self) -> Done:
-        """Return the set of finished points. Raises StoreError if the store exists but cannot be listed."""
+        """Return the settled points. Raises StoreError if the store exists but cannot be listed."""
         return Done.of(self.read([*marks().values(), STOPPED_BY]).table)
 
     def _read(
@@ -128,11 +128,11 @@ class Store:
         condition: pc.Expression | None = None,
         wanted: np.ndarray | None = None,
     ) -> tuple[list[Part], dict[str, str]]:
-        """Read the columns `kept` of all parts in a folder, sorted by name, and map all other files to the reason.
+        """Read the columns `kept` of all parts in a folder, sorted by name, and return why other files are not read.
 
-        A listing is not a snapshot: it can miss a merged part that appears behind it and also the parts that vanish
-        ahead of it. So the folder is listed again, and new parts are read, as long as a listed part is gone or a new
-        part is a merged one. Rows that are then in two parts are deduplicated later.
+        A listing is not a snapshot: during a compaction, it can miss both a new merged part and the deleted parts that
+        the merged part replaces. The folder is therefore listed again, and new parts are read, until no listed part
+        is gone and no new part is a merged one. Rows that were read from two parts are deduplicated later.
         """
 
         def load_part(name: str) -> Part | str | None:
@@ -172,7 +172,7 @@ def _concatenate(kept: pa.Schema, tables: list[pa.Table]) -> pa.Table:
 
 
 def _without_superseded(table: pa.Table, parts: list[Part]) -> pa.Table:
-    """Drop unfinished rows that are finished in another part, from which `at_epochs` has left the finished row out."""
+    """Drop every unfinished row for which another part has a finished row that `at_epochs` omitted."""
     broken = pc.not_equal(table["outcome"], Outcome.FINISHED)
     rest = [part.rest for part in parts if part.rest is not None]
     if not rest or not pc.any(broken).as_py():
@@ -187,7 +187,7 @@ def _without_superseded(table: pa.Table, parts: list[Part]) -> pa.Table:
 
 
 def _with_dictionaries(kept: pa.Schema) -> pa.Schema:
-    """Make the columns with few distinct texts dictionaries, which takes a sixth of the memory and half the time."""
+    """Dictionary-encode the columns that have few distinct values, for a sixth of the memory and half the time."""
     for name in ("trajectory_id", "outcome"):
         index = kept.get_field_index(name)
         kept = kept.set(index, pa.field(name, pa.dictionary(pa.int32(), pa.string()), nullable=False))
