@@ -64,10 +64,10 @@ class Plain:
 
 @pytest.fixture
 def plain(digits: Dataset) -> Callable[..., Plain]:
-    """Return a function that trains one network in a plain loop with torch's SGD, in float64.
+    """Return a function that trains one network in a plain loop with torch's SGD, in float64, and that shares only the
+    initial weights, the order and the label noise with the tested code.
 
-    It shares only the initial weights, the order and the label noise with the tested code. `ids` are the training
-    examples in order, by default the first `dataset_size` of the seed's subset.
+    `ids` are the training examples in order, by default the first `dataset_size` of the seed's subset.
     """
 
     def train(point: Point, ids: np.ndarray | None = None) -> Plain:

@@ -1,4 +1,4 @@
-"""Sweeps to be disturbed, in processes of their own; Ray clusters of several nodes on this machine; own models."""
+"""Fixtures for sweeps that tests interrupt or kill, and for Ray clusters of several nodes on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sweeps.spec.sweep_file import load_sweep
 from sweeps.store.store import Store
 
 PATIENCE = 240
-"""Seconds until a process that does not end is taken for one that hangs; machines that test may be busy."""
+"""Seconds after which a process is assumed to hang. The machine that runs the tests may be busy."""
 
 SWEEP = """
 name: disturbed
@@ -68,7 +68,7 @@ def make(shape, classes):
 
 @dataclass(frozen=True)
 class Study:
-    """A sweep file in a folder of its own, beside its store, and what an undisturbed run makes of it."""
+    """A folder with a sweep file and its store, and the table `whole` of an undisturbed run of the sweep."""
 
     folder: Path
     whole: pa.Table
@@ -83,12 +83,12 @@ class Study:
         return Plan.of(load_sweep(str(self.folder / "sweep.yaml")))
 
     def started(self, *options: str) -> subprocess.Popen[str]:
-        """`memsweep run` in a process of its own, to be killed."""
+        """Start `memsweep run` in a process of its own, which a test may kill."""
         words = ["run", "sweep.yaml", "--store", "store", "--max-cohort", str(self.max_cohort), *options]
         return self.process([sys.executable, "-m", "memsweep", *words])
 
     def forked(self, fork: Callable[..., Any]) -> Any:
-        """As `started` with --inline, without the seconds that an interpreter takes to import everything."""
+        """Start a run as `started` does with --inline, but without the seconds that the imports take."""
         words = ["memsweep", "run", "sweep.yaml", "--store", "store", "--max-cohort", str(self.max_cohort), "--inline"]
         return fork("from memsweep.guard import main; main()", words, self.folder)
 
@@ -98,7 +98,7 @@ class Study:
         )
 
     def run(self, *options: str, sweep: str = "sweep.yaml") -> str:
-        """`memsweep run` to its end, in this process."""
+        """Run `memsweep run` to its end in this process, and return its output."""
         store = str(self.folder / "store")
         arguments = ["run", str(self.folder / sweep), "--store", store, "--max-cohort", str(self.max_cohort)]
         result = CliRunner().invoke(app, [*arguments, "--inline", *options])
@@ -106,7 +106,7 @@ class Study:
         return result.output
 
     def updates(self) -> list[dict[str, Any]]:
-        """Of all stacks of a model that logs them."""
+        """Return the updates of all stacks that the logging model has logged."""
         path = self.folder / "log"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -114,7 +114,7 @@ class Study:
         return len(self._parts())
 
     def points(self) -> int:
-        """Finished ones; no part is damaged."""
+        """Return the number of finished points, after a check that no part is damaged."""
         assert self.store.read().damaged == {}
         return self.table()["outcome"].to_pylist().count("finished")
 
@@ -122,18 +122,18 @@ class Study:
         return points_table(self.plan, self.store.read())
 
     def wait_for_parts(self, process: subprocess.Popen[str], stored: int) -> None:
-        """Or for the end of the process."""
+        """Wait until the store has this many parts or the process has ended."""
         while process.poll() is None and self.parts() < stored:
             time.sleep(0.01)
 
     def is_whole(self) -> bool:
-        """Every point finished and equal to the undisturbed ones, none of them twice, and no part damaged."""
+        """Return whether the table equals that of the undisturbed run. No row may be stored twice or damaged."""
         assert self.store.read().damaged == {}
         assert self.twice() == {}
         return self.table().equals(self.whole)
 
     def twice(self) -> dict[tuple[str, int], int]:
-        """(trajectory, epoch) that are in several parts, and in how many."""
+        """Return the number of parts of every (trajectory_id, epoch) that is in more than one part."""
         rows: Counter[tuple[str, int]] = Counter()
         for path in self._parts():
             table = pq.read_table(path, columns=["trajectory_id", "epoch"])
@@ -146,7 +146,7 @@ class Study:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Plan], pa.Table]:
-    """The table of a plan, trained in this process, once for all tests."""
+    """Return a function that trains a plan in this process, once for all tests, and returns its table."""
     tables: dict[tuple[str, ...], pa.Table] = {}
 
     def table(plan: Plan) -> pa.Table:
@@ -165,7 +165,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Plan], pa
 def make_study(
     tmp_path: Path, undisturbed: Callable[[Plan], pa.Table], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Study]:
-    """MODEL in the text becomes a model of the user's own that logs each update of a stack, and then sleeps."""
+    """Return a function that makes a study. MODEL in `text` becomes a model that logs each update and then sleeps."""
 
     def make(
         text: str = SWEEP, max_cohort: int = 2, name: str = "study", sleep: float = 0.0, shorten: int = 1
@@ -186,27 +186,27 @@ def make_study(
 
 @pytest.fixture
 def study(make_study: Callable[..., Study]) -> Study:
-    """16 trainings of 4 shapes, 32 points; with cohorts of 2, 8 parts."""
+    """Make a study of 32 points in 16 trainings of 4 shapes, which are stored in 8 parts with cohorts of 2."""
     return make_study()
 
 
 class Processes:
-    """Of runs, and what becomes of them."""
+    """Functions that list, kill and wait for the processes of a run."""
 
     @staticmethod
     def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
-        """What it has started, as far as that still knows its parent."""
+        """Return the running descendants of a process, except those that have lost their parent."""
         return psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
 
     @classmethod
     def workers(cls, process: subprocess.Popen[str]) -> list[psutil.Process]:
-        """Of Ray, that train or are about to."""
-        # Tune's names of a function that is a trial, and of a class that is one.
+        """Return the Ray workers of a run that train or are about to train."""
+        # Tune's names for trials that are functions and for trials that are classes.
         return [each for each in cls.family(process) if _says(each, "ImplicitFunc") or _says(each, "ResourceTrainable")]
 
     @classmethod
     def kill_all(cls, process: subprocess.Popen[str]) -> None:
-        """SIGKILL it and everything that it started."""
+        """Send SIGKILL to a process and everything that it has started."""
         family = cls.family(process)
         process.kill()
         for each in family:
@@ -216,7 +216,7 @@ class Processes:
 
     @staticmethod
     def ended(process: subprocess.Popen[str]) -> str:
-        """What it said, when it has ended well."""
+        """Wait for the end of a process, check that it succeeded, and return its output."""
         try:
             output, _ = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
@@ -239,12 +239,12 @@ def processes() -> type[Processes]:
 
 
 class Nodes:
-    """A Ray cluster on this machine: a head without CPUs, and nodes that come and go. This process is not connected."""
+    """A Ray cluster on this machine with a head without CPUs, and nodes that tests add and kill."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        # A lost node is noticed in a second, as nothing here waits for a slow network.
+        # Notice a lost node within about a second, since no node is behind a slow network.
         notice = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 250, "health_check_timeout_ms": 5000,
                   "health_check_failure_threshold": 3}  # fmt: skip
         head = {"num_cpus": 0, "include_dashboard": False, "_system_config": notice}
@@ -258,22 +258,22 @@ class Nodes:
         return self._came[-1]
 
     def kill(self, node: Any) -> None:
-        """SIGKILL of its raylet and all that belongs to it."""
+        """Send SIGKILL to the raylet of a node and all processes that belong to it."""
         self._cluster.remove_node(node, allow_graceful=False)
 
     def kill_raylet(self, node: Any) -> None:
-        """SIGKILL of its raylet alone; its workers find out by themselves."""
+        """Send SIGKILL only to the raylet of a node. The node's workers notice that it is gone."""
         node.kill_raylet(check_alive=False)
         self._headless.append(node)
         self._cluster.worker_nodes.remove(node)
 
     @property
     def all(self) -> list[Any]:
-        """That are alive, but the head, in the order in which they came."""
+        """The living nodes except the head, in the order in which they were added."""
         return [node for node in self._came if node in self._cluster.worker_nodes]
 
     def kill_all(self) -> None:
-        """But the head."""
+        """Kill all nodes except the head."""
         for node in self.all:
             self.kill(node)
         for node in self._headless:
@@ -281,7 +281,7 @@ class Nodes:
         self._came, self._headless = [], []
 
     def shut_down(self) -> None:
-        # Not Cluster.shutdown, which resets what a Ray of this process knows of its own cluster.
+        # Cluster.shutdown would reset the state of another Ray that this process may be connected to.
         self.kill_all()
         self.kill(self._cluster.head_node)
 

@@ -1,4 +1,4 @@
-"""Real raylets on one machine: nodes that vanish and come, GPUs that cohorts share, drivers that are killed."""
+"""Tests with real raylets on one machine: nodes that are lost and added, shared GPUs, and killed drivers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ grid:
   seed: [0, 1, 2, 3]
   epochs: [6, 12]
 """
-"""With cohorts of 2: 8 of 12 updates each."""
+"""A sweep file that gives, with cohorts of 2 members, 8 cohorts of 12 updates each."""
 COHORTS, EPOCHS = 8, 12
 
 ON_LOGICAL_GPUS = """
@@ -72,7 +72,7 @@ def test_a_node_is_lost_in_the_middle_and_another_one_comes(slow, nodes, process
     processes.ended(process)
     assert slow.is_whole()
     assert slow.parts() == COHORTS
-    # Two cohorts were in flight. Each went on from its last checkpoint, while its old worker may not have known yet.
+    # Two cohorts were running. Each resumed from its last checkpoint, perhaps while its old worker was still training.
     assert COHORTS * EPOCHS <= len(slow.updates()) <= COHORTS * EPOCHS + 2 * 4
 
 
@@ -90,7 +90,7 @@ def test_cohorts_share_logical_gpus_and_survive_their_nodes(slow, nodes, process
 
 
 def at_once_on_one_gpu(updates: list[dict[str, Any]]) -> int:
-    """The most processes that trained between two updates of one other, on the same GPU of the same node."""
+    """Return the most processes that logged an update between two updates of a process on the same GPU and node."""
     most = 0
     own: dict[int, list[dict[str, Any]]] = {}
     for update in updates:
@@ -129,5 +129,5 @@ def test_the_driver_is_killed_and_the_cluster_lives_on(slow, nodes, processes):
     output = processes.ended(slow.started("--address", nodes.address, "--checkpoint-every", "0"))
     assert slow.is_whole()
     assert f"{4 * stored} done" in output or slow.parts() > stored, output
-    # A cohort in flight repeats at most the epoch that its last checkpoint lacks.
+    # A cohort that was running repeats at most the epoch that its last checkpoint lacks.
     assert COHORTS * EPOCHS <= len(slow.updates()) <= COHORTS * EPOCHS + 2 * 2

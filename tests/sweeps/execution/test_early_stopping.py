@@ -1,4 +1,4 @@
-"""Trainings that are stopped while they train: whoever trains them, and however they are packed."""
+"""Tests of early stopping with every executor and packing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.store import Store
 
-pytestmark = pytest.mark.xdist_group("ray")  # all of them, so that one worker trains what they are compared with
+pytestmark = pytest.mark.xdist_group("ray")  # so that one worker trains the reference for all tests
 
 EPOCHS = 9
 SWEEP = f"""
@@ -52,7 +52,7 @@ def curves(plan: Plan, store: Store) -> pd.DataFrame:
 
 
 def ends(plan: Plan, store: Store) -> dict[str, int]:
-    """By training, the last epoch it was trained to."""
+    """Return the last trained epoch of every training."""
     return curves(plan, store).reset_index().groupby("trajectory_id")["epoch"].max().to_dict()
 
 
@@ -66,7 +66,7 @@ def mute(event: object) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Every curve to its end, without any stopping."""
+    """Return all complete curves, from a run without early stopping."""
     store = Store(tmp_path_factory.mktemp("whole"))
     Inline().execute(planned(), store, mute)
     return curves(planned(), store)
@@ -74,15 +74,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def of_hyperband(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """By training, the epoch after which HyperBand stops it, when all train in one stack."""
+    """Return the epoch after which HyperBand stops each training if all train in one stack."""
     store = Store(tmp_path_factory.mktemp("hyperband"))
     Inline().execute(planned("hyperband", 12), store, mute)
     return ends(planned("hyperband", 12), store)
 
 
 def check(plan: Plan, store: Store, whole: pd.DataFrame) -> dict[str, int]:
-    """Everything is settled; what was trained has the bits of a run without stopping; a stopped training says after
-    which epoch, and is kept as it was there."""
+    """Check that all is settled, that the trained epochs have the bits of a run without stopping, and that each stopped
+    training has a checkpoint and its last epoch stored. Return the last epochs."""
     found = curves(plan, store)
     pd.testing.assert_frame_equal(found, whole.loc[found.index], check_exact=True)
     last = ends(plan, store)
@@ -142,7 +142,7 @@ def test_hyperband_s_verdicts_do_not_depend_on_the_packing(tmp_path, of_hyperban
 
 
 def test_a_stack_shrinks_and_is_filled_as_long_as_somebody_waits(tmp_path, monkeypatch):
-    """And no member is trained an epoch beyond the one that it was stopped after."""
+    """No member is trained beyond the epoch after which it is stopped."""
     sizes: list[int] = []
     advance = Stack.advance
 
@@ -155,7 +155,7 @@ def test_a_stack_shrinks_and_is_filled_as_long_as_somebody_waits(tmp_path, monke
     Inline().execute(plan, store, mute)
     assert sum(sizes) == len(curves(plan, store))
     full = [at for at, size in enumerate(sizes) if size == 4]
-    assert full == list(range(len(full)))  # then nobody waits any more
+    assert full == list(range(len(full)))  # after these epochs, no member waits any more
     assert sizes[len(full) :] == sorted(sizes[len(full) :], reverse=True)
     begun = len({trajectory for trajectory, epoch in curves(plan, store).index if epoch == 1})
     assert begun == len(plan.trainings)
@@ -283,7 +283,7 @@ def test_native_trials_are_stopped_by_tune_itself(stopping, tmp_path, whole):
     RayTune().execute(plan, store, mute)
     last = check(plan, store, whole)
     assert min(last.values()) < EPOCHS
-    if stopping in ("hyperband", "rules"):  # their verdicts do not depend on who arrives first
+    if stopping in ("hyperband", "rules"):  # their verdicts do not depend on the order of arrival
         Inline().execute(planned(stopping, 12), Store(tmp_path / "inline"), mute)
         assert last == ends(plan, Store(tmp_path / "inline"))
     again: list[Any] = []
@@ -292,7 +292,7 @@ def test_native_trials_are_stopped_by_tune_itself(stopping, tmp_path, whole):
 
 
 def stop_after_two(settings: EarlyStopping, horizon: int) -> object:
-    """Make a scheduler of one's own, which stops a training whose id is an even number after its second epoch."""
+    """Make a custom scheduler that stops every training with an even id after its second epoch."""
     from ray.tune.schedulers import FIFOScheduler
 
     class StopAfterTwo(FIFOScheduler):

@@ -1,4 +1,4 @@
-"""Nothing is trained twice and nothing is lost: runs that are interrupted, run again, and given more to do."""
+"""Nothing is trained twice or lost in runs that are interrupted, repeated, or extended."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ COHORTS, POINTS = 8, 32
 
 @pytest.fixture
 def study(make_study):
-    """A fifth of the examples of the study that is killed at random moments: still long enough to be disturbed."""
+    """Make a study with a fifth of the examples, which still runs long enough to be interrupted."""
     return make_study(shorten=5)
 
 
 def test_interrupted_and_killed_in_one_process_and_run_again(study, processes, fork):
-    """Ctrl-C leaves a valid store and says how to go on; a kill says nothing, and loses no more."""
+    """Ctrl-C leaves a valid store and a message. A kill leaves no message, but loses no more than Ctrl-C."""
     process = study.forked(fork)
     study.wait_for_parts(process, 2)
     process.send_signal(signal.SIGINT)
@@ -41,7 +41,7 @@ def test_interrupted_and_killed_in_one_process_and_run_again(study, processes, f
 
 
 def test_two_runs_at_once_share_the_work(study, processes, fork):
-    """One in a process of its own, and one in this process, which begins when the other has stored a part."""
+    """One run has its own process. The other run starts in this process when the first one has stored a part."""
     other = study.forked(fork)
     study.wait_for_parts(other, 1)
     before = study.parts()
@@ -62,7 +62,7 @@ def test_two_runs_at_once_share_the_work_on_ray_too(study, processes):
 
 
 def test_what_is_new_is_trained_and_nothing_else(make_study):
-    """A longer axis, more epochs than were trained, and another sweep that shares points with the first."""
+    """The new points are from a longer axis, more epochs, and another sweep that shares points with the first."""
     study = make_study(shorten=5, max_cohort=64)
     study.run()
     assert "48 points, 32 done, 16 to train" in study.run("--set", "seed=[0, 1, 2]")

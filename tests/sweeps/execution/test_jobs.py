@@ -1,4 +1,4 @@
-"""A run handed to a cluster as a job, from a process that has no part in the training."""
+"""Tests of runs that are submitted to a cluster as a job, by a process that does not train."""
 
 from __future__ import annotations
 
@@ -100,15 +100,15 @@ def test_where_nothing_listens_it_is_one_sentence_and_2(tmp_path):
 
 @pytest.fixture(scope="module")
 def dashboard(s3: str) -> Iterator[str]:
-    """The address at which a Ray of its own takes jobs."""
+    """Start a separate Ray that accepts jobs, and yield the address of its dashboard."""
     bin_folder = Path(sys.executable).parent
     head, page, agent, client = free_ports(4)
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="memsweep-jobs-") as folder:  # sockets have short names
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="memsweep-jobs-") as folder:  # socket paths must be short
         command = [str(bin_folder / "ray"), "start", "--head", "--block", "--num-cpus=2", f"--port={head}"]
         command += ["--include-dashboard=true", f"--dashboard-port={page}", f"--dashboard-agent-listen-port={agent}"]
         command += [f"--ray-client-server-port={client}", f"--temp-dir={folder}", "--disable-usage-stats"]
         with pytest.MonkeyPatch.context() as patch, open(Path(folder) / "said", "w") as said:
-            patch.setenv("PATH", str(bin_folder), prepend=os.pathsep)  # a job says `memsweep`
+            patch.setenv("PATH", str(bin_folder), prepend=os.pathsep)  # a job runs the command `memsweep`
             patch.setenv("RAY_AUTH_MODE", "token")
             patch.setenv("RAY_AUTH_TOKEN", TOKEN)
             process = subprocess.Popen(command, stdout=said, stderr=said)

@@ -1,4 +1,4 @@
-"""Driver, workers and raylets are killed at random moments: no point is lost, none is there twice, no bit differs."""
+"""If drivers, workers or raylets are killed at random moments, no point is lost or stored twice, and no bit differs."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ MOMENTS = 50
 POINTS, COHORTS = 32, 8
 ALWAYS = ("--checkpoint-every", "0")
 OFTEN = (*ALWAYS, "--retries", "1000")
-"""Who is killed this often is not to blame."""
+"""Options for cohorts that are killed often, so that they are not recorded as failed."""
 
 
 @pytest.fixture
 def studies(make_study: Callable[..., Any]) -> Iterator[Any]:
-    """As many as are needed until all moments are over."""
+    """Return an iterator of new studies. A test takes studies until it has killed at all its random moments."""
     return (make_study(name=f"study{number}") for number in count())
 
 
 def kill_drivers(study: Any, moments: int, chance: random.Random, longest: float) -> int:
-    """Run the sweep until it is done, killing the driver after up to `longest` seconds. How often that was done."""
+    """Run the sweep until it is done, killing drivers after up to `longest` seconds. Return the number of kills."""
     killed = 0
     while True:
         process = study.started("--workers", "2", *ALWAYS)
@@ -71,7 +71,7 @@ def test_drivers_at_random_moments(studies):
 
 @pytest.mark.slow
 def test_a_driver(study, processes):
-    """Its workers go with it, and Ray's agents within a minute; the next one does not wait for that."""
+    """The workers of a killed driver end at once, and Ray's agents within a minute. The next driver does not wait."""
     process = study.started("--workers", "2", *ALWAYS)
     study.wait_for_parts(process, 2)
     workers = processes.workers(process)
@@ -118,7 +118,7 @@ def test_a_worker(study, processes):
 
 
 def kill_raylets(study: Any, nodes: Any, processes: Any, moments: int, chance: random.Random, pause: float) -> int:
-    """Of one of two nodes; another node takes its place."""
+    """Kill the raylet of one of two nodes and add another node, repeatedly. Return the number of kills."""
     nodes.add(), nodes.add()
     process = study.started("--address", nodes.address, *OFTEN)
     study.wait_for_parts(process, 1)
@@ -144,7 +144,7 @@ def test_raylets_at_random_moments(studies, nodes, processes):
 
 @pytest.mark.slow
 def test_the_raylet_of_a_driver_of_its_own_ray(study, processes):
-    """That is the end of this run; the next one goes on."""
+    """The run ends with an error, and the next run resumes the sweep."""
     process = study.started("--workers", "2", *ALWAYS)
     study.wait_for_parts(process, 2)
     (raylet,) = [each for each in processes.family(process) if each.name().startswith("raylet")]
@@ -165,7 +165,7 @@ grid: {seed: [0, 1, 2]}
 
 @pytest.mark.slow
 def test_a_cohort_that_loses_its_worker_half_way_repeats_at_most_one_epoch(make_study, processes):
-    study = make_study(HALF_WAY, max_cohort=3, sleep=0.1)  # one cohort, one update an epoch
+    study = make_study(HALF_WAY, max_cohort=3, sleep=0.1)  # one cohort, one update per epoch
     process = study.started("--workers", "2", *ALWAYS)
     while process.poll() is None and len(study.updates()) < 10:
         time.sleep(0.01)
@@ -175,7 +175,7 @@ def test_a_cohort_that_loses_its_worker_half_way_repeats_at_most_one_epoch(make_
     by = Counter(update["pid"] for update in study.updates())
     first, second = by.values()
     assert first >= 10
-    # The update that was under way is lost, and what came after the last checkpoint: at most the epoch before it.
+    # The unfinished update and the epochs after the last checkpoint, at most one, are lost.
     assert 20 <= first + second <= 22
 
 

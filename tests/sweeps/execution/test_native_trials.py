@@ -48,7 +48,7 @@ def mute(event: object) -> None:
 
 
 class Turnstile:
-    """An actor that lets results pass in a fixed order: the next when the one before has been judged."""
+    """An actor that lets results pass in a fixed order, each one after the previous result has been judged."""
 
     def __init__(self, order: list[tuple[str, int]]) -> None:
         self.order = order
@@ -68,8 +68,8 @@ class Turnstile:
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", STOPPING)
 def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epochs(scheduler, tmp_path, monkeypatch):
-    """The order in which a cohort of four places, filled again, tells of its members, is forced upon four native
-    trials at a time; what survives has, to the bit, the rows of a run without stopping."""
+    """Four native trials at a time must report in the order of a refilled cohort with four places. The remaining rows
+    are bit for bit those of a run without stopping."""
     import ray
 
     order: list[tuple[str, int]] = []
@@ -86,7 +86,7 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
         Inline().execute(planned(STOPPING[scheduler], 12), packed, mute)
 
     def gate() -> None:
-        """In a worker: a result is told when it is its turn."""
+        """Patch a worker so that it delays every result until it is the result's turn."""
         import time
 
         import ray
@@ -156,8 +156,8 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
 @pytest.mark.slow
 @pytest.mark.parametrize("max_cohort", [1, 4])
 def test_killed_workers_lose_nobody_and_change_no_number(max_cohort, make_study, processes):
-    """Under HyperBand. Over cohorts no verdict changes either; a native trial that was lost is put into another bracket
-    by Tune."""
+    """The scheduler is HyperBand. With cohorts, no verdict changes either. Without them it may change, because Tune
+    puts a lost native trial into another bracket."""
     text = SWEEP.replace("model: mlp, depth: 1, width: 8", "model: MODEL").replace("dropout: 0.1, ", "")
     study = make_study(text, max_cohort, sleep=0.02)
     whole, undisturbed = Store(study.folder / "whole"), Store(study.folder / "undisturbed")

@@ -1,4 +1,4 @@
-"""A stack that does not fit is cut until its parts do; only a member that does not fit alone is a failure."""
+"""A stack that does not fit is split until its parts fit. Only a member that does not fit alone is a failure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def planned(text: str = SWEEP, **packing: int) -> Plan:
 
 @dataclass
 class Limited:
-    """Trains as `train_cohort` does, but raises for stacks that do not fit, and records the sizes of all."""
+    """A `train_cohort` that raises an error for stacks that do not fit, and records the sizes of all stacks."""
 
     error: Exception
     fits: Callable[[Sequence[Entry]], bool]
@@ -128,7 +128,7 @@ print(json.dumps([tried, rows["outcome"].to_pylist()]))
 
 @pytest.mark.slow
 def test_a_real_allocation_that_is_refused(tmp_path: Path):
-    """Eight networks of which one takes some 130 MiB, in an address space for about three."""
+    """Eight networks of about 130 MiB each train in an address space with room for about three."""
     command = [sys.executable, "-c", REAL, str(tmp_path / "store")]
     process = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert process.returncode == 0, process.stderr

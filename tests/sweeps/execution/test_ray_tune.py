@@ -1,4 +1,4 @@
-"""What only the Ray executor has to bear."""
+"""Tests of failures that can occur only in the Ray executor."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def harmless() -> Plan:
 
 @pytest.mark.parametrize("name", ["sweeps", "lightning_modules"])
 def test_a_package_of_our_name_that_workers_would_import_is_refused(ray_on_two_cores, tmp_path, monkeypatch, name):
-    """A worker's Python looks into the folder in which the driver was started before it looks at what is installed."""
+    """A worker's Python searches the folder in which the driver was started before the installed packages."""
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").write_text("")
     monkeypatch.chdir(tmp_path)
@@ -91,7 +91,7 @@ def test_an_address_where_no_ray_is_is_one_sentence(tmp_path: Path):
 
 
 def lost(cohort: Cohort, rounds: int, store: Store, events: list[Event]) -> list[Piece]:
-    """What is tried again of a piece that was lost in this round."""
+    """Return the pieces that are tried again after a piece was lost in a round."""
     experiments = Experiments({}, store, Worker(Run("a")), "cuda", retries=0, concurrent=1)
     piece = Piece(cohort, Grant({"CPU": 1.0}, 0), lane="0", rounds=rounds)
     return RayTune()._again(piece, "ActorDiedError: killed\nat length", experiments, Announcer(events.append))

@@ -1,4 +1,4 @@
-"""Which cohort goes where, and what it is given."""
+"""Tests of the placement of cohorts and of the resources that they get."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GPU = 16 * GIB
 
 @dataclass(frozen=True)
 class Sized:
-    """A cohort, as far as placement is concerned."""
+    """A stand-in for a cohort, with only the attribute that placement needs."""
 
     cost: Cost
 
@@ -84,7 +84,7 @@ def test_the_longest_goes_to_the_faster_kind(cohorts, core, gpu):
 
 @given(st.integers(1, 40), st.integers(1, 8))
 def test_equal_cohorts_are_spread_by_the_rates_of_the_kinds(count, ratio):
-    """A GPU that is `ratio` times a core takes at least as many, and no more than `ratio` times as many and one."""
+    """If a GPU has `ratio` times the rate of a core, it gets about `ratio` times as many cohorts as the core."""
     resources = Resources(Kind(1, GIB, 1.0), Kind(1, GPU, float(ratio)))
     on_gpu = sum("GPU" in grant.resources for grant in resources.grants([sized()] * count))
     on_core = count - on_gpu
@@ -114,7 +114,7 @@ def node(alive: bool = True, **resources: float) -> dict[str, Any]:
 
 
 class Cluster:
-    """A cluster of given nodes, whose cores have 2 GiB each and whose GPUs 16, at 10 times their rate."""
+    """A cluster of given nodes with 2 GiB per core and 16 GiB per GPU. A GPU has 10 times the rate of a core."""
 
     def __init__(self, *nodes: dict[str, Any], coming: Sequence[dict[str, Any]] = ()) -> None:
         self.nodes = [*nodes]

@@ -1,4 +1,4 @@
-"""A cohort that is lost goes on from its checkpoints: in another packing, under another executor, elsewhere."""
+"""A lost cohort resumes from its checkpoints, also in another packing, with another executor, or on another machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def lost(tmp_path: Path) -> Store:
-    """A store whose run ended with its process in the middle of the first of two cohorts."""
+    """Return a store whose run was interrupted in the middle of the first of two cohorts."""
     store = Store(tmp_path / "store")
 
     def interrupt(event: object) -> None:
@@ -53,7 +53,7 @@ def lost(tmp_path: Path) -> Store:
 
 
 def epochs_of(executor, plan: Plan, store: Store) -> list[list[int]]:
-    """What the listener heard of, by cohort."""
+    """Run a plan, and return the epochs that each cohort reports to the listener."""
     heard: list[list[int]] = [[] for _ in plan.cohorts]
 
     def listen(event: Progress | CohortEnded) -> None:
@@ -64,7 +64,7 @@ def epochs_of(executor, plan: Plan, store: Store) -> list[list[int]]:
     return heard
 
 
-# What is kept of an epoch is kept before the listener hears of the next one: epoch 7 was told, 6 was kept.
+# The checkpoint of an epoch is written before the next epoch is reported: epoch 7 was reported, 6 was written.
 GOES_ON = list(range(LOST, EPOCHS + 1))
 ALL = list(range(1, EPOCHS + 1))
 

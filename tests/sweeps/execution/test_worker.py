@@ -1,4 +1,4 @@
-"""What a worker does with a cohort that its memory may not hold, or that was stored while it was lost."""
+"""Tests of a worker with a cohort that may exceed its memory, or that a lost worker has already stored."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def planned(text: str = SWEEP) -> Plan:
 
 @dataclass
 class Recorder:
-    """Trains as `train_cohort` does, and records (members, epochs) of each stack."""
+    """A `train_cohort` that records the numbers of members and epochs of each stack."""
 
     stacks: list[tuple[int, int]] = field(default_factory=list)
     error: Exception | None = None
-    """Raised for stacks of one epoch, which are those whose memory is measured."""
+    """The error to raise for stacks of one epoch, whose memory is being measured, or None."""
 
     def __call__(self, entries: Sequence[Entry], *more: Any, **options: Any) -> CohortResult:
         if entries[0].settings.epochs == 1 and self.error:
@@ -66,7 +66,7 @@ def test_a_cohort_above_its_workers_memory_is_measured_and_trained_in_parts(tmp_
 
 @pytest.mark.parametrize(("room", "epochs"), [(0, 20), (100, 20), (0.5, 2)])
 def test_it_is_not_measured_where_that_is_not_worth_it(tmp_path, room, epochs):
-    """Memory unknown; plenty of it; a training so short that the probe would be most of it."""
+    """The cases are unknown memory, plenty of memory, and a training that is hardly longer than the measurement."""
     plan, store = planned(SWEEP.replace("epochs: 20", f"epochs: {epochs}")), Store(tmp_path / "store")
     train = Recorder()
     trained(store, plan, train, bytes=int(room * plan.cohorts[0].cost.bytes))
