@@ -17,20 +17,20 @@ def averages(
 ) -> pd.DataFrame:
     """Average a value over orders and seeds, for each combination of the keys that occurs.
 
-    The value is first averaged over orders (and problems) within each seed; the seeds are the sample. With fewer than
-    three seeds, the orders of arrival are the sample instead; their interval says nothing about other seeds, and there
-    is none where the order makes no difference. An interval of zero width means that all seeds agree.
+    The value is first averaged over orders (and problems) within each seed, and the seeds are the sample. With fewer
+    than three seeds, the orders of arrival are the sample instead. The interval then does not extend to other seeds,
+    and it is NaN if the order makes no difference. An interval of zero width means that all seeds agree.
 
     Args:
-        rows: One row per search and order, with `seed`, `order` and the value. NaN means that the value does not exist
-            there; it is counted in `undefined` and never taken as 0.
+        rows: One row per search and order, with `seed`, `order` and the value. A value of NaN is undefined. Undefined
+            values are counted in `undefined` and never taken as 0.
         keys: The columns to group by.
         value: The column to average.
         limits: The range of the value, to which intervals are clipped.
 
     Returns:
-        One row per combination of the keys, with the columns `mean`; `low` and `high`, the 95 % t interval of the mean;
-        `n`, the size of the sample; `over`, "seeds" or "orders"; `orders`, the number of orders; `undefined`.
+        A table with one row per combination of the keys and the columns `mean`; `low` and `high`, the 95 % t interval;
+        `n`, the size of the sample; `over`, "seeds" or "orders"; `orders`, the number of orders; and `undefined`.
     """
     averaged = []
     for key, part in rows.groupby(list(keys), sort=False, observed=True, dropna=False):
@@ -49,7 +49,7 @@ def averages(
 
 
 def sampled(table: pd.DataFrame) -> str:
-    """Describe what the means and intervals of a table of averages are taken over."""
+    """Describe the sample behind the means and intervals of a table of averages."""
     have = table[table["n"] > 0]
     if have.empty:
         return "no data"
@@ -66,11 +66,11 @@ def sampled(table: pd.DataFrame) -> str:
 
 
 def many(count: int, word: str) -> str:
-    """Format a count with its noun: `1 seed`, `3 seeds`."""
+    """Format a count with its noun, such as `1 seed` or `3 seeds`."""
     return f"{count} {word}{'s' if count != 1 else ''}"
 
 
 def span(values: pd.Series) -> str:
-    """Format the range of the values: `3`, or `2 to 5`."""
+    """Format the range of the values, such as `3` or `2 to 5`."""
     low, high = int(values.min()), int(values.max())
     return f"{low}" if low == high else f"{low} to {high}"

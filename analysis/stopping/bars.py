@@ -1,4 +1,4 @@
-"""Dot plots of shares with intervals, one line per group: trainings stopped, and what they had memorized by then."""
+"""Dot plots with intervals: the shares of trainings that were stopped, and the label fractions that they memorized."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FILLS: dict[str, Literal["none", "full"]] = {"at stop": "none", "at the end": "f
 def stopped_figure(
     shares: pd.DataFrame, chosen: pd.DataFrame, groups: Sequence[str], what: str, *, note: str = ""
 ) -> style.Picture:
-    """Draw the share of each group's trainings that was stopped: one dot per scheduler, one panel per signal.
+    """Draw the share of stopped trainings in each group, with one dot per scheduler and one panel per signal.
 
     Args:
-        shares: The table of `stopped.stopped_by`.
-        chosen: The setting that stands for each scheduler, for every signal.
+        shares: The result of `stopped.stopped_by`.
+        chosen: The setting that represents each scheduler, for every signal.
         groups: The groups from top to bottom. Groups without members are left out.
-        what: What the groups are, in words ("regime at the horizon").
-        note: A sentence to begin the caption with.
+        what: A description of the groups, such as "regime at the horizon".
+        note: A sentence with which the caption begins.
     """
     rows = of_settings(shares, chosen)
     drawn = [name for name in groups if (rows["group"] == name).any()]
@@ -57,14 +57,14 @@ def stopped_figure(
 
 
 def memorized_figure(table: pd.DataFrame, chosen: pd.DataFrame, *, note: str = "") -> style.Picture:
-    """Draw what the stopped trainings had memorized when they were stopped, and what they would have by the end.
+    """Draw the fraction of labels that stopped trainings had memorized at the stop, and would have by the end.
 
-    Each scheduler has one line, from the open marker (at stop) to the filled one (at the end); each signal has a panel.
+    There is one panel per signal and one line per scheduler, from an open (at stop) to a filled marker (at the end).
 
     Args:
-        table: The table of `stopped.memorized_at_stop`.
-        chosen: The setting that stands for each scheduler, for every signal.
-        note: A sentence to begin the caption with.
+        table: The result of `stopped.memorized_at_stop`.
+        chosen: The setting that represents each scheduler, for every signal.
+        note: A sentence with which the caption begins.
     """
     rows = of_settings(table, chosen)
     signals = list(dict.fromkeys(chosen["signal"]))

@@ -1,4 +1,4 @@
-"""What a study of early stopping compares: schedulers with their settings, the metrics they see, and i-epoch rules."""
+"""The comparisons of a study of early stopping: schedulers at several settings, the metrics they see, i-epoch rules."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ GRACES = (1, 3, 9, 27)
 FACTORS = (2, 3, 4)
 BRACKETS = 3
 KEPT = (None, 9, 3)
-"""How many trainings the i-epoch rules keep: only the best, one in nine, one in three."""
+"""The fraction of trainings that the i-epoch rules keep: only the best (None), one in nine, or one in three."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a study compares.
+    """The comparisons that a study of early stopping makes.
 
     Attributes:
         schedulers: Names from `judging_schedulers()`.
         metrics: The metrics that the schedulers see.
         orders: The number of orders of arrival.
         workers: The number of trainings that run at once.
-        by: The fields that separate searches. None: the fields of the data that vary, and the seed.
+        by: The fields that separate searches. None means the fields of the data that vary, and the seed.
     """
 
     schedulers: tuple[str, ...]
@@ -47,8 +47,8 @@ def question(
 ) -> Question:
     """Build a question from command-line options.
 
-    Without schedulers, all of them are compared. Without metrics, `test_accuracy` is seen, preceded by
-    `validation_accuracy` where every point holds validation data out.
+    If no schedulers are given, all are compared. If no metrics are given, the schedulers see `test_accuracy`, preceded
+    by `validation_accuracy` if every point holds out validation data.
 
     Raises:
         SweepError: An option is invalid; the error names it.
@@ -65,10 +65,10 @@ def question(
 
 
 def settings_of(asked: Question, horizon: int) -> dict[str, list[EarlyStopping]]:
-    """Return, for each metric, every scheduler with each of its settings; one setting is changed at a time.
+    """Return the settings to compare for each metric: those of every scheduler, with one option changed at a time.
 
     Raises:
-        SweepError: A metric is unknown, or has no better end.
+        SweepError: A metric is unknown, or has no direction that is better.
     """
     values = {"grace_period": _graces(horizon), "reduction_factor": FACTORS, "brackets": (BRACKETS,)}
     settings: dict[str, list[EarlyStopping]] = {}
@@ -80,7 +80,7 @@ def settings_of(asked: Question, horizon: int) -> dict[str, list[EarlyStopping]]
             for options in [{name: value} for name in SCHEDULERS[scheduler].settings for value in values.get(name, ())]
             or [{}]
         ]
-        distinct = dict.fromkeys(candidates)  # the default of each setting is the same candidate
+        distinct = dict.fromkeys(candidates)  # every option at its default gives the same candidate
         settings[metric] = [stopping for stopping in distinct if stopping.brackets <= rungs(stopping, horizon)]
         for stopping in settings[metric]:
             check_times(stopping, horizon, within="--")
@@ -88,7 +88,7 @@ def settings_of(asked: Question, horizon: int) -> dict[str, list[EarlyStopping]]
 
 
 def i_epochs(metric: str, horizon: int, members: int) -> dict[str, IEpoch]:
-    """Return the rules that train all members for i epochs and then only the best k, keyed by their names in words."""
+    """Return the rules that train all members for i epochs and then only the best k, keyed by their names."""
     mode = sense(metric) or _better(metric)
     rules = {}
     for epochs in _graces(horizon):

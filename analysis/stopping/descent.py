@@ -18,13 +18,13 @@ from analysis.tables.cells import levels
 from lightning_modules.settings import problem_fields
 
 MARGIN = 0.02
-"""The least fall, rise and second fall of the error: 2 points of accuracy, about 1.3 standard errors of an accuracy on
-1,000 examples (less between two epochs of one training, whose errors are shared)."""
+"""The smallest fall, rise and second fall of the error: 2 points of accuracy, about 1.3 standard errors of an accuracy
+on 1,000 examples. (Two epochs of one training share errors, which makes the standard error of a fall smaller.)"""
 ROUGHNESS = 4.0
-"""The same distance in standard deviations of the curve's own evaluations. At a constant learning rate, the curve of a
-narrow network goes up and down forever, but no deeper than this."""
+"""The smallest fall, rise and second fall in standard deviations of a single evaluation. At a constant learning rate,
+the curve of a narrow network keeps going up and down, but by less than this."""
 WINDOW = 5
-"""Evaluated epochs in the running median that smooths a training's curve."""
+"""The number of evaluated epochs in the running median that smooths a training's curve."""
 CAPACITY = ("width", "parameter_count", "depth")
 SIDES = ("left of the peak", "peak", "right of the peak")
 
@@ -36,10 +36,10 @@ class Descent:
     Attributes:
         first: The position of the minimum before the peak.
         peak: The position of the peak.
-        reached: Where the second descent is complete: the first position after the peak whose error is within half the
-            margin of the lowest error there.
-        depth: The rise of the error to the peak or its fall after it, whichever is smaller.
-        below: Whether the last minimum is below the first.
+        reached: The position at which the second descent is complete, the first after the peak at which the error is
+            within half the margin of the lowest error after the peak.
+        depth: The rise of the error before the peak or the fall after the peak, whichever is smaller.
+        below: Whether the minimum after the peak is below the minimum before the peak.
     """
 
     first: float
@@ -59,21 +59,21 @@ def double_descent(
     """Find the double descent of one curve.
 
     The error is smoothed by a running median. The peak is the position p that maximises min(rise, fall), where rise =
-    e(p) - min e before p and fall = e(p) - min e after p. There is a double descent if both are at least `margin` and
-    at least `roughness` standard deviations of a single evaluation, and if the error had also fallen by as much before
-    its first minimum: a curve that starts at its lowest point has only one descent. The standard deviation is that of
-    the differences between neighbouring values, estimated from their median absolute deviation and divided by sqrt(2),
-    so that a trend does not count.
+    e(p) - min e before p and fall = e(p) - min e after p. There is a double descent if rise and fall are at least
+    `margin` and at least `roughness` standard deviations of a single evaluation, and if the error falls by as much
+    before the first minimum, since a curve that starts at its lowest point has only one descent. The standard deviation
+    is that of the differences between neighbouring values (from their median absolute deviation) divided by sqrt(2), so
+    that a trend does not count.
 
     Args:
         positions: Positions on the axis, ascending.
-        error: The error at each position; NaN where unknown (left out).
+        error: The error at each position. NaN values are left out.
         margin: The smallest rise and fall, in the unit of the error.
         window: The number of values in the running median (odd; fewer are used at the ends).
         roughness: The smallest rise and fall, in standard deviations of a single evaluation.
 
     Returns:
-        The descent, or None.
+        The double descent, or None if there is none.
     """
     at, values = np.asarray(positions, dtype=float), np.asarray(error, dtype=float)
     known = ~np.isnan(values)
@@ -106,11 +106,11 @@ def epoch_wise(
 ) -> pd.DataFrame:
     """Find the members whose metric shows a double descent along the epochs.
 
-    The error is the metric itself where lower is better, and its negative where higher is better.
+    The error is the metric itself if lower is better, and the negative of the metric if higher is better.
 
     Returns:
-        One row per member with a double descent (index: `trajectory_id`), with the fields of `Descent` as columns:
-        `first`, `peak`, `reached`, `depth`, `below`.
+        A table with one row per member that has a double descent (index: `trajectory_id`) and with the fields of
+        `Descent` as columns: `first`, `peak`, `reached`, `depth`, `below`.
     """
     errors = -sign(metric) * recorded.values(metric)
     rows = {name: double_descent(errors.columns, row, margin, window, roughness) for name, row in errors.iterrows()}
@@ -126,8 +126,8 @@ def model_wise(recorded: Recorded, metric: str, margin: float = MARGIN) -> tuple
     error over seeds against the capacity (at least four values), without smoothing.
 
     Returns:
-        The capacity field, and the side of each member: one of `SIDES`, or NaN in a group without a double descent
-        along the capacity. None if no group has a peak.
+        The capacity field, and the side of each member: one of `SIDES`, or NaN if the member's group has no double
+        descent along the capacity. None if no group has a double descent.
     """
     members = recorded.members
     capacity = next((name for name in CAPACITY if members[name].nunique() >= 4), None)

@@ -1,6 +1,6 @@
 """Run a study of early stopping: replay Tune's schedulers at several settings on every search of a recorded sweep.
 
-The data flow: sweep -> searches (one problem and one seed each) -> replays -> stops -> `analysis.stopping`.
+The data flow is: sweep -> searches (one problem and one seed each) -> replays -> stops -> `analysis.stopping.study`.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
 
 
 PRINTED = 7
-"""The number of columns printed in a terminal: the setting, and what it saves and costs."""
+"""The number of columns printed in a terminal: the setting, and its savings and costs."""
 
 
 def replayed(
     asked: Question, curves: Curves, searches: Sequence[np.ndarray], listen: Listener = lambda done, total: None
 ) -> pd.DataFrame:
-    """Replay every setting on every search, and return where each training would have stopped.
+    """Replay every setting on every search, and return the epoch at which each training would have stopped.
 
-    Besides the schedulers, the replay includes for each metric: random stopping with the budget of each scheduler, the
-    rules of `i_epochs`, no stopping, and the oracle.
+    For each metric, the replays also include random stopping with the budget of each scheduler, the rules of
+    `i_epochs`, no stopping, and the oracle.
 
     Args:
-        asked: What to compare.
+        asked: The comparisons to make.
         curves: The recorded curves.
         searches: For each search, the indices of its trainings in `curves`.
         listen: Called with the number of jobs done and the total.
 
     Returns:
-        The columns of `analysis.stopping.recorded.STOPS`.
+        A table with the columns of `analysis.stopping.recorded.STOPS`.
     """
     import pandas as pd
 
@@ -83,7 +83,7 @@ class _Job:
 
 
 def _computed(jobs: Sequence[_Job]) -> Iterator[pd.DataFrame]:
-    """Yield the stops of each job, in order, using several processes where that is faster."""
+    """Yield the stops of each job, in order, using several processes if that is faster."""
     cores = min(len(os.sched_getaffinity(0)), len(jobs))
     if cores <= 1 or sum(job.epochs for job in jobs) <= PARALLEL_FROM:
         yield from map(_stops, jobs)
@@ -96,7 +96,7 @@ def _stops(job: _Job) -> pd.DataFrame:
     replays = [
         replay
         for replay in replay_all(job.curves, job.settings, job.orders, job.workers, processes=1)
-        if replay.scheduler != "i-epoch"  # replaced below by rules at several budgets of their own
+        if replay.scheduler != "i-epoch"  # replaced below by i-epoch rules at several budgets
     ]
     rules = i_epochs(job.metric, int(job.curves.horizons.max()), len(job.curves.ids))
     replays += [Replay(words, "i-epoch", 0, rule.stops(job.curves)) for words, rule in rules.items()]
@@ -133,8 +133,8 @@ def evidence(plan: Plan, store: Store, asked: Question, run: str) -> Evidence:
     Args:
         plan: The plan of the recorded sweep.
         store: The store to read.
-        asked: What to compare.
-        run: The command that trains what is missing, for error messages.
+        asked: The comparisons to make.
+        run: The command that trains missing points, for error messages.
 
     Raises:
         ReplayError: The sweep cannot be replayed (see `Curves.read`).
@@ -158,7 +158,7 @@ def write(
     """Write the page, its figures and its tables into `out`.
 
     Returns:
-        The findings, and the paths written, the page first.
+        The findings and the paths of the written files, starting with the page.
 
     Raises:
         ExportError: `out` cannot be written.
@@ -184,17 +184,17 @@ def write(
 
 
 def for_machines(findings: Findings) -> list[dict[str, Any]]:
-    """Return the summary as one record per signal and setting, with null where there is no number."""
+    """Return the summary as one record per signal and setting, with None for missing numbers."""
     summary = findings.summary.astype(object)
     rows: list[dict[str, Any]] = summary.where(summary.notna(), None).to_dict("records")
     return rows
 
 
 def printed(findings: Findings) -> list[Table]:
-    """Render, for each metric, a table of what every setting saves and costs.
+    """Render, for each metric, a table of the savings and costs of every setting.
 
-    The tables have only the columns that fit into a terminal. They omit the rows of random stopping, which one of the
-    columns compares with.
+    The tables have only the columns that fit into a terminal. They omit the rows of random stopping, since one column
+    already compares every setting with random stopping.
     """
     from analysis.stopping.tables import heads, note, rows_of
 

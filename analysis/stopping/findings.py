@@ -1,4 +1,4 @@
-"""Everything that a study of early stopping measures, computed from its two tables."""
+"""The results of a study of early stopping, computed from the recorded curves and the stops."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Findings:
         by_problem: One row per setting and problem.
         regimes: The share stopped per regime (see `stopped.stopped_by`).
         unseen: The share stopped before the second descent (see `stopped.stopped_before_descent`). None if no training
-            descends twice.
+            has a double descent.
         sides: The share stopped per side of the double-descent peak. None if there is no peak along `capacity`.
         capacity: The capacity field of `sides`; empty without it.
         memorized: See `stopped.memorized_at_stop`. None if no label is corrupted.
         ranks: See `ranks.rank_correlations`.
-        chosen: The setting that stands for each scheduler (see `looks.representatives`).
+        chosen: The setting that represents each scheduler (see `looks.representatives`).
     """
 
     outcomes: pd.DataFrame
@@ -45,10 +45,10 @@ class Findings:
 
 
 def measure_findings(recorded: Recorded, stops: pd.DataFrame) -> Findings:
-    """Compute all results of a study. Double descent is looked for in clean test accuracy.
+    """Compute all results of a study. Double descent is detected in clean test accuracy.
 
     Raises:
-        AnalysisError: One of the computations refuses its input.
+        AnalysisError: One of the tables is invalid.
     """
     table = outcomes(recorded, stops)
     unseen = stopped_before_descent(recorded, stops, epoch_wise(recorded, CLEAN))

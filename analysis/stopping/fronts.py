@@ -24,12 +24,12 @@ def front_figure(table: pd.DataFrame, note: str = "") -> style.Picture:
     """Draw the regret of the selected training against the epochs trained, with one marker per setting.
 
     There is one column of panels per signal and unit of regret (the signal itself, and clean test accuracy), and one
-    row per problem; with more than four problems, a single row shows them together. The grey line is the Pareto front:
-    the settings that no other setting beats in both, excluding the oracle. Bars are 95 % intervals over seeds.
+    row per problem. With more than four problems, a single row shows all problems together. The grey line is the Pareto
+    front of all settings except the oracle. Bars are 95 % intervals over seeds.
 
     Args:
-        table: The table of `outcomes.outcomes`.
-        note: A sentence to begin the caption with.
+        table: The result of `outcomes.outcomes`.
+        note: A sentence with which the caption begins.
     """
     kinds = [(signal, target) for signal in dict.fromkeys(table["signal"]) for target in dict.fromkeys((signal, CLEAN))]
     problems = list(dict.fromkeys(table.sort_values("search")["problem"]))
@@ -76,12 +76,12 @@ def front_figure(table: pd.DataFrame, note: str = "") -> style.Picture:
 
 
 def front_points(rows: pd.DataFrame, signal: str, target: str) -> pd.DataFrame:
-    """Return one row per setting of a panel.
+    """Compute the points of one panel.
 
     Returns:
-        The columns `scheduler`, `setting`; `x` (budget, %) and `y` (regret in the drawn unit), each with `_low` and
-        `_high`; `n`, `over`, `orders`, `undefined` (see `averages`); `front`, whether the setting is on the Pareto
-        front of all settings but the oracle.
+        A table with one row per setting and the columns `scheduler`, `setting`; `x` (budget, %) and `y` (regret in the
+        drawn unit), each with `_low` and `_high`; `n`, `over`, `orders`, `undefined` (see `averages`); and `front`,
+        whether the setting is on the Pareto front of all settings except the oracle.
     """
     keys = ["scheduler", "setting"]
     scale = METRICS[target].scale
@@ -96,9 +96,10 @@ def front_points(rows: pd.DataFrame, signal: str, target: str) -> pd.DataFrame:
 
 
 def on_front(cost: Sequence[float] | pd.Series, regret: Sequence[float] | pd.Series) -> np.ndarray:
-    """Return whether each point is on the Pareto front: no other point is at most as high in both and lower in one.
+    """Return whether each point is on the Pareto front of two quantities for which lower is better.
 
-    A point with NaN is not on the front and beats no other point.
+    A point is on the front if no other point is lower in one quantity and at most equal in the other. A point with NaN
+    is not on the front and excludes no other point.
     """
     x, y = np.asarray(cost, dtype=float), np.asarray(regret, dtype=float)
     with np.errstate(invalid="ignore"):

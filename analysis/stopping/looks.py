@@ -33,9 +33,9 @@ LOOKS: dict[str, Look] = {
     "oracle": Look("oracle", "#E69F00", "*"),
 }
 COMPARED = 0.25
-"""The budget near which settings of different schedulers are compared."""
+"""The budget, as a fraction of all epochs, near which settings of different schedulers are compared."""
 BOUNDS = ("none", "oracle")
-"""Schedulers that bound the others and cannot be chosen: one trains everything, the other knows everything."""
+"""Baselines that bound the schedulers: `none` trains everything, and `oracle` knows the results in advance."""
 
 
 def look(scheduler: str) -> Look:
@@ -43,12 +43,12 @@ def look(scheduler: str) -> Look:
 
 
 def in_order(schedulers: Sequence[str]) -> list[str]:
-    """Return the distinct schedulers in legend order, unknown ones last."""
+    """Return the distinct schedulers in legend order, with unknown schedulers last."""
     return sorted(dict.fromkeys(schedulers), key=lambda name: [*LOOKS, name].index(name))
 
 
 def shortened(setting: str) -> str:
-    """Remove the metric from a setting, since its table or panel states it: "asha(grace 1, factor 3, 1 bracket)"."""
+    """Remove the metric, which the table or panel states, from a setting: "asha(grace 1, factor 3, 1 bracket)"."""
     return re.sub(r"\(\w+ (?:max|min)(?:, |(?=\)))", "(", setting).replace("()", "")
 
 
@@ -58,7 +58,7 @@ def handle(scheduler: str) -> Line2D:
 
 
 def signal_words(signal: str) -> str:
-    """Say what a scheduler saw: "sees validation accuracy, labels as noisy as training"."""
+    """Describe the signal of a scheduler, such as "sees validation accuracy, labels as noisy as training"."""
     return f"sees {METRICS[signal].words}"
 
 
@@ -66,11 +66,11 @@ def representatives(table: pd.DataFrame, bounds: bool = False) -> pd.DataFrame:
     """Choose, for every signal and scheduler, the setting whose mean budget is nearest to `COMPARED` by ratio.
 
     Args:
-        table: The table of `outcomes.outcomes`.
+        table: The result of `outcomes.outcomes`.
         bounds: Whether to include no stopping and the oracle.
 
     Returns:
-        The columns `signal`, `scheduler`, `setting`, `budget`, in legend order.
+        A table with the columns `signal`, `scheduler`, `setting`, `budget`, whose rows are in legend order.
     """
     means = averages(table, ["signal", "scheduler", "setting"], "budget").rename(columns={"mean": "budget"})
     if not bounds:

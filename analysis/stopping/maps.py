@@ -1,4 +1,4 @@
-"""Maps over the grid of a sweep: the mean stop epoch of each cell, and the share that reached the horizon."""
+"""Maps over the grid of a sweep: each cell's mean stop epoch, or its share of trainings that reached the horizon."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MOST_ROWS = 3
 
 
 def grid_axes(recorded: Recorded) -> tuple[str, str]:
-    """Choose the x and y fields of the maps: the two fields with the most values, preferring those searched over.
+    """Choose the x and y fields of the maps: the two with the most values, preferring fields that vary in a search.
 
-    A capacity field, if it is one of the two, becomes x.
+    If one of the two fields is a capacity, it becomes x.
 
     Raises:
         AnalysisError: Fewer than two fields vary in the sweep.
@@ -58,20 +58,20 @@ def stopping_map(
     *,
     note: str = "",
 ) -> style.Picture:
-    """Draw the mean stop epoch, or the share that reached the horizon, in every cell of x and y.
+    """Draw the mean stop epoch, or the share of trainings that reached the horizon, in every cell of x and y.
 
-    There is one column of panels per scheduler and one row per problem; with more than three problems, a single row
-    shows them together. Means are taken over orders of arrival, seeds and whatever else varies inside a cell, which
-    the caption names. Cells in which nothing was recorded are hatched.
+    There is one column of panels per scheduler and one row per problem. With more than three problems, a single row
+    shows all problems together. Means are taken over orders of arrival, seeds and all other fields that vary inside a
+    cell; the caption names these fields. Cells in which nothing was recorded are hatched.
 
     Args:
         recorded: The unstopped curves.
         stops: The stops of the replays (see `recorded.STOPS`).
-        chosen: The setting that stands for each scheduler (see `looks.representatives`), for one signal.
+        chosen: The setting that represents each scheduler (see `looks.representatives`), for one signal.
         x: The field on the x axis.
         y: The field on the y axis.
-        value: What to show.
-        note: A sentence to begin the caption with.
+        value: The value to show.
+        note: A sentence with which the caption begins.
     """
     rows = check_stops(of_settings(stops, chosen), recorded)
     rows = rows.join(recorded.members[[name for name in (x, y) if name not in rows]], on="trajectory_id")
@@ -121,7 +121,7 @@ def stopping_map(
 
 
 def cell_means(recorded: Recorded, rows: pd.DataFrame, x: str, y: str, value: Shown) -> np.ndarray:
-    """Average a value per cell: one row per value of y, one column per value of x, ascending; NaN in empty cells."""
+    """Average a value per cell, with one row per y and one column per x, both ascending; NaN if a cell is empty."""
     shape = (len(levels(recorded.members, y)), len(levels(recorded.members, x)))
     ids = recorded.members.index.get_indexer(rows["trajectory_id"])
     places = [pd.factorize(recorded.members[name], sort=True, use_na_sentinel=False)[0][ids] for name in (y, x)]

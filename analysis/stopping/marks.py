@@ -1,4 +1,4 @@
-"""Figure of the learning curves of one search, with a mark where a scheduler stopped each of them."""
+"""Figure of the learning curves of one search, with a mark at the epoch at which a scheduler stopped each training."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ UNNAMED = "#999999"
 def marks_figure(
     recorded: Recorded, stops: pd.DataFrame, chosen: pd.DataFrame, search: int | None = None, *, note: str = ""
 ) -> style.Picture:
-    """Draw the curves of one search up to where they were stopped; the part that was not trained is pale.
+    """Draw the learning curves of one search, with the part after each training was stopped in a pale colour.
 
-    There is one column per scheduler, a row for the signal it saw, and a row for clean test accuracy. Colours show the
-    regime at the horizon; the selected training is black. The first order of arrival is shown. Above 60 curves, only
-    every k-th is drawn; the selected one always is.
+    There is one column per scheduler, one row for the signal that the scheduler saw, and one row for clean test
+    accuracy. Colours show the regime at the horizon, and the selected training is black. The first order of arrival is
+    shown. With more than 60 curves, only the selected curve and every k-th curve are drawn.
 
     Args:
         recorded: The unstopped curves.
         stops: The stops of the replays (see `recorded.STOPS`).
-        chosen: The setting that stands for each scheduler, for one signal.
-        search: The number of the search; the last one (of the noisiest problem) by default.
-        note: A sentence to begin the caption with.
+        chosen: The setting that represents each scheduler, for one signal.
+        search: The number of the search; by default the last one, which belongs to the noisiest problem.
+        note: A sentence with which the caption begins.
     """
     signal = str(chosen["signal"].iloc[0])
     number = int(recorded.members["search"].max()) if search is None else search

@@ -36,22 +36,22 @@ MEASURED = {
 }
 """The meaning of each column of `outcomes`."""
 LIMITS = {"regret": (0.0, np.inf), "cost": (-1.0, 1.0), "gain": (-1.0, 1.0), "lead": (-1.0, 1.0)}
-"""The ranges to which intervals are clipped, where not 0 to 1."""
+"""The ranges to which intervals are clipped, for measures whose range is not 0 to 1."""
 
 
 def outcomes(recorded: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
-    """Measure what each replay of each search saved and cost.
+    """Compute the savings and costs of each replay of each search.
 
     The training handed over (selected) is the one with the best signal at its horizon among those that finished. Ties
-    are averaged, which stands for a random choice. If no training finished, none is handed over, and regrets are NaN,
-    not 0. A training that diverged does not finish, but the epochs it trained count. "Best" is over the whole search as
-    recorded without stopping, including trainings that were stopped.
+    are averaged, which represents a random choice. If no training finished, none is handed over, and regrets are NaN,
+    not 0. A training that diverged does not finish, but the epochs that it trained count. The best training of a search
+    is found in the curves recorded without stopping, so a replay may have stopped it.
 
     Returns:
-        One row per combination of the columns `SEARCH`, with the columns of `MEASURED`.
+        A table with one row per combination of the columns `SEARCH`, and the columns of `MEASURED`.
 
     Raises:
-        AnalysisError: A signal was not recorded, or has no better end.
+        AnalysisError: A signal was not recorded, or has no direction that is better.
     """
     stops = check_stops(stops, recorded)
     clean = recorded.final(CLEAN)
@@ -72,7 +72,7 @@ def outcomes(recorded: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, by_problem: bool = False, measures: Sequence[str] = tuple(MEASURED)) -> pd.DataFrame:
-    """Average the outcomes: one row per signal, setting (and problem) and measure, with the columns of `averages`."""
+    """Average the outcomes per signal, setting (and problem) and measure, with the columns of `averages`."""
     keys = ["signal", "scheduler", "setting", *(["problem"] if by_problem else [])]
     parts = [averages(table, keys, name, LIMITS.get(name, SHARE)).assign(measure=name) for name in measures]
     table = pd.concat(parts, ignore_index=True)
@@ -83,11 +83,11 @@ def wide(long: pd.DataFrame) -> pd.DataFrame:
     """Pivot a summary to one row per signal and setting (and problem), the cheapest setting of each signal first.
 
     Args:
-        long: The table of `summary`.
+        long: The result of `summary`.
 
     Returns:
-        For each measure its mean under its own name and the interval as `_low` and `_high`; `n`, `over`, `orders`.
-        Signals keep the order of the summary.
+        A table with, for each measure, its mean in a column of the same name and its interval in `<measure>_low` and
+        `<measure>_high`, and with `n`, `over` and `orders`. Signals keep the order of the summary.
     """
     keys = [name for name in ("signal", "scheduler", "setting", "problem") if name in long]
     table = long.pivot_table(index=keys, columns="measure", values=["mean", "low", "high"], dropna=False, sort=False)
@@ -123,7 +123,7 @@ def _looked_up(values: pd.Series, keys: pd.DataFrame) -> np.ndarray:
 
 
 def _whole(stops: pd.DataFrame) -> pd.Series:
-    """Return the epochs of each search without stopping, or up to the horizons where that was not replayed."""
+    """Return the epochs of each search without stopping, or up to the horizons if no stopping was not replayed."""
     longest = stops.assign(end=stops["stop_epoch"].where(stops["scheduler"] == "none"))
     ends = longest.groupby(["search", "trajectory_id"]).agg(end=("end", "max"), horizon=("horizon", "max"))
     return ends["end"].fillna(ends["horizon"]).groupby("search").sum()

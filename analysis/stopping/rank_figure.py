@@ -19,15 +19,15 @@ MOST_PANELS = 6
 
 
 def rank_figure(table: pd.DataFrame, rungs: Collection[int] = (), *, note: str = "") -> style.Picture:
-    """Draw Kendall's tau-b between a metric at an epoch and one at the horizon.
+    """Draw Kendall's tau-b between a metric at an epoch and a metric at the horizon, against the epoch.
 
     There is one panel per problem and one line per pair of metrics. With more than six problems, only the first three
     and the last three are drawn.
 
     Args:
-        table: The table of `ranks.rank_correlations`.
-        rungs: Epochs at which some scheduler decides, to be marked.
-        note: A sentence to begin the caption with.
+        table: The result of `ranks.rank_correlations`.
+        rungs: Epochs at which a scheduler decides, to be marked in the figure.
+        note: A sentence with which the caption begins.
     """
     problems = list(dict.fromkeys(table["problem"]))
     shown = problems if len(problems) <= MOST_PANELS else [*problems[:3], *problems[-3:]]

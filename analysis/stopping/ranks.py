@@ -22,19 +22,18 @@ def rank_correlations(
 ) -> pd.DataFrame:
     """Compute Kendall's tau-b over the members of a search, between `early` at an epoch and `late` at the horizon.
 
-    Metrics are signed so that better ranks higher. Members without a value at the epoch or at the horizon are left
-    out; with fewer than four members, or if all values are tied, tau is NaN, not 0. The interval is the t interval over
-    seeds; with fewer than three seeds, it is a percentile bootstrap over the members of the search (200 resamples).
+    Metrics are signed so that better values rank higher. Members without a value at the epoch or at the horizon are
+    left out. With fewer than four members, or if all values are tied, tau is NaN, not 0. The interval is the t interval
+    over seeds, or, with fewer than three seeds, a percentile bootstrap over the members of the search (200 resamples).
 
     Args:
         recorded: The unstopped curves.
-        pairs: (early, late) metrics. Default: both accuracies against themselves, and noisy validation against clean
-            test accuracy.
+        pairs: (early, late) metrics; by default those of `default_pairs`.
         seed: Seed of the bootstrap.
 
     Returns:
-        One row per pair, problem and evaluated epoch, with `mean`, `low`, `high`, `n` (seeds), `over` ("seeds" or
-        "members") and `members` (the fewest in a search).
+        A table with one row per pair, problem and evaluated epoch, and the columns `mean`, `low`, `high`, `n` (seeds),
+        `over` ("seeds" or "members") and `members` (the smallest number of members in a search).
     """
     rows = []
     for early, late in default_pairs(recorded) if pairs is None else pairs:
@@ -50,9 +49,9 @@ def rank_correlations(
 
 
 def default_pairs(recorded: Recorded) -> list[tuple[str, str]]:
-    """Return the default pairs whose metrics were recorded.
+    """Return the default (early, late) pairs whose metrics were recorded.
 
-    They are validation against itself, validation against the clean test, and the clean test against itself.
+    The pairs are validation and validation accuracy, validation and clean test accuracy, and clean test accuracy twice.
     """
     noisy = "validation_accuracy"
     have = noisy in recorded.curves and recorded.curves[noisy].notna().any()
@@ -60,7 +59,7 @@ def default_pairs(recorded: Recorded) -> list[tuple[str, str]]:
 
 
 def tau(early: np.ndarray, late: np.ndarray) -> float:
-    """Compute Kendall's tau-b of the known pairs, -1 to 1; NaN below four members, or if one side is all ties."""
+    """Compute Kendall's tau-b (-1 to 1) of the known pairs; NaN for fewer than four, or if one side is all ties."""
     known = ~(np.isnan(early) | np.isnan(late))
     early, late = early[known], late[known]
     if len(early) < FEWEST_MEMBERS or np.ptp(early) == 0 or np.ptp(late) == 0:

@@ -1,11 +1,11 @@
-"""The two tables behind a study of early stopping: recorded curves, and the epochs at which replays would stop them.
+"""The two tables behind a study of early stopping: recorded curves, and the epochs at which replays stop trainings.
 
-`curves` has one row per training and evaluated epoch, of trainings that ran to their horizon. `stops` has one row per
+`curves` has one row per training and evaluated epoch; the trainings ran to their horizon. `stops` has one row per
 (signal, setting, order, trajectory_id) of a replay, with the columns of `STOPS`.
 
-A *search* is the set of trainings that one scheduler decides over: trainings on the same problem (the data with their
-noise, which a practitioner is given and does not choose) with the same seed. The seeds are the sample; orders of
-arrival are repeated measurements of the same search.
+A *search* is the set of trainings among which one scheduler decides. They share the seed and the problem, which is the
+data with their noise: it is given to a practitioner, not chosen. The seeds are the sample, and the orders of arrival
+are repeated measurements of the same search.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Recorded:
     Attributes:
         curves: One row per training and evaluated epoch.
         members: One row per training (index: `trajectory_id`), with its fields, `search` (a number), `problem` (in
-            words; "" if there is only one), `horizon`, and `regime` (at the horizon; NaN for a training that has no row
-            there, such as a diverged one).
+            words; "" if there is only one), `horizon`, and `regime` (at the horizon; NaN for a training without a row
+            at the horizon, such as one that diverged).
         by: The fields that separate searches.
         epochs: The evaluated epochs, ascending.
     """
@@ -68,7 +68,7 @@ class Recorded:
     def values(self, metric: str) -> pd.DataFrame:
         """Return a metric in its stored unit, with one row per member and one column per evaluated epoch.
 
-        It is NaN where it was not measured.
+        Values that were not measured are NaN.
 
         Raises:
             AnalysisError: The metric was not recorded.
@@ -84,15 +84,15 @@ class Recorded:
         return 1 - table if about.complement else table
 
     def final(self, metric: str) -> pd.Series:
-        """Return the metric at each member's horizon; NaN for a member without a row there."""
+        """Return the metric at each member's horizon; NaN for a member without a row at that epoch."""
         return at_epoch(self.values(metric), self.members["horizon"])
 
     def until(self, metric: str, epochs: pd.Series) -> pd.Series:
-        """Return the metric's last value up to each of these epochs; NaN where there is none.
+        """Return the last value of a metric at or before each epoch; NaN if there is no such value.
 
         Args:
             metric: The metric.
-            epochs: One epoch per request (index: `trajectory_id`, which may repeat).
+            epochs: The epochs (index: `trajectory_id`, which may repeat).
         """
         table = self.values(metric).ffill(axis=1).to_numpy()
         rows = self.members.index.get_indexer(epochs.index)
@@ -113,7 +113,7 @@ def recorded(
     Args:
         curves: The columns `trajectory_id`, `epoch`, every field, and the measures. A training's horizon is its
             `epochs`.
-        by: The fields that separate searches. Default: the fields of the problem that vary, and `seed`.
+        by: The fields that separate searches; by default the fields of the problem that vary, and `seed`.
         chance: See `regimes.name_regimes`.
         rule: See `regimes.name_regimes`.
 
@@ -149,7 +149,7 @@ def at_epoch(table: pd.DataFrame, epochs: pd.Series) -> pd.Series:
         epochs: The epoch of each member.
 
     Returns:
-        One value per row of `table`; NaN where its epoch has no column.
+        One value per row of `table`; NaN if the row's epoch has no column.
     """
     columns = table.columns.get_indexer(epochs.reindex(table.index))
     values = np.where(columns >= 0, table.to_numpy()[np.arange(len(table)), columns], np.nan)
@@ -160,7 +160,7 @@ def check_stops(stops: pd.DataFrame, unstopped: Recorded) -> pd.DataFrame:
     """Check a table of stops, and add its members' `search`, `problem` and `seed` (see `Recorded.samples`).
 
     Raises:
-        AnalysisError: A column is missing, a training was not recorded, or a stop lies beyond its horizon.
+        AnalysisError: A column is missing, a training was not recorded, or a stop epoch is not in 0..horizon.
     """
     check_columns(stops, STOPS, "stops")
     if stops.empty:
@@ -180,10 +180,10 @@ def check_stops(stops: pd.DataFrame, unstopped: Recorded) -> pd.DataFrame:
 
 
 def sign(metric: str) -> float:
-    """Return 1 if a higher metric is better and -1 if a lower one is.
+    """Return 1 if higher values of a metric are better, and -1 if lower values are better.
 
     Raises:
-        AnalysisError: Neither is better.
+        AnalysisError: The metric is unknown, or neither direction is better.
     """
     better = METRICS[metric].better if metric in METRICS else None
     if better is None:

@@ -23,7 +23,7 @@ DEFAULT_METRIC = "validation_accuracy"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval; a single value has none."""
+    """A mean with its 95 % interval, whose ends are None if there is only one value."""
 
     mean: float
     low: float | None
@@ -44,8 +44,8 @@ class Line:
         scheduler: The name of the scheduler or baseline.
         orders: The number of orders of arrival.
         budget: Epochs trained, as a fraction of the epochs trained without stopping.
-        regret: The best final value of all trainings minus the best of those that finished (the other way round for a
-            metric that should be low), in the metric's unit, at least 0. None if no training finished in any order.
+        regret: The best final value of all trainings minus that of the trainings that finished (with the opposite
+            sign if lower is better), in the metric's unit, at least 0. None if no training finished in any order.
         kept: The fraction of the orders in which a best training finished.
         finished: The mean number of trainings that reached their horizon.
         without: The number of orders in which no training finished, and which therefore have no regret.
@@ -62,7 +62,7 @@ class Line:
 
 
 def settings_from(options: Mapping[str, Any], plan: Plan) -> EarlyStopping:
-    """Build early-stopping settings from command-line options, ignoring those that are None.
+    """Build early-stopping settings from command-line options, ignoring options that are None.
 
     Raises:
         SweepError: An option is invalid; the error names it.
@@ -82,13 +82,13 @@ def settings_from(options: Mapping[str, Any], plan: Plan) -> EarlyStopping:
 
 
 def recorded(plan: Plan, store: Store, settings: EarlyStopping, run: str) -> Curves:
-    """Read the curves that these settings judge.
+    """Read the recorded curves of the metrics that the settings use.
 
     Args:
         plan: The plan of the recorded sweep.
         store: The store to read.
         settings: The settings to replay.
-        run: The command that trains what is missing, for error messages.
+        run: The command that trains missing points, for error messages.
 
     Raises:
         ReplayError: The sweep cannot be replayed (see `Curves.read`).
@@ -102,7 +102,7 @@ def lines(curves: Curves, replays: Sequence[Replay], settings: EarlyStopping) ->
     Args:
         curves: The recorded curves.
         replays: The replays, over all orders of arrival.
-        settings: Settings with a scheduler, whose metric decides which training is best.
+        settings: Settings with a scheduler; their metric determines which training is best.
 
     Raises:
         ReplayError: Every training diverged.

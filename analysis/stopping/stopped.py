@@ -1,4 +1,4 @@
-"""Shares of trainings that a scheduler stops, by regime, by side of the double-descent peak, and before an event."""
+"""Shares of trainings that a scheduler stops: by regime, by side of the double-descent peak, or before an event."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def stopped_by(recorded: Recorded, stops: pd.DataFrame, group: pd.Series) -> pd.
         recorded: The unstopped curves.
         stops: The stops of the replays (see `recorded.STOPS`).
         group: The group of each member (index: `trajectory_id`), such as its regime at the horizon of the unstopped
-            curve, or a field. Members without a group are left out.
+            curve, or the value of a field. Members without a group are left out.
 
     Returns:
-        One row per signal, setting and group, with the columns of `averages` and `members`, the size of the group.
+        A table with one row per signal, setting and group, the columns of `averages`, and `members`, the group's size.
     """
     rows = check_stops(stops, recorded)
     rows = rows.assign(group=rows["trajectory_id"].map(group.astype(object)), stopped=1.0 - rows["finished"])
@@ -31,17 +31,17 @@ def stopped_by(recorded: Recorded, stops: pd.DataFrame, group: pd.Series) -> pd.
 
 
 def stopped_before_descent(recorded: Recorded, stops: pd.DataFrame, descents: pd.DataFrame) -> pd.DataFrame:
-    """Compute the share of the trainings with a double descent that were stopped before the second one began or ended.
+    """Compute the share of trainings with a double descent that were stopped before their second descent or its end.
 
     Args:
         recorded: The unstopped curves.
         stops: The stops of the replays (see `recorded.STOPS`).
-        descents: The table of `descent.epoch_wise`.
+        descents: The result of `descent.epoch_wise`.
 
     Returns:
-        One row per signal, setting and `measure`, with the columns of `averages`. The measure is "second descent"
-        (stopped before it began: at the peak or earlier) or "final minimum" (stopped before it was reached).
-        `members` is the number of trainings that descend twice. Empty if there are none.
+        A table with one row per signal, setting and `measure`, and the columns of `averages`. The measure is "second
+        descent" (stopped at the peak or earlier) or "final minimum" (stopped before that minimum was reached).
+        `members` is the number of trainings that descend twice; if it is 0, the table is empty.
     """
     rows = check_stops(stops, recorded)
     rows = rows[rows["trajectory_id"].isin(descents.index)]
@@ -54,13 +54,13 @@ def stopped_before_descent(recorded: Recorded, stops: pd.DataFrame, descents: pd
 
 
 def memorized_at_stop(recorded: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
-    """Compute the memorized fraction of the stopped trainings when they were stopped, and at their unstopped end.
+    """Compute the memorized fraction of stopped trainings at their stop, and at the horizon of their unstopped curves.
 
-    Trainings that were never begun, have no corrupted labels, or have no end are left out of both.
+    A training is left out if it never began, has no corrupted labels, or was not evaluated at its horizon.
 
     Returns:
-        One row per signal, setting and `when`, with the columns of `averages`. `when` is "at stop" (as last evaluated
-        by then) or "at the end". `members` is the number of trainings averaged, over all orders.
+        A table with one row per signal, setting and `when`, and the columns of `averages`. `when` is "at stop" (at the
+        last evaluation up to the stop) or "at the end". `members` is the number of trainings averaged, over all orders.
     """
     rows = check_stops(stops, recorded)
     rows = rows[~rows["finished"].astype(bool)]

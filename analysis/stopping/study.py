@@ -1,4 +1,4 @@
-"""Write a whole study from its two tables: every result table, every figure, and the page."""
+"""Write a whole study from the recorded curves and the stops: every result table, every figure, and the page."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ def write_study(
 ) -> tuple[Findings, list[Path]]:
     """Write the page, its figures, and the tables (Parquet and CSV) into `out`.
 
-    Everything is measured and drawn before anything is written.
+    All results are computed and all figures are drawn before any file is written.
 
     Args:
         recorded: The unstopped curves.
         stops: The stops of the replays (see `recorded.STOPS`).
         description: See `report.write_report`.
         out: The folder to write into.
-        rungs: Epochs at which some scheduler decides.
+        rungs: Epochs at which a scheduler decides, to be marked in a figure.
 
     Returns:
-        The findings, and the paths written, the page first.
+        The findings and the paths of the written files, starting with the page.
 
     Raises:
         AnalysisError: The tables are invalid.
@@ -87,7 +87,7 @@ def write_study(
     for name, table in tables.items():
         if table is not None:
             files |= {f"{name}.parquet": _parquet(table)}
-            if name != "stops":  # one row per replayed training is too long for a text file
+            if name != "stops":  # a text file with one row per replayed training would be too long
                 files[f"{name}.csv"] = table.to_csv(index=False).encode()
     return findings, write_study_page(description, page_tables(findings), drawn, files, out)
 

@@ -26,11 +26,11 @@ COLUMNS = {
     "kept_best": "kept the best (%)",
     "memorized": "memorized by the one handed over (%)",
 }
-"""The column heading of each measure of `outcomes` that is printed."""
+"""The column heading of each printed measure of `outcomes`."""
 
 
 def interval(mean: float, low: float, high: float, digits: int = 1) -> str:
-    """Format a mean with its interval: `12.3 [10.1, 14.5]`; `12.3` without an interval, `-` without a number."""
+    """Format a mean with its interval as `12.3 [10.1, 14.5]`, or `12.3` without an interval, or `-` without a mean."""
     if np.isnan(mean):
         return "-"
     # Adding 0.0 turns a rounded -0.0 into 0.0.
@@ -54,9 +54,9 @@ def heads(signal: str) -> list[str]:
 
 
 def page_tables(findings: Findings) -> list[PageTable]:
-    """Build the tables of the page: all settings per signal, and the stops of trainings that descend twice.
+    """Build the tables of the page: one of all settings per signal, and one of the trainings that descend twice.
 
-    The last table contains only the settings that represent their scheduler.
+    The table of trainings that descend twice contains only the settings that represent their scheduler.
     """
     tables = [
         PageTable(
@@ -75,7 +75,7 @@ def page_tables(findings: Findings) -> list[PageTable]:
 
 
 def note(table: pd.DataFrame) -> str:
-    """Describe what the means and intervals of a wide summary are taken over."""
+    """Describe the sample behind the means and intervals of a wide summary."""
     return sampled(table).replace("bars: ", "in brackets: ").capitalize()
 
 
