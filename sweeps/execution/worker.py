@@ -213,7 +213,7 @@ def by_epoch(members: Iterable[Training]) -> list[list[Training]]:
 
 
 def with_checkpoints(members: Iterable[Training], store: Store, device: str) -> list[Training]:
-    """Return the members with their checkpoints from the store, or with None if they cannot resume on this device."""
+    """Return the members, with a checkpoint from the store for each member that can resume from it on this device."""
     checkpoints = Checkpoints(store.location)
     there = checkpoints.ids()
     return [

@@ -15,7 +15,7 @@ from sweeps.store.records import schema
 def register_measure(name: str, measure: Metric | Measure) -> None:
     """Add a measure that works like a built-in one in sweep files, stores, tables, figures and early stopping.
 
-    Register the measure in every process that trains or reads results. Rows stored earlier are null in its columns.
+    Register the measure in every process that trains or reads results. Its columns are null in rows stored earlier.
 
     Args:
         name: The name of the measure. A per-epoch measure is stored in the column of the same name.

@@ -115,7 +115,7 @@ def run(
         training, with the reason. The result of a job contains only `succeeded`.
 
     Raises:
-        SweepError: if the sweep is not valid; nothing is trained then.
+        SweepError: if the sweep is not valid. Nothing is trained in that case.
         StoreError: if the store cannot be read or written.
         ExecutionError: if workers, GPUs or a cluster are not available.
 

@@ -68,7 +68,7 @@ def submit(address: str, command: Sequence[str], folder: str | None, say: Callab
         folder: a folder to upload as the working folder, without the files that its `.gitignore` names.
 
     Raises:
-        ExecutionError: if no cluster answers, or if it refuses the job.
+        ExecutionError: if no cluster answers, or if the cluster refuses the job.
     """
     if _unavailable:
         raise ExecutionError(f"--address {address}: {_unavailable}; valid with pip install 'memsweep[cluster]'")

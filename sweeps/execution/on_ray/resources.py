@@ -28,7 +28,7 @@ def cluster_resources(
 
     Args:
         on_gpu: torch's name for the device that Ray calls a GPU, normally "cuda".
-        scales: whether the cluster starts nodes on demand, perhaps from zero. `say` is notified of a wait for a node.
+        scales: whether the cluster starts nodes on demand. If it has none, `say` receives a message about the wait.
         nodes: a function that returns the nodes of the cluster, as `ray.nodes` does.
         look: a function that measures the memory and speed of a worker with given resources, as `_look` does.
 

@@ -206,7 +206,7 @@ class _Inputs:
 
 @dataclass(frozen=True)
 class _Shared:
-    """A reference to `_Inputs`, which is large, because Tune passes its parameters to every trial again."""
+    """A reference to the large `_Inputs`. Tune passes its parameters to every trial again, so they must be small."""
 
     inputs: Any
 
@@ -285,7 +285,7 @@ def _in_order() -> Any:
     """Return a Tune scheduler that never chooses the next trial, so that the controller starts trials in order.
 
     Tune's FIFO scheduler chooses the first pending trial even if a worker for it is being started, gives the trial to a
-    free worker, and ends the starting one. If trials are shorter than a worker's start, only one worker ever runs.
+    free worker, and ends the new worker. If trials are shorter than a worker's start, only one worker ever runs.
     """
 
     class InOrder(FIFOScheduler):
@@ -308,7 +308,7 @@ def _watcher(pieces: Sequence[Piece], hear: Hear) -> Any:
             self.stopper = Stopper()
 
         def __getstate__(self) -> dict[str, Any]:
-            return {}  # Tune pickles its callbacks into a file for restoring; a listener holds a terminal
+            return {}  # Tune pickles its callbacks to a file for restoring, and a listener may hold a terminal
 
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
             piece = trial.config["piece"]
