@@ -1,4 +1,4 @@
-"""Check which augmentations apply to which inputs. Needs no torch, so that planning can refuse a sweep early."""
+"""Check which augmentations apply to which inputs. The check needs no torch, so planning can refuse a sweep early."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ AUGMENTATIONS: dict[str, frozenset[int]] = {
     "scale": frozenset({SIGNALS}),
     "augment_noise": frozenset({VECTORS, SIGNALS, IMAGES}),
 }
-"""Augmentation settings, and the numbers of input dimensions to which each applies."""
+"""The augmentation settings, each with the numbers of input dimensions to which it applies."""
 
 
 def check_applicable(settings: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Raise DataError(field) if an augmentation is on that does not apply to inputs of this shape.
+    """Raise DataError(field) if an enabled augmentation does not apply to inputs of this shape.
 
     Args:
-        settings: Values by field. A field of AUGMENTATIONS that is absent or 0 is off; other fields are ignored.
+        settings: Values by field. An augmentation is off if its value is absent or 0. Other fields are ignored.
         shape: The shape of one input.
     """
     for field, dimensions in AUGMENTATIONS.items():

@@ -1,8 +1,8 @@
 """Augmentation of the batches of K members at once.
 
 Each member draws the parameters of its transformations from its own generator, and draws nothing for a transformation
-that is off, so its draws do not depend on the other members. The transformations then run on the examples of all
-members as one batch. Each output is computed from one example alone, so its bits do not depend on the batch either.
+that is off, so its draws do not depend on the other members. The transformations are then applied to the examples of
+all members as one batch. Each output depends on one example only, so its bits do not depend on the batch either.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Operation:
 class Augmenter:
     """A callable that applies each member's augmentation: inputs [K, B, *shape] -> inputs [K, B, *shape].
 
-    Applies the operations in the order of OPERATIONS. The inputs of a member that uses none keep their bits. Raises
-    DataError(field) for an operation that does not apply to inputs of this shape.
+    Applies the operations in the order of OPERATIONS. The inputs of a member that uses no operation are not changed.
+    Raises DataError(field) for an operation that does not apply to inputs of this shape.
     """
 
     def __init__(
@@ -83,19 +83,19 @@ def _symmetric(strength: float, shape: tuple[int, ...], generator: torch.Generat
 
 
 def _whole(strength: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw uniformly from the whole numbers -strength..strength."""
+    """Draw uniformly from the integers -strength..strength."""
     return torch.floor(_uniform(shape, generator) * (2 * strength + 1)) - strength
 
 
 def _draw_crop_flip(strength: float, batch: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw [B, 3]: pixels down, pixels right, and 1 to flip."""
+    """Draw [B, 3]: pixels down, pixels right, and 1 to flip or 0 not to flip."""
     moves = _whole(strength, (batch[0], 2), generator)
     flips = torch.floor(2 * _uniform((batch[0], 1), generator))
     return torch.cat([moves, flips], dim=1)
 
 
 def _crop_flip(images: Tensor, parameters: Tensor) -> Tensor:
-    """Pad by repeated edges, crop to the image's size, then mirror some images left to right."""
+    """Pad by repeating the edges, crop to the original size, then flip the chosen images left to right."""
     height, width = images.shape[-2:]
     down, right, flip = parameters.long().unbind(1)
     rows = torch.arange(height, device=images.device) + down[:, None]
@@ -106,22 +106,22 @@ def _crop_flip(images: Tensor, parameters: Tensor) -> Tensor:
 
 
 def _rotation(images: Tensor, degrees: Tensor) -> Tensor:
-    """Rotate anticlockwise about the centre, with bilinear interpolation and repeated edges."""
+    """Rotate anticlockwise about the centre, with bilinear interpolation and border padding."""
     from kornia.geometry.transform import rotate
 
     return rotate(images, degrees, padding_mode="border")
 
 
 def _draw_color_jitter(strength: float, batch: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw [B, 3]: brightness to add, factor of contrast, factor of saturation."""
+    """Draw [B, 3]: the brightness to add, the contrast factor and the saturation factor."""
     jitter = _symmetric(strength, (batch[0], 3), generator)
     return jitter + torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64, device=jitter.device)
 
 
 def _color_jitter(images: Tensor, parameters: Tensor) -> Tensor:
-    """Change saturation (3 channels only: blend with the grey image), contrast (scale about 0) and brightness (add).
+    """Change saturation (blend with the grey image; 3 channels only), contrast (scale about 0) and brightness (add).
 
-    Nothing is clipped, so levels may lie in 0..1 or -1..1.
+    Values are not clipped, so inputs may be scaled to 0..1 or to -1..1.
     """
     from kornia.color import rgb_to_grayscale
     from kornia.enhance import adjust_brightness, adjust_contrast
@@ -134,7 +134,7 @@ def _color_jitter(images: Tensor, parameters: Tensor) -> Tensor:
 
 
 def _shift(signals: Tensor, samples: Tensor) -> Tensor:
-    """Roll each signal to later times by its number of samples; the end wraps around to the start."""
+    """Roll each signal to later times by its number of samples. The end wraps around to the start."""
     length = signals.shape[-1]
     index = (torch.arange(length, device=signals.device) - samples.long()[:, None]) % length
     return signals.take_along_dim(index[:, None, :], dim=2)
@@ -153,4 +153,4 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("scale", lambda s, batch, g: 1 + _symmetric(s, batch[:1], g), lambda x, gain: x * gain[:, None, None]),
     Operation("augment_noise", _draw_noise, torch.add),
 )
-"""The operations in the order in which they are drawn and applied. Noise comes last, so that nothing smooths it."""
+"""The operations in the order in which they are drawn and applied. Noise is last, so no other operation smooths it."""

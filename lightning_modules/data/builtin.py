@@ -1,4 +1,4 @@
-"""Data sets that come with memsweep. They are generated, or packaged with a library; none is downloaded.
+"""The built-in data sets. Each is generated or is packaged with a library; none is downloaded.
 
 name          train   test    shape      classes
 mnist1d       4,000   1,000   (1, 40)    10       the published frozen arrays (Greydanus 2020)
@@ -26,19 +26,19 @@ DIGITS_FACTS = Facts(1437, 360, (1, 8, 8), 10)
 CLUSTERS_FACTS = Facts(4000, 1000, (16,), 10)
 
 CLUSTER_SD = 0.65
-"""Standard deviation of a sub-cluster; the centres are standard normal in 16 dimensions. Chosen by test accuracies: at
-complexity 1, 1-nearest-neighbour and a linear model both reach 100 %; at complexity 16, they reach 89 % and 33 %."""
+"""The standard deviation of a sub-cluster; the centres are standard normal in 16 dimensions. It was chosen by test
+accuracy: 1-nearest-neighbour and a linear model reach 100 % at complexity 1, and 89 % and 33 % at complexity 16."""
 
 _global_state = Lock()
 
 
 def mnist1d() -> Dataset:
-    """Generate signals of mean 0 and variance 1 over the published 5,000 examples."""
+    """Generate the 5,000 published signals. The mean over all of them is 0, and the variance is 1."""
     return _mnist1d(5000, 0.8)
 
 
 def mnist1d_16k() -> Dataset:
-    """Generate signals of mean 0 and variance 1 over all 16,000 examples."""
+    """Generate 16,000 signals. The mean over all of them is 0, and the variance is 1."""
     return _mnist1d(16000, 0.25)
 
 
@@ -54,7 +54,7 @@ def _mnist1d(samples: int, train_split: float) -> Dataset:
 
 @contextmanager
 def _global_generators_restored() -> Iterator[None]:
-    """Restore the global generators of numpy and random afterwards: mnist1d seeds them."""
+    """Restore the global generators of numpy and random on exit, because mnist1d seeds them."""
     with _global_state:
         numpy_state, random_state = np.random.get_state(), random.getstate()
         try:
@@ -65,9 +65,9 @@ def _global_generators_restored() -> Iterator[None]:
 
 
 def digits() -> Dataset:
-    """Load images of 17 grey levels, scaled to -1..1.
+    """Load images with 17 grey levels, scaled to -1..1.
 
-    The stratified split is our own. Ids are positions in scikit-learn's array.
+    The stratified split is made by memsweep. Ids are positions in scikit-learn's array.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -92,8 +92,8 @@ def check_clusters(complexity: int) -> None:
 def clusters(complexity: int) -> Dataset:
     """Generate vectors of variance 1. Each class is the union of `complexity` Gaussian sub-clusters.
 
-    The data does not depend on the seed of a training. The sub-clusters of one complexity are among those of every
-    larger one. Raises DataError("complexity") above the number of training examples per class.
+    The data does not depend on the seed of a training. The sub-clusters of one complexity are also sub-clusters of all
+    larger complexities. Raises DataError("complexity") if it exceeds the number of training examples per class.
     """
     check_clusters(complexity)
     facts = CLUSTERS_FACTS
@@ -101,7 +101,7 @@ def clusters(complexity: int) -> Dataset:
     total = facts.train_size + facts.test_size
     centres = numpy_generator(0, "clusters/centres").standard_normal((complexity, facts.classes, dimensions))
     labels = np.arange(total) % facts.classes
-    # Round robin over classes, then over the sub-clusters of a class: their sizes differ by at most one.
+    # Examples cycle through the classes, then through the sub-clusters of a class, so sizes differ by at most one.
     members = np.arange(total) // facts.classes % complexity
     noise = numpy_generator(0, "clusters/noise").standard_normal((total, dimensions))
     inputs = (centres[members, labels] + CLUSTER_SD * noise) / np.sqrt(1 + CLUSTER_SD**2)

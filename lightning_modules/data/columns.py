@@ -1,4 +1,4 @@
-"""Columns: the columns of an Arrow table that hold a data set. Used for Parquet files and for the hub.
+"""Columns: read a data set from the columns of an Arrow table, which comes from Parquet files or from the hub.
 
 column                        | Arrow type                                   | becomes
 `features` or `image`         | list of numbers                              | as given, in the shape below
@@ -6,10 +6,10 @@ column                        | Arrow type                                   | b
 `label`                       | integer                                      | the class, from 0
 `split`                       | string                                       | `train` or `test`
 
-The shape of a list is that of the schema's metadata `shape`, e.g. "1,40". Without it, `features` are vectors, and
-`image` is square, with one channel or with 3 channels first.
+The shape of a list is the value of `shape` in the schema's metadata, e.g. "1,40". Without that key, `features` are
+vectors, and an `image` is square and has 1 channel, or 3 channels on the first axis.
 
-A malformed column raises DataError("data"), which names the place, the column, the value found and the valid values.
+A malformed column raises DataError("data"), which names the file or split, the column, the value and the valid values.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from lightning_modules.data.images import decode
 from lightning_modules.errors import DataError
 
 NUMBERS = ("features", "image")
-"""Names of the column of inputs, in the order in which they are looked up."""
+"""The possible names of the input column, in the order in which they are looked up."""
 
 NO_VALUES = np.empty(0, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """The training and test examples of a table, n together.
+    """The n training and test examples of one or more tables.
 
-    `encoded` holds the bytes of images, and is empty if `values` holds numbers.
+    `encoded` contains the bytes of encoded images, and is empty if `values` contains the inputs.
     """
 
     values: Floats
@@ -47,11 +47,11 @@ class Columns:
     labels: Ints
     is_train: NDArray[np.bool_]
     places: tuple[tuple[str, int], ...]
-    """(name for messages, number of examples) of each file or split that the examples come from, in order."""
+    """For each file or split, in order: (name for messages, number of examples)."""
     classes: int | None = None
 
     def dataset(self, name: str) -> Dataset:
-        """Convert to arrays, decoding images. Ids are positions in the table."""
+        """Decode images, and convert the columns to a `Dataset`. Ids are positions in `labels`."""
         for split, chosen in (("train", self.is_train), ("test", ~self.is_train)):
             if not chosen.any():
                 raise DataError("data", f"{name}: there is no example of the split {split!r}; both splits are needed")
@@ -69,7 +69,7 @@ class Columns:
         )
 
     def place(self, position: int) -> str:
-        """Name the place of an example, for a message."""
+        """Return the name of the file or split and the row of an example, for a message."""
         for name, count in self.places:
             if position < count:
                 return f"{name}, row {position}"
@@ -77,7 +77,7 @@ class Columns:
         raise IndexError(position)
 
     def digest(self) -> str:
-        """Hash the content, independently of paths, compression, partition into files and the images' decoder."""
+        """Hash the content, independently of paths, compression, partitioning into files and image decoder."""
         lengths = np.array([len(part) for part in self.encoded], dtype=np.int64)
         joined = np.frombuffer(b"".join(self.encoded), dtype=np.uint8)
         shape = np.array(self.shape or (), dtype=np.int64)
@@ -92,8 +92,8 @@ def read_columns(
 
     Args:
         split: The split of every row, for a table without the column `split`.
-        inputs: The column of inputs, if it is not one of NUMBERS.
-        label: The column of labels.
+        inputs: The name of the input column, if it is not one of NUMBERS.
+        label: The name of the label column.
     """
     column = inputs or _input_column(table, name)
     values, encoded, shape = _inputs(table, column, name)
@@ -103,7 +103,7 @@ def read_columns(
 
 
 def concatenate(parts: list[Columns]) -> Columns:
-    """Join the examples of several tables in order. Raises DataError if their inputs are not of the same kind."""
+    """Join the examples of several tables in order. Raises DataError if their inputs differ in kind or shape."""
     first = parts[0]
     for part in parts[1:]:
         if part.shape != first.shape:

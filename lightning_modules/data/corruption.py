@@ -1,13 +1,13 @@
-"""Nested noise: the cells of a grid differ in the amount of noise, not by chance.
+"""Nested noise, so that the cells of a grid differ by the amount of noise and not by chance.
 
-Random numbers are drawn once per example of the whole training set, whatever the fraction and the subset. Therefore:
+Random numbers are drawn once per example of the whole training set, for all fractions and subsets. Therefore:
 - the examples corrupted at fraction 0.2 are among those corrupted at 0.4, with the same wrong labels or inputs;
 - an example has the same wrong label and the same wrong input in every subset that contains it;
 - a subset of n examples is a prefix of the subset of 2 n.
-The number of corrupted examples is exactly `rounded_share` of the subset's size. (A threshold on the random numbers
-would also make the corrupted examples of n a subset of those of 2 n, but would leave their number to chance.)
+The number of corrupted examples is exactly `rounded_share` of the subset's size. (With a threshold on the random
+numbers, the corrupted examples of different subset sizes would also be nested, but their number would be random.)
 
-Use: `order = subset_order(labels, g)[:n]`, then `corrupt_labels(labels[order], draws.of(order), ...)`.
+Usage: `order = subset_order(labels, g)[:n]`, then `corrupt_labels(labels[order], draws.of(order), ...)`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def subset_order(labels: Ints, generator: Generator) -> Ints:
     """Order all N examples so that every prefix is stratified; return positions, int64 [N].
 
     For every n and c, the number of examples of class c (N_c in all) among the first n differs from n * N_c / N by
-    less than one. The order within a class is random, and so is the choice between classes that could come next.
+    less than one. The order within a class is random, and ties between classes are broken randomly.
 
-    The examples of each class are spread evenly: the bound gives the j-th a release time and a deadline, and the
-    example with the earliest deadline goes next. For unit jobs this rule meets every deadline if any order does, and
-    one does (Tijdeman 1980, the chairman assignment problem). O(N log classes): 0.1 s for 50,000.
+    The bound gives the j-th example of each class a release time and a deadline, and the released example with the
+    earliest deadline comes next. For unit jobs, this rule meets every deadline if any order does, and such an order
+    exists (Tijdeman 1980, the chairman assignment problem). The cost is O(N log classes): 0.1 s for N = 50,000.
     """
     total = len(labels)
     queues = [generator.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
@@ -59,7 +59,7 @@ def subset_order(labels: Ints, generator: Generator) -> Ints:
 
 
 def corrupted_mask(rank: NDArray[np.float64], fraction: float) -> Mask:
-    """Mark the `rounded_share` examples of lowest rank; bool [n]."""
+    """Return a mask, bool [n], of the `rounded_share` examples of lowest rank."""
     mask = np.zeros(len(rank), dtype=np.bool_)
     mask[np.argsort(rank, kind="stable")[: rounded_share(fraction, len(rank))]] = True
     return mask
@@ -67,14 +67,14 @@ def corrupted_mask(rank: NDArray[np.float64], fraction: float) -> Mask:
 
 @dataclass(frozen=True, eq=False)
 class LabelDraws:
-    """The random numbers behind each example's label, for any fraction and kind of noise. All arrays are [n]."""
+    """The random numbers for the noise in each example's label, for any fraction and kind. All arrays are [n]."""
 
     rank: NDArray[np.float64]
     """Uniform in [0, 1); the examples of lowest rank are corrupted first."""
     any_class: Ints
     """Uniform in 0..classes-1."""
     offset: Ints
-    """Uniform in 1..classes-1; added to the true class, modulo classes, it gives a wrong one. (0 for one class.)"""
+    """Uniform in 1..classes-1, or 0 for one class. The true class plus the offset, modulo classes, is a wrong class."""
 
     def of(self, positions: Ints) -> LabelDraws:
         """Select the draws of some of the examples."""
@@ -95,15 +95,15 @@ LABEL_NOISE: dict[str, Callable[[Ints, LabelDraws, int], Ints]] = {
     "symmetric": lambda labels, draws, classes: (labels + draws.offset) % classes,
     "pair": lambda labels, draws, classes: (labels + 1) % classes,
 }
-"""kind -> the labels that replace the true ones: any class, including the true one (Zhang 2017, MNIST-1D: wrong with
-probability q (C-1)/C); any wrong class (Nakkiran 2019: wrong with probability q); the next class."""
+"""For each kind, a function that returns the new labels: any class, including the true one (Zhang 2017, MNIST-1D: wrong
+with probability q (C-1)/C), any wrong class (Nakkiran 2019: wrong with probability q), or the next class."""
 
 
 def corrupt_labels(labels: Ints, draws: LabelDraws, fraction: float, kind: str, classes: int) -> Ints:
     """Return a copy of the labels in which the `rounded_share` examples of lowest rank are relabelled; int64 [n].
 
-    Raises DataError for a fraction outside 0..1, for an unknown kind, and for a kind that needs a wrong class where
-    the data has one class only.
+    Raises DataError for a fraction outside 0..1, for an unknown kind, and for a kind that needs a wrong class if the
+    data has only one class.
     """
     _check("label_noise", fraction, kind, LABEL_NOISE)
     if fraction > 0 and kind != "uniform" and classes < 2:
@@ -125,17 +125,17 @@ class Moments:
 
     @cached_property
     def sd(self) -> float:
-        # One example at a time: a float64 copy of a large data set would take twice its size.
+        # Process one example at a time, because a float64 copy of a large data set would take twice its memory.
         squares = sum(np.square(np.subtract(x, self.mean, dtype=np.float64)).sum() for x in self._inputs)
         return sqrt(float(squares) / self._inputs.size)
 
 
 @dataclass(frozen=True, eq=False)
 class InputDraws:
-    """The random numbers behind each example's input, for any fraction and kind of noise.
+    """The random numbers for the noise in each example's input, for any fraction and kind.
 
     The noise itself is not stored. It is generated per example when needed, by a counter-based generator whose key
-    belongs to the member and whose counter is the example, so that it does not depend on any other example.
+    belongs to the member and whose counter is the example, so the noise of one example does not depend on any other.
     """
 
     rank: NDArray[np.float64]
@@ -143,7 +143,7 @@ class InputDraws:
     example: Ints
     """[n], each example's position in the whole training set."""
     key: int
-    """128 bits, one key per member."""
+    """The 128-bit key of the member's noise generator."""
     permutation: Ints
     """[pixels], the one permutation that `shuffled_pixels` applies to every example."""
     moments: Moments
@@ -158,7 +158,7 @@ class InputDraws:
 
 
 def input_draws(inputs: Floats, generator: Generator) -> InputDraws:
-    """Draw the random numbers of a whole training set [N, *shape], whichever subset is trained on."""
+    """Draw the random numbers for a whole training set [N, *shape], independently of the subset that is trained on."""
     return InputDraws(
         rank=generator.random(len(inputs)),
         example=np.arange(len(inputs)),
@@ -186,13 +186,13 @@ INPUT_NOISE: dict[str, Callable[[Floats, InputDraws, int], Floats]] = {
     "shuffled_pixels": _shuffled_pixels,
     "random_pixels": _random_pixels,
 }
-"""kind -> function that replaces one example's input [channels, pixels]: by i.i.d. normal numbers of the data's mean
-and variance (Zhang 2017, randX of Arpit 2017), or by its own pixels in an order that is common to all examples or drawn
-per example (both Zhang 2017)."""
+"""For each kind, a function that replaces the input [channels, pixels] of one example, either by i.i.d. normal numbers
+with the data's mean and variance (Zhang 2017, randX of Arpit 2017), or by its own pixels in a random order, which is
+shared by all examples or drawn per example (both Zhang 2017)."""
 
 
 def corrupt_inputs(inputs: Floats, draws: InputDraws, fraction: float, kind: str) -> Floats:
-    """Return a copy in which the `rounded_share` examples of lowest rank are replaced; float32 [n, *shape].
+    """Return a copy, float32 [n, *shape], in which the inputs of the `rounded_share` lowest ranks are replaced.
 
     A pixel is a position: the channels of an image (channels, height, width) or a signal (channels, length) move
     together, and each number of a vector is one pixel. Returns `inputs` itself if nothing is corrupted. Takes about

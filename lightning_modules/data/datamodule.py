@@ -1,7 +1,7 @@
-"""CohortData: the examples of K members as tensors on the device. A batch is K rows of indices into them.
+"""CohortData: the examples of K members as tensors on the device. A batch is K rows of indices into the examples.
 
-The data sets of this field fit in memory many times over, so there are no loader workers: a step gathers its examples
-by index. Members share one copy of the inputs; only members with input noise have inputs of their own.
+Typical data sets fit in memory many times over, so there are no loader workers: each step gathers its examples by
+index. Members share one copy of the inputs, except members with input noise, which have their own inputs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Examples:
     inputs: Tensor
     rows: Tensor
     ids: Tensor
-    """[K, n] rows of the data set's training (or test) arrays: an example has the same id in every training."""
+    """[K, n] indices into the data set's training (or test) arrays. An example has the same id in every training."""
     given: Tensor
     """[K, n] labels that the member is trained on."""
     true: Tensor
@@ -64,7 +64,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Splits:
-    """The splits on which members are measured."""
+    """The splits on which members are evaluated."""
 
     train: Examples
     validation: Examples | None
@@ -78,10 +78,10 @@ class CohortData(pl.LightningDataModule):
     the held-out part; each is None if empty. `test` holds the clean test examples of the data set, without any noise.
 
     `train_dataloader` yields one item per epoch: the order [K, n] in which each member goes through `train`, drawn from
-    its own seed. (Lightning's loop around a batch takes 0.4 ms, as long as updating six small networks.)
+    the member's seed. (Lightning's loop takes 0.4 ms per item, as long as updating six small networks.)
 
     Args:
-        chances: cache of the random decisions per data seed, which later stacks on the same data set reuse.
+        chances: a cache of the random decisions per data seed, which later stacks on the same data set reuse.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class CohortData(pl.LightningDataModule):
         self.members = tuple(members)
         self.dataset = dataset
         self.first_epochs = (0,) * len(members)
-        """Number of epochs that each member was trained for earlier; its training continues after them."""
+        """The number of epochs that each member was trained for before it joined this stack."""
         first = members[0]
         self.batch_size = first.batch_size
         sizes = split_sizes(first, len(dataset.train_labels))
@@ -121,8 +121,8 @@ class CohortData(pl.LightningDataModule):
     def order(self, epochs: Sequence[int]) -> Tensor:
         """Return the order in which each member goes through its training set: positions [K, n].
 
-        The order depends on seed and epoch alone, so it does not matter how often Lightning starts to iterate. Members
-        with the same seed and epoch share it.
+        The order depends only on the seed and the epoch, not on how often Lightning starts to iterate. Members with the
+        same seed and epoch have the same order.
 
         Args:
             epochs: the epoch of each member, counted from 0.
@@ -135,7 +135,7 @@ class CohortData(pl.LightningDataModule):
         return torch.stack([orders[key] for key in drawn]).to(self.train.rows.device)
 
     def splits(self, members: Sequence[int] | None = None) -> Splits:
-        """Return the splits of the members with these indices, or of all."""
+        """Return the splits of the members with these indices, or of all members."""
         if members is None:
             return Splits(self.train, self.validation, self.test)
         index = torch.tensor([*members], device=self.train.rows.device)
@@ -162,7 +162,7 @@ def _data_seed(member: Settings) -> int:
 
 
 class _Chance:
-    """The random decisions about a data set for one data seed, shared by all members with that seed."""
+    """The random decisions about a data set for one data seed. All members with that data seed share them."""
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         count = len(dataset.train_labels)
@@ -172,14 +172,14 @@ class _Chance:
 
 
 Chances = dict[int, _Chance]
-"""data seed -> random decisions."""
+"""The random decisions by data seed."""
 
 
 def _examples(
     dataset: Dataset, members: Sequence[Settings], chances: Sequence[_Chance], size: int, device: torch.device,
     dtype: torch.dtype,
 ) -> Examples:  # fmt: skip
-    """Build each member's subset with its noise. Clean inputs are stored once, noisy ones once per kind of noise."""
+    """Build each member's subset with its noise. Clean inputs are stored once, noisy inputs once per noise setting."""
     blocks, rows, ids, given, true = [torch.from_numpy(dataset.train_inputs).to(device, dtype)], [], [], [], []
     noisy: dict[tuple[int, float, str], int] = {}
     for member, chance in zip(members, chances, strict=True):
@@ -214,7 +214,7 @@ def _part(examples: Examples, start: int, stop: int) -> Examples:
 
 
 def _subsets(examples: Examples, members: Sequence[Settings], seen: int) -> tuple[Examples, Examples]:
-    """Split each member's examples into `seen` ones and the rest. A smaller subset is part of a larger one."""
+    """Split each member's examples into a random subset of size `seen` and the rest. The subsets are nested."""
     drawn = {
         seed: torch.randperm(examples.size, generator=torch_generator(seed, "subset_fraction"))
         for seed in {member.seed for member in members}

@@ -1,7 +1,7 @@
 """Dataset: the arrays of a classification problem, with checks that apply to every source.
 
-The array types and the content hash are the same for every source, so that a user's own data set is trained and named
-exactly like a built-in one.
+The array types and the content hash are the same for every source, so that a user's own data set is treated exactly
+like a built-in one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHAPES = "(d,) for vectors, (channels, length) for signals or (channels, height,
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts about a data set that planning needs: sizes in examples, the shape of one input, number of classes."""
+    """The facts about a data set that planning needs: numbers of examples and classes, and the shape of one input."""
 
     train_size: int
     test_size: int
@@ -124,8 +124,8 @@ def content_hash(*arrays: np.ndarray | np.generic) -> str:
 def count_classes(labels: Ints, classes: int | None, name: str) -> int:
     """Return the number of classes, checked against the labels.
 
-    If `classes` is None, it is the largest label plus one, and each class must occur: labels 1..10 would otherwise
-    silently train a class without examples.
+    If `classes` is None, the number is the largest label plus one, and each class must occur. Otherwise, labels 1..10
+    would silently add a class without examples.
     """
     largest = int(labels.max())
     if classes is not None:

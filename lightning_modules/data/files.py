@@ -1,4 +1,4 @@
-"""The source `parquet:PATH`: a Parquet file or a folder of them, with the columns described in `columns`."""
+"""The source `parquet:PATH`: a Parquet file or a folder of Parquet files, with the columns described in `columns`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _read_file(file: Path) -> Columns:
     from lightning_modules.data.columns import NUMBERS, read_columns
 
     try:
-        # Not pq.read_table, which adds columns from the names of the folders.
+        # pq.read_table is not used, because it adds columns from the names of the folders.
         with pq.ParquetFile(file) as opened:
             names = opened.schema_arrow.names
             # A file with none of these columns is read in full, so that the refusal lists its columns.

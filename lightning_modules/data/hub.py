@@ -103,7 +103,7 @@ def _one(features: Any, names: tuple[str, ...], kind: type, wanted: str, place: 
 
 @contextmanager
 def _quietly(datasets: Any) -> Iterator[None]:
-    """Turn progress bars off, and on again afterwards if they were on."""
+    """Disable progress bars, and enable them again on exit if they were enabled before."""
     if datasets.are_progress_bars_disabled():
         yield
         return

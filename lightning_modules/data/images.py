@@ -1,4 +1,4 @@
-"""Decode images (PNG, JPEG and whatever else Pillow reads) to one array."""
+"""Decode images (PNG, JPEG and all other formats that Pillow reads) to one array."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 
 
 def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
-    """Decode to [n, 1, height, width] if every image is grey, else to [n, 3, height, width].
+    """Decode images to [n, 1, height, width] if every image is grey, else to [n, 3, height, width].
 
-    Levels 0..255 are scaled to -1..1. Takes about 50 µs per image of 32 x 32.
+    Levels 0..255 are scaled to -1..1. Decoding takes about 50 µs per image of 32 x 32 pixels.
 
     Args:
         encoded: The bytes of each image.
-        place: Returns the name of an image's place, for messages.
+        place: Returns a description of where an image comes from, for messages.
 
     Raises:
         DataError: "data", for bytes that are not an image, more than 8 bits per channel, or images of different sizes.

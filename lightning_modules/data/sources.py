@@ -1,8 +1,8 @@
 """Registry of data sources: load a data set, or its sizes and digest, by name.
 
-To add a source, write one file with a function that returns a Dataset, and add a line to BUILT_IN or OUTSIDE; or call
-`register_source` from outside. Planning imports this module, so a source imports the libraries that it reads with
-inside its functions.
+To add a source, define a function that returns a Dataset in its own module, and add an entry to BUILT_IN or OUTSIDE, or
+call `register_source`. Planning imports this module, so the functions of a source must import their reading libraries
+locally.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from lightning_modules.settings import DEFAULTS, FIELDS
 __all__ = ["Dataset", "Facts", "Reference", "content_digest", "facts", "load", "reference", "register_source"]
 
 Reference = tuple[Any, ...]
-"""The name of a data set: the value of the field `data`, and those of the fields that its source reads."""
+"""The identity of a data set: the value of the field `data`, then the values of the fields that its source reads."""
 
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A source of one name, whose facts are known without loading.
+    """A source with a fixed name, whose facts are known without loading.
 
     Attributes:
-        facts: Sizes, shape and classes of its data.
-        load: Returns the data set. Called, as `check` is, with the values of `fields`.
+        facts: The sizes, shape and classes of the data.
+        load: Returns the data set. Like `check`, it is called with the values of `fields`.
         fields: The fields of a training that the data depends on, besides `data`.
         check: Raises DataError for invalid values.
-        digest: The digest of its content and code for a point's id; "" for a source of this package.
+        digest: The digest of the source's name and code, for a point's id; "" for a source of this package.
     """
 
     facts: Facts
@@ -51,7 +51,7 @@ class Outside:
     Attributes:
         argument: The word for the argument in messages.
         load: Returns the data set for an argument.
-        digest: Returns the hash of its content, which is part of a point's id.
+        digest: Returns the hash of the content of an argument's data set, which is part of a point's id.
     """
 
     argument: str
@@ -85,11 +85,11 @@ def register_source(
     """Add a source of data under a name that the field `data` may have.
 
     Args:
-        name: The name, or with `digest` the prefix in `name:argument`.
+        name: The name, or the prefix in `name:argument` if `digest` is given.
         load: Returns the data set. It is called with the values of `fields`, or with the argument.
         facts: Sizes, shape and classes, which are known without loading. Required unless `digest` is given.
-        fields: The fields of a training that the data depends on, such as one that you registered.
-        digest: Returns the hash of the content that an argument names; part of a point's id.
+        fields: The fields of a training that the data depends on, such as a field that you registered.
+        digest: Returns the hash of the content of an argument's data set, which is part of a point's id.
 
     Raises:
         ValueError: The name is taken or has a colon, a field is unknown, or neither or both of facts and digest are
@@ -128,7 +128,7 @@ def _defaults(data: str) -> tuple[Any, ...]:
 
 
 def reference(settings: Any) -> Reference:
-    """Return the arguments that `facts` and `load` need for the data set of a training."""
+    """Return the arguments for `facts` and `load` that identify the data set of a training."""
     return settings.data, *(getattr(settings, name) for name in fields_read(settings.data))
 
 
@@ -136,15 +136,15 @@ def reference(settings: Any) -> Reference:
 def facts(name: str, *values: Any) -> Facts:
     """Return the sizes, input shape and number of classes of a data set.
 
-    This is free for a built-in source. Any other source is loaded in full, once per process, so that unreadable data
-    is refused before anything is trained on it.
+    Nothing is loaded for a built-in source. Any other source is loaded in full, once per process, so that unreadable
+    data is refused before training starts.
 
     Args:
         name: The value of the field `data`.
-        values: The values of the fields that its source reads, or nothing for their defaults.
+        values: The values of the fields that the source reads. If there are none, the defaults are used.
 
     Raises:
-        DataError: As `load` raises it.
+        DataError: See `load`.
     """
     if name in BUILT_IN:
         BUILT_IN[name].check(*(values or _defaults(name)))
@@ -154,7 +154,7 @@ def facts(name: str, *values: Any) -> Facts:
 
 
 def load(name: str, *values: Any) -> Dataset:
-    """Load a data set, anew at every call. The arguments are those of `facts`.
+    """Load a data set. The arguments are those of `facts`, and the result is not cached.
 
     Raises:
         DataError: The name matches none of `forms()`, or the data is missing, unreadable or invalid.
@@ -169,10 +169,10 @@ def content_digest(name: str) -> str:
     """Hash the content of data from outside the package (20 hexadecimal digits); "" for a source of this package.
 
     The digest does not depend on where the data is stored or on how it is compressed or partitioned. Every call reads
-    the data, but does not decode images. A registered source of one name is hashed by its name and code.
+    the data, but does not decode images. For a registered source with a fixed name, its name and code are hashed.
 
     Raises:
-        DataError: As `load` raises it.
+        DataError: See `load`.
     """
     if name in BUILT_IN:
         return BUILT_IN[name].digest

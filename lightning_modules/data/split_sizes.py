@@ -27,7 +27,7 @@ class SplitSizes:
 
     @property
     def total(self) -> int:
-        """Number of training examples that the training takes from the data set."""
+        """The number of training examples that the training takes from the data set."""
         return self.trained + self.left_out + self.held_out
 
     def updates(self, batch_size: int) -> int:
@@ -46,8 +46,8 @@ def split_sizes(settings: Settings, available: int) -> SplitSizes:
     """Split the examples of a training.
 
     Args:
-        settings: the training; an unset `dataset_size` stands for all examples.
-        available: training examples of the data set.
+        settings: the settings of the training. An unset `dataset_size` means all examples.
+        available: the number of training examples in the data set.
     """
     total = settings.dataset_size or available
     return SplitSizes.of(total, settings.validation_fraction, settings.subset_fraction)

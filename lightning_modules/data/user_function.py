@@ -47,7 +47,7 @@ def imported(path: str) -> Dataset:
 def imported_digest(path: str) -> str:
     """Hash the content of the data that the function returns.
 
-    Raises DataError as `imported` does, and if two calls return different data: every plan would see new points.
+    Raises DataError like `imported`, and if two calls return different data, because every plan would have new points.
     """
     first, second = imported(path).digest(), imported(path).digest()
     if first != second:
