@@ -18,7 +18,7 @@ from analysis.words import AXES, METRICS, Metric, settings, value_labels
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 NEAR = 0.015
-"""A marker whose shares both differ by less than this from those at the start of the line gets no label."""
+"""A marker gets no label if both of its shares differ by less than this from those at the start of the line."""
 
 
 def frontier_plot(

@@ -108,7 +108,7 @@ def look() -> Iterator[None]:
 
 def picture(width: float, height: float) -> Picture:
     figure = Picture(figsize=(width, height), layout="constrained", dpi=DPI)
-    # seaborn draws the figure to measure labels. Without a real canvas, it would open a pyplot figure.
+    # seaborn draws the figure to measure labels. Without a real canvas, seaborn would open a pyplot figure.
     FigureCanvasAgg(figure)
     return figure
 
@@ -200,7 +200,7 @@ def finish(figure: Picture, heading: str, caption: str, alt: str, handles: Seque
         )
     top = share - legend_height / (height + strip)
     figure.text(0.02, top, "\n".join(lines), va="top", ha="left", fontsize=6.3, color="#555555", linespacing=1.3)
-    # Solve the layout once. If it were solved at every save, it would drift, and the saved bytes would differ.
+    # Solve the layout once. A layout solved at every save would drift, and the saved bytes would differ.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
@@ -234,7 +234,7 @@ def blank(axes: Axes) -> None:
 
 
 def check_suffix(path: Path | str) -> str:
-    """Return the suffix of the path: `png`, `svg` or `pdf`. Call it early, before a figure is drawn.
+    """Return the suffix of the path: `png`, `svg` or `pdf`. Call this function before drawing the figure to fail early.
 
     Raises:
         AnalysisError: The path has any other suffix.

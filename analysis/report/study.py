@@ -102,7 +102,7 @@ def _order(value: Any) -> tuple[bool, Any]:
 
 
 def provenance(plan: Plan, contents: Contents) -> dict[str, str]:
-    """Map labels to the versions, devices, hosts, dates and compute time of a sweep's trainings, as text."""
+    """Describe versions, devices, hosts, dates and compute of a sweep's trainings, as a mapping from label to text."""
     wanted = pa.array(sorted({cell.trajectory_id for cell in plan.cells}), pa.string())
     table = contents.table.filter(pc.is_in(contents.table["trajectory_id"], wanted))
     if not table.num_rows:

@@ -16,7 +16,7 @@ INCH = 82
 
 
 def claim_rows(decisions: Sequence[Decision]) -> tuple[list[dict[str, Any]], dict[str, Picture]]:
-    """Return the template values of the claims, and a mapping from link to picture. Only numeric findings have one."""
+    """Return the template values of the claims, and a mapping from link to picture (for findings with a number)."""
     claims: list[dict[str, Any]] = []
     pictures: dict[str, Picture] = {}
     for decision in decisions:

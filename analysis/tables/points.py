@@ -56,7 +56,7 @@ def _outcomes(plan: Plan, table: pa.Table, finished: pa.Array) -> list[str]:
 
 
 def _finished_rows(plan: Plan, table: pa.Table, trainings: np.ndarray) -> pa.Array:
-    """Return the number of the row of the table (from `_own`) with each point's measures, or null if there is none."""
+    """Return the row number of each point's measures in the table from `_own`, or null if there are none."""
     place = _places(plan)
     asked = np.array([place[cell.trajectory_id] for cell in plan.cells], np.int64) << EPOCH_BITS | plan.epochs
     epochs = table["epoch"].to_numpy()
