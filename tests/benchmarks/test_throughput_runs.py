@@ -1,4 +1,4 @@
-"""The throughput benchmark runs on a tiny grid, and its contenders' accuracies agree. Its rates mean nothing there."""
+"""The throughput benchmark runs on a tiny grid, and its contenders' accuracies agree. The rates mean nothing."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def run_memsweep(plan: Plan) -> tuple[float, dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
         store = Store(folder)
         store.prepare()
-        cohorts = plan.cohorts  # planned off the clock
+        cohorts = plan.cohorts  # planning is not timed
         start = time.perf_counter()
         RayTune().execute(plan, store, lambda event: None)
         seconds = time.perf_counter() - start

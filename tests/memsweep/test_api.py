@@ -1,4 +1,4 @@
-"""The Python API: its names, its agreement with the command line, and its errors."""
+"""Tests of the Python API: its names, its agreement with the command line, and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: its output, its exit codes, and the files that it does not touch."""
+"""Tests of the command line: its output, its exit codes, and the files that it does not touch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notebook of the documentation, and runs on Ray, in a real Jupyter kernel, in which an event loop already runs."""
+"""Tests of the documentation's notebook and of runs on Ray in a real Jupyter kernel, which runs an event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output of `memsweep status`, as text and as JSON."""
+"""Tests of the output of `memsweep status`, as text and as JSON."""
 
 from __future__ import annotations
 

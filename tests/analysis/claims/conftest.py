@@ -1,4 +1,4 @@
-"""Tables of invented trainings, like those of a store."""
+"""Build tables of invented trainings, in the form of the tables of a store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Tables = Callable[..., Evidence]
 
 
 def tables(rows: Iterable[Row], examples: pd.DataFrame | None = None) -> Evidence:
-    """Build tables from rows of fields and measures; `curve` maps epochs to measures (the last are the point's)."""
+    """Build tables from rows of fields and measures. `curve` maps epochs to measures; the point has the last ones."""
     points, curves = [], []
     for row in rows:
         fields = {name: row.get(name, default) for name, default in FIELDS.items()}

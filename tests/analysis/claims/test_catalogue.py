@@ -39,7 +39,7 @@ class World:
 def contrast_of(
     field: str, levels: Sequence[Any], measure: str, step: float, base: float = 0.5, **fixed: Any
 ) -> Callable[[World], Rows]:
-    """Build a measure that rises by `step` per level where the claim holds, and falls otherwise."""
+    """Build a measure that rises by `step` per level if the claim holds, and falls otherwise."""
 
     def rows(world: World) -> Rows:
         return [
@@ -126,7 +126,7 @@ def randomizations(world: World) -> Rows:
 
 
 def descent(world: World, noise: float = 0.15) -> Rows:
-    """Build published errors; where the claim is false, test error peaks at width 27 and rises again."""
+    """Build the published errors. If the claim is false, test error peaks at width 27 and rises again."""
     error = {9: 0.49, 16: 0.4724, 27: 0.507, 47: 0.5405, 61: 0.53, 300: 0.4547}
     if not world.holds:
         error = {9: 0.49, 16: 0.42, 27: 0.70, 47: 0.40, 61: 0.41, 300: 0.58}
@@ -139,7 +139,7 @@ def descent(world: World, noise: float = 0.15) -> Rows:
 
 
 def regularizers(world: World) -> Rows:
-    """Let dropout 0.5 cost 40 points of the fit and 1 of the best validation, or 5 of the fit and 20 of validation."""
+    """Build points where dropout 0.5 costs 40 points of fit and 1 of validation, or 5 of fit and 20 of validation."""
     fit, best = (0.4, 0.01) if world.holds else (0.05, 0.2)
     return [
         {"seed": seed, "dropout": dropout, "label_noise": noise, "epochs": 1, "curve": {1: {

@@ -43,13 +43,13 @@ def test_the_peak_after_the_first_descent_is_not_the_start_of_it():
     ("best", "level"), [([90, 89, 88, 70], 0.4), ([90, 89, 70, 60], 0.2), ([90, 80, 86, 70], 0.4), ([90] * 4, 0.8)]
 )
 def test_the_cheapest_effective_strength(best, level):
-    """The choice is the lowest fit among strengths that cost at most 3, or else the one of least cost."""
+    """The choice is the strength with the lowest fit among those that cost at most 3, or else the cheapest strength."""
     means = pd.DataFrame({"fit": [100, 80, 60, 40], "best": best}, index=[0, 0.2, 0.4, 0.8])
     assert Cheapest("fit", "best", 3)(means) == level
 
 
 def test_each_seed_is_read_at_the_level_that_the_others_choose(tables):
-    """Only seed 0 is best at 0.1, and no other seed chooses it; measured there, it would look better than it is."""
+    """Only seed 0 is best at 0.1. If seed 0 were measured at its own choice, 0.1 would look better than it is."""
     accuracy = {0: (0.5, 0.9, 0.6), 1: (0.5, 0.4, 0.7), 2: (0.5, 0.4, 0.8), 3: (0.5, 0.4, 0.9)}
     evidence = tables(
         {"seed": seed, "rotation": rotation, "test_accuracy": value}
@@ -62,7 +62,7 @@ def test_each_seed_is_read_at_the_level_that_the_others_choose(tables):
 
 
 def test_the_best_of_many_equal_levels_is_not_better_than_the_first(tables):
-    """Measured on the seeds that chose it, the best of 12 equal levels would be 1.6 standard deviations better."""
+    """If the seeds that choose a level also measured it, the best of 12 equal levels would look 1.6 sd better."""
     rng = np.random.default_rng(1)
     effect = AtChosen("dropout", Highest(beyond_first=True), First(), one("test_accuracy"))
     means = []
@@ -76,7 +76,7 @@ def test_the_best_of_many_equal_levels_is_not_better_than_the_first(tables):
 
 
 def test_the_level_that_other_readings_choose(tables):
-    """Dropout 0.5 costs nothing on clean labels, so it is chosen there and measured on random ones."""
+    """Dropout 0.5 costs nothing on clean labels, so it is chosen on clean labels and measured on random labels."""
     fit, best = {0.0: 1.0, 0.5: 0.6, 0.9: 0.2}, {0.0: 0.9, 0.5: 0.89, 0.9: 0.3}
     curve = {
         noise: {d: {1: {"train_accuracy": fit[d], "validation_accuracy": best[d]}} for d in fit} for noise in (0, 1)

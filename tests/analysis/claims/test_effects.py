@@ -76,7 +76,7 @@ class TestDifference:
     @SLOW_FIXTURE
     @given(shares=st.lists(st.tuples(SHARE, SHARE), min_size=3, max_size=5), order=st.randoms())
     def test_what_a_seed_adds_to_both_sides_and_how_seeds_are_numbered_change_nothing(self, tables, shares, order):
-        """The variance between seeds does not matter, which is the purpose of pairing."""
+        """Pairing removes the variance between seeds."""
         base = mean_over_seeds(DROPOUT.measure(tables(r for s, (a, b) in enumerate(shares) for r in pair(s, a, b))))
         names = list(range(100, 100 + len(shares)))
         order.shuffle(names)

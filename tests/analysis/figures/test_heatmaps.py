@@ -31,7 +31,7 @@ def colours(ax: Axes) -> np.ma.MaskedArray:
 
 
 def marks(ax: Axes, label: str) -> set[tuple[int, int]]:
-    """Return the cells (x, y) with a patch of this label."""
+    """Return the cells (x, y) that have a patch with the given label."""
     extents = [
         patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches if patch.get_label() == label
     ]

@@ -47,7 +47,7 @@ def test_the_dotted_line_is_the_binomial_that_equal_examples_follow(study: tuple
     points, examples = study
     lines = spread_plot(points, examples, "label_noise").axes[0].lines
     drawn = {(i, line.get_label()): line.get_ydata() for i, line in enumerate(lines)}
-    # For equal probabilities, the two agree up to chance; for unequal ones they differ widely.
+    # For equal probabilities, the two lines agree up to chance. For unequal probabilities, they differ widely.
     apart = {
         0: np.abs(drawn[0, "measured"] - drawn[1, "binomial"]),
         1: np.abs(drawn[2, "measured"] - drawn[3, "binomial"]),

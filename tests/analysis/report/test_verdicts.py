@@ -1,4 +1,4 @@
-"""Tests of claims on a page, both in their own report and in that of a study."""
+"""Tests of claims on a page, both in their own report and in the report of a study."""
 
 from __future__ import annotations
 

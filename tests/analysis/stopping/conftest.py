@@ -1,4 +1,4 @@
-"""Curves and stops written by hand."""
+"""Fixtures that build curves and stops by hand."""
 
 from __future__ import annotations
 

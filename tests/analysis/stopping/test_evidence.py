@@ -92,7 +92,7 @@ def test_each_search_is_replayed_alone(recorded_sweep):
     assert [*asha["setting"].unique()] == names
     assert len(asha) == 24 * 5 * 2
     assert set(stops["scheduler"]) == {"asha", "random", "i-epoch", "none", "oracle"}
-    # One search, replayed here.
+    # This test replays one of the searches itself.
     places = result.searches[4]
     alone = study._part(result.curves, places)
     (first, *_) = settings_of(asked, 9)["test_accuracy"]

@@ -20,7 +20,7 @@ def one(curves_recorded, stops, scheduler="asha"):
 
 
 def test_by_hand(curves_of, stops_of):
-    # d is best by validation; b by the clean test.
+    # d is best in validation accuracy, and b in clean test accuracy.
     clean = {"a": [0.1, 0.5], "b": [0.1, 0.8], "c": [0.1, 0.6], "d": [0.1, 0.7]}
     noisy = {"a": [0.1, 0.40], "b": [0.1, 0.45], "c": [0.1, 0.41], "d": [0.1, 0.50]}
     memorized = {"a": [0.0, 0.9], "b": [0.0, 0.1], "c": [0.0, 0.2], "d": [0.0, 0.3]}

@@ -1,4 +1,4 @@
-"""Tests of the shares of trainings that are stopped, and before which event."""
+"""Tests of the shares of trainings that are stopped, and of the events that they are stopped before."""
 
 from __future__ import annotations
 

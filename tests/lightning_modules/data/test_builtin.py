@@ -50,7 +50,7 @@ def test_facts_are_those_of_the_arrays(loaded, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_content_is_pinned(loaded, name):
     dataset = loaded[name]
-    # Rounded to thousandths, so that the last bits may differ between processors.
+    # Inputs are rounded to thousandths, since the last bits may differ between processors.
     rounded = [np.rint(x * 1000.0).astype(np.int64) for x in (dataset.train_inputs, dataset.test_inputs)]
     ids = (dataset.train_ids, dataset.test_ids)
     assert content_hash(*rounded, dataset.train_labels, dataset.test_labels, *ids) == CONTENT[name]

@@ -87,7 +87,7 @@ def test_it_is_what_autograd_finds_through_the_whole_training(name, lanes, stack
 
 
 def test_it_is_how_losses_change_when_an_input_is_nudged():
-    """Compare it with central differences of the losses of real trainings, per input value and after each update."""
+    """Central differences of the losses of real trainings, per input value and update, agree with the sensitivity."""
     data, step = small(5, 2), 2.0**-12
     point = POINT.with_(batch_size=5, dataset_size=5)
     entries = make_entries([point], [3], {3: ("loss_sensitivity",)})

@@ -1,4 +1,4 @@
-"""The baselines on curves whose results are obvious."""
+"""Tests of the baselines on curves whose results are obvious."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curves read from a store, and stores that cannot be replayed."""
+"""Tests of curves that are read from a store, and of stores that cannot be replayed."""
 
 from __future__ import annotations
 

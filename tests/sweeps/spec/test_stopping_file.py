@@ -1,4 +1,4 @@
-"""Early stopping in a sweep file: each error is one sentence, and metrics that the sweep lacks are refused."""
+"""Tests of early stopping in a sweep file: each error is one sentence, and metrics that the sweep lacks are refused."""
 
 from __future__ import annotations
 

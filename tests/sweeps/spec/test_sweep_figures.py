@@ -1,4 +1,4 @@
-"""Figures in a sweep file: a figure that can never be drawn is refused before anything is trained."""
+"""Tests of figures in a sweep file: a figure that can never be drawn is refused before anything is trained."""
 
 from __future__ import annotations
 

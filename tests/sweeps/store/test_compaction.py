@@ -1,4 +1,4 @@
-"""Compaction: no reader ever sees missing or duplicate rows, whatever is killed and whatever runs at the same time."""
+"""No reader sees missing or duplicate rows during compactions, whichever processes are killed or run concurrently."""
 
 from __future__ import annotations
 

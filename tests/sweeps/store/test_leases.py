@@ -1,4 +1,4 @@
-"""Leases: which run holds one, which run gives way, and what happens to the lease of a dead worker."""
+"""Tests of leases: which run holds one, which run gives way, and what happens to the lease of a dead worker."""
 
 from __future__ import annotations
 
