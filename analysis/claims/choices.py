@@ -182,7 +182,7 @@ class AtChosen:
         return Effects(pd.Series(effects, dtype=float), note=self._note(used))
 
     def _table(self, evidence: Evidence, reading: Reading) -> pd.DataFrame:
-        """Tabulate a reading by level and seed; NaN if a point has no value or the seed has fewer than another."""
+        """Tabulate a reading by level and seed; NaN if the seed lacks a point or a point has no value."""
         rows = chosen(evidence.points, reading.where)
         if self.field == "epoch":
             rows = over_epochs(rows, evidence.curves)

@@ -16,7 +16,7 @@ from analysis.tables.cells import aggregate, check_axis, varying
 from analysis.words import CAPACITY
 
 EPSILON = 0.1
-"""The training error below which Nakkiran et al. count a training set as fitted."""
+"""The training error up to which a training set counts as fitted, as in Nakkiran et al."""
 
 SIZE = "dataset_size"
 

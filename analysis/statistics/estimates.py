@@ -1,4 +1,4 @@
-"""Estimation of an effect and its interval from one number per seed, for every claim whose effect has such numbers.
+"""Estimation of an effect and its interval from one number per seed, as used for claims.
 
 Points with the same seed share the initialisation, the order of examples and the nested noise. Therefore contrasts are
 computed within a seed, and the seeds are the sample. Whatever the points of a seed have in common cancels, and several

@@ -60,11 +60,11 @@ class DoshiRule:
     """The rule of Doshi et al. 2024 (arXiv 2310.13061), for a corrupted fraction ξ and final accuracies.
 
     If clean test accuracy is at least `level`, the regime depends on the training accuracy on the labels as given:
-    coexistence from `level` on, partial inversion from 1 + `slack` - ξ on, and full inversion below. Otherwise the
-    regime is memorization (training accuracy at least `level`) or confusion. ξ is the expected fraction of wrong
-    training labels. If `label_noise` is q, ξ is q for noise kinds that draw only wrong classes, and q (1 - 1/C) for
-    `uniform`, which draws among all C classes. Without noise, "full inversion" only means that test accuracy reached
-    `level` and training accuracy did not.
+    coexistence if it is at least `level`, partial inversion if it is at least 1 + `slack` - ξ, and full inversion if it
+    is lower. Otherwise the regime is memorization (training accuracy at least `level`) or confusion. ξ is the expected
+    fraction of wrong training labels. If `label_noise` is q, ξ is q for noise kinds that draw only wrong classes, and
+    q (1 - 1/C) for `uniform`, which draws among all C classes. Without noise, "full inversion" only means that test
+    accuracy reached `level` and training accuracy did not.
     """
 
     level: float = 0.9

@@ -1,4 +1,4 @@
-"""Dot plots with intervals: the shares of trainings that were stopped, and the label fractions that they memorized."""
+"""Dot plots with intervals: the share of trainings that were stopped, and how many corrupted labels they memorized."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def stopped_figure(
 
 
 def memorized_figure(table: pd.DataFrame, chosen: pd.DataFrame, *, note: str = "") -> style.Picture:
-    """Draw the fraction of labels that stopped trainings had memorized at the stop, and would have by the end.
+    """Draw the share of corrupted labels that stopped trainings had memorized at the stop and would have by the end.
 
     There is one panel per signal and one line per scheduler, from an open (at stop) to a filled marker (at the end).
 

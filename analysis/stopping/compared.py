@@ -1,4 +1,4 @@
-"""The comparisons of a study of early stopping: schedulers at several settings, the metrics they see, i-epoch rules."""
+"""The comparisons of a study of early stopping: schedulers and their settings, metrics, and i-epoch rules."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _looked_up(values: pd.Series, keys: pd.DataFrame) -> np.ndarray:
 
 
 def _whole(stops: pd.DataFrame) -> pd.Series:
-    """Return the epochs of each search without stopping, or up to the horizons if no stopping was not replayed."""
+    """Return the epochs that each search trains without stopping, using horizons if `none` was not replayed."""
     longest = stops.assign(end=stops["stop_epoch"].where(stops["scheduler"] == "none"))
     ends = longest.groupby(["search", "trajectory_id"]).agg(end=("end", "max"), horizon=("horizon", "max"))
     return ends["end"].fillna(ends["horizon"]).groupby("search").sum()
