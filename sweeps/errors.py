@@ -4,7 +4,7 @@ MemsweepError       see `lightning_modules.errors`
 ├── SweepError      a sweep file, preset name or --set that is not valid; names the file, key, value and valid values
 ├── StoreError      a store that cannot be opened, read or written
 ├── ExportError     a table, figure or page that cannot be written
-├── ReplayError     recorded curves that a scheduler cannot be replayed on
+├── ReplayError     recorded curves on which a scheduler cannot be replayed
 ├── PluginError     a plug-in that cannot be imported
 └── ExecutionError  workers that cannot be started or are permanently lost
 """
@@ -19,7 +19,7 @@ class SweepError(MemsweepError):
 
     Attributes:
         source: the file, preset or option.
-        key: the key in it, such as `grid.label_noise`; empty if the whole source is wrong.
+        key: the key in the source, such as `grid.label_noise`; empty if the whole source is wrong.
         problem: the given value and the valid values.
     """
 

@@ -92,7 +92,7 @@ class Speeds:
         return cls({row["model"]: (row["flops_max_sum"], row["wall_seconds_max_sum"]) for row in models})
 
     def rate(self, models: Collection[str]) -> Rate:
-        """Return the rate of all trainings of these models, or an estimate from a 0.1 s matrix product without any."""
+        """Return the rate of all trainings of these models. If there are none, measure a 0.1 s matrix product."""
         known = [self.of_model[model] for model in sorted(models) if model in self.of_model]
         if known:
             flops, seconds = (sum(values) for values in zip(*known, strict=True))

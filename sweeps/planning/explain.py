@@ -1,4 +1,4 @@
-"""Descriptions of a plan: the points done and to train, the savings by folding and packing, and the time needed."""
+"""Descriptions of a plan: done and missing points, the savings by folding and packing, and the estimated time."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from sweeps.store.done import STOPPED_BY, Done
 from sweeps.store.records import Outcome
 
 SMALLEST_SPLIT = 8
-"""Minimum size of cohorts that are split to spread them over workers, since smaller stacks are inefficient."""
+"""Minimum number of members per cohort when a stack is split over workers: smaller stacks are inefficient."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Plan:
         )  # fmt: skip
 
     def without(self, done: Done) -> Plan:
-        """Return a plan from whose missing points those that are done have been removed.
+        """Return a plan in which the points that are done are no longer missing.
 
         A finished point is done if all on-demand measures up to its epoch are stored. A point with another stored
         outcome is also done, except that a stopped point must have been stopped by this sweep's own early stopping.
@@ -209,7 +209,7 @@ def _cell(sweep: Sweep, point: Point) -> Cell:
 def resolved(point: Point, **more: Any) -> Point:
     """Resolve the size of a point, and change the fields in `more`. Raises InputError if no such network can be built.
 
-    A given `parameter_count` is replaced by the width that comes closest to it. The family provides a default depth.
+    A given `parameter_count` is replaced by the width that comes closest to it, and a missing depth by the family's.
     """
     facts = sources.facts(*sources.reference(point))
     width, depth = _size(point.model, facts.shape, facts.classes, point.parameter_count, point.width, point.depth)

@@ -63,7 +63,7 @@ def no_stopping(curves: Curves) -> Stops:
 
 
 def hindsight(curves: Curves, metric: str, mode: Mode) -> Stops:
-    """Return the stops of an oracle that starts only the best training. Among ties, the shortest is the best."""
+    """Return the stops of an oracle that trains only the best training, or the shortest of several best ones."""
     score = better(curves.final(metric), mode)
     best = np.flatnonzero(score == np.nanmax(score)) if not np.isnan(score).all() else np.empty(0, np.int64)
     return _kept(curves, 0, best[np.argsort(curves.horizons[best], kind="stable")][:1])
@@ -84,7 +84,7 @@ def at_random(curves: Curves, stops: Stops, order: int) -> Stops:
 
 
 def _kept(curves: Curves, epochs: int, kept: np.ndarray) -> Stops:
-    """Return the stops of running all trainings for at most `epochs` epochs, but the ones in `kept` to their end."""
+    """Return the stops when trainings in `kept` run to their end, and all others for at most `epochs` epochs."""
     stops = np.minimum(curves.lengths, epochs)
     stops[kept] = curves.lengths[kept]
     return Stops(stops, (stops >= curves.horizons) & (curves.broke == 0))

@@ -88,7 +88,7 @@ def simulate(curves: Curves, referee: Referee, order: int, workers: int) -> Stop
             free -= 1
             heapq.heappush(waiting, (now + rows.gap(index, reported[index]) * seconds[index], ranks[index], index))
         if not waiting:
-            if not referee.ended():  # it stops paused members that would never resume, which may resume others
+            if not referee.ended():  # ended() stops members that would never resume; others may now resume
                 break
             idle = False
             continue

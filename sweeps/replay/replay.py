@@ -48,8 +48,8 @@ def replays(
 ) -> pd.DataFrame:
     """Replay settings and baselines on recorded curves.
 
-    Each scheduler is compared with random stopping at the same budget, and with two i-epoch rules after its grace
-    period (1 epoch for HyperBand, which has none). One keeps only the best training, the other as many as the mean
+    Each scheduler is compared with random stopping at the same budget, and with two i-epoch rules with its grace
+    period (1 epoch for HyperBand, which has none). One keeps only the best training, and the other as many as the mean
     budget allows. No stopping and each metric's oracle are added once. Rules that ignore the order have only order 0.
 
     Args:

@@ -30,7 +30,7 @@ class Measurement:
     """measure -> the epochs at which it is computed, or None for every epoch in the grid."""
 
     def at(self, requested: Iterable[int]) -> dict[int, tuple[str, ...]]:
-        """Return the measures to compute at each epoch up to the last requested one, as epoch -> names."""
+        """Return a mapping from each epoch, up to the last requested one, to the measures to compute at that epoch."""
         requested = tuple(requested)
         names_at: dict[int, list[str]] = {}
         for name, own in self.epochs.items():

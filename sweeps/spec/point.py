@@ -43,7 +43,7 @@ class Point(Settings):
         return canonical_form(self.__dict__)
 
     def with_(self, **changes: Any) -> Point:
-        """Return a copy with changed fields. They are not validated, so a copy takes 1 µs instead of 20 µs.
+        """Return a copy with changed fields, without validating it. A copy takes 1 µs, and validation takes 20 µs.
 
         The copy is created in the way in which pydantic unpickles a model, because `model_copy` stores a set of names
         per copy, which takes 70 MB for 100,000 points.

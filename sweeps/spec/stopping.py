@@ -4,12 +4,12 @@
     stop_when:
       interpolated: 0.99                                               train_accuracy has reached 0.99
       plateau: {metric: validation_loss, patience: 5, tolerance: 0.0}  no improvement in 5 evaluations
-      memorization_onset: {evaluations: 3}                             wrong labels are learned, validation worsens
+      memorization_onset: {evaluations: 3}                             wrong labels are learned as validation worsens
       budget: 50                                                       50 epochs have been trained
 
 To add a scheduler, add an entry to `SCHEDULERS`, or call `register_scheduler` from a plug-in.
 
-Time is measured in epochs. A training is judged whenever it is evaluated, which `evaluate: every` does at every epoch.
+Time is measured in epochs. A training is judged whenever it is evaluated (at every epoch if `evaluate` is `every`).
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def judging_schedulers() -> tuple[str, ...]:
 def sense(metric: str) -> Mode | None:
     """Return "max" for an accuracy, "min" for a loss, or None for a measure whose mode the user must specify.
 
-    This mode deliberately differs from `Metric.better`. The training accuracy and the loss on corrupted labels have a
-    mode but no better end. A fraction has a better end, but a sweep that uses it must state the mode explicitly.
+    This mode deliberately differs from `Metric.better`. Training accuracy and the loss on corrupted labels have a mode
+    but no better direction. A fraction has a better direction, but sweeps must state its mode explicitly.
     """
     if metric.endswith("_accuracy"):
         return "max"
@@ -107,7 +107,7 @@ class Onset:
 
 @dataclass(frozen=True)
 class StopWhen:
-    """Rules that each look at a single training. It stops once any rule applies. None disables a rule."""
+    """Rules that each look at a single training, which stops once any rule applies. None disables a rule."""
 
     interpolated: float | None = None
     """The train_accuracy at which to stop, in (0, 1], computed on the labels as given."""

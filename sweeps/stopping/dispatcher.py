@@ -47,7 +47,7 @@ class Answer:
 
 
 class LocalDispatcher:
-    """A dispatcher as an ordinary object. All methods are fast, because lanes wait for the answers.
+    """The dispatcher itself, which Ray wraps in an actor. All methods are fast, because lanes wait for their answers.
 
     Args:
         settled: the curves of trainings that ended in earlier runs, with which later trainings are compared.

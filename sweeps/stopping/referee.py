@@ -199,11 +199,11 @@ class Referee:
     def recall(
         self, member_id: str, rows: Iterable[tuple[int, Mapping[str, float | None]]], over: bool = False
     ) -> None:
-        """Pass a member's results (epoch, measures) from an earlier run to the scheduler, to compare later ones with.
+        """Pass a member's results (epoch, measures) from an earlier run to the scheduler, for later comparisons.
 
         The rows are in order of epoch and get no verdict. An unknown member is added. `over` states that the member
-        ended in the earlier run. HyperBand compares only members that are in a bracket at the same time, so it never
-        receives the results of members that are over, and the results of others only with their next report.
+        ended in the earlier run. HyperBand compares only members that are in a bracket at the same time, so it receives
+        no results of members that are over, and the results of other members only with their next report.
         """
         silent = self.settings.pauses
         if member_id not in self._members:

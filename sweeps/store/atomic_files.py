@@ -29,7 +29,7 @@ T = TypeVar("T")
 _log = logging.getLogger(f"memsweep.{__name__}")
 
 WAITS: tuple[float, ...] = (0.5, 1, 2, 4, 8, 16)
-"""Seconds to wait before each retry; each wait is shortened at random by up to half."""
+"""Seconds to wait before each retry. Each wait is shortened at random by up to half."""
 PATIENCE = 120
 """Seconds after which no further retry begins, since each attempt may itself wait long for an answer."""
 READ_AGAIN = 3
@@ -41,10 +41,10 @@ GCS_RETRIES = timedelta(seconds=30)
 """Google's client retries for 15 minutes by default."""
 
 CHUNK = 2**24
-"""Bytes requested at once."""
+"""Number of bytes requested at once."""
 VALID = "valid: a folder, s3://BUCKET/PATH or gs://BUCKET/PATH"
 LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp|\.probe-[0-9a-f]{32}")
-"""Names of files that a killed writer can leave behind; they are never read."""
+"""Matches the names of files that a killed writer can leave behind. Such files are never read."""
 _GONE = re.compile("NO_SUCH_KEY|RESOURCE_NOT_FOUND")
 """Matches the errors for an object that was deleted after S3 had reported its size but before S3 sent it."""
 _PERMANENT = re.compile(

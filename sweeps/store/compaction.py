@@ -99,7 +99,7 @@ def compact(store: Store, small: int = SMALL, large: int = LARGE, memory: int = 
 def _batches(
     location: Location, folder: str, infos: list[fs.FileInfo], large: int, memory: int, left_alone: dict[str, str]
 ) -> Iterator[list[_Source]]:
-    """Yield lists of two or more parts, each as long as the limits on a merged part allow."""
+    """Yield lists of two or more parts, each as large as the limits on a merged part allow."""
     batch: list[_Source] = []
     for source in _sources(location, folder, infos, left_alone):
         candidates = [*batch, source]

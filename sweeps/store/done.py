@@ -92,8 +92,8 @@ class Done:
     measured: frozenset[tuple[str, int, str]] = frozenset()
     """The stored on-demand measures, as (trajectory id, epoch, measure)."""
     stopped: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(trajectory id, digest of early-stopping settings) -> the horizon that the training would have had if it had not
-    been stopped. Epochs up to this horizon are settled for sweeps with the same settings, but not for other sweeps."""
+    """(trajectory id, digest of early-stopping settings) -> the horizon that the training was to reach when it was
+    stopped. Epochs up to this horizon are settled for sweeps with the same settings, but not for other sweeps."""
 
     @classmethod
     def of(cls, table: pa.Table) -> Done:

@@ -3,9 +3,9 @@
     ROOT/leases/<run>.run          marks that a run has begun
     ROOT/leases/<run>-<id>.lease   names one worker process of the run and the ids of its current trainings
 
-Workers renew their leases. A lease that is not renewed belongs to a dead worker. Its age is measured by the store's own
-clock. To lease trainings, a worker writes a lease, lists the other leases, and gives up every training that is also in
-one of them. If two workers lease the same training at the same moment, both give it up and try again later.
+Workers renew their leases. A lease that is not renewed belongs to a dead worker. The age of a lease is measured by
+the store's own clock. To lease trainings, a worker writes a lease, lists all other leases, and gives up every training
+that another lease contains. If two workers lease a training at the same moment, both give it up and try again later.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger(f"memsweep.{__name__}")
 FOLDER = "leases"
 RENEW_SECONDS = 5.0
 HELD_SECONDS = 30.0
-"""Seconds without renewal after which a worker counts as dead. Death on the same machine is detected at once."""
+"""Seconds without renewal after which a worker counts as dead. On the same machine, its death is seen at once."""
 FORGET = datetime.timedelta(days=2)
 """Files of runs that began longer ago than this are ignored, and deleted by the next run."""
 

@@ -3,7 +3,7 @@
     ROOT/parts/<hash of its bytes>.parquet       one row per training and evaluated epoch
     ROOT/examples/<hash of its bytes>.parquet    one row per example, if a sweep requests per-example measures
 
-Parts are written atomically, and nothing but the parts determines which points are done. Damaged and foreign files are
+Parts are written atomically, and only the parts determine which points are done. Damaged and foreign files are
 reported by name and never counted. A store can be shared: a training that two sweeps have in common has the same id in
 both, and any number of processes may append, read and compact at once.
 """
@@ -95,7 +95,7 @@ class Store:
 
         Args:
             columns: the columns to read besides KEY and `outcome`; all by default.
-            epochs: the epochs to read; all by default. One row per training at another epoch may show how it ended.
+            epochs: if given, omit finished rows at other epochs, except for one per training to show how it ended.
             ordered: whether to sort by id and epoch.
         """
         names = schema().names if columns is None else [*dict.fromkeys((*KEY, "outcome", *columns))]
@@ -128,7 +128,7 @@ class Store:
         condition: pc.Expression | None = None,
         wanted: np.ndarray | None = None,
     ) -> tuple[list[Part], dict[str, str]]:
-        """Read the columns `kept` of all parts in a folder, sorted by name, and return why other files are not read.
+        """Return the parts in a folder with the columns `kept`, sorted by name, and why other files were not read.
 
         A listing is not a snapshot: during a compaction, it can miss both a new merged part and the deleted parts that
         the merged part replaces. The folder is therefore listed again, and new parts are read, until no listed part
