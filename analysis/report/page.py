@@ -43,8 +43,7 @@ def write_report(
         points: One row per point.
         curves: One row per training and evaluated epoch.
         description: A mapping with `name` and, if known, `question`, `definition` (YAML), `fixed` (field -> value),
-            `axes` (fields, or field -> values), `provenance` (label -> text) and `chance` (the accuracy of guessing,
-            0..1).
+            `axes` (fields, or field -> values), `provenance` (label -> text) and `chance` (1/C for C classes).
         figures: The figures to draw. If empty, `defaults.default_figures` chooses them.
         out: The folder to write into.
         claims: The claims that rest on the study. Each contrast becomes a table row with a small picture (PNG, SVG).
