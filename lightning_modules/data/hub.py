@@ -22,9 +22,9 @@ SPLITS = ("train", "test")
 def hub(name: str) -> Dataset:
     """Load a data set with the splits `train` and `test`.
 
-    An example's id is its row; the test rows are counted after the training rows. Inputs are the column `features` or
-    `image`, or else the only column with the feature Image. Labels are the column `label`, or else the only column with
-    the feature ClassLabel.
+    An example's id is its row, with the test rows counted after the training rows. The inputs are the column `features`
+    or `image`, or else the only column with the feature Image. The labels are the column `label`, or else the only
+    column with the feature ClassLabel.
     """
     return _read(name).dataset(f"hub:{name}")
 

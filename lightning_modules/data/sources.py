@@ -1,8 +1,8 @@
 """Registry of data sources: load a data set, or its sizes and digest, by name.
 
 To add a source, define a function that returns a Dataset in its own module, and add an entry to BUILT_IN or OUTSIDE, or
-call `register_source`. Planning imports this module, so the functions of a source must import their reading libraries
-locally.
+call `register_source`. Planning imports this module, so the functions of a source must import the libraries that
+they need locally.
 """
 
 from __future__ import annotations

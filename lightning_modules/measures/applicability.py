@@ -1,4 +1,4 @@
-"""Check that an on-demand measure can be computed for a training. Planning uses the checks, so they need no torch."""
+"""Check that an on-demand measure can be computed for a training. Planning uses the checks, so they avoid torch."""
 
 from __future__ import annotations
 

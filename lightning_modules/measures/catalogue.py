@@ -4,7 +4,7 @@ Per-epoch measures are computed at every evaluation. On-demand measures cost mor
 requests them; one such measure may fill several columns. To add a measure, add an entry to this module, or call
 `memsweep.register_measure` from your own code. The order of the entries is the order of the columns in a store.
 
-Planning and the store's schema import this module, so it does not import torch until a measure is computed.
+This module does not import torch until a measure is computed, because planning and the store's schema use it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Metric: the declaration of a measured value, with its meaning, name, appearance, requirements and computation.
 
-Planning, the store and the figures import this module, so it does not import torch.
+This module does not import torch, because planning, the store and the figures use it.
 """
 
 from __future__ import annotations

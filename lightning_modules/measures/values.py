@@ -1,4 +1,4 @@
-"""The values of an on-demand measure for one member at one epoch. The store uses this module, so it needs no torch."""
+"""The values of an on-demand measure for one member at one epoch. No torch is imported, because the store uses them."""
 
 from __future__ import annotations
 

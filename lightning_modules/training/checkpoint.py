@@ -1,4 +1,4 @@
-"""Checkpoint: the state of a training after some epochs. A resumed training gives the same bits as an unbroken one.
+"""Checkpoint: the state of a training after some epochs. Resuming from it does not change any bit.
 
 A checkpoint belongs to one member, not to a cohort. Members do not depend on each other, so the members of one cohort
 may resume in different cohorts. Checkpoints are written with `torch.save` and contain only tensors, numbers and
@@ -62,7 +62,7 @@ class Checkpoint:
         return {**self.parameters, **self.constants}
 
     def serves(self, epochs: int, evaluated: Collection[int], measured: Mapping[int, Collection[str]]) -> bool:
-        """Return whether a training of `epochs` epochs, evaluated and measured as given, can use this checkpoint."""
+        """Return whether a training with these epochs, evaluations and on-demand measures can use this checkpoint."""
         if self.epoch >= epochs:
             return False
         seen = {epoch for epoch, _ in self.rows}

@@ -25,7 +25,7 @@ def most_members(
 ) -> int:  # fmt: skip
     """Return how many of these trainings fit into `capacity` bytes as one stack, at least 1.
 
-    Trains a stack of the first 2 entries and one of the first 4 for all their epochs, so pass entries of one epoch.
+    Trains the first 2 and then the first 4 entries as a stack for all their epochs, so pass entries of one epoch each.
     Returns the number of entries if memory cannot be measured or if noise hides the difference between the two stacks.
 
     Args:
