@@ -86,7 +86,7 @@ evaluate: every
 
 
 def stub_training() -> None:
-    """Replace the trainings in a worker process by ones that take no time, without the knowledge of memsweep."""
+    """Replace `train_cohort` in a worker process by a stub that takes no time, without any hook in memsweep."""
     from lightning_modules.measures.catalogue import MEASURES
     from lightning_modules.training import train as training
     from lightning_modules.training.entry import Entry

@@ -104,7 +104,7 @@ def test_overdispersion_is_undefined_without_variation_and_reproducible() -> Non
 RNG = np.random.default_rng(5)
 N, M, SEEN = 10, 6, 7
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 1])
-# The last two lie in the other class's cloud, so only a network that saw them can predict them correctly.
+# The last two examples lie in the other class's cloud, so only a network that saw them can predict them correctly.
 INPUTS = np.concatenate([np.where(LABELS[:8], 0.8, -0.8), [0.7, -0.7]])[:, None] + RNG.normal(0, 0.8, (N, 2))
 TEST_LABELS = np.array([0, 1, 0, 1, 0, 1])
 TEST_INPUTS = np.where(TEST_LABELS, 1.2, -1.2)[:, None] + RNG.normal(0, 1.0, (M, 2))

@@ -106,7 +106,7 @@ def test_what_must_hold(curves_of, stops_of, given_search, shuffle):
     table = outcomes(curves_recorded, stops).set_index("scheduler")
     less, longer, none = table.loc["asha"], table.loc["median"], table.loc["none"]
     assert 0 <= less["budget"] <= longer["budget"] <= none["budget"] == 1
-    # Computed independently: the best final value among the finished.
+    # Compute the best final value among the finished trainings independently.
     ends = {name: noisy[name][-1] for name, epoch in stop.items() if epoch == horizon}
     if ends:
         best = max(values[-1] for values in noisy.values())

@@ -53,7 +53,7 @@ def test_it_is_an_axis_like_a_field_and_keeps_its_order(sweep: Sweep) -> None:
     expected = of_strange.groupby("epoch")["train_loss"].mean()
     assert list(lines[-1].get_ydata()) == pytest.approx(expected.tolist())
     assert [text.get_text() for text in figure.legends[0].get_texts()] == levels(points, "randomization")
-    # Lines of names may coincide; the first stays visible behind the last.
+    # The lines of several names may coincide. The first line stays visible behind the last one.
     widths = [line.get_linewidth() for line in lines]
     assert widths == sorted(widths, reverse=True)
     assert len(set(widths)) == 3

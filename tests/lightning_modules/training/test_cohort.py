@@ -28,7 +28,7 @@ BASE = Point(data="digits", dataset_size=230, batch_size=20, epochs=3, precision
 
 
 def plain_training(point: Point) -> dict[str, float]:
-    """Train in plain PyTorch. Only the network, its initial weights, the order and the noise are from tested code."""
+    """Train in plain PyTorch. Only the network, the initial weights, the order and the noise come from our code."""
     network = build_member(point, DIGITS.shape, DIGITS.classes).double()
     chosen = corruption.subset_order(DIGITS.train_labels, numpy_generator(point.seed, "subset"))[: point.dataset_size]
     draws = corruption.label_draws(len(DIGITS.train_labels), 10, numpy_generator(point.seed, "label_noise"))

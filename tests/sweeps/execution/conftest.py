@@ -127,7 +127,7 @@ class Study:
             time.sleep(0.01)
 
     def is_whole(self) -> bool:
-        """Return whether the table equals that of the undisturbed run. No row may be stored twice or damaged."""
+        """Return whether the table equals that of the undisturbed run, after a check for damaged or duplicate rows."""
         assert self.store.read().damaged == {}
         assert self.twice() == {}
         return self.table().equals(self.whole)

@@ -123,7 +123,7 @@ class TestOrder:
 
 class TestDamage:
     def test_no_flipped_bit_and_no_truncation_goes_unnoticed(self, store, make_record):
-        """Test 100 random positions for each. Half of the flips are in the footer, which Parquet's checksums omit."""
+        """Flip 100 random bits, half of them in the footer, which Parquet's checksums omit, and truncate 100 times."""
         store.prepare()
         damaged = store.append([make_record("a", (1, 2, 3)), make_record("b", (1, 2), diverged=3)])
         store.append([make_record("c", (1,))])
