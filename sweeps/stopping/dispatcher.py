@@ -67,7 +67,7 @@ class LocalDispatcher:
         self._left: dict[str, None] = {}
         """Members of a lost lane, which can resume in any lane of their shape."""
         self._others: dict[str, None] = {}
-        """Members that another run is training, and that are assigned only to a lane that requests them by name."""
+        """Members that another run is training. They are assigned only to a lane that requests them by name."""
         self._ended: dict[str, None] = {}
         """Paused members that will not resume, and whose results still have to be stored."""
         for member, curve in settled.items():

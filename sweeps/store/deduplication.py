@@ -20,8 +20,8 @@ LATEST = ("finished_at", "wall_seconds")
 def deduplicate(table: pa.Table, columns: Sequence[str] | None = None, ordered: bool = True) -> pa.Table:
     """Keep one row per training and epoch: the best outcome first (see `Outcome`), then the latest row.
 
-    If a training was repeated for another on-demand measure, its new row lacks the first measure, so both are
-    merged. The order of merging does not matter: deduplicating some of the parts first gives the same result.
+    If a training was repeated for another on-demand measure, its new row lacks the first measure, so the
+    on-demand measures of all rows are merged. Deduplicating some of the parts first does not change the result.
 
     Args:
         table: rows with the columns of KEY and LATEST, and `outcome`.
