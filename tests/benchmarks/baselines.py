@@ -145,9 +145,7 @@ def lightning_trial(config: Mapping[str, Any], arrays: Arrays) -> None:
 
 class BarePool:
     """A pool of `workers` processes that have imported torch, hold the data in memory, and wait for settings to train.
-
-    `startup_seconds` is the time that it took to start them.
-    """
+    `startup_seconds` is the time that it took to start them."""
 
     def __init__(self, arrays: Arrays, workers: int) -> None:
         start = time.perf_counter()

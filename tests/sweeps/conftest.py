@@ -96,9 +96,8 @@ def forked_pools(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_curves() -> MakeCurves:
     """Return a function that makes curves from one row of scores per training, with NaN at epochs without evaluation.
 
-    `epochs` are those of the columns, by default 1, 2, 3, ... `broke` maps the index of a training to the epoch in
-    which it diverged. `more` are other measures.
-    """
+    `broke` maps the index of a training to the epoch in which it diverged. `more` are other measures. The columns are
+    at `epochs`, by default 1, 2, 3, ..."""
 
     def make(
         scores: Sequence[Sequence[float]] | np.ndarray, *, epochs: Sequence[int] | None = None,

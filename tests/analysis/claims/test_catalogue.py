@@ -214,8 +214,7 @@ def test_where_the_claim_holds_and_where_its_opposite_does(tables, key, verdict)
 
 
 TOO_MUCH = {"simple-first": 0.05, "validation-peaks-first": 0.05, "every-family-fits": 0.007, "fits-everything": 0.007}
-"""Claim -> a spread that hides its effect. The default of 0.4 would create another effect in these worlds, as they take
-the worst of several values or have events near the last epoch."""
+"""Claim -> a spread that hides its effect. The usual 0.4 would create another: worst values, epochs beyond the last."""
 
 
 @pytest.mark.parametrize("key", TABLES)
