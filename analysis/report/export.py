@@ -69,7 +69,7 @@ def write_table(table: pa.Table, out: Path) -> None:
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """Turn an OSError while `out` is written into an ExportError."""
+    """Convert an OSError that is raised while writing `out` to an ExportError."""
     try:
         yield
     except OSError as error:

@@ -54,7 +54,7 @@ def stopped_before_descent(recorded: Recorded, stops: pd.DataFrame, descents: pd
 
 
 def memorized_at_stop(recorded: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
-    """Compute the memorized fraction of stopped trainings at their stop, and at the horizon of their unstopped curves.
+    """Compute the memorized fraction of stopped trainings when they stopped and at the horizon of the unstopped curves.
 
     A training is left out if it never began, has no corrupted labels, or was not evaluated at its horizon.
 

@@ -225,7 +225,10 @@ def map_keys(points: pd.DataFrame, x: str, y: str, facet: Sequence[str] | str | 
 
 
 def _metric_columns(curves: pd.DataFrame, value: str) -> list[str]:
-    """Return the columns of the curves that `over_epochs` needs for a metric, or all metrics if it is unknown."""
+    """Return the columns of the curves that `over_epochs` needs for a metric.
+
+    If the metric is unknown, return the columns of all metrics.
+    """
     own = METRICS[value].complement or value if value in METRICS else ""
     wanted = {own, *LOSSES} if own in curves else {*METRICS}
     return [name for name in curves.columns if name in wanted]

@@ -1,4 +1,4 @@
-"""Loss sensitivity: how the loss of the trained network changes with a training example, through the whole training.
+"""Loss sensitivity: the gradient of the loss with respect to an example, differentiated through all updates.
 
 Arpit et al. 2017, "A Closer Look at Memorization in Deep Networks" (arXiv 1706.05394), section 3.2.
 """

@@ -211,7 +211,7 @@ class Stack:
 
 
 def reproducible() -> None:
-    """Make a member's bits on a CPU independent of its stack.
+    """Make the results of a member on a CPU bit-identical in every stack.
 
     MKL selects kernels by the alignment of its operands, which depends on a member's position in the stack. MKL_CBWR
     prevents this, at no measurable cost for MLPs of width 16 to 100. MKL reads MKL_CBWR at its first matrix product, so

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Failure:
-    """A training without measures at its horizon, with the reason."""
+    """A training that has no measures at its horizon, and the reason why."""
 
     trajectory_id: str
     outcome: str

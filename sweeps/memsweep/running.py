@@ -91,7 +91,7 @@ def run(
     """Train the missing points of a sweep and store their results.
 
     You can interrupt `run` at any time, and call it again to resume. If this process is already connected to Ray, `run`
-    uses that connection and leaves it open. If `run` starts Ray, it shuts Ray down, also after an interruption.
+    uses that connection and leaves it open. If `run` starts Ray, it shuts Ray down, even after an interruption.
 
     Args:
         sweep: a `Sweep`, or the name of a preset or file.
@@ -101,7 +101,7 @@ def run(
         inline: whether to train in this process, one cohort after another, without Ray.
         address: a Ray cluster's address, "auto" on one of its nodes, or "http://HOST:8265" to submit the run to the
             cluster as a job and follow it.
-        device: "cpu", "cuda" (cohorts share the memory of GPUs) or "auto" (GPUs, and nodes without one).
+        device: "cpu", "cuda" (cohorts share the memory of GPUs) or "auto" (GPUs, and the CPUs of nodes without a GPU).
         checkpoint_every: the number of seconds between two checkpoints of a cohort.
         retries: how often a cohort that was lost with its worker or node is retried before it is split into halves.
         retry_failed: whether to retry trainings that are recorded as failed.

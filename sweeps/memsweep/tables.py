@@ -29,7 +29,11 @@ def arrow_table(rows: Rows, sweep: SweepLike, store: StoreLike) -> pa.Table:
 
 
 def export(sweep: SweepLike, store: StoreLike, out: Path, rows: Rows = "points") -> int:
-    """Write a table as Parquet or CSV by the suffix of `out`, and return its number of rows. Raises ExportError."""
+    """Write a table as Parquet or CSV, depending on the suffix of `out`, and return its number of rows.
+
+    Raises:
+        ExportError: The file cannot be written.
+    """
     table = arrow_table(rows, sweep, store)
     write_table(table, out)
     return int(table.num_rows)

@@ -49,7 +49,7 @@ class Curves:
 
     @property
     def lengths(self) -> np.ndarray:
-        """[n], the number of epochs of a training that is not stopped: up to its horizon, or until it diverges."""
+        """Return the number of epochs, [n], of each training if it is not stopped: to divergence, or to the horizon."""
         return np.where(self.broke > 0, self.broke, self.horizons)
 
     def final(self, metric: str) -> np.ndarray:

@@ -125,7 +125,7 @@ class Referee:
         self.add_all([member_id])
 
     def add_all(self, member_ids: Iterable[str]) -> None:
-        """Add many members, in this order."""
+        """Add many members, in the given order."""
         with drawing() as seed:
             for member_id in member_ids:
                 if member_id not in self._members:

@@ -98,5 +98,5 @@ def print_json(value: Any) -> None:
 
 
 def wide(columns: int) -> Console:
-    """Return a console on standard output that is at least `columns` wide, or as wide as the terminal if it is one."""
+    """Return a console on standard output: as wide as the terminal if there is one, otherwise `columns` or wider."""
     return console if console.is_terminal else Console(width=max(console.width, columns), highlight=False)

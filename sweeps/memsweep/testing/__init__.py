@@ -5,7 +5,7 @@
 - `make_entries`: a function that creates one entry per point, as `train_cohort` and `Stack` require.
 - `make_record`: a function that creates a fake record of a training, which can be appended to a store.
 - `memsweep.testing.executors.ExecutorSuite`: pytest tests of the contract in `sweeps.execution.protocol.Executor`.
-- `memsweep.testing.stores.StoreSuite`: pytest tests of the properties of a store that runs rely on.
+- `memsweep.testing.stores.StoreSuite`: pytest tests of the store properties on which runs rely.
 
 To run a suite, subclass it in a test module and override one fixture::
 

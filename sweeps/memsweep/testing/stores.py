@@ -63,7 +63,7 @@ def _encode(table: pa.Table) -> bytes:
 
 
 class StoreSuite:
-    """Tests that every store location passes.
+    """Tests that every store location must pass.
 
     Subclasses override the fixture `uri` to return an unused address that contains the word `store`. Addresses with
     another word in place of `store` must be unused as well.

@@ -45,7 +45,7 @@ def test_the_interval_decides(claimed, interval, verdict):
 
 
 def covered(claimed: Claimed, low: float, high: float) -> set[bool]:
-    """Return whether numbers of the interval agree with the claim, tested one by one on a grid of quarters."""
+    """Return the set of answers to whether a number in the interval agrees with the claim, for each quarter step."""
     steps = [low + quarter / 4 for quarter in range(round(4 * (high - low)) + 1)]
     inside = [
         (x >= claimed.low and x <= claimed.high) if claimed.closed else (x > claimed.low and x < claimed.high)

@@ -1,4 +1,4 @@
-"""Ids never change: tests against golden values, and of the fields that change an id."""
+"""Tests that ids match golden values, and of which fields affect an id."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ SEEDS = 2
 
 
 def shrunk(sweep: Sweep) -> Sweep:
-    """Return the sweep with fewer seeds and evaluations, on which the validity of figures does not depend."""
+    """Return the sweep with fewer seeds and evaluations, which do not affect whether its figures are valid."""
     grids = tuple({**grid, "seed": grid["seed"][:SEEDS]} if "seed" in grid else grid for grid in sweep.grids)
     return replace(sweep, grids=grids, evaluation=Evaluation())
 
