@@ -346,7 +346,7 @@ class TestResults:
         assert said.err.startswith("error: examples: no training was measured on examples that it had not seen")
 
     def test_replay(self, memsweep, trained, make_record, tmp_path):
-        """Of four trainings of two epochs on one worker, one below the best third of the earlier ones stops at 1."""
+        """A training stops at epoch 1 if it is below the best third of the earlier ones; the others train 2 epochs."""
         words = [*REPLAY, "asha", "--metric", "test_loss", "--workers", "1", "--seeds", "3"]
         said = memsweep(*words, "--out", "stops.csv")
         assert (said.code, said.err) == (0, "")

@@ -7,7 +7,7 @@
 - `memsweep.testing.executors.ExecutorSuite`: pytest tests of the contract in `sweeps.execution.protocol.Executor`.
 - `memsweep.testing.stores.StoreSuite`: pytest tests of the store properties on which runs rely.
 
-To run a suite, subclass it in a test module and override one fixture::
+To run a suite, subclass it in a test module and define one fixture::
 
     from memsweep.testing.executors import ExecutorSuite
 

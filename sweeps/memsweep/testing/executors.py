@@ -116,12 +116,10 @@ def trained_one_by_one() -> tuple[pa.Table, pa.Table]:
 
 
 class BookkeepingSuite:
-    """Tests that every executor passes, including fakes that do not train. Subclasses override `executor`."""
+    """Tests that every executor passes, including fakes that do not train.
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def executor(cls) -> Executor:
-        raise NotImplementedError("override the fixture `executor`")
+    Subclasses define the fixture `executor`, of scope "class", which returns the executor.
+    """
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -173,7 +171,7 @@ class BookkeepingSuite:
 
 
 class ExecutorSuite(BookkeepingSuite):
-    """Tests of the full executor contract, including the trained results. Subclasses override `executor`."""
+    """Tests of the full executor contract, including the trained results. Subclasses define the fixture `executor`."""
 
     def test_no_bit_depends_on_the_executor_or_the_packing(self, execution: Execution) -> None:
         points, examples = trained_one_by_one()

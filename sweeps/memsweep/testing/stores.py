@@ -65,13 +65,9 @@ def _encode(table: pa.Table) -> bytes:
 class StoreSuite:
     """Tests that every store location must pass.
 
-    Subclasses override the fixture `uri` to return an unused address that contains the word `store`. Addresses with
+    Subclasses define the fixture `uri`, which returns an unused address that contains the word `store`. Addresses with
     another word in place of `store` must be unused as well.
     """
-
-    @pytest.fixture
-    def uri(self) -> str:
-        raise NotImplementedError("override the fixture `uri`")
 
     @pytest.fixture
     def store(self, uri: str) -> Store:
