@@ -16,10 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from memsweep.early_stopping import replay, stopping_study
     from memsweep.inputs import Sweep, load_sweep, presets
-    from memsweep.judging import decide_claims, regime, replay, report, stopping_study
+    from memsweep.judging import decide_claims, regime
     from memsweep.messages import MemsweepWarning
     from memsweep.registering import register_field, register_measure
+    from memsweep.reporting import report
     from memsweep.running import compact, plan, run, status, train
     from memsweep.tables import curves, example_scores, examples, points, read
 
@@ -92,7 +94,9 @@ __all__ = [
 
 _MODULES = {
     "memsweep.inputs": ("Sweep", "load_sweep", "presets"),
-    "memsweep.judging": ("decide_claims", "regime", "replay", "report", "stopping_study"),
+    "memsweep.early_stopping": ("replay", "stopping_study"),
+    "memsweep.judging": ("decide_claims", "regime"),
+    "memsweep.reporting": ("report",),
     "memsweep.registering": ("register_field", "register_measure"),
     "memsweep.running": ("compact", "plan", "run", "status", "train"),
     "memsweep.tables": ("curves", "example_scores", "examples", "points", "read"),

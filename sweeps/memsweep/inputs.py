@@ -197,3 +197,8 @@ def import_path(function: Callable[..., Any], source: str, key: str) -> str:
     else:
         return f"{module}:{name}"
     raise SweepError(source, key, f"{given}, {problem}; {valid}")
+
+
+def command_name(study: Sweep) -> str:
+    """Return the command-line arguments that select a sweep, or its name if it was not loaded by name."""
+    return shlex.join(study.words) or study.name

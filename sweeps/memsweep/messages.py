@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class Summary(dict[str, Any]):
@@ -33,3 +39,11 @@ def warn_of_damage(damaged: Mapping[str, str]) -> None:
 def warn(messages: Iterable[str]) -> None:
     for message in messages:
         warnings.warn(message, MemsweepWarning, stacklevel=4)
+
+
+def table_text(table: Table, width: int) -> str:
+    """Render a table of the command line as plain text of this width."""
+    paper = Console(file=io.StringIO(), width=width, highlight=False, force_terminal=False, force_jupyter=False)
+    with paper.capture() as text:
+        paper.print(table)
+    return text.get().rstrip()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from memsweep import judging
+from memsweep import early_stopping
 from memsweep.cli.app import app, errors, print_json, say, wide
 from memsweep.cli.options import AtOnce, Json, Orders, Settings, StoreUri, SweepName
 from memsweep.inputs import load_sweep
@@ -56,7 +56,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Show what an early-stopping scheduler would have done on the recorded curves, compared with baselines."""
-    replayed = judging.replay(
+    replayed = early_stopping.replay(
         load_sweep(sweep, settings or []), store, scheduler=scheduler, metric=metric, mode=mode,
         grace_period=grace_period, reduction_factor=reduction_factor, brackets=brackets, min_samples=min_samples,
         workers=workers, seeds=seeds, progress=errors,
@@ -97,7 +97,7 @@ def stopping_study(
     as_json: Json = False,
 ) -> None:
     """Show what Tune's schedulers save at many settings, what it costs, and which trainings they stop."""
-    study = judging.stopping_study(
+    study = early_stopping.stopping_study(
         load_sweep(sweep, settings or []), store, schedulers=scheduler or [], metrics=metric or [], by=by or [],
         workers=workers, seeds=seeds, out=out, progress=errors,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from memsweep import judging
+from memsweep import reporting
 from memsweep.cli.app import app, say
 from memsweep.cli.options import Settings, StoreUri, SweepName
 from memsweep.inputs import load_sweep
@@ -56,7 +56,7 @@ def heatmap(
 ) -> None:
     """Draw a measure over two fields, averaged over seeds, with missing cells hatched."""
     shown = None if annotate == "none" else annotate
-    judging.write_heatmap(load_sweep(sweep, settings or []), store, out, x, y, value, facet or (), epoch, shown)
+    reporting.write_heatmap(load_sweep(sweep, settings or []), store, out, x, y, value, facet or (), epoch, shown)
     say(out)
 
 
@@ -68,5 +68,5 @@ def write_report(
     settings: Settings = None,
 ) -> None:
     """Draw every figure of the sweep (PNG, SVG and PDF), and write a page that shows them."""
-    paths = judging.report(load_sweep(sweep, settings or []), store, out)
+    paths = reporting.report(load_sweep(sweep, settings or []), store, out)
     say("\n".join(str(path) for path in paths if path.suffix in (".png", ".html")))
