@@ -91,9 +91,10 @@ def evaluate(
         column = metric.function(stack)
         if column.shape != (members,):
             raise ValueError(f"measure {name}: returned shape {[*column.shape]}; valid: [{members}]")
-        columns[name] = column.tolist()
+        columns[name] = column.to(data.train.given.device, torch.float64)
+    values = dict(zip(columns, torch.stack([*columns.values()]).tolist(), strict=True))  # one copy from a GPU
     return [
-        {name: None if math.isnan(column[k]) else column[k] for name, column in columns.items()} for k in range(members)
+        {name: None if math.isnan(column[k]) else column[k] for name, column in values.items()} for k in range(members)
     ]
 
 

@@ -104,7 +104,7 @@ class CohortModule(pl.LightningModule):
         self._masks = DropoutMasks(self.members, shapes, device, dtype, self.first_epochs)
         self._augmenter = Augmenter(self.members, data.dataset.shape, device, dtype)
         self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in self.members]
-        self._rates = np.empty((len(entries), 0))
+        self._scalars = torch.empty(0)
         self._losses = torch.zeros(len(entries), dtype=torch.float64, device=device)
         wanted = {name for entry in entries for names in entry.measured.values() for name in names}
         self._on_demand: dict[str, OnDemandMeasure] = {name: construct(name, self, data) for name in sorted(wanted)}
@@ -135,21 +135,24 @@ class CohortModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         per_epoch = self._data.updates_per_epoch
-        self._rates = np.stack(
+        rates = np.stack(
             [
                 learning_rates(member, np.arange(per_epoch) + epoch * per_epoch, per_epoch)
                 for member, epoch in zip(self.members, self.epochs, strict=True)
-            ]
+            ],
+            axis=1,
         )
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        self._scalars = optimizer.schedule(rates)
         self._losses.zero_()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Train every member for one epoch. `batch` [K, n] contains each member's example positions in order."""
-        for update, positions in enumerate(batch.split(self._data.batch_size, dim=1)):
-            self._update(positions, self._rates[:, update])
+        for positions, scalars in zip(batch.split(self._data.batch_size, dim=1), self._scalars, strict=True):
+            self._update(positions, scalars)
 
-    def _update(self, positions: Tensor, rates: np.ndarray) -> None:
-        """Update every member once, on the examples at `positions` [K, B]."""
+    def _update(self, positions: Tensor, scalars: Tensor) -> None:
+        """Update every member once, on the examples at `positions` [K, B], with the optimizer's `scalars` [S, K]."""
         inputs, labels = self._data.train.take(positions)
         if self._augmenter.active:
             inputs = self._augmenter(inputs, self._augmentation)
@@ -166,7 +169,7 @@ class CohortModule(pl.LightningModule):
             seen = Presentation(positions, inputs.detach(), logits.detach(), labels, each.detach(), gradients)
             for measure in self._on_demand.values():
                 measure.on_update(seen)
-        optimizer.rates = rates
+        optimizer.scalars = scalars
         optimizer.step()
         self._losses += losses.detach().double() * (positions.shape[1] / self._data.train.size)
 

@@ -21,27 +21,43 @@ EPSILON = 1e-8
 
 
 class CohortOptimizer(torch.optim.Optimizer):
-    """Base class of the cohort optimizers. Set `rates` [K], the members' learning rates, before each step."""
+    """Base class of the cohort optimizers.
+
+    Everything that changes from update to update is uploaded once per epoch, so that an update on a GPU does not wait
+    for the host: `schedule` returns the scalars of all updates, and `scalars` is set to one row before each step.
+    """
 
     def __init__(self, parameters: Iterable[Tensor], members: Sequence[Settings], dtype: torch.dtype) -> None:
         super().__init__(parameters, {})
         self._dtype = dtype
-        self.rates = np.array([member.learning_rate for member in members])
+        self._updates = torch.zeros(len(members), dtype=torch.int64)
+        """The number of updates of each member, including the scheduled ones. On the CPU."""
         self._decay = self._column([member.weight_decay for member in members])
         self._decays = any(member.weight_decay for member in members)
+        self.scalars = torch.empty(0)
+        """[S, K]: the scalars of the next update."""
 
     def _column(self, values: Sequence[float] | np.ndarray) -> Tensor:
         device = self.param_groups[0]["params"][0].device
         return torch.as_tensor(np.asarray(values), dtype=self._dtype).to(device)
 
+    def schedule(self, rates: np.ndarray) -> Tensor:
+        """Return the scalars [updates, S, K] of the next updates, for their learning rates [updates, K]."""
+        rows = np.stack([rates, *self._corrections(len(rates))], axis=1)
+        self._updates += len(rates)
+        return self._column(rows)
+
+    def _corrections(self, updates: int) -> Sequence[np.ndarray]:
+        """Return the scalars [updates, K] of the next updates besides the learning rates."""
+        return ()
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        rates = self._column(self.rates)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     shape = (-1, *(1,) * (parameter.dim() - 1))
-                    self._update(parameter, parameter.grad, rates.view(shape), shape)
+                    self._update(parameter, parameter.grad, [row.view(shape) for row in self.scalars], shape)
 
     def state_of(self, parameter: Tensor, k: int) -> dict[str, Tensor]:
         """Return a copy of member k's optimizer state for a parameter, on the CPU."""
@@ -64,7 +80,9 @@ class CohortOptimizer(torch.optim.Optimizer):
         """Return the initial optimizer state of a parameter."""
         raise TypeError("an abstract optimizer keeps nothing")
 
-    def _update(self, parameter: Tensor, gradient: Tensor, rates: Tensor, shape: tuple[int, ...]) -> None:
+    def _update(
+        self, parameter: Tensor, gradient: Tensor, scalars: Sequence[Tensor], shape: tuple[int, ...]
+    ) -> None:  # fmt: skip
         raise TypeError("an abstract optimizer cannot update")
 
 
@@ -75,11 +93,13 @@ class CohortSGD(CohortOptimizer):
         super().__init__(parameters, members, dtype)
         self._momentum = self._column([member.momentum for member in members])
 
-    def _update(self, parameter: Tensor, gradient: Tensor, rates: Tensor, shape: tuple[int, ...]) -> None:
+    def _update(
+        self, parameter: Tensor, gradient: Tensor, scalars: Sequence[Tensor], shape: tuple[int, ...]
+    ) -> None:  # fmt: skip
         if self._decays:
             gradient.add_(parameter * self._decay.view(shape))
         velocity = self._held(parameter)["velocity"].mul_(self._momentum.view(shape)).add_(gradient)
-        parameter.sub_(velocity * rates)
+        parameter.sub_(velocity * scalars[0])
 
     def _fresh(self, parameter: Tensor) -> dict[str, Tensor]:
         return {"velocity": torch.zeros_like(parameter)}
@@ -88,32 +108,28 @@ class CohortSGD(CohortOptimizer):
 class CohortAdamW(CohortOptimizer):
     """p ← p (1 − η λ) − η m̂ / (√v̂ + ε), β = (0.9, 0.999), ε = 1e-8."""
 
-    _counts: list[int] | None = None
-    _corrected: list[Tensor]
-
-    def _update(self, parameter: Tensor, gradient: Tensor, rates: Tensor, shape: tuple[int, ...]) -> None:
+    def _update(
+        self, parameter: Tensor, gradient: Tensor, scalars: Sequence[Tensor], shape: tuple[int, ...]
+    ) -> None:  # fmt: skip
         state = self._held(parameter)
-        corrections = self._corrections(state["updates"].add_(1))
+        rates, of_mean, of_square = scalars
         first, second = BETAS
         mean = state["mean"].mul_(first).add_(gradient * (1 - first))
         square = state["square"].mul_(second).add_(gradient.square().mul_(1 - second))
         if self._decays:
             parameter.mul_(1 - rates * self._decay.view(shape))
-        of_mean, of_square = (correction.view(shape) for correction in corrections)
         scale = square.div(of_square).sqrt_().add_(EPSILON)
         parameter.sub_(mean.div(of_mean).mul_(rates).div_(scale))
 
-    def _corrections(self, updates: Tensor) -> list[Tensor]:
-        """Return 1 - β^t [K] for both β. Computed once per step, because t is the same for all parameters."""
-        counts = updates.tolist()
-        if counts != self._counts:
-            self._counts = counts
-            self._corrected = [self._column([1 - beta**count for count in counts]) for beta in BETAS]
-        return self._corrected
+    def _corrections(self, updates: int) -> Sequence[np.ndarray]:
+        """Return 1 - β^t for both β, where t counts the updates of a member from 1."""
+        counts = self._updates.numpy() + np.arange(1, updates + 1)[:, None]
+        unique, where = np.unique(counts, return_inverse=True)
+        return [np.array([1 - beta**t for t in unique.tolist()])[where].reshape(counts.shape) for beta in BETAS]
 
     def _fresh(self, parameter: Tensor) -> dict[str, Tensor]:
         return {
-            "updates": torch.zeros(len(parameter), dtype=torch.int64),
+            "updates": self._updates,
             "mean": torch.zeros_like(parameter),
             "square": torch.zeros_like(parameter),
         }

@@ -22,7 +22,9 @@ def test_each_member_is_updated_as_torch_updates_it_alone(name, settings, seed):
     gradients = [torch.randn(start.shape, generator=generator, dtype=torch.float64) for _ in range(4)]
     stacked = torch.nn.Parameter(start.clone())
     ours = OPTIMIZERS[name]([stacked], members, torch.float64)
-    for gradient in gradients:
+    rates_of_updates = np.tile([member.learning_rate for member in members], (2, 1))
+    scalars = torch.cat([ours.schedule(rates_of_updates) for _ in range(2)])  # two epochs of two updates
+    for ours.scalars, gradient in zip(scalars, gradients, strict=True):
         stacked.grad = gradient.clone()
         ours.step()
     for k, member in enumerate(members):
