@@ -17,6 +17,7 @@ from torch import Tensor
 from lightning_modules.data import corruption
 from lightning_modules.data.sources import Dataset
 from lightning_modules.data.split_sizes import split_sizes
+from lightning_modules.data.upload import upload
 from lightning_modules.settings import Settings
 from lightning_modules.streams import numpy_generator, torch_generator
 
@@ -132,7 +133,7 @@ class CohortData(pl.LightningDataModule):
             (seed, epoch): torch.randperm(self.train.size, generator=torch_generator(seed, f"order/{epoch}"))
             for seed, epoch in {*drawn}
         }
-        return torch.stack([orders[key] for key in drawn]).to(self.train.rows.device)
+        return upload(torch.stack([orders[key] for key in drawn]), self.train.rows.device)
 
     def splits(self, members: Sequence[int] | None = None) -> Splits:
         """Return the splits of the members with these indices, or of all members."""

@@ -21,6 +21,7 @@ from torch.func import functional_call, vmap
 
 from lightning_modules.data.augmentation import Augmenter
 from lightning_modules.data.datamodule import CohortData
+from lightning_modules.data.upload import upload
 from lightning_modules.measures.catalogue import construct
 from lightning_modules.measures.every_epoch import cross_entropy, evaluate
 from lightning_modules.measures.on_demand import OnDemandMeasure, Presentation
@@ -52,7 +53,6 @@ class CohortModule(pl.LightningModule):
         epochs: `epochs[k]` is the number of epochs that member k has been trained for.
         rows: `rows[k]` contains (epoch, measures) for each epoch at which member k was evaluated.
         examples: `examples[k]` contains (epoch, values) for each on-demand measure of member k with per-example values.
-        diverged: `diverged[k]` is the epoch in which the loss or a tensor of member k stopped being finite, or None.
     """
 
     def __init__(self, entries: Sequence[Entry], data: CohortData, on_epoch: Callable[[], None] = lambda: None) -> None:
@@ -66,7 +66,6 @@ class CohortModule(pl.LightningModule):
         self._evaluated = [frozenset(entry.evaluated) for entry in entries]
         self.rows: list[list[tuple[int, dict[str, float | None]]]] = [[] for _ in entries]
         self.examples: list[list[tuple[int, PerExample]]] = [[] for _ in entries]
-        self.diverged: list[int | None] = [None] * len(entries)
         self._data = data
         self._on_epoch = on_epoch
         self._optimizer: CohortOptimizer | None = None
@@ -106,6 +105,10 @@ class CohortModule(pl.LightningModule):
         self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in self.members]
         self._scalars = torch.empty(0)
         self._losses = torch.zeros(len(entries), dtype=torch.float64, device=device)
+        self._trained = upload(self.first_epochs, device, torch.int64)
+        """`epochs` on the device."""
+        self._diverged = torch.zeros_like(self._trained)
+        """The epoch in which each member diverged, or 0. On the device, because reading it waits for the device."""
         wanted = {name for entry in entries for names in entry.measured.values() for name in names}
         self._on_demand: dict[str, OnDemandMeasure] = {name: construct(name, self, data) for name in sorted(wanted)}
         data.first_epochs = self.first_epochs
@@ -175,29 +178,42 @@ class CohortModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.epochs = [epoch + 1 for epoch in self.epochs]
+        self._trained += 1
         self._note_diverged()
-        self.measure()
+        evaluated = self.measure()
         self._on_epoch()
-        if all(at is not None for at in self.diverged):
+        # A GPU is asked only where an evaluation has waited for it. Training longer than necessary changes no result.
+        if (evaluated or self._losses.device.type == "cpu") and None not in self.diverged:
             self.trainer.should_stop = True
+
+    @property
+    def diverged(self) -> list[int | None]:
+        """The epoch in which the loss or a tensor of each member stopped being finite, or None."""
+        return [epoch or None for epoch in self._diverged.tolist()]
 
     def _note_diverged(self) -> None:
         finite = self._losses <= LOSS_BOUND * math.log(max(2, self._classes))  # False for NaN
         for values in (*self.stacked.values(), *self._constants.values()):
             finite &= values.detach().view(len(finite), -1).isfinite().all(1)
-        for k, fine in enumerate(finite.tolist()):
-            if not fine and self.diverged[k] is None:
-                self.diverged[k] = self.epochs[k]
+        self._diverged = torch.where(finite | (self._diverged > 0), self._diverged, self._trained)
 
-    def measure(self) -> None:
-        """Evaluate the members that are due at their current epoch (0 before training) and not evaluated there yet."""
+    def measure(self) -> bool:
+        """Evaluate the members that are due at their current epoch (0 before training) and not evaluated there yet.
+
+        Returns:
+            Whether a member was due. Members that have diverged are not evaluated.
+        """
         due = [
             k
             for k, (epoch, rows) in enumerate(zip(self.epochs, self.rows, strict=True))
-            if epoch in self._evaluated[k] and self.diverged[k] is None and not (rows and rows[-1][0] == epoch)
+            if epoch in self._evaluated[k] and not (rows and rows[-1][0] == epoch)
         ]
         if not due:
-            return
+            return False
+        diverged = self.diverged
+        due = [k for k in due if diverged[k] is None]
+        if not due:
+            return True
         wanted = {name for k in due for name in self.entries[k].measured.get(self.epochs[k], ())}
         training = self.training
         self.eval()
@@ -211,6 +227,7 @@ class CohortModule(pl.LightningModule):
             scalars = {name: value for of_measure in taken for name, value in of_measure.scalars.items()}
             self.rows[k].append((epoch, {**measured, **scalars}))
             self.examples[k] += [(epoch, each) for of_measure in taken for each in of_measure.examples]
+        return True
 
     def _evaluate(self, due: list[int]) -> list[dict[str, float | None]]:
         """Compute the per-epoch measures of the members in `due`. Only these members are run.
@@ -227,6 +244,7 @@ class CohortModule(pl.LightningModule):
     def checkpoints(self, members: Collection[int]) -> list[Checkpoint]:
         """Return a checkpoint for each of the members with these indices. Its tensors are copies on the CPU."""
         optimizer: Any = self.configure_optimizers()
+        diverged = self.diverged
 
         def each(values: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
             return {name: value[k].detach().cpu().clone() for name, value in values.items()}
@@ -244,7 +262,7 @@ class CohortModule(pl.LightningModule):
                 rows=list(self.rows[k]),
                 examples=list(self.examples[k]),
                 measured={at: tuple(names) for at, names in self.entries[k].measured.items() if at <= self.epochs[k]},
-                diverged=self.diverged[k],
+                diverged=diverged[k],
             )
             for k in members
         ]
@@ -257,7 +275,7 @@ class CohortModule(pl.LightningModule):
                 self._masks.restore(k, state.dropout)
                 self._augmentation[k].set_state(state.augmentation)
                 self.rows[k], self.examples[k] = list(state.rows), list(state.examples)
-                self.diverged[k] = state.diverged
+                self._diverged[k] = state.diverged or 0
         for name, measure in self._on_demand.items() if any(states) else ():
             sums = [state.probes[name] for state in states if state]
             measure.restore({part: torch.stack([each[part] for each in sums]) for part in sums[0]})

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_modules.data.upload import upload
 from lightning_modules.settings import Settings
 
 BETAS = (0.9, 0.999)
@@ -38,8 +39,7 @@ class CohortOptimizer(torch.optim.Optimizer):
         """[S, K]: the scalars of the next update."""
 
     def _column(self, values: Sequence[float] | np.ndarray) -> Tensor:
-        device = self.param_groups[0]["params"][0].device
-        return torch.as_tensor(np.asarray(values), dtype=self._dtype).to(device)
+        return upload(np.asarray(values), self.param_groups[0]["params"][0].device, self._dtype)
 
     def schedule(self, rates: np.ndarray) -> Tensor:
         """Return the scalars [updates, S, K] of the next updates, for their learning rates [updates, K]."""

@@ -128,10 +128,8 @@ class Stack:
         self._share_time()
         module = self._built
         return tuple(
-            MemberResult(
-                tuple(module.rows[k]), module.diverged[k], tuple(module.examples[k]), module.epochs[k], seconds
-            )
-            for k, seconds in enumerate(self._seconds)
+            MemberResult(tuple(module.rows[k]), diverged, tuple(module.examples[k]), module.epochs[k], seconds)
+            for k, (diverged, seconds) in enumerate(zip(module.diverged, self._seconds, strict=False))
         )
 
     @property
