@@ -30,6 +30,12 @@ settings.register_profile("thorough", deadline=None, derandomize=True)
 settings.load_profile("fast")  # `make test-slow` runs every property with --hypothesis-profile thorough
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the cache folder of this machine out of the tests, whose plans must not depend on what ran here before."""
+    os.environ["MEMSWEEP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def ray_on_two_cores() -> Iterator[None]:
     """Start one local Ray for all tests that need one, because starting Ray takes seconds."""

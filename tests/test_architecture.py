@@ -25,9 +25,11 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "lightning_modules.errors": (),
     "lightning_modules.streams": (),
     "lightning_modules.hashing": (),
+    "lightning_modules.cache": (),
     "lightning_modules.settings": ("lightning_modules.errors",),
     "lightning_modules.schedules": ("lightning_modules.settings",),
     "lightning_modules.data": (
+        "lightning_modules.cache",
         "lightning_modules.hashing",
         "lightning_modules.errors",
         "lightning_modules.streams",
@@ -77,6 +79,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "sweeps.spec",
     ),
     "sweeps.planning": (
+        "lightning_modules.cache",
         "lightning_modules.hashing",
         "lightning_modules.errors",
         "lightning_modules.settings",

@@ -1,0 +1,32 @@
+"""The folder of this machine in which files are kept that save time and can always be made again."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Return MEMSWEEP_CACHE, else XDG_CACHE_HOME/memsweep, else ~/.cache/memsweep. The folder need not exist."""
+    if own := os.environ.get("MEMSWEEP_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "memsweep"
+
+
+def write_to_cache(path: Path, content: bytes) -> bool:
+    """Write a file of the cache whole or not at all, and return whether it was written.
+
+    A cache that cannot be written (a full disk, a folder without permission) costs time and is no error.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        return False
+    return True
