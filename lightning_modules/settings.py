@@ -67,7 +67,7 @@ LabelNoiseKind = Literal["uniform", "symmetric", "pair"]
 InputNoiseKind = Literal["gaussian", "shuffled_pixels", "random_pixels"]
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["constant", "step", "inverse_sqrt", "cosine"]
-Precision = Literal["float32", "float64"]
+Precision = Literal["float32", "tf32", "bfloat16", "float64"]
 
 
 class Settings(BaseModel):
@@ -200,7 +200,9 @@ class Settings(BaseModel):
         Whole, Field(ge=0, lt=2**31), Axis("training length", "epochs", count=True, phrase="{} epochs", stack="equal")
     ] = Field(20, description="passes over the training set")
     precision: Annotated[Precision, Axis("precision", stack="equal")] = Field(
-        "float32", description="`float32` or `float64`"
+        "float32",
+        description="`float32`; `tf32`: its matrix products and convolutions in TF32, on GPUs alone; `bfloat16`: these "
+        "products in bfloat16, parameters and losses in float32; `float64`",
     )
     seed: Annotated[Whole, Field(ge=0), Axis("seed")] = Field(
         0, description="initialisation, order, noise, dropout and augmentation all derive from it"

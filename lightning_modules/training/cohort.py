@@ -33,6 +33,7 @@ from lightning_modules.training.checkpoint import Checkpoint
 from lightning_modules.training.dropout import DropoutMasks, mask_shapes, replace_dropout
 from lightning_modules.training.entry import Entry
 from lightning_modules.training.optimizers import OPTIMIZERS, CohortOptimizer
+from lightning_modules.training.precision import autocast
 from lightning_modules.training.stacking import parameter_key, stack_states, state_of
 
 LOSS_BOUND = 1000.0
@@ -124,8 +125,9 @@ class CohortModule(pl.LightningModule):
         def one(state: dict[str, Tensor], x: Tensor) -> Any:
             return functional_call(skeleton, state, (x,), tie_weights=self._tied)
 
-        logits: Tensor = vmap(one, randomness="error")(state, inputs)
-        return logits
+        with autocast(self.members[0].precision, inputs.device):
+            logits: Tensor = vmap(one, randomness="error")(state, inputs)
+        return logits.to(inputs.dtype)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         if self._optimizer is None:  # Lightning calls this method in every fit, and a module may be fitted repeatedly

@@ -12,7 +12,7 @@ from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
 from sweeps.execution.lane import Lane, check_pausing, dispatcher_of
 from sweeps.execution.protocol import Announcer, Listener, Progress
-from sweeps.execution.resources import Device, Resources, local_resources
+from sweeps.execution.resources import Device, Resources, check_precision, local_resources
 from sweeps.execution.worker import CHECKPOINT_SECONDS, Worker, train_and_store, wait_for_others
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.store.leases import Run
@@ -40,6 +40,7 @@ class Inline:
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         device = self._device()
+        check_precision(plan, device == "cpu")
         store.prepare()
         check_pausing(plan, store)
         worker = Worker(

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sweeps.errors import ExecutionError
 from sweeps.planning.cost import available_bytes
-from sweeps.planning.plan import Cohort, Packing
+from sweeps.planning.plan import Cohort, Packing, Plan
 
 Device = Literal["cpu", "cuda", "auto"]
 
@@ -88,6 +89,12 @@ class Resources:
             if places[first] is self.cores:
                 chosen[index] = core
         return chosen
+
+
+def check_precision(plan: Plan, cores: bool) -> None:
+    """Raise ExecutionError if trainings that need a GPU could be given to a core. `cores`: whether cores are used."""
+    if cores and any(cell.point.precision == "tf32" for cell in plan.missing):
+        raise ExecutionError("precision: tf32 needs --device cuda; valid on a CPU: float32, bfloat16, float64")
 
 
 def gpu_share(cohort: Cohort, gpu_bytes: int) -> float:

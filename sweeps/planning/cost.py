@@ -19,7 +19,9 @@ from lightning_modules.measures.chunks import chunk_examples
 from lightning_modules.models import sizes
 from sweeps.spec.point import Point
 
-BYTES = {"float32": 4, "float64": 8}
+BYTES = {"float32": 4, "tf32": 4, "bfloat16": 4, "float64": 8}
+"""The bytes of a number. With bfloat16, parameters and their states are float32; the activations are smaller, but casts
+of the parameters and inputs come on top."""
 STACK_EFFICIENCY = 0.25
 """The fraction of a batched matrix product's rate that a stacked training reaches, used only until something has
 been trained. (Measured on two cores with MLPs of width 16 to 100 on MNIST-1D: 0.2 to 0.5.)"""

@@ -28,7 +28,7 @@ from sweeps.execution.on_ray.native import scheduler_of
 from sweeps.execution.on_ray.resources import cluster_resources
 from sweeps.execution.on_ray.trials import Experiments, Piece, local_elsewhere
 from sweeps.execution.protocol import Announcer, CohortEnded, Event, Listener
-from sweeps.execution.resources import Device, Resources, local_resources
+from sweeps.execution.resources import Device, Resources, check_precision, local_resources
 from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES, Worker, halves, store_failure, wait_for_others
 from sweeps.planning.plan import Plan
 from sweeps.store.leases import Run
@@ -100,6 +100,7 @@ class RayTune:
             self._check_packages()
             self._check_store(store)
             resources = self._resources(workers, _discard)
+            check_precision(plan, resources.cores is not None)
             store.prepare()
             check_pausing(plan, store)
             self._train(plan, store, resources, Announcer(listen))

@@ -20,7 +20,8 @@ from lightning_modules.measures.values import PerExample
 from lightning_modules.models.seeded import build_member
 from lightning_modules.streams import numpy_generator, torch_generator
 from lightning_modules.training.cohort import CohortModule
-from lightning_modules.training.stack import DTYPES, reproducible
+from lightning_modules.training.precision import DTYPES
+from lightning_modules.training.stack import reproducible
 from sweeps.spec.point import Point
 
 Stack = tuple[CohortModule, CohortData]
