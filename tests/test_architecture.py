@@ -26,11 +26,13 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "lightning_modules.streams": (),
     "lightning_modules.hashing": (),
     "lightning_modules.cache": (),
+    "lightning_modules.lightning": (),
     "lightning_modules.settings": ("lightning_modules.errors",),
     "lightning_modules.schedules": ("lightning_modules.settings",),
     "lightning_modules.data": (
         "lightning_modules.cache",
         "lightning_modules.hashing",
+        "lightning_modules.lightning",
         "lightning_modules.errors",
         "lightning_modules.streams",
         "lightning_modules.settings",
@@ -50,6 +52,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "lightning_modules.models",
     ),
     "lightning_modules.training": (
+        "lightning_modules.lightning",
         "lightning_modules.errors",
         "lightning_modules.streams",
         "lightning_modules.settings",

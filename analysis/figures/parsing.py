@@ -32,8 +32,9 @@ def figures_of(sweep: Sweep) -> list[FigureSpec]:
     for index, spec in enumerate(specs):
         kind = KINDS[spec.kind]
         for key in (*kind.required, *kind.optional, "where"):
-            valid = kind.valid(key)
-            for name in _names(sweep.figures[index].get(key)):
+            names = [*_names(sweep.figures[index].get(key))]
+            valid = kind.valid(key) if names else None  # some valid names lie in modules that import pandas
+            for name in names:
                 if valid is not None and name not in valid:
                     problem = f"unknown name; {choices(name, valid)}"
                     raise SweepError(sweep.source, f"figures[{index}].{key}", problem)

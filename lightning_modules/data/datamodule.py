@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from lightning_modules.data import corruption
 from lightning_modules.data.sources import Dataset
 from lightning_modules.data.split_sizes import split_sizes
 from lightning_modules.data.upload import upload
+from lightning_modules.lightning import pl
 from lightning_modules.settings import Settings
 from lightning_modules.streams import numpy_generator, torch_generator
 

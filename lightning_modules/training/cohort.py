@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -22,6 +21,7 @@ from torch.func import functional_call, vmap
 from lightning_modules.data.augmentation import Augmenter
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.data.upload import upload
+from lightning_modules.lightning import pl
 from lightning_modules.measures.catalogue import construct
 from lightning_modules.measures.every_epoch import cross_entropy, evaluate
 from lightning_modules.measures.on_demand import OnDemandMeasure, Presentation

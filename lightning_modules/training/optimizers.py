@@ -38,6 +38,13 @@ class CohortOptimizer(torch.optim.Optimizer):
         self.scalars = torch.empty(0)
         """[S, K]: the scalars of the next update."""
 
+    # torch's own forms import torch._dynamo (2 s) when they are first called, to exempt them from compilation.
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        torch.optim.Optimizer.add_param_group.__wrapped__(self, param_group)  # type: ignore[attr-defined]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        torch.optim.Optimizer.zero_grad.__wrapped__(self, set_to_none)  # type: ignore[attr-defined]
+
     def _column(self, values: Sequence[float] | np.ndarray) -> Tensor:
         return upload(np.asarray(values), self.param_groups[0]["params"][0].device, self._dtype)
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-import pytorch_lightning as pl
 import torch
 
 from lightning_modules.data.datamodule import Chances, CohortData
 from lightning_modules.data.sources import Dataset
+from lightning_modules.lightning import pl
 from lightning_modules.measures.chunks import chunk_size
 from lightning_modules.measures.values import PerExample
 from lightning_modules.models.seeded import build_member
@@ -222,7 +222,8 @@ def reproducible(device: str = "cpu") -> None:
     """
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(torch.device(device).type == "cpu", warn_only=True)
+    # As use_deterministic_algorithms does, which imports torch._inductor.
+    torch.set_deterministic_debug_mode("warn" if torch.device(device).type == "cpu" else "default")
 
 
 def _fit(trainer: pl.Trainer, module: CohortModule, data: CohortData) -> None:
