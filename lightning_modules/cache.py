@@ -15,15 +15,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "memsweep"
 
 
-def write_to_cache(path: Path, content: bytes) -> bool:
-    """Write a file of the cache whole or not at all, and return whether it was written.
+def write_to_cache(path: Path, *content: bytes | memoryview) -> bool:
+    """Write the parts of a file of the cache whole or not at all, and return whether the file was written.
 
     A cache that cannot be written (a full disk, a folder without permission) costs time and is no error.
     """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            file.writelines(content)
         partial.replace(path)
     except OSError:
         with suppress(OSError):

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ from hypothesis import settings
 from sweeps.store.records import Record
 from sweeps.store.store import Store
 
+# Keep the cache folder of this machine out of the tests, whose plans must not depend on what ran here before.
+_cache = tempfile.TemporaryDirectory(prefix="memsweep-tests-")
+os.environ["MEMSWEEP_CACHE"] = _cache.name
+
 gc.disable()  # until pytest has collected the tests: imports create a million objects that are never freed
 
 pytest.register_assert_rewrite("memsweep.testing")
@@ -28,12 +33,6 @@ pytest.register_assert_rewrite("memsweep.testing")
 settings.register_profile("fast", deadline=None, derandomize=True, max_examples=10)
 settings.register_profile("thorough", deadline=None, derandomize=True)
 settings.load_profile("fast")  # `make test-slow` runs every property with --hypothesis-profile thorough
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the cache folder of this machine out of the tests, whose plans must not depend on what ran here before."""
-    os.environ["MEMSWEEP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_modules.data.cached import versions
 from lightning_modules.data.dataset import Dataset
 from lightning_modules.errors import DataError
+from lightning_modules.hashing import hash_of_code
 
 if TYPE_CHECKING:
     from lightning_modules.data.columns import Columns
@@ -19,6 +22,21 @@ def parquet(path: str) -> Dataset:
 
 def parquet_digest(path: str) -> str:
     return _read(path).digest()
+
+
+def parquet_recipe(path: str) -> str:
+    """Name everything on which the data depend: the bytes of the files in their order, and the code that reads them."""
+    from lightning_modules.data import columns, images
+
+    state = hashlib.blake2b(digest_size=20)
+    for file in _files(path):
+        try:
+            with file.open("rb") as opened:
+                state.update(hashlib.file_digest(opened, "blake2b").digest())
+        except OSError as error:
+            raise DataError("data", f"{file}: cannot be read: {_said(error)}") from error
+    code = " ".join(hash_of_code(function) for function in (_read_file, columns.read_columns, images.decode))
+    return f"parquet {state.hexdigest()} {code} {versions('pyarrow', 'pillow', 'numpy')}"
 
 
 def _read(path: str) -> Columns:

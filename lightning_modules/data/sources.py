@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from lightning_modules.data import builtin, files, hub, user_function
+from lightning_modules.data.cached import through_cache, versions
 from lightning_modules.data.dataset import Dataset, Facts
 from lightning_modules.errors import DataError, choices, did_you_mean
 from lightning_modules.hashing import hash_of_code, hash_of_text
@@ -35,6 +36,8 @@ class BuiltIn:
         fields: The fields of a training that the data depends on, besides `data`.
         check: Raises DataError for invalid values.
         digest: The digest of the source's name and code, for a point's id; "" for a source of this package.
+        made_by: The packages that make the data. If there are any, the data are kept in the cache, under their
+            versions and the code of `load`.
     """
 
     facts: Facts
@@ -42,6 +45,7 @@ class BuiltIn:
     fields: tuple[str, ...] = ()
     check: Callable[..., None] = lambda *values: None
     digest: str = ""
+    made_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,22 +56,25 @@ class Outside:
         argument: The word for the argument in messages.
         load: Returns the data set for an argument.
         digest: Returns the hash of the content of an argument's data set, which is part of a point's id.
+        recipe: Returns a text that names everything on which the data depend, under which they are kept in the cache.
+            None for data that are not kept.
     """
 
     argument: str
     load: Callable[[str], Dataset]
     digest: Callable[[str], str]
+    recipe: Callable[[str], str] | None = None
 
 
 BUILT_IN: dict[str, BuiltIn] = {
-    "mnist1d": BuiltIn(builtin.MNIST1D_FACTS, builtin.mnist1d),
-    "mnist1d_16k": BuiltIn(builtin.MNIST1D_16K_FACTS, builtin.mnist1d_16k),
-    "digits": BuiltIn(builtin.DIGITS_FACTS, builtin.digits),
+    "mnist1d": BuiltIn(builtin.MNIST1D_FACTS, builtin.mnist1d, made_by=("mnist1d", "numpy", "scipy")),
+    "mnist1d_16k": BuiltIn(builtin.MNIST1D_16K_FACTS, builtin.mnist1d_16k, made_by=("mnist1d", "numpy", "scipy")),
+    "digits": BuiltIn(builtin.DIGITS_FACTS, builtin.digits, made_by=("scikit-learn", "numpy")),
     "clusters": BuiltIn(builtin.CLUSTERS_FACTS, builtin.clusters, ("complexity",), builtin.check_clusters),
 }
 
 OUTSIDE: dict[str, Outside] = {
-    "parquet": Outside("PATH", files.parquet, files.parquet_digest),
+    "parquet": Outside("PATH", files.parquet, files.parquet_digest, files.parquet_recipe),
     "hub": Outside("NAME", hub.hub, hub.hub_digest),
 }
 IMPORTED = Outside("", user_function.imported, user_function.imported_digest)
@@ -149,20 +156,27 @@ def facts(name: str, *values: Any) -> Facts:
     if name in BUILT_IN:
         BUILT_IN[name].check(*(values or _defaults(name)))
         return BUILT_IN[name].facts
-    source, argument = _outside(name)
-    return source.load(argument).facts
+    return load(name).facts
 
 
 def load(name: str, *values: Any) -> Dataset:
-    """Load a data set. The arguments are those of `facts`, and the result is not cached.
+    """Load a data set. The arguments are those of `facts`. A process that calls this again loads the data again.
+
+    Data that take long to make are read from files of the cache folder (see `cached`).
 
     Raises:
         DataError: The name matches none of `forms()`, or the data is missing, unreadable or invalid.
     """
     if name in BUILT_IN:
-        return BUILT_IN[name].load(*(values or _defaults(name)))
+        built_in, values = BUILT_IN[name], values or _defaults(name)
+        build = partial(built_in.load, *values)
+        if not built_in.made_by:
+            return build()
+        recipe = f"{name} {values} {hash_of_code(built_in.load)} {versions(*built_in.made_by)}"
+        return through_cache(lambda: recipe, build)
     source, argument = _outside(name)
-    return source.load(argument)
+    build = partial(source.load, argument)
+    return through_cache(partial(source.recipe, argument), build) if source.recipe else build()
 
 
 def content_digest(name: str) -> str:
