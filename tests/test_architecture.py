@@ -24,6 +24,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "lightning_modules": (),
     "lightning_modules.errors": (),
     "lightning_modules.streams": (),
+    "lightning_modules.draws": ("lightning_modules.streams",),
     "lightning_modules.hashing": (),
     "lightning_modules.cache": (),
     "lightning_modules.lightning": (),
@@ -34,6 +35,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "lightning_modules.hashing",
         "lightning_modules.lightning",
         "lightning_modules.errors",
+        "lightning_modules.draws",
         "lightning_modules.streams",
         "lightning_modules.settings",
     ),
@@ -54,6 +56,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "lightning_modules.training": (
         "lightning_modules.lightning",
         "lightning_modules.errors",
+        "lightning_modules.draws",
         "lightning_modules.streams",
         "lightning_modules.settings",
         "lightning_modules.schedules",

@@ -1,12 +1,13 @@
 """Augmentation of the batches of K members at once.
 
-Each member draws the parameters of its transformations from its own generator, and draws nothing for a transformation
-that is off, so its draws do not depend on the other members. The transformations are then applied to the examples of
-all members as one batch. Each output depends on one example only, so its bits do not depend on the batch either.
+The parameters of a member's transformations are functions of its seed, the index of the update and the example's place
+in the batch, so they do not depend on the other members. The transformations are then applied to the examples of all
+members as one batch. Each output depends on one example only, so its bits do not depend on the batch either.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,13 @@ import torch
 from torch import Tensor
 
 from lightning_modules.data.applicability import AUGMENTATIONS, check_applicable
+from lightning_modules.data.upload import upload
+from lightning_modules.draws import Elements, half_normal_quantiles, normal, uniform, update_keys
 from lightning_modules.settings import Settings
+from lightning_modules.streams import stream_seed
 
-Draw = Callable[[float, tuple[int, ...], torch.Generator], Tensor]
-"""(strength, shape [B, *shape] of one member's batch, its generator) -> float64 parameters [B, ...]."""
+Parameters = Callable[[Tensor, Tensor], Tensor]
+"""(float64 numbers [K, B, ...] drawn for the examples, float64 strengths [K, 1, ...]) -> parameters [K, B, ...]."""
 
 Apply = Callable[[Tensor, Tensor], Tensor]
 """(inputs [N, *shape], parameters [N, ...] of the same dtype) -> inputs [N, *shape]."""
@@ -28,7 +32,10 @@ class Operation:
     """A transformation whose strength is the setting named `field`; 0 turns it off."""
 
     field: str
-    draw: Draw
+    numbers: tuple[int, ...] | None
+    """The shape of the numbers, uniform in [0, 1), that are drawn for one example; None draws a normal number for each
+    element of an input."""
+    parameters: Parameters
     apply: Apply
 
 
@@ -47,51 +54,95 @@ class Augmenter:
         self.dtype = dtype
         for member in members:
             check_applicable({field: getattr(member, field) for field in AUGMENTATIONS}, shape)
-        self._steps: list[tuple[Operation, dict[int, float], Tensor]] = []
+        self._seeds = [stream_seed(member.seed, "augmentation") for member in members]
+        self._steps: list[_Step] = []
         for operation in OPERATIONS:
             strengths = {k: s for k, member in enumerate(members) if (s := float(getattr(member, operation.field)))}
             if strengths:
-                self._steps.append((operation, strengths, torch.tensor(list(strengths), device=self.device)))
+                self._steps.append(_Step(operation, strengths, len(members), shape, self.device))
+        self.keys = torch.empty(0, len(members), 2, dtype=torch.int32, device=self.device)
+        """The keys of each update of the epoch, on the device."""
 
     @property
     def active(self) -> bool:
         """True if any member uses an operation."""
         return bool(self._steps)
 
-    def __call__(self, inputs: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Augment the batches with one generator per member. Returns `inputs` itself if no operation is on."""
-        batch = inputs.shape[1:]
-        for operation, strengths, chosen in self._steps:
-            drawn = torch.stack([operation.draw(s, tuple(batch), generators[k]) for k, s in strengths.items()])
-            parameters = drawn.to(self.device, self.dtype).flatten(0, 1)
-            if len(strengths) == len(inputs):
-                inputs = operation.apply(inputs.flatten(0, 1), parameters).unflatten(0, inputs.shape[:2])
-                continue
-            changed = operation.apply(inputs[chosen].flatten(0, 1), parameters).unflatten(0, (-1, batch[0]))
-            inputs = inputs.index_copy(0, chosen, changed)
+    def begin_epoch(self, first_updates: Sequence[int], updates: int) -> None:
+        """Compute the keys of the next updates. `first_updates` holds the index of each member's next update."""
+        if self.active:
+            self.keys = upload(update_keys(self._seeds, first_updates, updates), self.device)
+        else:
+            self.keys = self.keys.new_empty(1, len(self._seeds), 2).expand(updates, -1, -1)
+
+    def __call__(self, inputs: Tensor, keys: Tensor) -> Tensor:
+        """Augment the batches of one update, given an element of `keys`.
+
+        Returns `inputs` itself if no operation is on. The first call for a size of batch computes the constants of its
+        draws.
+        """
+        for step in self._steps:
+            parameters = step.parameters(keys, inputs.shape[1]).to(self.dtype).flatten(0, 1)
+            apply, chosen = step.operation.apply, step.chosen
+            if chosen is None:
+                inputs = apply(inputs.flatten(0, 1), parameters).unflatten(0, inputs.shape[:2])
+            else:
+                changed = apply(inputs.index_select(0, chosen).flatten(0, 1), parameters)
+                inputs = inputs.index_copy(0, chosen, changed.unflatten(0, (-1, inputs.shape[1])))
         return inputs
 
 
-def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw uniformly from [0, 1), always in float64 so that trainings of both precisions draw the same numbers."""
-    return torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device)
+class _Step:
+    """An operation, for those of `count` members that use it. `strengths` holds their strengths by index."""
+
+    def __init__(
+        self, operation: Operation, strengths: dict[int, float], count: int, shape: tuple[int, ...],
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.operation = operation
+        self.chosen = None if len(strengths) == count else torch.tensor(list(strengths), device=device)
+        """The indices of the members; None for all."""
+        self._device = device
+        self._shape = shape if operation.numbers is None else operation.numbers
+        values = torch.tensor([*strengths.values()], dtype=torch.float64, device=device)
+        self._strengths = values.view(-1, *(1,) * (1 + len(self._shape)))
+        self._quantiles = half_normal_quantiles().to(device) if operation.numbers is None else None
+        self._elements: dict[int, Elements] = {}
+
+    def parameters(self, keys: Tensor, batch: int) -> Tensor:
+        """Draw the parameters, float64 [members, B, ...].
+
+        They are drawn in float64 so that trainings of both precisions draw the same numbers.
+        """
+        if batch not in self._elements:
+            size, field = batch * math.prod(self._shape), self.operation.field
+            self._elements[batch] = Elements({f"{field}/0": size, f"{field}/1": size}, self._device)
+        elements = self._elements[batch]
+        keys = keys if self.chosen is None else keys.index_select(0, self.chosen)
+        words = elements.draw(keys, keys.new_empty(len(keys), len(elements)))
+        numbers = uniform(words) if self._quantiles is None else normal(words, self._quantiles)
+        return self.operation.parameters(numbers.unflatten(1, (batch, *self._shape)), self._strengths)
 
 
-def _symmetric(strength: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw uniformly from [-strength, strength)."""
-    return (2 * _uniform(shape, generator) - 1) * strength
+def _symmetric(numbers: Tensor, strengths: Tensor) -> Tensor:
+    """Map [0, 1) to [-strength, strength)."""
+    return (2 * numbers - 1) * strengths
 
 
-def _whole(strength: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw uniformly from the integers -strength..strength."""
-    return torch.floor(_uniform(shape, generator) * (2 * strength + 1)) - strength
+def _whole(numbers: Tensor, strengths: Tensor) -> Tensor:
+    """Map [0, 1) to the integers -strength..strength, with equal shares."""
+    return torch.floor(numbers * (2 * strengths + 1)) - strengths
 
 
-def _draw_crop_flip(strength: float, batch: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw [B, 3]: pixels down, pixels right, and 1 to flip or 0 not to flip."""
-    moves = _whole(strength, (batch[0], 2), generator)
-    flips = torch.floor(2 * _uniform((batch[0], 1), generator))
-    return torch.cat([moves, flips], dim=1)
+def _moves(numbers: Tensor, strengths: Tensor) -> Tensor:
+    """Return [K, B, 3]: pixels down, pixels right, and 1 to flip or 0 not to flip."""
+    return torch.cat([_whole(numbers[..., :2], strengths), torch.floor(2 * numbers[..., 2:])], dim=-1)
+
+
+def _jitter(numbers: Tensor, strengths: Tensor) -> Tensor:
+    """Return [K, B, 3]: the brightness to add, the contrast factor and the saturation factor."""
+    jitter = _symmetric(numbers, strengths)
+    return torch.cat([jitter[..., :1], 1 + jitter[..., 1:]], dim=-1)
 
 
 def _crop_flip(images: Tensor, parameters: Tensor) -> Tensor:
@@ -110,12 +161,6 @@ def _rotation(images: Tensor, degrees: Tensor) -> Tensor:
     from kornia.geometry.transform import rotate
 
     return rotate(images, degrees, padding_mode="border")
-
-
-def _draw_color_jitter(strength: float, batch: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw [B, 3]: the brightness to add, the contrast factor and the saturation factor."""
-    jitter = _symmetric(strength, (batch[0], 3), generator)
-    return jitter + torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64, device=jitter.device)
 
 
 def _color_jitter(images: Tensor, parameters: Tensor) -> Tensor:
@@ -140,17 +185,12 @@ def _shift(signals: Tensor, samples: Tensor) -> Tensor:
     return signals.take_along_dim(index[:, None, :], dim=2)
 
 
-def _draw_noise(strength: float, batch: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    normal = torch.empty(batch, dtype=torch.float64, device=generator.device).normal_(generator=generator)
-    return normal * strength
-
-
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("crop_flip", _draw_crop_flip, _crop_flip),
-    Operation("rotation", lambda s, batch, g: _symmetric(s, batch[:1], g), _rotation),
-    Operation("color_jitter", _draw_color_jitter, _color_jitter),
-    Operation("shift", lambda s, batch, g: _whole(s, batch[:1], g), _shift),
-    Operation("scale", lambda s, batch, g: 1 + _symmetric(s, batch[:1], g), lambda x, gain: x * gain[:, None, None]),
-    Operation("augment_noise", _draw_noise, torch.add),
+    Operation("crop_flip", (3,), _moves, _crop_flip),
+    Operation("rotation", (), _symmetric, _rotation),
+    Operation("color_jitter", (3,), _jitter, _color_jitter),
+    Operation("shift", (), _whole, _shift),
+    Operation("scale", (), lambda n, s: 1 + _symmetric(n, s), lambda x, gain: x * gain[:, None, None]),
+    Operation("augment_noise", None, torch.mul, torch.add),
 )
-"""The operations in the order in which they are drawn and applied. Noise is last, so no other operation smooths it."""
+"""The operations in the order in which they are applied. Noise is last, so no other operation smooths it."""

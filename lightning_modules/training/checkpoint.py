@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lightning_modules.measures.values import PerExample
 
-VERSION = 2
+VERSION = 3
 """Version of the checkpoint format and of the code that resumes from a checkpoint."""
 
 Rows = list[tuple[int, dict[str, float | None]]]
@@ -38,9 +38,6 @@ class Checkpoint:
     """Buffers and frozen parameters."""
     optimizer: Mapping[str, Mapping[str, Tensor]]
     """The optimizer's state by parameter name; empty before the first update."""
-    dropout: Tensor | None
-    """The state of the generator of dropout masks; None if the member has no dropout."""
-    augmentation: Tensor
     probes: Mapping[str, Mapping[str, Tensor]]
     """The accumulated sums of each on-demand measure, by measure name."""
     rows: Rows

@@ -2,8 +2,8 @@
 
 The parameters and buffers of K ordinary networks are stacked along a new first axis, and `torch.func.vmap` maps the
 forward pass of one network over this axis. Every Linear becomes one batched product, and every convolution one grouped
-convolution. Members do not affect each other: their losses are summed, never averaged, and every random draw comes from
-the member's own generator. A cohort of one member runs the same code.
+convolution. Members do not affect each other: their losses are summed, never averaged, and every random draw is a
+function of the member's own seed. A cohort of one member runs the same code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from lightning_modules.measures.on_demand import OnDemandMeasure, Presentation
 from lightning_modules.measures.values import PerExample
 from lightning_modules.models.seeded import build_member
 from lightning_modules.schedules import learning_rates
-from lightning_modules.streams import torch_generator
 from lightning_modules.training.checkpoint import Checkpoint
 from lightning_modules.training.dropout import DropoutMasks, mask_shapes, replace_dropout
 from lightning_modules.training.entry import Entry
@@ -103,7 +102,6 @@ class CohortModule(pl.LightningModule):
         self._skeleton = (skeleton if self._tied else skeleton.to("meta"),)
         self._masks = DropoutMasks(self.members, shapes, device, dtype, self.first_epochs)
         self._augmenter = Augmenter(self.members, data.dataset.shape, device, dtype)
-        self._augmentation = [torch_generator(member.seed, "augmentation", device) for member in self.members]
         self._scalars = torch.empty(0)
         self._losses = torch.zeros(len(entries), dtype=torch.float64, device=device)
         self._trained = upload(self.first_epochs, device, torch.int64)
@@ -149,21 +147,32 @@ class CohortModule(pl.LightningModule):
         )
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         self._scalars = optimizer.schedule(rates)
+        first_updates = [epoch * per_epoch for epoch in self.epochs]
+        self._masks.begin_epoch(first_updates, per_epoch)
+        self._augmenter.begin_epoch(first_updates, per_epoch)
         self._losses.zero_()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Train every member for one epoch. `batch` [K, n] contains each member's example positions in order."""
-        for positions, scalars in zip(batch.split(self._data.batch_size, dim=1), self._scalars, strict=True):
-            self._update(positions, scalars)
+        parts = batch.split(self._data.batch_size, dim=1)
+        for each in zip(parts, self._scalars, self._augmenter.keys, self._masks.keys, strict=True):
+            self._update(*each)
 
-    def _update(self, positions: Tensor, scalars: Tensor) -> None:
-        """Update every member once, on the examples at `positions` [K, B], with the optimizer's `scalars` [S, K]."""
+    def _update(self, positions: Tensor, scalars: Tensor, augmentation: Tensor, dropout: Tensor) -> None:
+        """Update every member once.
+
+        Args:
+            positions: [K, B], the examples.
+            scalars: [S, K], the scalars of the optimizer.
+            augmentation: the keys of the augmentation's draws.
+            dropout: the keys of the masks.
+        """
         inputs, labels = self._data.train.take(positions)
         if self._augmenter.active:
-            inputs = self._augmenter(inputs, self._augmentation)
+            inputs = self._augmenter(inputs, augmentation)
         traced = any(measure.needs_input_gradients for measure in self._on_demand.values())
         inputs.requires_grad_(traced)
-        logits = self(inputs, self._masks.draw(positions.shape[1]))
+        logits = self(inputs, self._masks.draw(dropout, positions.shape[1]))
         each = cross_entropy(logits, labels)
         losses = each.mean(1)
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
@@ -258,8 +267,6 @@ class CohortModule(pl.LightningModule):
                 parameters=each(self._by_name, k),
                 constants=each(self._constants, k),
                 optimizer={name: optimizer.state_of(parameter, k) for name, parameter in self._by_name.items()},
-                dropout=self._masks.state(k),
-                augmentation=self._augmentation[k].get_state(),
                 probes={name: each(measure.state(), k) for name, measure in self._on_demand.items()},
                 rows=list(self.rows[k]),
                 examples=list(self.examples[k]),
@@ -270,12 +277,10 @@ class CohortModule(pl.LightningModule):
         ]
 
     def _restore(self) -> None:
-        """Restore the generators, results and on-demand measures of the members that have checkpoints."""
+        """Restore the results and on-demand measures of the members that have checkpoints."""
         states = [entry.checkpoint for entry in self.entries]
         for k, state in enumerate(states):
             if state is not None:
-                self._masks.restore(k, state.dropout)
-                self._augmentation[k].set_state(state.augmentation)
                 self.rows[k], self.examples[k] = list(state.rows), list(state.examples)
                 self._diverged[k] = state.diverged or 0
         for name, measure in self._on_demand.items() if any(states) else ():

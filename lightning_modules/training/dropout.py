@@ -1,23 +1,24 @@
-"""Dropout with a rate and a generator per member.
+"""Dropout with a rate and a seed per member.
 
 torch's own dropout draws from one generator for the whole batch, so the masks of a member would depend on the other
 members of its stack. Therefore every nn.Dropout of a network is replaced by a product with a mask, and the masks of
-each step are drawn from one generator per member.
+each update are functions of the member's seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.data.upload import upload
+from lightning_modules.draws import LEVELS, Elements, update_keys
 from lightning_modules.settings import Settings
-from lightning_modules.streams import torch_generator
+from lightning_modules.streams import stream_seed
 
 _WHOLE_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-_LEVELS = 2**16
-"""Rates are rounded to multiples of 1/65,536, so that one 64-bit draw is enough for four activations."""
 
 
 class MaskedDropout(nn.Module):
@@ -76,9 +77,11 @@ def mask_shapes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...
 
 
 class DropoutMasks:
-    """Draws the masks of each step, {name: [K, batch, *shape]}, for the names and shapes that `mask_shapes` returns.
+    """Draws the masks of each update, {name: [K, batch, *shape]}, for the names and shapes that `mask_shapes` returns.
 
-    `epochs` contains the epoch that each member is at. `restore` sets a member's generator to its state at that epoch.
+    A mask is a function of the member's seed and rate, the index of the update, and the element (see
+    `lightning_modules.draws`). Members with equal seeds and different rates drop nested sets: what a lower rate drops,
+    a higher rate drops too. `epochs` contains the epoch that each member is at.
     """
 
     def __init__(
@@ -87,45 +90,86 @@ class DropoutMasks:
     ) -> None:  # fmt: skip
         self._shapes = shapes
         self._dtype = dtype
+        self._device = device
         # Members with equal seed and rate at the same epoch have equal masks, which are drawn once.
         each = [
             (member.seed, member.dropout, epoch)
             for member, epoch in zip(members, epochs or [0] * len(members), strict=True)
         ]
         kinds = list(dict.fromkeys(each))
-        self._kind = torch.tensor([kinds.index(kind) for kind in each], device=device)
-        self._generators = [torch_generator(seed, "dropout", device) if rate else None for seed, rate, _ in kinds]
-        levels = (
-            torch.tensor([rate * _LEVELS for _, rate, _ in kinds], dtype=torch.float64).round().clamp(max=_LEVELS - 1)
-        )
+        self._first = [each.index(kind) for kind in kinds]
+        """The first member of each kind."""
+        shared = len(kinds) < len(each)
+        self._kind = torch.tensor([kinds.index(kind) for kind in each], device=device) if shared else None
+        """The kind of each member; None if they all differ."""
+        self._seeds = [stream_seed(seed, "dropout") for seed, _, _ in kinds]
+        rates = torch.tensor([rate for _, rate, _ in kinds], dtype=torch.float64)
+        levels = (rates * LEVELS).round().clamp(max=LEVELS - 1)
         # A draw below the threshold drops its activation. Without dropout, the threshold is the lowest possible draw.
-        self._threshold = levels.sub(_LEVELS // 2).to(torch.int16).to(device)[:, None]
-        self._gain = (_LEVELS / (_LEVELS - levels)).to(dtype).to(device)[:, None]
+        self._threshold = (levels * LEVELS - 2**31).to(torch.int32).to(device)[:, None]
+        gain = (LEVELS / (LEVELS - levels)).to(dtype)[:, None]
+        self._gain = (gain.view(torch.int32) if dtype == torch.float32 else gain).to(device)
+        self._buffers: dict[int, _Buffers] = {}
+        self.keys = torch.empty(0, len(kinds), 2, dtype=torch.int32, device=device)
+        """The keys of each update of the epoch, on the device."""
 
-    def state(self, k: int) -> Tensor | None:
-        """Return the state of member k's generator, or None if it has no dropout."""
-        generator = self._generators[int(self._kind[k])]
-        return None if generator is None else generator.get_state()
+    def begin_epoch(self, first_updates: Sequence[int], updates: int) -> None:
+        """Compute the keys of the next updates. `first_updates` holds the index of each member's next update."""
+        if self._shapes:
+            first = [first_updates[k] for k in self._first]
+            self.keys = upload(update_keys(self._seeds, first, updates), self._device)
+        else:
+            self.keys = self.keys.new_empty(1, len(self._seeds), 2).expand(updates, -1, -1)
 
-    def restore(self, k: int, state: Tensor | None) -> None:
-        generator = self._generators[int(self._kind[k])]
-        if generator is not None and state is not None:
-            generator.set_state(state)
+    def draw(self, keys: Tensor, batch: int) -> dict[str, Tensor]:
+        """Draw the masks of one update, given an element of `keys`. They are valid until the next call.
 
-    def draw(self, batch: int) -> dict[str, Tensor]:
-        sizes = {name: batch * torch.Size(shape).numel() for name, shape in self._shapes.items()}
-        if not sizes:
+        The first draw for a size of batch allocates its buffers. After that, the masks are a pure function of `keys`,
+        in the same memory in every call.
+        """
+        if not self._shapes:
             return {}
-        quads = -(-sum(sizes.values()) // 4)
-        device = self._gain.device
-        draws = torch.zeros(len(self._generators), quads, dtype=torch.int64, device=device)
-        for row, generator in zip(draws, self._generators, strict=True):
-            if generator is not None:
-                row.random_(-(2**63), None, generator=generator)
-        kept = (draws.view(torch.int16) >= self._threshold).to(self._dtype).mul_(self._gain)
-        masks, start = {}, 0
-        for name, size in sizes.items():
-            mine = kept[:, start : start + size].index_select(0, self._kind)
-            masks[name] = mine.unflatten(1, (batch, *self._shapes[name]))
-            start += size
-        return masks
+        if batch not in self._buffers:
+            self._buffers[batch] = self._allocate(batch)
+        buffers = self._buffers[batch]
+        # In place and in one type: torch's comparisons to bool and conversions from bool take several times as long.
+        drawn = buffers.elements.draw(keys, buffers.drawn).ge_(self._threshold)
+        if buffers.kept is None:
+            drawn.mul_(self._gain)  # 0 or 1 times the bits of the gain: the bits of the mask
+        else:
+            buffers.kept.copy_(drawn).mul_(self._gain)
+        if self._kind is not None:
+            torch.index_select(buffers.of_kinds, 0, self._kind, out=buffers.of_members)
+        return buffers.masks
+
+    def _allocate(self, batch: int) -> _Buffers:
+        sizes = {name: batch * torch.Size(shape).numel() for name, shape in self._shapes.items()}
+        # Modules may be renamed without another draw, so the blocks are numbered.
+        elements = Elements({f"dropout/{i}": size for i, size in enumerate(sizes.values())}, self._device)
+        drawn = torch.empty(len(self._seeds), len(elements), dtype=torch.int32, device=self._device)
+        single = self._dtype == torch.float32
+        kept = None if single else torch.empty_like(drawn, dtype=self._dtype)
+        of_kinds = drawn.view(torch.float32) if kept is None else kept
+        of_members = of_kinds if self._kind is None else of_kinds.new_empty(len(self._kind), len(elements))
+        parts = of_members.split([*sizes.values()], dim=1)
+        masks = {
+            name: part.unflatten(1, (batch, *shape))
+            for part, (name, shape) in zip(parts, self._shapes.items(), strict=True)
+        }
+        return _Buffers(elements, drawn, kept, of_kinds, of_members, masks)
+
+
+@dataclass(frozen=True)
+class _Buffers:
+    """The memory for the masks of one size of batch. n is the number of elements of all masks of a member."""
+
+    elements: Elements
+    drawn: Tensor
+    """Draws, int32 [kinds, n]."""
+    kept: Tensor | None
+    """Masks [kinds, n]; None for float32, where they take the memory of `drawn`."""
+    of_kinds: Tensor
+    of_members: Tensor
+    """Masks [K, n]; `of_kinds` if all members differ."""
+    masks: dict[str, Tensor]
+    """Views of `of_members`."""

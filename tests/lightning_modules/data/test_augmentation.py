@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from lightning_modules.data.augmentation import OPERATIONS, Augmenter
+from lightning_modules.draws import Elements, uniform, update_keys
 from lightning_modules.errors import DataError
-from lightning_modules.streams import torch_generator
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,12 @@ class Strengths:
     crop_flip: int = 0
     shift: int = 0
     scale: float = 0.0
+    seed: int = 0
 
 
 CPU = torch.device("cpu")
 APPLY = {operation.field: operation.apply for operation in OPERATIONS}
-DRAW = {operation.field: operation.draw for operation in OPERATIONS}
+PARAMETERS = {operation.field: operation.parameters for operation in OPERATIONS}
 
 off = st.just(0)
 images = st.builds(
@@ -52,8 +54,16 @@ cases = st.one_of(
 )
 
 
-def generators(count: int) -> list[torch.Generator]:
-    return [torch_generator(k, "augmentation") for k in range(count)]
+def of_seeds(members: Sequence[Strengths]) -> list[Strengths]:
+    return [replace(member, seed=k) for k, member in enumerate(members)]
+
+
+def augmented(
+    members: Sequence[Strengths], inputs: torch.Tensor, first_updates: Sequence[int] = (), update: int = 0
+) -> torch.Tensor:
+    augmenter = Augmenter(members, tuple(inputs.shape[2:]), CPU, inputs.dtype)
+    augmenter.begin_epoch(first_updates or [0] * len(members), update + 1)
+    return augmenter(inputs, augmenter.keys[update])
 
 
 def random_inputs(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -63,35 +73,31 @@ def random_inputs(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tens
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @given(cases, st.integers(1, 9))
 def test_a_member_gets_the_same_bits_alone_and_in_any_company(dtype, case, batch):
-    shape, members = case
+    shape, members = case[0], of_seeds(case[1])
     inputs = random_inputs(len(members), batch, *shape, dtype=dtype)
-    stacked_generators = generators(len(members))
-    stacked = Augmenter(members, shape, CPU, dtype)(inputs, stacked_generators)
-    backwards = Augmenter(members[::-1], shape, CPU, dtype)(inputs.flip(0), generators(len(members))[::-1]).flip(0)
+    first_updates = [3 * k for k in range(len(members))]
+    stacked = augmented(members, inputs, first_updates, update=1)
+    backwards = augmented(members[::-1], inputs.flip(0), first_updates[::-1], update=1).flip(0)
     assert torch.equal(stacked, backwards)
     assert stacked.shape == inputs.shape
     assert stacked.dtype == dtype
     for k, member in enumerate(members):
-        own = torch_generator(k, "augmentation")
-        alone = Augmenter([member], shape, CPU, dtype)(inputs[k : k + 1], [own])
+        # The member resumes here one update later, which must not matter.
+        alone = augmented([member], inputs[k : k + 1], [first_updates[k] + 1])
         assert torch.equal(alone[0], stacked[k])
-        # The generators agree afterwards too, so the next batch is also the same.
-        assert torch.equal(own.get_state(), stacked_generators[k].get_state())
+    assert torch.equal(augmented(members, inputs[:, :1], first_updates, update=1), stacked[:, :1])
 
 
 @given(cases)
-def test_strength_zero_changes_no_bit_and_draws_nothing(case):
+def test_strength_zero_changes_no_bit(case):
     shape, members = case
     members = [Strengths(), *members]
     inputs = random_inputs(len(members), 3, *shape)
     # Any arithmetic could lose the sign of a zero or the payload of a NaN.
     inputs[0].flatten()[0] = -0.0
     before = inputs.clone()
-    own = generators(len(members))
-    untouched = own[0].get_state()
-    result = Augmenter(members, shape, CPU, torch.float64)(inputs, own)
+    result = augmented(members, inputs)
     assert torch.equal(result[0].view(torch.int64), before[0].view(torch.int64))
-    assert torch.equal(own[0].get_state(), untouched)
     assert torch.equal(inputs, before)
 
 
@@ -100,24 +106,25 @@ def test_global_generators_are_left_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     member = Strengths(rotation=20, augment_noise=0.1, color_jitter=0.3, crop_flip=2)
-    Augmenter([member], (3, 8, 8), CPU, torch.float64)(inputs, generators(1))
+    augmented([member], inputs)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_batches_differ_and_seeds_repeat():
     inputs = random_inputs(1, 4, 1, 40)
     augmenter = Augmenter([Strengths(augment_noise=0.5)], (1, 40), CPU, torch.float64)
-    own = generators(1)
-    first, second = augmenter(inputs, own), augmenter(inputs, own)
+    augmenter.begin_epoch([0], 2)
+    first, second = (augmenter(inputs, keys) for keys in augmenter.keys)
     assert not torch.equal(first, second)
-    assert torch.equal(augmenter(inputs, generators(1)), first)
+    assert torch.equal(augmented([Strengths(augment_noise=0.5)], inputs), first)
+    assert not torch.equal(augmented([Strengths(augment_noise=0.5, seed=1)], inputs), first)
 
 
 def test_precisions_make_the_same_draws():
     member = Strengths(shift=5, scale=0.3, augment_noise=0.5)
     inputs = random_inputs(1, 4, 1, 40)
-    double = Augmenter([member], (1, 40), CPU, torch.float64)(inputs, generators(1))
-    single = Augmenter([member], (1, 40), CPU, torch.float32)(inputs.float(), generators(1))
+    double = augmented([member], inputs)
+    single = augmented([member], inputs.float())
     assert torch.allclose(single.double(), double, atol=1e-5)
 
 
@@ -125,7 +132,7 @@ def test_active_only_if_something_is_on():
     assert not Augmenter([Strengths(), Strengths()], (1, 40), CPU, torch.float64).active
     assert Augmenter([Strengths(), Strengths(shift=1)], (1, 40), CPU, torch.float64).active
     inputs = random_inputs(2, 3, 1, 40)
-    assert Augmenter([Strengths()] * 2, (1, 40), CPU, torch.float64)(inputs, generators(2)) is inputs
+    assert augmented([Strengths()] * 2, inputs) is inputs
 
 
 def test_an_operation_for_other_inputs_is_refused():
@@ -170,7 +177,7 @@ def test_crop_flip_is_a_window_of_the_padded_image(down, right, flip):
 def test_scale_is_a_gain():
     member = Strengths(scale=0.4)
     inputs = random_inputs(1, 500, 2, 5)
-    gains = (Augmenter([member], (2, 5), CPU, torch.float64)(inputs, generators(1)) / inputs)[0]
+    gains = (augmented([member], inputs) / inputs)[0]
     assert torch.allclose(gains, gains[:, :1, :1].expand_as(gains))
     assert 0.6 <= gains.min() < 0.62
     assert 1.38 < gains.max() <= 1.4
@@ -179,14 +186,14 @@ def test_scale_is_a_gain():
 def test_noise_has_the_standard_deviation_asked_for():
     inputs = random_inputs(2, 400, 50)
     members = [Strengths(augment_noise=0.1), Strengths(augment_noise=3.0)]
-    noise = Augmenter(members, (50,), CPU, torch.float64)(inputs, generators(2)) - inputs
+    noise = augmented(members, inputs) - inputs
     assert noise.std(dim=(1, 2)).tolist() == pytest.approx([0.1, 3.0], rel=0.02)
     assert (noise.mean(dim=(1, 2)) / torch.tensor([0.1, 3.0])).abs().max() < 0.03
 
 
 def test_color_jitter_of_grey_images_is_affine_and_within_its_strength():
     inputs = random_inputs(1, 300, 1, 4, 4)
-    result = Augmenter([Strengths(color_jitter=0.25)], (1, 4, 4), CPU, torch.float64)(inputs, generators(1))
+    result = augmented([Strengths(color_jitter=0.25)], inputs)
     for image, changed in zip(inputs[0].flatten(1), result[0].flatten(1), strict=True):
         contrast, brightness = np.polyfit(image, changed, 1)
         assert np.allclose(contrast * image + brightness, changed)
@@ -204,18 +211,25 @@ def test_saturation_zero_is_grey_and_grey_pixels_stay_grey():
     assert torch.allclose(result[1], images[1])
 
 
-@pytest.mark.parametrize(("field", "strength"), [("shift", 3), ("crop_flip", 2)])
-def test_whole_draws_cover_their_range_evenly(field, strength):
-    drawn = DRAW[field](strength, (7000, 1, 40), torch_generator(0, "augmentation")).reshape(7000, -1)[:, 0]
-    values, counts = drawn.unique(return_counts=True)
+def parameters(field: str, strength: float, numbers: int) -> torch.Tensor:
+    """Draw the parameters of 7,000 examples, [7000, numbers]."""
+    elements = Elements({"0": 7000 * numbers, "1": 7000 * numbers}, CPU)
+    keys = update_keys([1], [0], 1)[0]
+    drawn = uniform(elements.draw(keys, torch.empty(1, len(elements), dtype=torch.int32)))
+    return PARAMETERS[field](drawn.view(1, 7000, numbers), torch.tensor(strength, dtype=torch.float64))[0]
+
+
+@pytest.mark.parametrize(("field", "strength", "numbers"), [("shift", 3, 1), ("crop_flip", 2, 3)])
+def test_whole_draws_cover_their_range_evenly(field, strength, numbers):
+    values, counts = parameters(field, strength, numbers)[:, 0].unique(return_counts=True)
     assert values.tolist() == list(range(-strength, strength + 1))
     assert counts.min() > 0.85 * 7000 / len(values)
 
 
 def test_half_of_the_images_are_mirrored_and_rotations_reach_both_ways():
-    flips = DRAW["crop_flip"](1, (4000, 1, 8, 8), torch_generator(0, "augmentation"))[:, 2]
+    flips = parameters("crop_flip", 1, 3)[:, 2]
     assert set(flips.tolist()) == {0.0, 1.0}
     assert flips.mean() == pytest.approx(0.5, abs=0.03)
-    degrees = DRAW["rotation"](20.0, (4000, 1, 8, 8), torch_generator(0, "augmentation"))
+    degrees = parameters("rotation", 20.0, 1)
     assert -20 <= degrees.min() < -19.8
     assert 19.8 < degrees.max() < 20

@@ -2,16 +2,25 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_modules.training.dropout import DropoutMasks, MaskedDropout, mask_shapes, replace_dropout
 from sweeps.spec.point import Point
 
 CPU = torch.device("cpu")
+UPDATES = 3
 
 
-def masks(*members: Point, shapes: dict[str, tuple[int, ...]] | None = None) -> DropoutMasks:
-    return DropoutMasks(members, {"drop.keep0": (31,)} if shapes is None else shapes, CPU, torch.float64)
+def masks(
+    *members: Point, shapes: dict[str, tuple[int, ...]] | None = None, dtype: torch.dtype = torch.float64
+) -> DropoutMasks:
+    drawing = DropoutMasks(members, {"drop.keep0": (31,)} if shapes is None else shapes, CPU, dtype)
+    drawing.begin_epoch([0] * len(members), UPDATES)
+    return drawing
+
+
+def first(drawing: DropoutMasks, batch: int) -> Tensor:
+    return drawing.draw(drawing.keys[0], batch)["drop.keep0"]
 
 
 def test_every_dropout_of_a_network_is_found_with_its_shape():
@@ -52,7 +61,7 @@ def test_where_no_member_drops_there_is_nothing_left_of_it():
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_kept_activations_are_scaled_to_the_same_mean(rate):
-    drawn = masks(Point(dropout=rate)).draw(4000)["drop.keep0"]
+    drawn = first(masks(Point(dropout=rate)), 4000)
     assert drawn.shape == (1, 4000, 31)
     assert drawn.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)], rel=1e-4)  # rates in steps of 2**-16
     # 124,000 draws: the standard error of the mean is below 0.009 at 0.9.
@@ -62,24 +71,24 @@ def test_kept_activations_are_scaled_to_the_same_mean(rate):
 def test_a_member_draws_the_same_alone_and_beside_others():
     member, others = Point(dropout=0.3, seed=7), [Point(dropout=0.6, seed=1), Point(dropout=0.0, seed=2)]
     alone, beside = masks(member), masks(*others, member)
-    for batch in (20, 20, 3):
-        assert torch.equal(alone.draw(batch)["drop.keep0"][0], beside.draw(batch)["drop.keep0"][2])
+    for batch, own, shared in zip((20, 20, 3), alone.keys, beside.keys, strict=True):
+        assert torch.equal(alone.draw(own, batch)["drop.keep0"][0], beside.draw(shared, batch)["drop.keep0"][2])
 
 
 def test_a_member_without_dropout_keeps_everything():
-    drawn = masks(Point(dropout=0.0), Point(dropout=0.5)).draw(50)["drop.keep0"]
+    drawn = first(masks(Point(dropout=0.0), Point(dropout=0.5)), 50)
     assert (drawn[0] == 1).all()
     assert (drawn[1] == 0).any()
 
 
 def test_layers_and_steps_draw_anew():
     drawing = masks(Point(dropout=0.5), shapes={"a.keep0": (40,), "b.keep0": (40,)})
-    first, second = drawing.draw(30), drawing.draw(30)
-    assert not torch.equal(first["a.keep0"], first["b.keep0"])
-    assert not torch.equal(first["a.keep0"], second["a.keep0"])
+    a, b = (mask.clone() for mask in drawing.draw(drawing.keys[0], 30).values())
+    assert not torch.equal(a, b)
+    assert not torch.equal(a, drawing.draw(drawing.keys[1], 30)["a.keep0"])
 
 
 def test_a_rate_next_to_one_drops_nearly_all_and_is_the_rate_it_is_scaled_by():
-    drawn = masks(Point(dropout=0.999999)).draw(1000)["drop.keep0"]
+    drawn = first(masks(Point(dropout=0.999999)), 1000)
     assert (drawn == 0).double().mean() > 0.999
     assert drawn.max().item() in (0.0, 65536.0)
