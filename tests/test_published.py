@@ -9,7 +9,8 @@ import pytest
 
 from analysis.tables.points import points_table
 from sweeps.execution.on_ray.executor import RayTune
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep
 from sweeps.store.store import Store
 

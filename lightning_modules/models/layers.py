@@ -28,12 +28,18 @@ class Size:
         flops: operations of the matrix products and convolutions in a forward pass; a multiply-add counts as two.
         activations: memory kept for the backward pass, in floats (an estimate, within a factor of two for whole
             networks).
+        convolved: the part of `flops` in convolutions.
+        masked: number of activations that dropout, if it is on, multiplies by a mask.
+        calls: number of torch's calls, about, each of which takes time however small the tensors are.
     """
 
     shape: Shape
     parameters: int = 0
     flops: int = 0
     activations: int = 0
+    convolved: int = 0
+    masked: int = 0
+    calls: int = 1
 
     def then(self, after: Size) -> Size:
         """Return the combined cost of this layer and of the layer after it."""
@@ -42,6 +48,9 @@ class Size:
             self.parameters + after.parameters,
             self.flops + after.flops,
             self.activations + after.activations,
+            self.convolved + after.convolved,
+            self.masked + after.masked,
+            self.calls + after.calls,
         )
 
 
@@ -58,7 +67,7 @@ class Chain(Layer):
     layers: tuple[Layer, ...]
 
     def size(self, shape: Shape) -> Size:
-        total = Size(shape)
+        total = Size(shape, calls=0)
         for layer in self.layers:
             total = total.then(layer.size(total.shape))
         return total
@@ -78,6 +87,7 @@ class Residual(Layer):
 
     def size(self, shape: Shape) -> Size:
         body = self.body.size(shape)
+        body = body.then(Size(body.shape))  # the sum is a call of its own
         return body if self.shortcut is None else self.shortcut.size(shape).then(body)
 
 
@@ -88,13 +98,13 @@ class Reshape(Layer):
     shape: Shape
 
     def size(self, shape: Shape) -> Size:
-        return Size(self.shape)
+        return Size(self.shape, calls=0)
 
 
 @dataclass(frozen=True)
 class Flatten(Layer):
     def size(self, shape: Shape) -> Size:
-        return Size((prod(shape),))
+        return Size((prod(shape),), calls=0)
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,8 @@ class Conv(Layer):
         inputs, *sides = shape
         out = tuple((side + 2 * self.padding - self.kernel) // self.stride + 1 for side in sides)
         weights = inputs * self.channels * self.kernel ** len(sides)
-        return Size((self.channels, *out), weights + self.bias * self.channels, 2 * weights * prod(out))
+        flops = 2 * weights * prod(out)
+        return Size((self.channels, *out), weights + self.bias * self.channels, flops, convolved=flops)
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,7 @@ class Dropout(Layer):
     """A position at which hidden activations may be dropped. The rate is a setting of the training."""
 
     def size(self, shape: Shape) -> Size:
-        return Size(shape, activations=2 * prod(shape))
+        return Size(shape, activations=2 * prod(shape), masked=prod(shape), calls=0)
 
 
 @dataclass(frozen=True)
@@ -146,7 +157,7 @@ class BatchNorm(Layer):
     """Batch normalisation over the batch and all axes but the first, with a scale and a shift per channel."""
 
     def size(self, shape: Shape) -> Size:
-        return Size(shape, 2 * shape[0], activations=prod(shape))
+        return Size(shape, 2 * shape[0], activations=prod(shape), calls=6)
 
 
 @dataclass(frozen=True)
@@ -226,4 +237,5 @@ class Attention(Layer):
             project.parameters + back.parameters,
             project.flops + back.flops + 4 * tokens * tokens * inner,
             4 * tokens * inner + scores,
+            calls=8,
         )

@@ -139,4 +139,12 @@ def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | N
             f"it must give ({batch}, {classes})",
         )
     parameters = sum(tensor.numel() for tensor in module.parameters() if tensor.requires_grad)
-    return Size((classes,), parameters, counter.get_total_flops() // batch, sum(kept.values()) // batch)
+    flops = {str(operation): count for operation, count in counter.get_flop_counts()["Global"].items()}
+    return Size(
+        (classes,),
+        parameters,
+        sum(flops.values()) // batch,
+        sum(kept.values()) // batch,
+        convolved=sum(count for operation, count in flops.items() if "conv" in operation) // batch,
+        calls=sum(not [*part.children()] for part in module.modules()),
+    )

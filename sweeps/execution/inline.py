@@ -36,7 +36,7 @@ class Inline:
 
     @contextmanager
     def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:
-        yield local_resources(1)
+        yield local_resources(1, "inline")
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         device = self._device()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from sweeps.planning.plan import Plan, Training
+from sweeps.planning.throughput import Measured
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Timed:
+    """The times of a stack on a device, which is named by the model of the processor or GPU."""
+
+    device: str
+    stack: Measured
+
+
+@dataclass(frozen=True)
 class CohortEnded:
     """An event that reports that a cohort, or the part of it that a worker trains, has ended and is in the store.
 
@@ -42,6 +51,8 @@ class CohortEnded:
     failures: tuple[Failure, ...] = ()
     deferred: tuple[Training, ...] = ()
     """Members that another run is training, or that wait for others to catch up. It is empty for listeners."""
+    measured: tuple[Timed, ...] = field(default=(), compare=False)
+    """How long the stacks of the cohort took, for later estimates."""
 
 
 Event = Progress | CohortEnded
@@ -56,6 +67,7 @@ class Announcer:
         self._open: dict[int, int] = {}
         """For each cohort that was split or has ended parts, the number of parts that have not ended."""
         self._failures: dict[int, list[Failure]] = {}
+        self._measured: dict[int, list[Timed]] = {}
 
     def split(self, cohort: int) -> None:
         """Record that one part of a cohort is replaced by two parts."""
@@ -66,11 +78,13 @@ class Announcer:
             self._listen(event)
             return
         self._failures.setdefault(event.cohort, []).extend(event.failures)
+        self._measured.setdefault(event.cohort, []).extend(event.measured)
         if event.deferred:
             return
         self._open[event.cohort] = self._open.get(event.cohort, 1) - 1
         if not self._open[event.cohort]:
-            self._listen(CohortEnded(event.cohort, tuple(self._failures[event.cohort])))
+            failures, measured = self._failures[event.cohort], self._measured[event.cohort]
+            self._listen(CohortEnded(event.cohort, tuple(failures), measured=tuple(measured)))
 
 
 class Executor(Protocol):

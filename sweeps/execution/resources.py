@@ -14,13 +14,18 @@ from typing import Literal
 
 from sweeps.errors import ExecutionError
 from sweeps.planning.cost import available_bytes
-from sweeps.planning.plan import Cohort, Packing, Plan
+from sweeps.planning.machine import gpu_speed, local_speed
+from sweeps.planning.packing import STACK_BYTES, Packing
+from sweeps.planning.plan import Cohort, Plan
 
 Device = Literal["cpu", "cuda", "auto"]
 
 EIGHTHS = 8
 GPU_OVERHEAD = 3 * 2**28
 """Bytes of GPU memory that a process uses before any tensor: about half a GiB for CUDA and kernels, and a margin."""
+
+OVERHEADS = {"ray": (9.0, 0.05), "inline": (2.0, 0.0)}
+"""The seconds until the first training of a run, if no run was measured, and between two cohorts; by executor."""
 
 HEADROOM = 0.6
 """The fraction of a machine's available memory that cohorts may use."""
@@ -35,6 +40,8 @@ class Kind:
     """The memory in bytes that the cohorts on one device may use together."""
     flops: float
     """Measured operations per second of a batched matrix product. Only the ratio between two kinds is used."""
+    name: str = ""
+    """The model of the GPU."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Resources:
 
     cores: Kind | None
     gpus: Kind | None
+    executor: str = "ray"
+    """The name under which the startup of runs is remembered."""
 
     @property
     def workers(self) -> int:
@@ -61,9 +70,22 @@ class Resources:
         """The memory that is available to a cohort on every kind of device. It limits the stacks of a plan."""
         return min(kind.bytes for kind in (self.cores, self.gpus) if kind)
 
-    def packing(self, workers: int | None, max_cohort: int) -> Packing:
-        """Return the packing for this many workers, by default one per device."""
-        return Packing(workers or self.workers, max_cohort, self.bytes_per_worker)
+    def packing(self, workers: int | None, max_cohort: int | None) -> Packing:
+        """Return the packing for this many workers, by default one per device.
+
+        On a GPU, only its memory limits a stack. Estimates are those of a GPU if there is one.
+        """
+        speed = gpu_speed(self.gpus.name) if self.gpus else local_speed()
+        startup, per_cohort = OVERHEADS[self.executor]
+        return Packing(
+            workers or self.workers,
+            max_cohort,
+            self.bytes_per_worker,
+            stack_bytes=STACK_BYTES if self.cores else None,
+            speed=speed,
+            startup_seconds=speed.table.startups.get(self.executor, startup),
+            cohort_seconds=per_cohort,
+        )
 
     def grants(self, cohorts: Sequence[Cohort]) -> list[Grant]:
         """Return one grant per cohort.
@@ -103,7 +125,7 @@ def gpu_share(cohort: Cohort, gpu_bytes: int) -> float:
     return min(EIGHTHS, max(1, math.ceil(needed * EIGHTHS))) / EIGHTHS
 
 
-def local_resources(workers: int | None = None) -> Resources:
+def local_resources(workers: int | None = None, executor: str = "ray") -> Resources:
     """Return the resources of this many cores of this machine, by default all cores."""
     count = workers or len(os.sched_getaffinity(0))
-    return Resources(Kind(count, int(HEADROOM * available_bytes() / count), 1.0), None)
+    return Resources(Kind(count, int(HEADROOM * available_bytes() / count), 1.0), None, executor)

@@ -17,8 +17,10 @@ from lightning_modules.data.sources import Dataset
 from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import StoreError
 from sweeps.execution.completed import completed_in
-from sweeps.execution.protocol import CohortEnded, Failure
+from sweeps.execution.protocol import CohortEnded, Failure, Timed
+from sweeps.execution.stopwatch import Stopwatch
 from sweeps.planning.cost import available_bytes
+from sweeps.planning.machine import processor
 from sweeps.planning.plan import Cohort, Training, nearly_equal
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.store.atomic_files import one_line
@@ -85,39 +87,48 @@ def train_and_store(
         over = frozenset() if first else completed_in(store.uri, worker.run).among(cohort.members)
         mine = [member for member in cohort.members if member.id not in lease.taken | over]
         deferred = tuple(member for member in cohort.members if member.id in lease.taken - over)
-        failures = _train_all(cohort.part(mine), dataset, store, worker, on_epoch) if mine else ()
-    return CohortEnded(cohort.index, failures, deferred)
+        ended = _train_all(cohort.part(mine), dataset, store, worker, on_epoch) if mine else CohortEnded(cohort.index)
+    return replace(ended, deferred=deferred)
 
 
 def _train_all(
     cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
-) -> tuple[Failure, ...]:
-    """Train a cohort, store its results, and return the members that did not finish.
+) -> CohortEnded:
+    """Train a cohort and store its results.
 
     Members with a checkpoint in the store resume from it, together with the members at the same epoch. A cohort that
     raises an error, such as a lack of memory, is trained again as two halves, and so on, until only the members that
     raise alone are recorded as failed. The outcome of a member therefore does not depend on the other members of its
     stack. Raises only StoreError.
     """
-    failures: list[Failure] = []
+    ended: list[CohortEnded] = []
     most = most_that_fit(cohort, dataset, worker)
     for members in by_epoch(with_checkpoints(cohort.members, store, worker.device)):
         for part in nearly_equal(members, math.ceil(len(members) / most)):
-            failures += _train_part(cohort.part(part), dataset, store, worker, on_epoch)
-    return tuple(failures)
+            ended.append(_train_part(cohort.part(part), dataset, store, worker, on_epoch))
+    return _joined(ended)
+
+
+def _joined(parts: Sequence[CohortEnded]) -> CohortEnded:
+    """Join the ends of the parts of a cohort."""
+    return CohortEnded(
+        parts[0].cohort,
+        failures=tuple(failure for part in parts for failure in part.failures),
+        measured=tuple(timed for part in parts for timed in part.measured),
+    )
 
 
 def _train_part(
     cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
-) -> tuple[Failure, ...]:
+) -> CohortEnded:
     ended = _attempt(cohort, dataset, store, worker, on_epoch)
     if not isinstance(ended, str):
         return ended
     free_memory()
     if len(cohort.members) == 1:
-        return store_failure(cohort, store, worker.device, ended)
+        return CohortEnded(cohort.index, store_failure(cohort, store, worker.device, ended))
     warn_of_halving(cohort, ended)
-    return sum((_train_all(half, dataset, store, worker, on_epoch) for half in halves(cohort)), ())
+    return _joined([_train_all(half, dataset, store, worker, on_epoch) for half in halves(cohort)])
 
 
 def wait_for_others(cohorts: Sequence[Cohort]) -> None:
@@ -148,13 +159,13 @@ def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tup
 
 def _attempt(
     cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
-) -> tuple[Failure, ...] | str:
+) -> CohortEnded | str:
     """Train and store members that are at the same epoch.
 
     After the return, no frame holds the stack's tensors.
 
     Returns:
-        The members that did not finish, or the text of the error if the training raised one.
+        The members that did not finish and the time that it took, or the text of the error if the training raised one.
     """
     from lightning_modules.training.stack import Keeper
     from lightning_modules.training.train import train_cohort
@@ -168,8 +179,9 @@ def _attempt(
 
     keeper = Keeper(keep_all, worker.checkpoint_seconds)
     train = worker.train or train_cohort
+    stopwatch = Stopwatch(cohort, worker.device, on_epoch)
     try:
-        result = train(cohort.members, dataset, device=worker.device, on_epoch=on_epoch, keeper=keeper)
+        result = train(cohort.members, dataset, device=worker.device, on_epoch=stopwatch.on_epoch, keeper=keeper)
     except StoreError:
         raise
     except Exception as error:
@@ -177,7 +189,9 @@ def _attempt(
     failures = append(records_of(cohort, result), store)
     if kept:
         Checkpoints(store.location).delete(member.id for member in cohort.members)
-    return failures
+    stack = stopwatch.read()
+    where = processor() if result.device == "cpu" else result.device
+    return CohortEnded(cohort.index, failures, measured=(Timed(where, stack),) if stack else ())
 
 
 def most_that_fit(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:

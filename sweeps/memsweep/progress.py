@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from sweeps.execution.protocol import CohortEnded, Failure
 from sweeps.execution.protocol import Progress as EpochsDone
+from sweeps.planning.explain import predicted_seconds
 from sweeps.planning.plan import Plan
 
 LINE_SECONDS = 15.0
@@ -55,6 +56,8 @@ class Display:
         self._console = console
         self._start = time.monotonic()
         self._end: float | None = None
+        # Nothing predicts how many epochs early stopping will save.
+        self._predicted = predicted_seconds(plan) if plan.missing and not plan.early_stopping else None
         self._epochs = [0] * len(plan.cohorts)
         # Running totals: adding up all cohorts at each event would take time quadratic in their number.
         self._trained = 0
@@ -128,6 +131,7 @@ class Display:
             "diverged": [vars(failure) for failure in self.diverged],
             "stopped": [vars(failure) for failure in self.stopped],
             "seconds": round(self._seconds, 3),
+            "predicted_seconds": None if self._predicted is None else round(self._predicted, 3),
         }
 
     def _work(self, cohort: int) -> int:
@@ -143,10 +147,12 @@ class Display:
             self._console.print(f"{failure.outcome} {failure.trajectory_id}: {reason}", markup=False, soft_wrap=True)
 
     def sentence(self) -> str:
-        """Return a sentence that summarizes the run so far."""
+        """Return a sentence that summarizes the run so far. After a whole run, it names the predicted time too."""
+        whole = self._end is not None and self._trainings == len(self._plan.trainings)
+        predicted = f" (predicted {self._predicted:.1f} s)" if whole and self._predicted is not None else ""
         parts = [
             f"trained {self._trainings:,} of {len(self._plan.trainings):,} trainings "
-            f"({self._points:,} points) in {self._seconds:.1f} s, {self._rate:.3g} points/s"
+            f"({self._points:,} points) in {self._seconds:.1f} s{predicted}, {self._rate:.3g} points/s"
         ]
         ended = {"stopped early": self.stopped, "diverged": self.diverged, "failed": self.failed}
         parts += [f"{len(trainings):,} {outcome}" for outcome, trainings in ended.items() if trainings]

@@ -15,12 +15,12 @@ from rich.console import Console
 from analysis.figures.parsing import figures_of
 from lightning_modules.settings import DEFAULTS
 from sweeps.errors import ExecutionError
+from sweeps.execution.observer import Observer
 from sweeps.execution.protocol import Executor, is_job_address
 from sweeps.execution.resources import Device, local_resources
 from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES
-from sweeps.planning.cost import RATED, Rate, Speeds
 from sweeps.planning.explain import explain, summary
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.plan import Cohort, Plan
 from sweeps.spec.point import Point
 from sweeps.spec.sweep_file import settable
 from sweeps.store.compaction import compact as merge_parts
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def plan_of(sweep: Sweep, max_cohort: int = Packing.max_cohort, workers: int | None = None) -> Plan:
+def plan_of(sweep: Sweep, max_cohort: int | None = None, workers: int | None = None) -> Plan:
     """Plan a whole sweep for this machine, as if nothing were done."""
     return Plan.of(sweep, local_resources(workers).packing(workers, max_cohort))
 
@@ -41,7 +41,7 @@ def plan(
     sweep: SweepLike,
     store: StoreLike = DEFAULT_STORE,
     *,
-    max_cohort: int = Packing.max_cohort,
+    max_cohort: int | None = None,
     workers: int | None = None,
 ) -> Summary:
     """Report the finished and missing points, the savings of folding and packing, and the time needed. Train nothing.
@@ -49,7 +49,7 @@ def plan(
     Args:
         sweep: a `Sweep`, or the name of a preset or file.
         store: the store for the results, which need not exist.
-        max_cohort: the largest number of trainings in one stack.
+        max_cohort: the largest number of trainings in one stack; by default the number at which they train fastest.
         workers: the number of cohorts that train at once; by default one per core.
 
     Returns:
@@ -66,17 +66,15 @@ def plan(
         ...
     """
     study = as_sweep(sweep)
-    done, speeds = _known(as_store(store), study)
-    planned = plan_of(study, max_cohort, workers).without(done)
-    rate = _rate(planned, speeds)
-    return Summary(summary(planned, rate), explain(planned, rate))
+    planned = plan_of(study, max_cohort, workers).without(_done(as_store(store), study))
+    return Summary(summary(planned), explain(planned))
 
 
 def run(
     sweep: SweepLike,
     store: StoreLike = DEFAULT_STORE,
     *,
-    max_cohort: int = Packing.max_cohort,
+    max_cohort: int | None = None,
     workers: int | None = None,
     inline: bool = False,
     address: str | None = None,
@@ -96,7 +94,7 @@ def run(
     Args:
         sweep: a `Sweep`, or the name of a preset or file.
         store: a `Store`, a folder, or a URI such as "s3://BUCKET/PATH".
-        max_cohort: the largest number of trainings in one stack.
+        max_cohort: the largest number of trainings in one stack; by default the number at which they train fastest.
         workers: the number of cohorts that train at once; by default one per core.
         inline: whether to train in this process, one cohort after another, without Ray.
         address: a Ray cluster's address, "auto" on one of its nodes, or "http://HOST:8265" to submit the run to the
@@ -151,14 +149,18 @@ def run(
 
         executor = RayTune(address, device, verbose, checkpoint_every, retries)
     figures_of(study)  # a figure that cannot be drawn is refused before the training, not after
-    done, speeds = _known(place, study)
+    done = _done(place, study)
     with executor.resources(workers, say) as resources:
         everything = Plan.of(study, resources.packing(workers, max_cohort))
         todo = everything.without(done.without_failed() if retry_failed else done)
-        say(explain(todo, _rate(todo, speeds)))
+        say(explain(todo))
         with Display(todo, console) as display:
             if todo.missing:
-                executor.execute(todo, place, display.listen)
+                observer = Observer(todo, resources.executor, display.listen)
+                try:
+                    executor.execute(todo, place, observer)
+                finally:
+                    observer.save()
         merged = compact_if_many(place) if todo.missing else None
         if merged:
             say(f"store merged: {merged.words()}")
@@ -243,13 +245,13 @@ def train(
 
     given = [points] if isinstance(points, Point | Mapping) else [*points]
     grid = [{name: [value] for name, value in _fields(point).items()} for point in given]
-    planned = Plan.of(Sweep("train", grid=grid, evaluate=evaluate, measure=measure), Packing(1, len(grid), 2**63))
-    if len(planned.cohorts) > 1:
+    planned = Plan.of(Sweep("train", grid=grid, evaluate=evaluate, measure=measure))
+    if len(planned.stacks) > 1:
         raise ExecutionError(
-            f"train: the trainings make {len(planned.cohorts)} stacks of different shapes; valid: one stack, or `run` "
+            f"train: the trainings make {len(planned.stacks)} stacks of different shapes; valid: one stack, or `run` "
             "for a grid of them"
         )
-    (cohort,) = planned.cohorts
+    cohort = Cohort(planned.stacks[0])
     dataset = sources.load(*sources.reference(cohort.members[0].settings))
     records = records_of(cohort, train_cohort(cohort.members, dataset, device=device, on_epoch=on_epoch))
     return curves_table(planned, Contents(table_of(records), {})).to_pandas()
@@ -262,15 +264,11 @@ def _fields(point: Point | Mapping[str, Any]) -> dict[str, Any]:
     return plain(point, "train", "") or {"seed": DEFAULTS["seed"]}
 
 
-def _known(store: Store, study: Sweep) -> tuple[Done, Speeds]:
-    """Return the stored results, with the measures that this sweep requests, and the speeds of the stored trainings."""
+def _done(store: Store, study: Sweep) -> Done:
+    """Return the stored results, with the measures that this sweep requests."""
     stopped = [STOPPED_BY] if study.early_stopping else []
     contents = store.read(
-        [*(marks()[measure] for measure in study.measurement.epochs), *stopped, *RATED], study.requested_epochs
+        [*(marks()[measure] for measure in study.measurement.epochs), *stopped], study.requested_epochs
     )
     warn_of_damage(contents.damaged)
-    return Done.of(contents.table), Speeds.of(contents.table)
-
-
-def _rate(planned: Plan, speeds: Speeds) -> Rate:
-    return speeds.rate({cell.point.model for cell in planned.cells})
+    return Done.of(contents.table)

@@ -1,31 +1,21 @@
-"""Estimated costs of a training: floating-point operations, bytes, and seconds at a measured rate."""
+"""Estimated costs of a training: floating-point operations and bytes."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import psutil
-import pyarrow as pa
-import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from lightning_modules.data import sources
 from lightning_modules.data.split_sizes import split_sizes
 from lightning_modules.measures.chunks import chunk_examples
 from lightning_modules.models import sizes
+from sweeps.planning.work import BYTES, OPTIMIZER_STATES
 from sweeps.spec.point import Point
-
-BYTES = {"float32": 4, "tf32": 4, "bfloat16": 4, "float64": 8}
-"""The bytes of a number. With bfloat16, parameters and their states are float32; the activations are smaller, but casts
-of the parameters and inputs come on top."""
-STACK_EFFICIENCY = 0.25
-"""The fraction of a batched matrix product's rate that a stacked training reaches, used only until something has
-been trained. (Measured on two cores with MLPs of width 16 to 100 on MNIST-1D: 0.2 to 0.5.)"""
-_OPTIMIZER_STATES = {"sgd": 1, "adamw": 2}
 
 
 @dataclass(frozen=True)
@@ -55,7 +45,7 @@ def training_cost(point: Point, evaluations: int) -> Cost:
     evaluated = examples + split.held_out + facts.test_size
     flops = forward * (3.0 * examples * point.epochs + evaluated * evaluations)
     width = BYTES[point.precision]
-    weights = sizes.parameter_count(*shape) * width * (4 + _OPTIMIZER_STATES[point.optimizer])
+    weights = sizes.parameter_count(*shape) * width * (4 + OPTIMIZER_STATES[point.optimizer])
     inputs = math.prod(facts.shape)
     activations = sizes.activation_floats(*shape)
     batch = min(point.batch_size, examples) * 2 * (activations + inputs) * width
@@ -64,42 +54,6 @@ def training_cost(point: Point, evaluations: int) -> Cost:
     )
     own_data = (examples + split.held_out) * (24 + (inputs * width if point.input_noise else 0))
     return Cost(flops, int(weights + max(batch, evaluation) + own_data))
-
-
-@dataclass(frozen=True)
-class Rate:
-    """The speed of one worker in floating-point operations per second, and the source of this estimate."""
-
-    flops_per_second: float
-    source: str
-
-
-RATED = ("model", "flops", "wall_seconds")
-"""The columns of a store that `Speeds` reads."""
-
-
-@dataclass(frozen=True)
-class Speeds:
-    """The total floating-point operations and wall seconds of a store's trainings, per model."""
-
-    of_model: Mapping[str, tuple[float, float]]
-
-    @classmethod
-    def of(cls, table: pa.Table) -> Speeds:
-        """Sum up the trainings in a table of a store's rows, which must have the columns RATED."""
-        table = table.filter(pc.and_(pc.greater(table["wall_seconds"], 0), pc.greater(table["flops"], 0)))
-        table = table.set_column(table.column_names.index("model"), "model", table["model"].cast(pa.string()))
-        trainings = table.group_by(["trajectory_id", "model"]).aggregate([("flops", "max"), ("wall_seconds", "max")])
-        models = trainings.group_by("model").aggregate([("flops_max", "sum"), ("wall_seconds_max", "sum")]).to_pylist()
-        return cls({row["model"]: (row["flops_max_sum"], row["wall_seconds_max_sum"]) for row in models})
-
-    def rate(self, models: Collection[str]) -> Rate:
-        """Return the rate of all trainings of these models. If there are none, measure a 0.1 s matrix product."""
-        known = [self.of_model[model] for model in sorted(models) if model in self.of_model]
-        if known:
-            flops, seconds = (sum(values) for values in zip(*known, strict=True))
-            return Rate(flops / seconds, "measured on this store's trainings of the same models")
-        return Rate(core_rate() * STACK_EFFICIENCY, "from a 0.1 s matrix product; measured once something is trained")
 
 
 def core_rate() -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from sweeps.planning.cost import Rate
+from sweeps.planning.packing import end_of
 from sweeps.planning.plan import Plan
 from sweeps.spec.point import Point
 
 SHOWN = 12
 
 
-def summary(plan: Plan, rate: Rate) -> dict[str, Any]:
+def summary(plan: Plan) -> dict[str, Any]:
     """Return the numbers that `explain` describes, for use by programs."""
     trainings, cohorts = plan.trainings, plan.cohorts
     flops = sum(training.cost.flops for training in trainings)
@@ -31,37 +31,45 @@ def summary(plan: Plan, rate: Rate) -> dict[str, Any]:
         "max_cohort": plan.packing.max_cohort,
         "flops": flops,
         "bytes_per_worker": max((cohort.cost.bytes for cohort in cohorts), default=0),
-        "seconds": makespan(plan, rate),
-        "rate_flops_per_second": rate.flops_per_second,
-        "rate_source": rate.source,
+        "seconds": predicted_seconds(plan),
+        "seconds_to_start": plan.packing.startup_seconds if cohorts else 0.0,
+        "estimate": estimate(plan),
     }
 
 
-def makespan(plan: Plan, rate: Rate) -> float:
-    """Return the seconds until all workers are done, if every free worker takes the next cohort of the plan."""
-    free_at = [0.0] * plan.packing.workers
-    for cohort in plan.cohorts:
-        first = min(range(len(free_at)), key=free_at.__getitem__)
-        free_at[first] += cohort.cost.flops / rate.flops_per_second
-    return max(free_at)
+def predicted_seconds(plan: Plan) -> float:
+    """Return the seconds from the start of a run until all workers are done."""
+    if not plan.cohorts:
+        return 0.0
+    trained = end_of((plan.seconds(cohort) for cohort in plan.cohorts), plan.packing.workers)
+    return plan.packing.startup_seconds + trained
 
 
-def explain(plan: Plan, rate: Rate) -> str:
-    """Return a readable description of a plan, which depends only on the plan and the rate."""
-    facts = summary(plan, rate)
+def estimate(plan: Plan) -> str:
+    """Say what the estimated seconds come from."""
+    stacks = len(plan.packing.speed.table.stacks)
+    return f"from {_count(stacks, 'stack')} measured here" if stacks else "of a typical core; measured as it trains"
+
+
+def explain(plan: Plan) -> str:
+    """Return a readable description of a plan, which depends only on the plan."""
+    facts = summary(plan)
     lines = [f"{plan.name}: {_count(facts['points'], 'point')}, {facts['done']:,} done, {facts['missing']:,} to train"]
     if not plan.missing:
         return "\n".join([*lines, "nothing to train"])
+    to_start = facts["seconds_to_start"]
+    start = f", {_duration(to_start)} of it to start" if to_start else ""
     saved = facts["epochs_without_folding"] - facts["epochs"]
     share = saved / facts["epochs_without_folding"] if facts["epochs_without_folding"] else 0.0
     lines += [
         f"folding  {_count(facts['trajectories'], 'training')} for {_count(facts['missing'], 'point')}: "
         f"{facts['epochs']:,} epochs instead of {facts['epochs_without_folding']:,} ({share:.0%} saved)",
         f"packing  {_count(facts['cohorts'], 'cohort')} (one Tune trial each) instead of {facts['trajectories']:,}, "
-        f"at most {_count(facts['largest_cohort'], 'member')}; --max-cohort {facts['max_cohort']}",
+        f"at most {_count(facts['largest_cohort'], 'member')}"
+        + (f"; --max-cohort {facts['max_cohort']}" if facts["max_cohort"] else ""),
         f"cost     {_quantity(facts['flops'], 'FLOP')}, up to {_quantity(facts['bytes_per_worker'], 'B')} a worker",
-        f"time     about {_duration(facts['seconds'])} on {_count(facts['workers'], 'worker')} at "
-        f"{_quantity(rate.flops_per_second, 'FLOP/s')} each ({rate.source})",
+        f"time     about {_duration(facts['seconds'])} on {_count(facts['workers'], 'worker')}{start} "
+        f"({facts['estimate']})",
     ]
     if plan.early_stopping:
         lines.append(f"stopping {plan.early_stopping.words()}; the estimates are of what would be trained without it")

@@ -8,10 +8,9 @@ Packing: trainings whose tensors have the same shapes train as one stack. Foldin
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,14 @@ from lightning_modules.training.entry import Entry
 from sweeps.errors import SweepError
 from sweeps.planning.cost import Cost, training_cost
 from sweeps.planning.gc_disabled import gc_disabled
+from sweeps.planning.packing import DEFAULT_PACKING, Packing, best_pieces, cuts
+from sweeps.planning.work import Work, work_of
 from sweeps.spec.evaluation import Evaluation, Measurement
 from sweeps.spec.point import Point, training_form
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.spec.sweep import Sweep, followed
 from sweeps.store.done import STOPPED_BY, Done
 from sweeps.store.records import Outcome
-
-SMALLEST_SPLIT = 8
-"""Minimum number of members per cohort when a stack is split over workers: smaller stacks are inefficient."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,10 @@ class Training(Entry):
     @cached_property
     def cost(self) -> Cost:
         return _cost(stack_key(self.settings), len(self.evaluated))
+
+    @property
+    def work(self) -> Work:
+        return _work(stack_key(self.settings))
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,6 @@ class Cohort:
 
 
 @dataclass(frozen=True)
-class Packing:
-    """Limits on stacks: `bytes_per_worker` caps the memory of a stack, and `max_cohort` its number of members."""
-
-    workers: int = 1
-    max_cohort: int = 64
-    bytes_per_worker: int = 2 * 2**30
-
-
-@dataclass(frozen=True)
 class Cell:
     """A point of the sweep, and the id of the training that has a row with the point's result."""
 
@@ -107,14 +100,14 @@ class Plan:
     missing: tuple[Cell, ...]
     """The points that still have to be trained."""
     evaluation: Evaluation
-    packing: Packing = Packing()
+    packing: Packing = DEFAULT_PACKING
     measurement: Measurement = field(default_factory=Measurement)
     early_stopping: EarlyStopping | None = None
     varied: tuple[str, ...] = field(default_factory=lambda: tuple(FIELDS))
     """The fields in which points may differ. In all other fields, every point equals the first point."""
 
     @classmethod
-    def of(cls, sweep: Sweep, packing: Packing = Packing()) -> Plan:
+    def of(cls, sweep: Sweep, packing: Packing = DEFAULT_PACKING) -> Plan:
         """Plan the whole sweep, as if nothing were done. Raises SweepError if a model or size cannot be built."""
         with gc_disabled():
             cells = [_cell(sweep, point) for point in sweep.points()]
@@ -184,19 +177,42 @@ class Plan:
         return tuple(result)
 
     @cached_property
-    def cohorts(self) -> tuple[Cohort, ...]:
-        """Cohorts of equal shapes, within the limits and small enough to keep all workers busy, longest first."""
+    def stacks(self) -> tuple[tuple[Training, ...], ...]:
+        """The trainings that may share a stack, which limits and workers may cut into several cohorts."""
         stacks: dict[tuple[object, ...], list[Training]] = {}
         for training in self.trainings:
             stacks.setdefault(stack_key(training.settings), []).append(training)
-        share = sum(t.cost.flops for t in self.trainings) / self.packing.workers
+        return tuple(tuple(stack) for stack in stacks.values())
+
+    @cached_property
+    def cohorts(self) -> tuple[Cohort, ...]:
+        """Cohorts of equal shapes, within the limits and of the sizes at which the last one ends first; longest first.
+
+        How the trainings are packed changes how long they take, and no result.
+        """
+        packing = self.packing
+        choices = []
+        for stack in self.stacks:
+            limit = packing.limit(stack[0].cost.bytes, stack[0].work.stack_bytes)
+            choices.append(cuts(len(stack), limit, packing.workers, partial(self._seconds_of_stack, stack)))
+        pieces = best_pieces(choices, packing.workers)
         cohorts = [
             Cohort(tuple(part))
-            for stack in stacks.values()
-            for part in nearly_equal(stack, _pieces(stack, self.packing, share))
+            for stack, number in zip(self.stacks, pieces, strict=True)
+            for part in nearly_equal(stack, number)
         ]
-        cohorts.sort(key=lambda cohort: (-cohort.cost.flops, cohort.members[0].id))
+        cohorts.sort(key=lambda cohort: (-self.seconds(cohort), cohort.members[0].id))
         return tuple(replace(cohort, index=index) for index, cohort in enumerate(cohorts))
+
+    def seconds(self, cohort: Cohort) -> float:
+        """Estimate how long a worker is busy with a cohort."""
+        return self._seconds_of_stack(cohort.members, len(cohort.members))
+
+    def _seconds_of_stack(self, stack: Sequence[Training], members: int) -> float:
+        """Estimate the time of a cohort of some members of a stack, whose trainings are taken to be alike."""
+        first, speed = stack[0], self.packing.speed
+        trained = speed.cohort(first.work, members, first.settings.epochs, len(first.evaluated))
+        return self.packing.cohort_seconds + trained
 
 
 def _cell(sweep: Sweep, point: Point) -> Cell:
@@ -236,17 +252,14 @@ def _cost(key: tuple[object, ...], evaluations: int) -> Cost:
     return training_cost(Point.model_construct(**fields), evaluations)
 
 
-def _pieces(stack: list[Training], packing: Packing, share: float) -> int:
-    """Return the number of cohorts into which to split a stack."""
-    limit = max(1, min(packing.max_cohort, packing.bytes_per_worker // max(1, stack[0].cost.bytes)))
-    needed = math.ceil(len(stack) / limit)
-    # No cohort takes longer than half a worker's share, so that workers idle only briefly while the last one finishes.
-    balanced = math.ceil(2 * sum(t.cost.flops for t in stack) / share) if packing.workers > 1 and share else 1
-    return max(needed, min(balanced, len(stack) // SMALLEST_SPLIT))
+@lru_cache(maxsize=4096)
+def _work(key: tuple[object, ...]) -> Work:
+    fields: dict[str, Any] = dict(zip((*EQUAL_IN_STACK, *ON_IN_STACK), key, strict=True))
+    return work_of(Point.model_construct(**fields))
 
 
-def nearly_equal(stack: list[Training], pieces: int) -> Iterable[list[Training]]:
-    """Split a list into parts of nearly equal length, in order."""
+def nearly_equal(stack: Sequence[Training], pieces: int) -> Iterable[Sequence[Training]]:
+    """Split a sequence into parts of nearly equal length, in order."""
     small, larger = divmod(len(stack), pieces)
     start = 0
     for i in range(pieces):

@@ -35,7 +35,8 @@ from rich.table import Table
 from sweeps.execution import lane
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortEnded, Progress
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
 

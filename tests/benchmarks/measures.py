@@ -16,7 +16,8 @@ from dataclasses import replace
 from lightning_modules.data import sources
 from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from lightning_modules.training.train import train_cohort
-from sweeps.planning.plan import Cohort, Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Cohort, Plan
 from sweeps.spec.evaluation import Measurement
 from sweeps.spec.sweep_file import load_sweep, preset_names
 

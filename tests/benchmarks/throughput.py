@@ -41,7 +41,8 @@ from rich.table import Table
 from lightning_modules.data import sources
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.planning.cost import available_bytes
-from sweeps.planning.plan import Cell, Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Cell, Plan
 from sweeps.spec.point import Point
 from sweeps.spec.sweep import Sweep
 from sweeps.store.store import Store

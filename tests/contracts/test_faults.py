@@ -11,7 +11,8 @@ import pytest
 from analysis.tables.points import points_table
 from sweeps.errors import StoreError
 from sweeps.execution.inline import Inline
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store import atomic_files
 from sweeps.store.compaction import compact

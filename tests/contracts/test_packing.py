@@ -16,7 +16,8 @@ from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import Executor
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
 

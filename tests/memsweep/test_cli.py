@@ -233,7 +233,7 @@ class TestPlan:
         assert {name: summary[name] for name in ("points", "missing", "trajectories", "workers", "max_cohort")} == {
             "points": 8, "missing": 8, "trajectories": 4, "workers": 5, "max_cohort": 3,
         }  # fmt: skip
-        assert summary["largest_cohort"] == 2
+        assert (summary["cohorts"], summary["largest_cohort"]) == (4, 1), "one for every worker that has work"
 
     def test_settings_are_laid_over_the_file(self, memsweep):
         summary = json.loads(
@@ -302,10 +302,9 @@ class TestResults:
         counts = json.loads(memsweep("status", "small.yaml", "--json", "--set", "epochs=[1, 2, 3]").out)
         assert (counts["finished"], counts["missing"], counts["points"]) == (8, 4, 12)
 
-    def test_the_rate_is_that_of_what_was_trained(self, memsweep, trained):
-        status = json.loads(memsweep("plan", "small.yaml", "--json").out)
-        assert (status["missing"], status["rate_flops_per_second"]) == (0, 1e9)
-        assert status["rate_source"] == "measured on this store's trainings of the same models"
+    def test_nothing_is_left_to_plan(self, memsweep, trained):
+        planned = json.loads(memsweep("plan", "small.yaml", "--json").out)
+        assert (planned["missing"], planned["seconds"], planned["seconds_to_start"]) == (0, 0.0, 0.0)
 
     def test_export(self, memsweep, trained, tmp_path):
         said = memsweep("export", "small.yaml", "--out", "deep/points.csv")

@@ -12,7 +12,8 @@ from memsweep.progress import MAX_PRINTED, Display, counted
 from rich.console import Console
 
 from sweeps.execution.protocol import CohortEnded, Failure, Progress
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.done import Done
 

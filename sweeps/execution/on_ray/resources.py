@@ -49,7 +49,7 @@ def cluster_resources(
             say(f"waiting for a node with a GPU, for up to {WAIT_SECONDS / 60:.0f} minutes")
         seen = look({"CPU": 1, "GPU": 1 / EIGHTHS}, on_gpu)
         count = round(sum(node.get("GPU", 0) for node in standing()))
-        gpus = Kind(max(1, count), seen["bytes"], seen["flops"])
+        gpus = Kind(max(1, count), seen["bytes"], seen["flops"], seen.get("name", ""))
         if device == "cuda" or not any(_has_cores(node, gpus) for node in standing()):
             return Resources(None, gpus)
     if not any(_has_cores(node, gpus) for node in standing()):
@@ -108,4 +108,5 @@ def _seen(device: str) -> dict[str, Any]:
     end.record()
     end.synchronize()
     flops = 100 * 2.0 * 16 * 128 * 64 * 64 / (begin.elapsed_time(end) / 1000)
-    return {"bytes": int(0.9 * torch.cuda.get_device_properties(0).total_memory), "flops": flops}
+    memory = int(0.9 * torch.cuda.get_device_properties(0).total_memory)
+    return {"bytes": memory, "flops": flops, "name": torch.cuda.get_device_name()}

@@ -15,7 +15,12 @@ Settings = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
-MaxCohort = Annotated[int, typer.Option("--max-cohort", min=1, metavar="N", help="most trainings in one stack")]
+MaxCohort = Annotated[
+    int | None,
+    typer.Option(
+        "--max-cohort", min=1, metavar="N", help="most trainings in one stack; default: as many as train fastest"
+    ),
+]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="cohorts trained at once; default: one per core")
 ]

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES
-from sweeps.planning.plan import Packing
 
 Device = Literal["cpu", "cuda", "auto"]
 
@@ -44,7 +43,7 @@ def plan(
     sweep: SweepName,
     store: StoreUri = "results",
     settings: Settings = None,
-    max_cohort: MaxCohort = Packing.max_cohort,
+    max_cohort: MaxCohort = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +57,7 @@ def run(
     sweep: SweepName,
     store: StoreUri = "results",
     settings: Settings = None,
-    max_cohort: MaxCohort = Packing.max_cohort,
+    max_cohort: MaxCohort = None,
     workers: Workers = None,
     inline: Annotated[bool, typer.Option("--inline", help="train in this process, without Ray")] = False,
     address: Annotated[

@@ -25,7 +25,8 @@ from lightning_modules.streams import torch_generator
 from sweeps.errors import StoreError
 from sweeps.execution.inline import Inline
 from sweeps.execution.protocol import CohortEnded, Executor, Progress
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
 

@@ -17,7 +17,8 @@ from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortEnded, Progress
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.stopping import SCHEDULERS, EarlyStopping, SchedulerKind, register_scheduler
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.checkpoints import Checkpoints

@@ -15,7 +15,8 @@ from sweeps.execution import lane
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray import executor as ray_tune
 from sweeps.execution.on_ray.executor import RayTune
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.stopping.dispatcher import LocalDispatcher
 from sweeps.store.store import Store

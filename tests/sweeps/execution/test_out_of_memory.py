@@ -21,7 +21,8 @@ from lightning_modules.training.train import CohortResult, train_cohort
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortEnded
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
 
@@ -97,7 +98,8 @@ import psutil, torch
 from lightning_modules.training.train import train_cohort
 from sweeps.execution.inline import Inline
 from analysis.tables.points import points_table
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.store.store import Store
 from sweeps.spec.sweep_file import parse_sweep
 

@@ -16,7 +16,8 @@ from sweeps.execution.on_ray.trials import Experiments, Piece, _watcher
 from sweeps.execution.protocol import Announcer, Event
 from sweeps.execution.resources import Grant
 from sweeps.execution.worker import Worker
-from sweeps.planning.plan import Cohort, Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Cohort, Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.leases import Run
 from sweeps.store.store import Store

@@ -11,7 +11,8 @@ from analysis.tables.points import points_table
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortEnded, Progress
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.store import Store

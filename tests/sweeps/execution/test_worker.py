@@ -15,7 +15,8 @@ from lightning_modules.training.entry import Entry
 from lightning_modules.training.train import CohortResult, train_cohort
 from sweeps.execution.inline import Inline
 from sweeps.execution.worker import Worker, train_and_store
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.leases import Run
 from sweeps.store.store import Store

@@ -1,4 +1,4 @@
-"""Tests of costs against counts by hand and in their direction of change, and of rates from stored trainings."""
+"""Tests of costs against counts by hand and in their direction of change."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.planning.cost import RATED, Cost, Rate, Speeds, available_bytes, training_cost
+from sweeps.planning.cost import Cost, available_bytes, training_cost
 from sweeps.planning.plan import resolved
 from sweeps.spec.point import Point
-from sweeps.store.store import Store
 
 BASE = {"data": "digits", "dataset_size": 1000, "model": "mlp", "width": 10, "depth": 1, "batch_size": 100, "epochs": 5}
 
@@ -69,38 +68,6 @@ def test_memory_does_not_depend_on_how_long_it_trains():
 
 def test_a_batch_larger_than_the_data_is_the_data():
     assert cost(batch_size=1000).bytes == cost(batch_size=10**9).bytes
-
-
-def measured_rate(store: Store, models: set[str]) -> Rate:
-    return Speeds.of(store.read(RATED).table).rate(models)
-
-
-class TestRate:
-    def test_from_a_product_where_nothing_was_trained(self, store):
-        rate = measured_rate(store, {"mlp"})
-        assert rate.source == "from a 0.1 s matrix product; measured once something is trained"
-        assert rate.flops_per_second > 0
-
-    def test_is_that_of_the_same_models_each_training_once(self, store, make_record):
-        store.prepare()
-        store.append([
-            make_record("a", (1, 2, 3), flops=1e9, wall_seconds=1.0),
-            make_record("b", (1,), flops=8e9, wall_seconds=2.0),
-            make_record("c", (1,), flops=90e9, wall_seconds=1.0, model="convnet"),
-        ])  # fmt: skip
-        rate = measured_rate(store, {"mlp", "linear"})
-        assert rate.flops_per_second == 3e9
-        assert rate.source == "measured on this store's trainings of the same models"
-        assert measured_rate(store, {"convnet"}).flops_per_second == 90e9
-        assert measured_rate(store, {"resnet"}).source.startswith("from a 0.1 s matrix product")
-
-    @pytest.mark.parametrize("unusable", [{}, {"flops": 0.0, "wall_seconds": 1.0}, {"flops": 1.0, "wall_seconds": 0.0}])
-    def test_passes_over_what_was_not_timed(self, store, make_record, unusable):
-        store.prepare()
-        store.append([make_record("a", failed=3, **unusable)])
-        assert measured_rate(store, {"mlp"}).source.startswith("from a 0.1 s matrix product")
-        store.append([make_record("b", (1,), flops=5e9, wall_seconds=1.0)])
-        assert measured_rate(store, {"mlp"}).flops_per_second == 5e9
 
 
 def test_there_is_memory():

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.planning.plan import Packing, Plan, Training
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan, Training
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.stopping.dispatcher import LocalDispatcher, Report
 from sweeps.stopping.referee import Verdict

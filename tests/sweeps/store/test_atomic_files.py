@@ -19,7 +19,8 @@ from pyarrow import fs
 from analysis.tables.points import points_table
 from sweeps.errors import StoreError
 from sweeps.execution.inline import Inline
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep
 from sweeps.store import atomic_files
 from sweeps.store.atomic_files import Location

@@ -1,0 +1,54 @@
+"""The machine that plans: its processor, its caches, and what it remembers of the speed of its devices."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from sweeps.planning.cost import core_rate
+from sweeps.planning.speed import CACHE_BYTES, GPU, Speed
+from sweeps.planning.throughput import remembered
+
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+
+
+@cache
+def processor() -> str:
+    """Return the model of this machine's processor."""
+    with suppress(OSError):
+        if found := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return found[1]
+    return platform.processor() or platform.machine()
+
+
+@cache
+def cache_share() -> int:
+    """Return the bytes of the last cache divided by the cores that share it, or a typical size if it is not known."""
+    shares = [CACHE_BYTES]
+    with suppress(OSError, ValueError):
+        for folder in sorted(_CACHES.glob("index*")):
+            size = (folder / "size").read_text().strip()
+            unit = {"K": 2**10, "M": 2**20}.get(size[-1:], 1)
+            ranges = [part.split("-") for part in (folder / "shared_cpu_list").read_text().split(",")]
+            cores = sum(int(part[-1]) - int(part[0]) + 1 for part in ranges)
+            shares.append(int(size.rstrip("KM")) * unit // min(cores, len(os.sched_getaffinity(0))))
+    return shares[-1]
+
+
+def local_speed() -> Speed:
+    """Return the speed of a core of this machine. Its rate is measured once, in 0.1 s, and remembered."""
+    table = remembered(processor())
+    if table.core_rate is None:
+        table = replace(table, core_rate=core_rate())
+        table.save()
+    return Speed(table, cache_share())
+
+
+def gpu_speed(name: str) -> Speed:
+    """Return the speed of a GPU of this name, such as "NVIDIA H100"."""
+    return Speed(remembered(name), cache_bytes=0, coefficients=GPU)

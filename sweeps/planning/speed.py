@@ -1,0 +1,219 @@
+"""Speed: estimates how long a stack of K members takes on a device, by a default model and by what was measured there.
+
+    cohort  = fixed + epochs * epoch + evaluations * evaluation + measures on demand
+    epoch   = a + updates * (b + K * c)
+
+The default model is linear in countable quantities (calls of torch, operations, bytes). Its coefficients (`REFERENCE`)
+were fitted to times of stacks of 1 to 48 members of all families on one core (`tests/benchmarks/cost_model.py`). Each
+estimate is multiplied by a correction: a mean of measured / estimated over the stacks that this device has trained, in
+which stacks of a similar size and kind weigh most. What was trained before is therefore estimated as it was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from sweeps.planning.throughput import Throughput
+from sweeps.planning.work import Work
+
+REFERENCE_RATE = 60e9
+"""The operations per second of `cost.core_rate` on the core on which the coefficients of `REFERENCE` were fitted."""
+
+CACHE_BYTES = 16 * 2**20
+"""The share of a core in the last cache on that machine. Bytes of a stack beyond this share come from memory."""
+
+REFERENCE: Mapping[str, float] = {
+    # per epoch and update; quiet core: a third of what was measured under load
+    "epoch": 0.0043, "member": 0.0,
+    "update": 0.00022, "call": 0.00013, "adamw": 0.00009, "augmentation": 0.0001,
+    "member update": 0.0, "member dropout": 0.000008, "member augmentation": 0.00001,
+    "flop": 1.5e-11, "convolved": 8e-11, "parameter": 2.4e-9, "activation": 1.8e-9, "masked": 1.9e-9,
+    "augmented": 5e-9, "far byte": 9e-11,
+    # per evaluation
+    "evaluation": 0.001, "evaluation call": 0.00003, "evaluation member": 0.0001,
+    "evaluation flop": 1.5e-11, "evaluation convolved": 8e-11, "evaluation activation": 1.5e-9,
+    "evaluation example": 3e-8,
+    # per stack
+    "stack": 0.01, "stack call": 0.0001, "stack member": 0.003, "stack parameter": 0.0, "stack example": 0.0,
+    "stack input": 1e-8,
+}  # fmt: skip
+"""Seconds per unit of each quantity on one core."""
+
+GPU: Mapping[str, float] = {
+    **dict.fromkeys(REFERENCE, 0.0),
+    "epoch": 5e-4, "update": 2e-5, "call": 1.4e-5, "adamw": 2e-5, "augmentation": 5e-5,
+    "flop": 3.5e-14, "convolved": 1e-13, "parameter": 1e-11, "activation": 1e-12, "masked": 1e-12, "augmented": 1e-12,
+    "evaluation": 2e-3, "evaluation call": 1.4e-5, "evaluation flop": 3.5e-14, "evaluation convolved": 1e-13,
+    "evaluation activation": 1e-12, "evaluation example": 1e-11,
+    "stack": 0.3, "stack member": 0.003, "stack input": 1e-9,
+}  # fmt: skip
+"""The same for a GPU, on paper: from the rates and the bandwidth of an H100, not from measurements."""
+
+NEAR, FAR = 0.1, 4.0
+"""A measured stack weighs 1 / (NEAR + distance²)², and the default model as much as a stack at a distance² of FAR."""
+
+Features = Mapping[str, float]
+
+
+def epoch_features(work: Work, members: int, cache: int = CACHE_BYTES) -> Features:
+    """Return the quantities that an epoch's time is linear in, for a stack of `members` on a CPU."""
+    wide = work.float_bytes / 4
+    updates, trained = members * work.updates, members * work.trained
+    beyond = max(0.0, 1.0 - cache / (members * work.stack_bytes))
+    dropout = "dropout" in work.on
+    kinds = len(work.on) - dropout - ("input_noise" in work.on)
+    return {
+        "epoch": 1.0,
+        "member": members,
+        "update": work.updates,
+        "call": work.updates * work.calls,
+        "adamw": work.updates * (work.optimizer == "adamw"),
+        "augmentation": work.updates * kinds,
+        "member update": updates,
+        "member dropout": updates * dropout,
+        "member augmentation": updates * kinds,
+        "flop": wide * trained * (work.flops - work.convolved),
+        "convolved": wide * trained * work.convolved,
+        "parameter": wide * updates * work.parameters * (2.0 if work.optimizer == "adamw" else 1.0),
+        "activation": wide * trained * (work.activations + work.inputs),
+        "masked": wide * trained * work.masked * dropout,
+        "augmented": wide * trained * work.inputs * kinds,
+        "far byte": beyond * updates * work.stack_bytes,
+    }
+
+
+def evaluation_features(work: Work, members: int, cache: int = CACHE_BYTES) -> Features:
+    """Return the quantities that an evaluation's time is linear in."""
+    wide = work.float_bytes / 4
+    evaluated = members * work.evaluated
+    return {
+        "evaluation": 1.0,
+        "evaluation call": work.passes * work.calls,
+        "evaluation member": members,
+        "evaluation flop": wide * evaluated * (work.flops - work.convolved),
+        "evaluation convolved": wide * evaluated * work.convolved,
+        "evaluation activation": wide * evaluated * (work.activations + work.inputs),
+        "evaluation example": evaluated,
+    }
+
+
+def fixed_features(work: Work, members: int, cache: int = CACHE_BYTES) -> Features:
+    """Return the quantities that the time of a stack's construction and storage is linear in."""
+    own = members * work.examples * (work.inputs if "input_noise" in work.on else 0)
+    return {
+        "stack": 1.0,
+        "stack call": work.calls,
+        "stack member": members,
+        "stack parameter": members * work.parameters,
+        "stack example": members * work.examples,
+        "stack input": own,
+    }
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The speed of one device: the default model, and the stacks that were measured on it.
+
+    Attributes:
+        table: what was measured on the device.
+        cache_bytes: the share of a worker in the last cache.
+        coefficients: the seconds per unit of each quantity, on a core of REFERENCE_RATE.
+    """
+
+    table: Throughput = field(default_factory=Throughput)
+    cache_bytes: int = CACHE_BYTES
+    coefficients: Mapping[str, float] = field(default_factory=lambda: REFERENCE)
+
+    def epoch(self, work: Work, members: int) -> float:
+        """Estimate the seconds of an epoch of a stack, without an evaluation."""
+        return self._estimate(0, work, members)
+
+    def evaluation(self, work: Work, members: int) -> float:
+        """Estimate the seconds of an evaluation of all members of a stack."""
+        return self._estimate(1, work, members)
+
+    def fixed(self, work: Work, members: int) -> float:
+        """Estimate the seconds of a cohort besides its epochs and evaluations."""
+        return self._estimate(2, work, members)
+
+    def cohort(self, work: Work, members: int, epochs: int, evaluations: int) -> float:
+        """Estimate the seconds of a cohort of equal trainings."""
+        return (
+            self.fixed(work, members)
+            + epochs * self.epoch(work, members)
+            + evaluations * self.evaluation(work, members)
+        )
+
+    def _estimate(self, kind: int, work: Work, members: int) -> float:
+        known = self._estimates.get((kind, work, members))
+        if known is None:
+            known = self._default(kind, work, members) * self._correction(kind, work, members)
+            self._estimates[kind, work, members] = known
+        return known
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[int, Work, int], float]:
+        return {}
+
+    def _default(self, kind: int, work: Work, members: int) -> float:
+        rate = (self.table.core_rate or REFERENCE_RATE) / REFERENCE_RATE
+        quantities = FEATURES[kind](work, members, self.cache_bytes)
+        return sum(self.coefficients[name] * quantity for name, quantity in quantities.items()) / rate
+
+    def _correction(self, kind: int, work: Work, members: int) -> float:
+        """Return the weighted geometric mean of measured / estimated over the measured stacks."""
+        coordinates, ratios = self._measured[kind]
+        if not len(ratios):
+            return 1.0
+        distances = ((coordinates - _coordinates(work, members)) ** 2).sum(1)
+        weights = 1.0 / (NEAR + distances) ** 2
+        prior = 1.0 / (NEAR + FAR) ** 2
+        return float(np.exp((weights @ ratios) / (weights.sum() + prior)))
+
+    @cached_property
+    def _measured(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """For each kind of estimate: the coordinates of the measured stacks, and log(measured / estimated)."""
+        points: tuple[list[np.ndarray], ...] = ([], [], [])
+        ratios: tuple[list[float], ...] = ([], [], [])
+
+        def add(kind: int, place: np.ndarray, measured: float, estimated: float) -> None:
+            points[kind].append(place)
+            ratios[kind].append(math.log(measured / estimated))
+
+        for stack in self.table.stacks:
+            place = _coordinates(stack.work, stack.members)
+            epoch, evaluation, fixed = (self._default(kind, stack.work, stack.members) for kind in range(3))
+            if stack.epoch:
+                add(0, place, stack.epoch, epoch)
+            if stack.evaluated_epoch and not stack.epoch:  # the two parts cannot be told apart
+                add(0, place, stack.evaluated_epoch, epoch + evaluation)
+                add(1, place, stack.evaluated_epoch, epoch + evaluation)
+            elif stack.evaluated_epoch and stack.epoch and stack.evaluated_epoch > stack.epoch:
+                add(1, place, stack.evaluated_epoch - stack.epoch, evaluation)
+            if stack.fixed:
+                add(2, place, stack.fixed, fixed)
+        return tuple((np.array(places), np.array(logs)) for places, logs in zip(points, ratios, strict=True))
+
+
+FEATURES: tuple[Callable[[Work, int, int], Features], ...] = (epoch_features, evaluation_features, fixed_features)
+
+
+def _coordinates(work: Work, members: int) -> np.ndarray:
+    """Return where a stack lies among others. Stacks at a distance below 1 are alike."""
+    return np.array([
+        math.log2(members) * 1.25,
+        math.log2(1 + work.flops * work.batch) / 2,
+        math.log2(work.batch) / 2,
+        math.log2(work.calls) * 2,
+        math.log2(1 + work.updates) / 4,
+        4.0 * (work.convolved > 0),
+        2.0 * (work.optimizer == "adamw"),
+        2.0 * (work.precision == "float64"),
+        2.0 * ("dropout" in work.on),
+        len([name for name in work.on if name not in ("dropout", "input_noise")]),
+    ])  # fmt: skip

@@ -1,0 +1,99 @@
+"""Tests of the tables of measured times: what is kept, and what damage costs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from sweeps.planning import machine, throughput
+from sweeps.planning.plan import resolved
+from sweeps.planning.throughput import Measured, Throughput, remembered
+from sweeps.planning.work import Work, work_of
+from sweeps.spec.point import Point
+
+
+def work(width: int = 8) -> Work:
+    return work_of(resolved(Point(data="digits", width=width, dropout=0.1)))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MEMSWEEP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def table() -> Throughput:
+    stacks = (Measured(work(), 4, 0.1, 0.2, 0.3), Measured(work(16), 1, None, 0.2, None))
+    return Throughput("EPYC", stacks, {"ray": 9.5}, 6e10)
+
+
+def test_a_table_is_read_as_it_was_saved(folder):
+    assert remembered("EPYC") == Throughput("EPYC")
+    table().save()
+    assert remembered("EPYC") == table()
+    assert remembered("another device") == Throughput("another device")
+    assert len([*folder.iterdir()]) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: "",
+        lambda content: content[:100],
+        lambda content: "[]",
+        lambda content: content.replace('"version": 1', '"version": 0'),
+        lambda content: content.replace('"batch"', '"bitch"'),
+        lambda content: content.replace('"stacks"', '"stocks"'),
+    ],
+)
+def test_a_damaged_table_counts_as_empty_and_is_measured_anew(damage, folder):
+    table().save()
+    (path,) = folder.iterdir()
+    path.write_text(damage(path.read_text()))
+    assert remembered("EPYC") == Throughput("EPYC")
+    table().save()
+    assert remembered("EPYC") == table()
+
+
+@pytest.mark.parametrize("time", [0.0, -1.0, math.inf, math.nan])
+def test_times_that_cannot_be_are_dropped(time, folder):
+    table().save()
+    (path,) = folder.iterdir()
+    content = json.loads(path.read_text())
+    content["stacks"][0]["epoch"] = time
+    path.write_text(json.dumps(content))
+    assert remembered("EPYC").stacks == table().stacks[1:]
+
+
+def test_a_stack_that_is_measured_again_keeps_the_mean():
+    again = table().with_stacks([Measured(work(), 4, None, 0.8, 0.3), Measured(work(), 5, None, 1.0, None)])
+    assert [(stack.members, stack.fixed, stack.epoch) for stack in again.stacks] == [
+        (1, None, 0.2), (4, 0.1, pytest.approx(0.4)), (5, None, 1.0),
+    ]  # fmt: skip
+
+
+def test_the_latest_stacks_are_kept(monkeypatch):
+    monkeypatch.setattr(throughput, "LARGEST_TABLE", 3)
+    more = table().with_stacks(Measured(work(), members, None, 1.0, None) for members in (5, 6))
+    assert [stack.members for stack in more.stacks] == [1, 5, 6]
+
+
+def test_startups_are_kept_per_executor():
+    more = table().with_startup("inline", 2.0).with_startup("ray", 9.5)
+    assert more.startups == {"ray": pytest.approx(9.5), "inline": 2.0}
+
+
+def test_a_core_is_timed_once(monkeypatch):
+    rates = iter([1e10, 2e10])
+    monkeypatch.setattr(machine, "core_rate", lambda: next(rates))
+    assert [machine.local_speed().table.core_rate for _ in range(2)] == [1e10, 1e10]
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MEMSWEEP_CACHE", str(tmp_path / "file" / "cache"))
+    assert machine.local_speed().table.device == machine.processor() != ""
+    assert 2**16 < machine.cache_share() < 2**40
