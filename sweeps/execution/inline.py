@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
+from sweeps.execution.defaults import CHECKPOINT_SECONDS, Device
 from sweeps.execution.lane import Lane, check_pausing, dispatcher_of
 from sweeps.execution.protocol import Announcer, Listener, Progress
-from sweeps.execution.resources import Device, Resources, check_precision, local_resources
-from sweeps.execution.worker import CHECKPOINT_SECONDS, Worker, train_and_store, wait_for_others
+from sweeps.execution.resources import Resources, check_precision, local_resources
+from sweeps.execution.worker import Worker, train_and_store, wait_for_others
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.store.leases import Run
 from sweeps.store.store import Store

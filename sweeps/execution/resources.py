@@ -10,15 +10,12 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from sweeps.errors import ExecutionError
 from sweeps.planning.cost import available_bytes
 from sweeps.planning.machine import gpu_speed, local_speed
 from sweeps.planning.packing import STACK_BYTES, Packing
 from sweeps.planning.plan import Cohort, Plan
-
-Device = Literal["cpu", "cuda", "auto"]
 
 EIGHTHS = 8
 GPU_OVERHEAD = 3 * 2**28

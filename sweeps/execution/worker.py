@@ -17,6 +17,7 @@ from lightning_modules.data.sources import Dataset
 from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import StoreError
 from sweeps.execution.completed import completed_in
+from sweeps.execution.defaults import CHECKPOINT_SECONDS
 from sweeps.execution.protocol import CohortEnded, Failure, Timed
 from sweeps.execution.stopwatch import Stopwatch
 from sweeps.planning.cost import available_bytes
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(f"memsweep.{__name__}")
 
 REASON_LENGTH = 4000
-CHECKPOINT_SECONDS = 120.0
-RETRIES = 1
-"""The number of retries of a cohort that was lost with its worker or node, before it is split into halves."""
-
 WAIT_SECONDS = (0.5, 3.0)
 """The minimum and maximum number of seconds between two checks of the trainings that other runs are training."""
 

@@ -15,10 +15,10 @@ from rich.console import Console
 from analysis.figures.parsing import figures_of
 from lightning_modules.settings import DEFAULTS
 from sweeps.errors import ExecutionError
+from sweeps.execution.defaults import CHECKPOINT_SECONDS, RETRIES, Device
 from sweeps.execution.observer import Observer
 from sweeps.execution.protocol import Executor, is_job_address
-from sweeps.execution.resources import Device, local_resources
-from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES
+from sweeps.execution.resources import local_resources
 from sweeps.planning.explain import explain, summary
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.spec.point import Point

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_store, as_sweep
 from memsweep.messages import warn_of_damage
+from memsweep.options import Rows
 from memsweep.running import plan_of
 
 from analysis.report.export import exported, write_table
@@ -16,8 +17,6 @@ from sweeps.store.records import plain_type
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-Rows = Literal["points", "curves", "examples", "scores"]
 
 
 def arrow_table(rows: Rows, sweep: SweepLike, store: StoreLike) -> pa.Table:

@@ -102,6 +102,8 @@ class Done:
         The columns trajectory_id, epoch and outcome are required. If the columns of `marks` are absent, no on-demand
         measure counts as computed. If stopped_by is absent, no training counts as stopped.
         """
+        if not table.num_rows:
+            return cls()
         finished = pc.equal(table["outcome"], Outcome.FINISHED)
         names = [name for name in ("trajectory_id", "epoch", "outcome", STOPPED_BY) if name in table.column_names]
         others = table.select(names).filter(pc.invert(finished))

@@ -93,6 +93,8 @@ class Store:
     ) -> Contents:
         """Read all parts, and keep one row per (training, epoch), which `deduplicate` selects.
 
+        If there are no parts, pandas is not imported, which pyarrow does when it converts a value for the first time.
+
         Args:
             columns: the columns to read besides KEY and `outcome`; all by default.
             epochs: if given, omit finished rows at other epochs, except for one per training to show how it ended.
@@ -105,6 +107,8 @@ class Store:
         wanted = None if epochs is None else np.array(sorted(epochs), np.int32)
         parts, damaged = self._read(PARTS, _with_dictionaries(kept), wanted=wanted)
         plain = pa.schema([kept.field(name) for name in names], metadata=kept.metadata)
+        if not parts:
+            return Contents(pa.table([pa.nulls(0, field.type) for field in plain], schema=plain), damaged)
         table = _concatenate(_with_dictionaries(kept), [part.rows for part in parts])
         rows = deduplicate(_without_superseded(table, parts), names, ordered)
         return Contents(rows.cast(plain), damaged)

@@ -201,7 +201,7 @@ class TestBadInput:
         def broken(*args: object) -> None:
             raise ValueError("a bug")
 
-        monkeypatch.setattr("memsweep.cli.running.load_sweep", broken)
+        monkeypatch.setattr("memsweep.inputs.load_sweep", broken)
         with pytest.raises(ValueError, match="a bug"):
             memsweep("plan", "small.yaml")
 
@@ -413,5 +413,14 @@ def test_lists_plans_and_shows_the_status_without_torch_and_ray(tmp_path):
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=tmp_path)
     imported = set(json.loads(done.stdout.splitlines()[-1]))
     assert "sweeps" in imported
-    assert not imported & {"torch", "ray", "pytorch_lightning"}
+    assert not imported & {"torch", "ray", "pytorch_lightning", "matplotlib", "seaborn"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_of_every_command_loads_no_library_but_that_of_the_command_line():
+    program = "import sys; from memsweep.guard import main; sys.argv = ['memsweep', '--help']\ntry: main()\nexcept "
+    program += "SystemExit as exit: assert not exit.code\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    imported = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert {"typer", "rich", "sweeps"} <= imported
+    assert not imported & {"numpy", "pyarrow", "pandas", "pydantic", "yaml", "torch", "ray", "matplotlib", "psutil"}

@@ -22,14 +22,15 @@ import ray
 
 import lightning_modules  # noqa: F401 (its folder is compared with the one that workers would import)
 from sweeps.errors import ExecutionError
+from sweeps.execution.defaults import CHECKPOINT_SECONDS, RETRIES, Device
 from sweeps.execution.lane import check_pausing
 from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
 from sweeps.execution.on_ray.native import scheduler_of
 from sweeps.execution.on_ray.resources import cluster_resources
 from sweeps.execution.on_ray.trials import Experiments, Piece, local_elsewhere
 from sweeps.execution.protocol import Announcer, CohortEnded, Event, Listener
-from sweeps.execution.resources import Device, Resources, check_precision, local_resources
-from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES, Worker, halves, store_failure, wait_for_others
+from sweeps.execution.resources import Resources, check_precision, local_resources
+from sweeps.execution.worker import Worker, halves, store_failure, wait_for_others
 from sweeps.planning.plan import Plan
 from sweeps.store.leases import Run
 from sweeps.store.store import Store

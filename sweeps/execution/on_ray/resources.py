@@ -11,7 +11,8 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.errors import ExecutionError
-from sweeps.execution.resources import EIGHTHS, HEADROOM, Device, Kind, Resources
+from sweeps.execution.defaults import Device
+from sweeps.execution.resources import EIGHTHS, HEADROOM, Kind, Resources
 from sweeps.planning.cost import available_bytes, core_rate
 
 Look = Callable[[Mapping[str, float], str], dict[str, Any]]

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from memsweep.cli.app import app, errors, print_json, say, wide
 from memsweep.cli.options import Json, Settings, StoreUri
-from memsweep.judging import decide_claims
 
 
 @app.command()
@@ -24,6 +23,8 @@ def claims(
     as_json: Json = False,
 ) -> None:
     """Show what the papers say, what was measured, and the verdict: supported, contradicted or undecided."""
+    from memsweep.judging import decide_claims
+
     decisions = decide_claims(sweeps or None, store, settings or [])
     if as_json:
         print_json(decisions.figures())

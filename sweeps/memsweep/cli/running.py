@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from memsweep import running
 from memsweep.cli.app import app, console, errors, print_json, say
 from memsweep.cli.options import Json, MaxCohort, Settings, StoreUri, SweepName, Workers
-from memsweep.inputs import load_sweep, presets
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.execution.worker import CHECKPOINT_SECONDS, RETRIES
-
-Device = Literal["cpu", "cuda", "auto"]
+from sweeps.execution.defaults import CHECKPOINT_SECONDS, RETRIES, Device
 
 
 @app.command("list")
 def list_presets(as_json: Json = False) -> None:
     """List the presets, one per line."""
+    from memsweep.inputs import presets
+
     if as_json:
         print_json(
             [
@@ -48,6 +46,9 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what is done, what would be trained, what folding and packing save, and how long it takes. Train nothing."""
+    from memsweep import running
+    from memsweep.inputs import load_sweep
+
     planned = running.plan(load_sweep(sweep, settings or []), store, max_cohort=max_cohort, workers=workers)
     print_json(planned) if as_json else say(planned)
 
@@ -93,6 +94,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Train what is missing and store it. You can interrupt it at any time; the same command resumes it."""
+    from memsweep import running
+    from memsweep.inputs import load_sweep
+
     shown = Console(stderr=True, highlight=False) if as_json else console
     try:
         done = running.run(
@@ -117,5 +121,8 @@ def run(
 @app.command()
 def status(sweep: SweepName, store: StoreUri = "results", settings: Settings = None, as_json: Json = False) -> None:
     """Show how much of the grid is done, and what failed and why."""
+    from memsweep import running
+    from memsweep.inputs import load_sweep
+
     summary = running.status(load_sweep(sweep, settings or []), store)
     print_json(summary) if as_json else say(summary)

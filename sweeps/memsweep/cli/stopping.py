@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from memsweep import early_stopping
 from memsweep.cli.app import app, errors, print_json, say, wide
 from memsweep.cli.options import AtOnce, Json, Orders, Settings, StoreUri, SweepName
-from memsweep.inputs import load_sweep
 
-from sweeps.spec.stopping import judging_schedulers
 
-# Typer shows the members of an enum as the valid choices; a registered scheduler is one of them.
-SchedulerName = StrEnum("SchedulerName", {name: name for name in judging_schedulers()})  # type: ignore[misc]
+def scheduler_name(text: str) -> str:
+    """Check the name of a scheduler, which may be a registered one."""
+    from sweeps.spec.stopping import judging_schedulers
+
+    if text not in judging_schedulers():
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(repr, judging_schedulers()))}.")
+    return text
 
 
 @app.command()
 def replay(
     sweep: SweepName,
-    scheduler: Annotated[SchedulerName, typer.Option("--scheduler", help="one of Ray Tune's own")],
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            "--scheduler",
+            metavar="NAME",
+            parser=scheduler_name,
+            help="one of Ray Tune's own, asha, hyperband or median, or a registered one",
+        ),
+    ],
     metric: Annotated[
         str | None,
         typer.Option(
@@ -56,6 +65,9 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Show what an early-stopping scheduler would have done on the recorded curves, compared with baselines."""
+    from memsweep import early_stopping
+    from memsweep.inputs import load_sweep
+
     replayed = early_stopping.replay(
         load_sweep(sweep, settings or []), store, scheduler=scheduler, metric=metric, mode=mode,
         grace_period=grace_period, reduction_factor=reduction_factor, brackets=brackets, min_samples=min_samples,
@@ -97,6 +109,9 @@ def stopping_study(
     as_json: Json = False,
 ) -> None:
     """Show what Tune's schedulers save at many settings, what it costs, and which trainings they stop."""
+    from memsweep import early_stopping
+    from memsweep.inputs import load_sweep
+
     study = early_stopping.stopping_study(
         load_sweep(sweep, settings or []), store, schedulers=scheduler or [], metrics=metric or [], by=by or [],
         workers=workers, seeds=seeds, out=out, progress=errors,

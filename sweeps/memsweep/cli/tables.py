@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from memsweep import reporting
 from memsweep.cli.app import app, say
 from memsweep.cli.options import Settings, StoreUri, SweepName
-from memsweep.inputs import load_sweep
-from memsweep.tables import Rows
-from memsweep.tables import export as write_rows
+from memsweep.options import Rows
 
 
 @app.command()
@@ -30,6 +27,9 @@ def export(
     ] = "points",
 ) -> None:
     """Write one tidy row per point, in the order of the sweep, or another table."""
+    from memsweep.inputs import load_sweep
+    from memsweep.tables import export as write_rows
+
     count = write_rows(load_sweep(sweep, settings or []), store, out, table)
     say(f"{out}: {count:,} rows")
 
@@ -55,6 +55,9 @@ def heatmap(
     settings: Settings = None,
 ) -> None:
     """Draw a measure over two fields, averaged over seeds, with missing cells hatched."""
+    from memsweep import reporting
+    from memsweep.inputs import load_sweep
+
     shown = None if annotate == "none" else annotate
     reporting.write_heatmap(load_sweep(sweep, settings or []), store, out, x, y, value, facet or (), epoch, shown)
     say(out)
@@ -68,5 +71,8 @@ def write_report(
     settings: Settings = None,
 ) -> None:
     """Draw every figure of the sweep (PNG, SVG and PDF), and write a page that shows them."""
+    from memsweep import reporting
+    from memsweep.inputs import load_sweep
+
     paths = reporting.report(load_sweep(sweep, settings or []), store, out)
     say("\n".join(str(path) for path in paths if path.suffix in (".png", ".html")))
