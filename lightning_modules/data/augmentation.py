@@ -16,12 +16,12 @@ from torch import Tensor
 
 from lightning_modules.data.applicability import AUGMENTATIONS, check_applicable
 from lightning_modules.data.upload import upload
-from lightning_modules.draws import Elements, half_normal_quantiles, normal, uniform, update_keys
+from lightning_modules.draws import Elements, half_normal, normal, uniform, update_keys
 from lightning_modules.settings import Settings
 from lightning_modules.streams import stream_seed
 
 Parameters = Callable[[Tensor, Tensor], Tensor]
-"""(float64 numbers [K, B, ...] drawn for the examples, float64 strengths [K, 1, ...]) -> parameters [K, B, ...]."""
+"""(numbers [K, B, ...] drawn for the examples, strengths [K, 1, ...] of the same dtype) -> parameters [K, B, ...]."""
 
 Apply = Callable[[Tensor, Tensor], Tensor]
 """(inputs [N, *shape], parameters [N, ...] of the same dtype) -> inputs [N, *shape]."""
@@ -33,8 +33,8 @@ class Operation:
 
     field: str
     numbers: tuple[int, ...] | None
-    """The shape of the numbers, uniform in [0, 1), that are drawn for one example; None draws a normal number for each
-    element of an input."""
+    """The shape of the numbers that are drawn for one example, uniform in [0, 1) and float64. None: a normal number for
+    each element of an input."""
     parameters: Parameters
     apply: Apply
 
@@ -59,7 +59,7 @@ class Augmenter:
         for operation in OPERATIONS:
             strengths = {k: s for k, member in enumerate(members) if (s := float(getattr(member, operation.field)))}
             if strengths:
-                self._steps.append(_Step(operation, strengths, len(members), shape, self.device))
+                self._steps.append(_Step(operation, strengths, len(members), shape, self.device, dtype))
         self.keys = torch.empty(0, len(members), 2, dtype=torch.int32, device=self.device)
         """The keys of each update of the epoch, on the device."""
 
@@ -82,7 +82,7 @@ class Augmenter:
         draws.
         """
         for step in self._steps:
-            parameters = step.parameters(keys, inputs.shape[1]).to(self.dtype).flatten(0, 1)
+            parameters = step.parameters(keys, inputs.shape[1]).flatten(0, 1)
             apply, chosen = step.operation.apply, step.chosen
             if chosen is None:
                 inputs = apply(inputs.flatten(0, 1), parameters).unflatten(0, inputs.shape[:2])
@@ -97,31 +97,36 @@ class _Step:
 
     def __init__(
         self, operation: Operation, strengths: dict[int, float], count: int, shape: tuple[int, ...],
-        device: torch.device,
+        device: torch.device, dtype: torch.dtype,
     ) -> None:  # fmt: skip
         self.operation = operation
         self.chosen = None if len(strengths) == count else torch.tensor(list(strengths), device=device)
         """The indices of the members; None for all."""
-        self._device = device
+        self._dtype = dtype
+        normals = operation.numbers is None
+        self._quantiles = half_normal().to(device, dtype) if normals else None
         self._shape = shape if operation.numbers is None else operation.numbers
-        values = torch.tensor([*strengths.values()], dtype=torch.float64, device=device)
+        # Uniform numbers are computed with in float64, so that both precisions move an image by the same whole pixels.
+        values = torch.tensor([*strengths.values()], dtype=dtype if normals else torch.float64, device=device)
         self._strengths = values.view(-1, *(1,) * (1 + len(self._shape)))
-        self._quantiles = half_normal_quantiles().to(device) if operation.numbers is None else None
-        self._elements: dict[int, Elements] = {}
+        self._draws: dict[int, tuple[Elements, Tensor]] = {}
+        """For each size of batch, the elements and the memory for their words."""
 
     def parameters(self, keys: Tensor, batch: int) -> Tensor:
-        """Draw the parameters, float64 [members, B, ...].
-
-        They are drawn in float64 so that trainings of both precisions draw the same numbers.
-        """
-        if batch not in self._elements:
-            size, field = batch * math.prod(self._shape), self.operation.field
-            self._elements[batch] = Elements({f"{field}/0": size, f"{field}/1": size}, self._device)
-        elements = self._elements[batch]
-        keys = keys if self.chosen is None else keys.index_select(0, self.chosen)
-        words = elements.draw(keys, keys.new_empty(len(keys), len(elements)))
+        """Draw the parameters, [members, B, ...]."""
+        if batch not in self._draws:
+            self._draws[batch] = self._allocate(batch, keys.device)
+        elements, words = self._draws[batch]
+        elements.draw(keys if self.chosen is None else keys.index_select(0, self.chosen), words)
         numbers = uniform(words) if self._quantiles is None else normal(words, self._quantiles)
-        return self.operation.parameters(numbers.unflatten(1, (batch, *self._shape)), self._strengths)
+        numbers = numbers.unflatten(1, (batch, *self._shape))
+        return self.operation.parameters(numbers, self._strengths).to(self._dtype)
+
+    def _allocate(self, batch: int, device: torch.device) -> tuple[Elements, Tensor]:
+        words_of_a_number = 1 if self._quantiles is None else 2
+        blocks = [f"{self.operation.field}/{i}" for i in range(words_of_a_number)]
+        elements = Elements(dict.fromkeys(blocks, batch * math.prod(self._shape)), device)
+        return elements, torch.empty(len(self._strengths), len(elements), dtype=torch.int32, device=device)
 
 
 def _symmetric(numbers: Tensor, strengths: Tensor) -> Tensor:

@@ -213,7 +213,7 @@ def test_saturation_zero_is_grey_and_grey_pixels_stay_grey():
 
 def parameters(field: str, strength: float, numbers: int) -> torch.Tensor:
     """Draw the parameters of 7,000 examples, [7000, numbers]."""
-    elements = Elements({"0": 7000 * numbers, "1": 7000 * numbers}, CPU)
+    elements = Elements({"0": 7000 * numbers}, CPU)
     keys = update_keys([1], [0], 1)[0]
     drawn = uniform(elements.draw(keys, torch.empty(1, len(elements), dtype=torch.int32)))
     return PARAMETERS[field](drawn.view(1, 7000, numbers), torch.tensor(strength, dtype=torch.float64))[0]

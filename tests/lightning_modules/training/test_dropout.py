@@ -92,3 +92,52 @@ def test_a_rate_next_to_one_drops_nearly_all_and_is_the_rate_it_is_scaled_by():
     drawn = first(masks(Point(dropout=0.999999)), 1000)
     assert (drawn == 0).double().mean() > 0.999
     assert drawn.max().item() in (0.0, 65536.0)
+
+
+def test_members_of_equal_seed_and_rate_have_equal_masks_and_a_higher_rate_drops_more_of_the_same():
+    mild, hard, other = Point(dropout=0.3, seed=4), Point(dropout=0.6, seed=4), Point(dropout=0.3, seed=5)
+    together = first(masks(mild, other, mild, hard), 20).clone()
+    assert torch.equal(together[0], together[2])
+    assert not torch.equal(together[0], together[1])
+    assert ((together[0] != 0) >= (together[3] != 0)).all()
+    for k, member in enumerate((mild, other, mild, hard)):
+        assert torch.equal(first(masks(member), 20)[0], together[k])
+
+
+def test_both_precisions_drop_the_same_and_float32_is_float64_rounded():
+    members = [Point(dropout=rate, seed=seed) for rate in (0.1, 0.3, 0.9) for seed in (0, 1)]
+    single, double = (first(masks(*members, dtype=dtype), 33) for dtype in (torch.float32, torch.float64))
+    assert single.dtype == torch.float32
+    assert torch.equal(single, double.float())
+
+
+def test_an_example_has_the_same_mask_in_a_shorter_batch():
+    drawing = masks(Point(dropout=0.5), shapes={"a.keep0": (7,), "b.keep0": (3, 5)})
+    whole = {name: mask.clone() for name, mask in drawing.draw(drawing.keys[1], 20).items()}
+    for name, mask in drawing.draw(drawing.keys[1], 3).items():
+        assert torch.equal(mask, whole[name][:, :3])
+
+
+def test_masks_depend_on_the_keys_alone_and_stay_in_their_memory():
+    drawing = masks(Point(dropout=0.5), Point(dropout=0.2, seed=1), dtype=torch.float32)
+    keys = drawing.keys[0].clone()
+    before = drawing.draw(keys, 10)["drop.keep0"]
+    expected = before.clone()
+    keys.copy_(drawing.keys[1])
+    assert drawing.draw(keys, 10)["drop.keep0"].data_ptr() == before.data_ptr()
+    assert not torch.equal(before, expected)
+    keys.copy_(drawing.keys[0])
+    drawing.draw(keys, 10)
+    assert torch.equal(before, expected)
+
+
+def test_a_member_that_joins_later_has_the_masks_of_its_own_updates():
+    members = [Point(dropout=0.5, seed=seed) for seed in (0, 0, 1)]
+    mixed = DropoutMasks(members, {"drop.keep0": (31,)}, CPU, torch.float64, [0, 2, 2])
+    mixed.begin_epoch([0, 6, 6], UPDATES)
+    drawn = first(mixed, 10)
+    assert not torch.equal(drawn[0], drawn[1])
+    for k, update in enumerate((0, 6, 6)):
+        alone = DropoutMasks([members[k]], {"drop.keep0": (31,)}, CPU, torch.float64)
+        alone.begin_epoch([0], 9)
+        assert torch.equal(alone.draw(alone.keys[update], 10)["drop.keep0"][0], drawn[k])
