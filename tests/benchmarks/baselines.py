@@ -26,8 +26,13 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Training inputs [n, *shape], training labels [n], test inputs and test labels."""
 
 Setting = Mapping[str, Any]
-"""Values of width, epochs, label_noise, dropout, weight_decay, learning_rate, momentum, batch_size and seed."""
+"""The values of SETTING by name."""
 
+SETTING = (
+    "model", "width", "epochs", "label_noise", "dropout", "weight_decay", "learning_rate", "momentum", "batch_size",
+    "seed",
+)  # fmt: skip
+"""The fields of a point that the baselines read. `model` is mlp or convnet."""
 
 RAY_NICENESS = 15
 """Niceness of Ray's workers. The bare loop's processes get the same, to be comparable on a machine that is not idle."""
@@ -35,15 +40,22 @@ RAY_NICENESS = 15
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that all settings took together, and the test accuracy that each setting reached."""
+    """Seconds that all settings took together, and of each setting the test accuracy and its own seconds."""
 
     seconds: float
     accuracies: list[float]
+    each: list[float]
 
 
 def network(inputs: int, classes: int, setting: Setting) -> nn.Sequential:
-    """Return a network of two hidden ReLU layers with dropout."""
+    """Return an MLP of two hidden layers, or a convnet of three for signals of one channel, with ReLU and dropout."""
     width, dropout = setting["width"], setting["dropout"]
+    if setting["model"] == "convnet":
+        layers: list[nn.Module] = []
+        for channels, kernel in ((1, 5), (width, 3), (width, 3)):
+            layers += [nn.Conv1d(channels, width, kernel, stride=2, padding=1), nn.ReLU(), nn.Dropout(dropout)]
+            inputs = (inputs + 2 - kernel) // 2 + 1
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs * width, classes))
     return nn.Sequential(
         nn.Flatten(),
         *(nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout)),
@@ -82,7 +94,8 @@ def tune_and_lightning(arrays: Arrays, settings: Sequence[Setting], workers: int
         seconds = time.perf_counter() - start
     if results.errors:
         raise RuntimeError(f"{len(results.errors)} of {len(settings)} trials failed; the first: {results.errors[0]}")
-    return Timing(seconds, [(results[i].metrics or {})["accuracy"] for i in range(len(results))])
+    ends = [results[i].metrics or {} for i in range(len(results))]
+    return Timing(seconds, [end["accuracy"] for end in ends], [end["time_total_s"] for end in ends])
 
 
 def lightning_trial(config: Mapping[str, Any], arrays: Arrays) -> None:
@@ -164,8 +177,9 @@ class BarePool:
 
     def train(self, settings: Sequence[Setting]) -> Timing:
         start = time.perf_counter()
-        accuracies = self._pool.map(_train_here, [dict(setting) for setting in settings], chunksize=1)
-        return Timing(time.perf_counter() - start, accuracies)
+        trained = self._pool.map(_train_here, [dict(setting) for setting in settings], chunksize=1)
+        accuracies, each = zip(*trained, strict=True)
+        return Timing(time.perf_counter() - start, [*accuracies], [*each])
 
 
 _arrays: list[Arrays] = []
@@ -180,17 +194,22 @@ def _prepare(arrays: Arrays, ready: Any) -> None:
 
 
 _WARM_UP: Setting = {
-    "width": 8, "label_noise": 0.0, "dropout": 0.0, "weight_decay": 0.0, "learning_rate": 0.01, "momentum": 0.9,
-    "batch_size": 128, "seed": 0,
+    "model": "mlp", "width": 8, "label_noise": 0.0, "dropout": 0.0, "weight_decay": 0.0, "learning_rate": 0.01,
+    "momentum": 0.9, "batch_size": 128, "seed": 0,
 }  # fmt: skip
 
 
-def _train_here(setting: Setting) -> float:
-    return bare_loop(_arrays[0], setting)
+def _train_here(setting: Setting) -> tuple[float, float]:
+    start = time.perf_counter()
+    accuracy = bare_loop(_arrays[0], setting)
+    return accuracy, time.perf_counter() - start
 
 
-def bare_loop(arrays: Arrays, setting: Setting) -> float:
-    """Train in plain PyTorch, with one permutation per epoch and one slice per batch; return the test accuracy."""
+def bare_loop(arrays: Arrays, setting: Setting, on_training_too: bool = False) -> float:
+    """Train in plain PyTorch, with one permutation per epoch and one slice per batch; return the test accuracy.
+
+    `on_training_too` evaluates the training set as well as the test set.
+    """
     torch.manual_seed(setting["seed"])
     x, y, test_x, test_y = tensors(arrays, setting)
     model = network(x[0].numel(), int(y.max()) + 1, setting)
@@ -208,4 +227,8 @@ def bare_loop(arrays: Arrays, setting: Setting) -> float:
             optimizer.step()
     model.eval()
     with torch.no_grad():
-        return float((model(test_x).argmax(1) == test_y).float().mean())
+        for inputs, labels in ((x, y), (test_x, test_y))[0 if on_training_too else 1 :]:
+            logits = model(inputs)
+            float(functional.cross_entropy(logits, labels))
+            accuracy = float((logits.argmax(1) == labels).float().mean())
+    return accuracy

@@ -1,6 +1,6 @@
 """Compare memsweep's points per second on the reference grid with those of code that a user would write instead.
 
-    python tests/benchmarks/throughput.py [--quick] [--points N] [--rounds R] [--json FILE]
+    python tests/benchmarks/throughput.py [--quick] [--points N] [--rounds R] [--json FILE | --save]
 
 The contenders run in alternation on the same machine, each with one single-threaded worker per core:
 
@@ -13,17 +13,19 @@ The contenders run in alternation on the same machine, each with one single-thre
 
 The time is that of the call that runs the trials while Ray is already running. It includes importing torch in fresh
 workers, sending the data sets to them and writing memsweep's store. Planning, starting Ray and starting the bare loop's
-processes are reported separately. Rates are compared as medians over rounds, and round by round. The exit code is 1 if
-a contender's mean test accuracy on shared points differs from memsweep's by more than AGREEMENT. (It differs a little
-because the random draws differ.)
+processes are reported separately. Rates are compared as medians over rounds, and round by round.
+
+By width, memsweep is compared with the bare loop in the same runs: a rate is the number of points of that width per
+second of the workers' time in these trainings, as the store and the processes of the bare loop recorded it. It contains
+no start-up, no store and no idle worker.
+
+The exit code is 1 if a contender's mean test accuracy on shared points differs from memsweep's by more than AGREEMENT.
+(It differs a little because the random draws differ.) Three rounds take about eight minutes.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
-import os
 import random
 import statistics
 import sys
@@ -31,11 +33,11 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from baselines import Arrays, BarePool, Setting, Timing, tune_and_lightning
-from rich.console import Console
+import instruments
+from baselines import SETTING, Arrays, BarePool, Setting, Timing, tune_and_lightning
+from instruments import CONSOLE
 from rich.table import Table
 
 from lightning_modules.data import sources
@@ -50,23 +52,14 @@ from sweeps.store.store import Store
 AGREEMENT = 0.03
 """Largest allowed difference of mean test accuracy. Chance alone gives about 0.005 for 18 points of 1,000 examples."""
 
-FLOORS = {"tune": 20.0, "tune+reuse": 8.0}
-"""Contender -> the factor by which memsweep's rate must exceed the contender's rate."""
+FLOORS = {"tune": 65.0, "tune+reuse": 16.0, "bare": 2.2}
+"""Contender -> the factor by which memsweep's rate should exceed the contender's rate."""
+
+WIDTH_FLOORS = {16: 4.5, 100: 1.7}
+"""Width -> the factor by which memsweep's rate of training should exceed the bare loop's."""
 
 BARE_FACTOR = 4
 """Size of the bare loop's sample relative to that of the other contenders, since the bare loop is fast."""
-
-SETTING = (
-    "width",
-    "epochs",
-    "label_noise",
-    "dropout",
-    "weight_decay",
-    "learning_rate",
-    "momentum",
-    "batch_size",
-    "seed",
-)
 
 
 @dataclass(frozen=True)
@@ -77,6 +70,8 @@ class Run:
     seconds: float
     accuracy_difference: float | None
     """Mean test accuracy minus memsweep's on the same points, or None for memsweep itself."""
+    by_width: dict[int, float]
+    """Points per second of the workers' training alone, by width; empty if it is not known."""
 
     @property
     def rate(self) -> float:
@@ -125,8 +120,17 @@ def setting(point: Point) -> Setting:
     return {name: getattr(point, name) for name in SETTING}
 
 
-def run_memsweep(plan: Plan) -> tuple[float, dict[str, float]]:
-    """Return the seconds and the test accuracy by point id. Raises RuntimeError if a training is missing afterwards."""
+@dataclass(frozen=True)
+class Trained:
+    """The seconds of memsweep's run, and by id of a point its test accuracy and the seconds of its training."""
+
+    seconds: float
+    accuracies: dict[str, float]
+    training_seconds: dict[str, float]
+
+
+def run_memsweep(plan: Plan) -> Trained:
+    """Run a plan. Raises RuntimeError if a training is missing afterwards."""
     with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
         store = Store(folder)
         store.prepare()
@@ -134,13 +138,26 @@ def run_memsweep(plan: Plan) -> tuple[float, dict[str, float]]:
         start = time.perf_counter()
         RayTune().execute(plan, store, lambda event: None)
         seconds = time.perf_counter() - start
-        table = store.read(["test_accuracy"]).table
-    columns = (table[name].to_pylist() for name in ("trajectory_id", "epoch", "test_accuracy"))
-    found = {(trajectory, epoch): accuracy for trajectory, epoch, accuracy in zip(*columns, strict=True)}
-    missing = [cell for cell in plan.missing if found.get((cell.trajectory_id, cell.epoch)) is None]
+        table = store.read(["test_accuracy", "wall_seconds"]).table
+    columns = (table[name].to_pylist() for name in ("trajectory_id", "epoch", "test_accuracy", "wall_seconds"))
+    found = {(training, epoch): values for training, epoch, *values in zip(*columns, strict=True)}
+    of_point = {cell.point.id: found.get((cell.trajectory_id, cell.epoch), (None, 0.0)) for cell in plan.missing}
+    missing = sum(accuracy is None for accuracy, _ in of_point.values())
     if missing:
-        raise RuntimeError(f"{len(missing)} of {len(plan.missing)} points have no result ({len(cohorts)} cohorts)")
-    return seconds, {cell.point.id: found[cell.trajectory_id, cell.epoch] for cell in plan.missing}
+        raise RuntimeError(f"{missing} of {len(plan.missing)} points have no result ({len(cohorts)} cohorts)")
+    return Trained(
+        seconds,
+        {point: accuracy for point, (accuracy, _) in of_point.items()},
+        {point: spent for point, (_, spent) in of_point.items()},
+    )
+
+
+def by_width(points: Sequence[Point], seconds: Sequence[float], workers: int) -> dict[int, float]:
+    """Return the points per second of each width, from the seconds that a worker spent on each point."""
+    spent: dict[int, list[float]] = {}
+    for point, each in zip(points, seconds, strict=True):
+        spent.setdefault(point.width or 0, []).append(each)
+    return {width: workers * len(each) / sum(each) for width, each in spent.items()}
 
 
 def measure_round(
@@ -148,19 +165,35 @@ def measure_round(
 ) -> dict[str, Run]:
     """Run every contender once."""
     points = [cell.point for cell in plan.missing]
-    seconds, accuracies = run_memsweep(unfolded(plan))
-    runs = {"memsweep": Run(len(points), seconds, None)}
-    runs["folded"] = Run(len(points), run_memsweep(plan)[0], None)
+    whole = run_memsweep(unfolded(plan))
+    rates = by_width(points, [whole.training_seconds[point.id] for point in points], workers)
+    runs = {"memsweep": Run(len(points), whole.seconds, None, rates)}
+    runs["folded"] = Run(len(points), run_memsweep(plan).seconds, None, {})
 
-    def against(chosen: Sequence[Point], timing: Timing) -> Run:
-        difference = statistics.fmean(timing.accuracies) - statistics.fmean(accuracies[p.id] for p in chosen)
-        return Run(len(chosen), timing.seconds, difference)
+    def against(chosen: Sequence[Point], timing: Timing, rates: dict[int, float]) -> Run:
+        difference = statistics.fmean(timing.accuracies) - statistics.fmean(whole.accuracies[p.id] for p in chosen)
+        return Run(len(chosen), timing.seconds, difference, rates)
 
     few, many = sample(points, count, rng), sample(points, BARE_FACTOR * count, rng)
     for name, reuse in (("tune", False), ("tune+reuse", True)):
-        runs[name] = against(few, tune_and_lightning(arrays, [setting(p) for p in few], workers, reuse))
-    runs["bare"] = against(many, pool.train([setting(p) for p in many]))
+        runs[name] = against(few, tune_and_lightning(arrays, [setting(p) for p in few], workers, reuse), {})
+    bare = pool.train([setting(p) for p in many])
+    runs["bare"] = against(many, bare, by_width(many, bare.each, workers))
     return runs
+
+
+def widths_of(rounds: Sequence[dict[str, Run]]) -> dict[int, dict[str, Any]]:
+    """Return the rates of training of memsweep and of the bare loop by width, and their ratio, as medians."""
+    pairs = [(runs["memsweep"].by_width, runs["bare"].by_width) for runs in rounds]
+    return {
+        width: {
+            "memsweep": statistics.median(ours[width] for ours, _ in pairs),
+            "bare": statistics.median(theirs[width] for _, theirs in pairs),
+            "memsweep_is_times_faster": statistics.median(ours[width] / theirs[width] for ours, theirs in pairs),
+            "floor": WIDTH_FLOORS.get(width),
+        }
+        for width in sorted(pairs[0][0])
+    }
 
 
 def summarise(rounds: Sequence[dict[str, Run]]) -> dict[str, dict[str, Any]]:
@@ -183,35 +216,54 @@ def summarise(rounds: Sequence[dict[str, Run]]) -> dict[str, dict[str, Any]]:
 
 
 def table_of(summary: dict[str, dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("contender", "points", "seconds", "points/s", "memsweep is", "by round", "floor", "test accuracy"):
-        table.add_column(heading, justify="left" if heading == "contender" else "right")
-    for name, row in summary.items():
-        difference = row["accuracy_difference"]
-        table.add_row(
-            name,
-            str(row["points"]),
-            f"{row['seconds']:.1f}",
-            f"{row['points_per_second']:.2f}",
-            f"{row['memsweep_is_times_faster']:.2f}×",
-            " ".join(f"{ratio:.2f}" for ratio in row["by_round"]),
-            f"{row['floor']:.0f}×" if row["floor"] else "",
-            "" if difference is None else f"{100 * difference:+.1f} points",
-        )
-    return table
+    heads = ("contender", "points", "seconds", "points/s", "memsweep is", "by round", "floor", "test accuracy")
+    return instruments.table(
+        heads,
+        [
+            (
+                name,
+                row["points"],
+                f"{row['seconds']:.1f}",
+                f"{row['points_per_second']:.2f}",
+                f"{row['memsweep_is_times_faster']:.2f}×",
+                " ".join(f"{ratio:.2f}" for ratio in row["by_round"]),
+                _floor(row),
+                "" if row["accuracy_difference"] is None else f"{100 * row['accuracy_difference']:+.1f} points",
+            )
+            for name, row in summary.items()
+        ],
+    )
+
+
+def table_of_widths(widths: dict[int, dict[str, Any]]) -> Table:
+    return instruments.table(
+        ("width", "training alone, points/s", "bare loop", "memsweep is", "floor"),
+        [
+            (
+                width,
+                f"{row['memsweep']:.2f}",
+                f"{row['bare']:.2f}",
+                f"{row['memsweep_is_times_faster']:.2f}×",
+                _floor(row),
+            )
+            for width, row in widths.items()
+        ],
+    )
+
+
+def _floor(row: dict[str, Any]) -> str:
+    return f"{row['floor']:g}×" if row["floor"] else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Points per second: memsweep beside what a user would write instead.")
-    parser.add_argument("--quick", action="store_true", help="a tiny grid, once: shows that it runs, measures nothing")
+    parser = instruments.parser(__file__, __doc__, "a tiny grid, once")
     parser.add_argument("--points", type=int, help="points in the sample that plain Tune trains (default 18; 9 quick)")
     parser.add_argument("--rounds", type=int, help="times that every contender runs (default 3; 1 quick)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     options = parser.parse_args(arguments)
+    described = instruments.machine()
     count = options.points or (9 if options.quick else 18)
-    workers = len(os.sched_getaffinity(0))
-    console = Console(highlight=False, soft_wrap=True, width=130)
+    workers = instruments.cores()
 
     start = time.perf_counter()
     plan = Plan.of(
@@ -233,32 +285,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with BarePool(arrays, workers) as pool:
             startup["bare_processes"] = pool.startup_seconds
-            for number in range(options.rounds or (1 if options.quick else 3)):
+            numbers = range(1, 1 + (options.rounds or (1 if options.quick else 3)))
+            for number in instruments.progress(numbers, lambda number: f"round {number}"):
                 rounds.append(measure_round(plan, arrays, count, workers, pool, rng))
                 rates = ", ".join(f"{name} {run.rate:.2f}" for name, run in rounds[-1].items())
-                console.print(f"round {number + 1}, points/s: {rates}")
+                CONSOLE.print(f"round {number}, points/s: {rates}")
     finally:
         ray.shutdown()
 
-    summary = summarise(rounds)
-    console.print(
+    summary, widths = summarise(rounds), widths_of(rounds)
+    CONSOLE.print(
         f"\n{len(plan.missing)} points on {workers} workers: {cohorts} cohorts without folding, {folded_cohorts} with; "
         + "not counted: "
         + ", ".join(f"{name.replace('_', ' ')} {seconds:.1f} s" for name, seconds in startup.items())
         + "\n"
     )
-    console.print(table_of(summary))
-    if options.json:
-        content = {
-            "workers": workers,
-            "startup_seconds": startup,
-            "rounds": [{name: asdict(run) for name, run in runs.items()} for runs in rounds],
-            "summary": summary,
-        }
-        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    CONSOLE.print(table_of(summary))
+    CONSOLE.print(table_of_widths(widths))
+    results = {
+        "workers": workers,
+        "startup_seconds": startup,
+        "rounds": [{name: asdict(run) for name, run in runs.items()} for runs in rounds],
+        "summary": summary,
+        "by_width": widths,
+    }
+    instruments.write(options.json, described, results)
     apart = [name for name, row in summary.items() if abs(row["accuracy_difference"] or 0.0) > AGREEMENT]
     for name in apart:
-        console.print(f"{name} does not train what memsweep trains: test accuracy differs by more than {AGREEMENT:.0%}")
+        CONSOLE.print(f"{name} does not train what memsweep trains: test accuracy differs by more than {AGREEMENT:.0%}")
     return 1 if apart else 0
 
 
