@@ -1,8 +1,8 @@
 """Times where a Python process spends its processor time. `split.py` puts this folder on PYTHONPATH.
 
 Python imports this module at the start of every process, so the driver of a run, Ray's workers and Ray's own processes
-are all timed without a change to memsweep. A section is the time inside one of the functions of TARGETS, or inside the
-import of a package, minus the sections within it. Each process keeps its sections up to date in a file of its own,
+are all timed without a change to memsweep. A section is the time, CPU and wall, inside one of the functions of TARGETS,
+or inside the import of a package, minus the sections within it. Each process keeps its sections up to date in a file of its own,
 because Ray kills its workers.
 """
 
@@ -20,14 +20,19 @@ from typing import Any
 TARGETS: dict[str, dict[str, str]] = {
     "lightning_modules.data.sources": {"load": "data"},
     "lightning_modules.data.datamodule": {"CohortData.__init__": "data"},
-    "lightning_modules.training.stack": {"Stack.change": "building stacks", "Stack.advance": "training"},
+    "lightning_modules.training.stack": {
+        "Stack.change": "building stacks", "Stack.advance": "training", "Stack.entries": "checkpoints",
+    },
     "lightning_modules.training.cohort": {"CohortModule.measure": "evaluation"},
     "sweeps.planning.plan": dict.fromkeys(("Plan.of", "Plan.without", "Plan.trainings", "Plan.cohorts"), "planning"),
     "sweeps.store.store": {f"Store.{name}": "store" for name in ("prepare", "done", "append", "read")},
-    "sweeps.store.leases": {"Lease.__enter__": "store", "Lease.__exit__": "store"},
+    "sweeps.store.leases": {f"Lease.{name}": "store" for name in ("__enter__", "__exit__", "take")},
+    "sweeps.store.checkpoints": {f"Checkpoints.{name}": "checkpoints" for name in ("ids", "read", "write", "delete")},
+    "sweeps.execution.worker": {"keep": "checkpoints"},
+    "sweeps.execution.on_ray.dispatcher_actor": {"RemoteDispatcher._ask": "asking the dispatcher"},
     "ray._private.worker": {"init": "starting and stopping Ray", "shutdown": "starting and stopping Ray"},
     "ray.tune.tuner": {"Tuner.fit": "Tune"},
-}
+}  # fmt: skip
 """Module -> its functions, and the section of each. "imports" is the section of importing any module."""
 
 WRITE_SECONDS = 0.02
@@ -40,6 +45,7 @@ class Sections:
         self._path = os.path.join(folder, f"{os.getpid()}.json")
         self._started = time.time()
         self._cpu: dict[str, float] = {}
+        self._wall: dict[str, float] = {}
         self._imports: dict[str, float] = {}
         self._first: dict[str, float] = {}
         self._written = 0.0
@@ -58,20 +64,22 @@ class Sections:
         def counted(*given: Any, **named: Any) -> Any:
             inner = self._threads.__dict__.setdefault("inner", [])
             self._first.setdefault(section, time.time())
-            start = time.thread_time()
-            inner.append(0.0)
+            start, wall = time.thread_time(), time.perf_counter()
+            inner.append((0.0, 0.0))
             try:
                 return function(*given, **named)
             finally:
-                whole = time.thread_time() - start
-                own = whole - inner.pop()
+                whole, passed = time.thread_time() - start, time.perf_counter() - wall
+                within, passed_within = inner.pop()
+                own = whole - within
                 with self._lock:
                     self._cpu[section] = self._cpu.get(section, 0.0) + own
+                    self._wall[section] = self._wall.get(section, 0.0) + passed - passed_within
                     if name_of:
                         package = name_of(given[-1])
                         self._imports[package] = self._imports.get(package, 0.0) + own
                 if inner:
-                    inner[-1] += whole
+                    inner[-1] = inner[-1][0] + whole, inner[-1][1] + passed
                 else:
                     self._write()
 
@@ -82,7 +90,13 @@ class Sections:
             if self._writing or time.time() - self._written < WRITE_SECONDS:
                 return
             self._writing = True
-            content = {"started": self._started, "cpu": self._cpu, "imports": self._imports, "first": self._first}
+            content = {
+                "started": self._started,
+                "cpu": self._cpu,
+                "wall": self._wall,
+                "imports": self._imports,
+                "first": self._first,
+            }
             with open(f"{self._path}.new", "w") as file:
                 json.dump(content, file)
             os.replace(f"{self._path}.new", self._path)
