@@ -57,7 +57,11 @@ def sweep_file(width: int, epochs: int, seeds: int) -> str:
     return f"""\
 name: stopping
 fixed: {{data: mnist1d, dataset_size: 4000, validation_fraction: 0.2, model: mlp, width: {width}, epochs: {epochs}}}
-grid: {{label_noise: [0.0, 0.2, 0.4], learning_rate: [0.01, 0.03, 0.1], weight_decay: [0.0, 0.0001, 0.001], seed: 0..{seeds - 1}}}
+grid:
+  label_noise: [0.0, 0.2, 0.4]
+  learning_rate: [0.01, 0.03, 0.1]
+  weight_decay: [0.0, 0.0001, 0.001]
+  seed: {[*range(seeds)]}
 evaluate: every
 """
 

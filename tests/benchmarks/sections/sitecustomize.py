@@ -2,8 +2,8 @@
 
 Python imports this module at the start of every process, so the driver of a run, Ray's workers and Ray's own processes
 are all timed without a change to memsweep. A section is the time, CPU and wall, inside one of the functions of TARGETS,
-or inside the import of a package, minus the sections within it. Each process keeps its sections up to date in a file of its own,
-because Ray kills its workers.
+or inside the import of a package, minus the sections within it. Each process keeps its sections up to date in a file of
+its own, because Ray kills its workers.
 """
 
 from __future__ import annotations
