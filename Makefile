@@ -8,6 +8,7 @@ DEV := $(VENV)/.installed-dev
 SITE := $(VENV)/.installed-docs
 # Tests start dozens of interpreters, which would compile the same modules again each.
 export PYTHONDONTWRITEBYTECODE :=
+BENCHMARKS := throughput efficiency packing cohort_sizes split early_stopping measures replay scale
 PRESETS := $(basename $(notdir $(wildcard sweeps/spec/presets/*.yaml)))
 
 .PHONY: quickstart test test-slow test-bits test-soak test-browser coverage bench reproduce lint docs site clean
@@ -39,12 +40,11 @@ test-browser: $(DEV)  ## the report's page in a headless Chromium; apt-get insta
 		(apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core)
 	$(BIN)/python -m pytest -m browser tests/browser
 
-bench: $(DEV)  ## points a second, beside what a user would write instead; what measures, 100,000 points and replays cost
-	$(BIN)/python tests/benchmarks/throughput.py
-	$(BIN)/python tests/benchmarks/measures.py
-	$(BIN)/python tests/benchmarks/replay.py
-	$(BIN)/python tests/benchmarks/early_stopping.py
-	$(BIN)/python tests/benchmarks/scale.py
+bench:  ## every benchmark: about 40 minutes; writes tests/benchmarks/results/, from which `make docs` makes tables
+	@$(MAKE) --keep-going $(addprefix bench-,$(BENCHMARKS))
+
+bench-%: $(DEV)  ## one benchmark, such as bench-throughput: points per second beside what a user would write instead
+	$(BIN)/python tests/benchmarks/$*.py --save
 
 reproduce: $(RUN)  ## every preset and its report, then what the papers claim beside what was measured: under an hour
 	@for preset in $(PRESETS); do $(BIN)/memsweep run $$preset && $(BIN)/memsweep report $$preset || exit 1; done

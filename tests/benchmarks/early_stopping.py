@@ -39,7 +39,6 @@ from rich.table import Table
 from sweeps.execution import lane
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortEnded, Progress
-from sweeps.planning.packing import Packing
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
@@ -121,8 +120,11 @@ def run(text: str, setup: Callable[[], None] | None = None) -> dict[str, Any]:
             logging_level=logging.CRITICAL,
             runtime_env=variables | ({"worker_process_setup_hook": setup} if setup else {}),
         )  # fmt: skip
+        executor = RayTune()
         try:
-            RayTune().execute(Plan.of(parse_sweep(text, "stopping.yaml"), Packing(workers=WORKERS)), store, listen)
+            with executor.resources(WORKERS, lambda line: None) as resources:
+                plan = Plan.of(parse_sweep(text, "stopping.yaml"), resources.packing(WORKERS, None))
+            executor.execute(plan, store, listen)
         finally:
             ray.shutdown()
         outcomes = store.read(["epoch"]).table["outcome"].to_pylist()

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.planning.cost import core_rate
+from sweeps.planning.machine import processor
 
 RESULTS = Path(__file__).parent / "results"
 """The results that README.md and docs/ show, one JSON file per benchmark, written by --save."""
@@ -48,7 +49,7 @@ def machine() -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": _output("git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"),
-        "cpu": _cpu_model(),
+        "cpu": processor(),
         "cores": cores(),
         "caches": _caches(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
@@ -64,12 +65,6 @@ def machine() -> dict[str, Any]:
 def _output(*command: str) -> str:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     return run.stdout.strip() or "unknown"
-
-
-def _cpu_model() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _caches() -> dict[str, str]:

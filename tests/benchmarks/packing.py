@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from statistics import median
 from typing import Any
@@ -30,7 +30,8 @@ from lightning_modules.data.sources import Dataset
 from lightning_modules.training.stack import reproducible
 from lightning_modules.training.train import train_cohort
 from sweeps.execution.inline import Inline
-from sweeps.planning.plan import Packing, Plan
+from sweeps.planning.packing import Packing
+from sweeps.planning.plan import Plan
 from sweeps.spec.evaluation import Evaluation
 from sweeps.spec.sweep import Sweep
 
@@ -115,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cases, size, epochs, rounds = [Case("convnet", 4, 1), Case("mlp", 8, 3)], 200, 1, 1
     dataset = sources.load("mnist1d")
     with Inline().resources(1, lambda line: None) as resources:
-        packing = replace(resources.packing(1, Packing.max_cohort), workers=1)
+        packing = resources.packing(1, None)
     rows = [measure(case, packing, dataset, size, epochs, rounds) for case in instruments.progress(cases)]
     CONSOLE.print(table_of(rows))
     instruments.write(options.json, described, {"cases": rows})

@@ -1,6 +1,6 @@
-"""Measure how long it takes to replay Tune's schedulers on recorded curves. `make bench` runs this benchmark.
+"""Measure how long it takes to replay Tune's schedulers on recorded curves. `make bench-replay` runs it.
 
-    python tests/benchmarks/replay.py [--quick]
+    python tests/benchmarks/replay.py [--quick] [--json FILE | --save]
 
 The loads are 5,000 trainings in 20 orders under ASHA, 1,000 trainings under the median rule, which is replayed with
 array operations, and 500 trainings in 4 orders under HyperBand, all of 100 epochs. Curves are random: exponential
@@ -11,14 +11,15 @@ time grows with the square of their number). The exit code is 1 if a replay exce
 
 from __future__ import annotations
 
-import argparse
-import os
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
+import instruments
 import numpy as np
+from instruments import CONSOLE
 
 from sweeps.replay.clock import referee_for, simulate
 from sweeps.replay.curves import Curves
@@ -89,26 +90,40 @@ def seconds_of_rays_class(load: Load) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="with a tenth of the trainings, two orders, no limits")
-    quick = parser.parse_args().quick
-    print(f"{len(os.sched_getaffinity(0))} cores, {WORKERS} places, {EPOCHS} epochs")
-    head = f"{'scheduler':<11}{'trainings':>10}{'orders':>8}{'trained':>9}{'replay':>10}{'of CPUs':>10}"
-    print(f"{head}   Ray's class, one process")
-    late = []
-    for load in LOADS:
-        if quick:
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = instruments.parser(__file__, __doc__, "a tenth of the trainings, two orders, no limits")
+    options = parser.parse_args(arguments)
+    described, rows = instruments.machine(), []
+    for load in instruments.progress(LOADS, lambda load: f"{load.scheduler}, {load.orders} orders"):
+        if options.quick:
             load = Load(load.scheduler, load.trainings // 10, min(2, load.orders), load.real // 10, None)
         spent, busy, trained = seconds_of_replays(load)
-        real = f"{seconds_of_rays_class(load):.2f} s, {load.real:,} trainings, 1 order" if load.real else ""
-        line = f"{load.scheduler:<11}{load.trainings:>10,}{load.orders:>8}{trained:>9.1%}{spent:>8.1f} s{busy:>8.1f} s"
-        print(f"{line}   {real}")
-        if load.limit and spent > load.limit:
-            late.append(f"{load.scheduler}: {spent:.0f} s, and may take {load.limit:.0f}")
-    if late:
-        sys.exit("too slow: " + "; ".join(late))
+        real = seconds_of_rays_class(load) if load.real else None
+        rows.append({**asdict(load), "seconds": spent, "cpu_seconds": busy, "trained": trained, "real_seconds": real})
+    CONSOLE.print(f"{instruments.cores()} cores, {WORKERS} places, {EPOCHS} epochs")
+    CONSOLE.print(
+        instruments.table(
+            ("scheduler", "trainings", "orders", "trained", "replay", "of CPUs", "Ray's class, one process, 1 order"),
+            [
+                (
+                    row["scheduler"],
+                    f"{row['trainings']:,}",
+                    row["orders"],
+                    f"{row['trained']:.1%}",
+                    f"{row['seconds']:.1f} s",
+                    f"{row['cpu_seconds']:.1f} s",
+                    f"{row['real_seconds']:.2f} s, {row['real']:,} trainings" if row["real"] else "",
+                )
+                for row in rows
+            ],
+        )
+    )
+    instruments.write(options.json, described, {"loads": rows})
+    late = [row for row in rows if row["limit"] and row["seconds"] > row["limit"]]
+    for row in late:
+        CONSOLE.print(f"too slow: {row['scheduler']}: {row['seconds']:.0f} s, and may take {row['limit']:.0f}")
+    return 1 if late else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

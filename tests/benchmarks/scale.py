@@ -1,6 +1,6 @@
-"""Measure what 1,000, 10,000 and 100,000 points cost besides training. `make bench` runs this benchmark.
+"""Measure what 1,000, 10,000 and 100,000 points cost besides training. `make bench-scale` runs it.
 
-    python tests/benchmarks/scale.py [--points N [N ...]] [--folder DIR] [--json FILE]
+    python tests/benchmarks/scale.py [--quick] [--points N [N ...]] [--folder DIR] [--json FILE | --save]
 
 Planning, Ray Tune, the workers' parts, the store and the commands are real. Only `train_cohort` is a stub, which each
 worker process of Ray installs as it starts (Ray's `worker_process_setup_hook`). The stub returns plausible measures of
@@ -33,6 +33,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import instruments
+from instruments import CONSOLE
 from rich.console import Console
 from rich.table import Table
 
@@ -231,44 +233,38 @@ def measure(points: int, folder: Path) -> dict[str, float]:
 
 
 def table_of(found: dict[int, dict[str, float]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for points in found:
-        table.add_column(f"{points:,} points", justify="right")
-    table.add_column("at most", justify="right")
+    rows = []
     for name, (words, unit, limit) in ROWS.items():
         values = [f"{figures[name]:,.{0 if figures[name] >= 100 else 2}f}" for figures in found.values()]
         values = [value.removesuffix(".00") for value in values] if not unit else values
-        table.add_row(f"{words} ({unit})" if unit else words, *values, f"{limit:,g}" if limit else "")
-    return table
+        rows.append((f"{words} ({unit})" if unit else words, *values, f"{limit:,g}" if limit else ""))
+    return instruments.table(("", *(f"{points:,} points" for points in found), "at most"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="What points cost besides training.")
+    parser = instruments.parser(__file__, __doc__, f"{CELLS} points")
     parser.add_argument("--points", type=int, nargs="+", default=SIZES, help=f"multiples of {CELLS} (default: all)")
     parser.add_argument("--folder", type=Path, help="where the stores are written (default: a temporary folder)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.part:
         part, sweep, store = options.part
         print(json.dumps({"run": run, "heatmaps": heatmaps}[part](sweep, store)))
         return 0
-    found = {}
-    for points in options.points:
+    described, found = instruments.machine(), {}
+    sizes = [CELLS] if options.quick else options.points
+    for points in instruments.progress(sizes, lambda points: f"{points:,} points"):
         with tempfile.TemporaryDirectory(prefix="scale-", dir=options.folder) as folder:
             found[points] = measure(points, Path(folder))
-    console = Console(highlight=False, soft_wrap=True, width=130)
-    console.print(table_of(found))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    CONSOLE.print(table_of(found))
+    instruments.write(options.json, described, {"points": found})
     over = [
         f"{words.strip()}: {found[SIZES[-1]][name]:.2f} {unit}, more than {limit:g}"
         for name, (words, unit, limit) in ROWS.items()
         if SIZES[-1] in found and limit and found[SIZES[-1]][name] > limit
     ]
     for line in over:
-        console.print(line)
+        CONSOLE.print(line)
     return 1 if over else 0
 
 

@@ -42,8 +42,6 @@ from rich.table import Table
 
 from lightning_modules.data import sources
 from sweeps.execution.on_ray.executor import RayTune
-from sweeps.planning.cost import available_bytes
-from sweeps.planning.packing import Packing
 from sweeps.planning.plan import Cell, Plan
 from sweeps.spec.point import Point
 from sweeps.spec.sweep import Sweep
@@ -266,9 +264,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workers = instruments.cores()
 
     start = time.perf_counter()
-    plan = Plan.of(
-        reference_grid(options.quick), Packing(workers, bytes_per_worker=int(0.6 * available_bytes() / workers))
-    )
+    with RayTune().resources(workers, lambda line: None) as resources:
+        plan = Plan.of(reference_grid(options.quick), resources.packing(workers, None))
     cohorts, folded_cohorts = len(unfolded(plan).cohorts), len(plan.cohorts)
     startup = {"planning": time.perf_counter() - start}
     dataset = sources.load("mnist1d")

@@ -295,13 +295,15 @@ def test_what_tune_unpickles_for_each_trial_does_not_grow_with_the_trials(ray_on
     assert many - few < 100 * 8  # one small number per piece, its kind of request
 
 
-def test_measures_of_the_stub_are_those_of_a_training():
+def test_measures_of_the_stub_are_those_of_a_training(monkeypatch):
     """The benchmark's fake of `train_cohort` returns what the store expects."""
     from importlib.util import module_from_spec, spec_from_file_location
 
     from lightning_modules.training import train as training
 
-    spec = spec_from_file_location("scale", Path(__file__).parents[2] / "benchmarks" / "scale.py")
+    folder = Path(__file__).parents[2] / "benchmarks"
+    monkeypatch.syspath_prepend(folder)
+    spec = spec_from_file_location("scale", folder / "scale.py")
     assert spec
     assert spec.loader
     scale = module_from_spec(spec)
