@@ -11,6 +11,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent / "benchmarks"))
+
+import speed_tables
 import typer
 from memsweep.cli import app
 
@@ -128,6 +131,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
     "docs/early-stopping.md": {"measures": stopping},
     "docs/presets.md": {"presets": presets},
     "docs/measures.md": {"every-epoch": every_epoch, "derived": derived, "on-demand": on_demand},
+    **speed_tables.PARTS,
 }
 
 

@@ -59,6 +59,9 @@ def blocks(language: str, *paths: Path) -> list[str]:
         ("docs/early-stopping.md", "| `kept_best` |"),
         ("docs/presets.md", "## quickstart"),
         ("docs/usage.md", "| `plan` |"),
+        ("docs/speed.md", "| a bare PyTorch loop"),
+        ("docs/decisions/cohorts.md", "as a bare PyTorch loop"),
+        ("README.md", "generalize:"),
     ],
 )
 def test_generated_tables_are_those_of_the_code(documents, document, written):

@@ -242,7 +242,7 @@ def table_of(found: dict[int, dict[str, float]]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = instruments.parser(__file__, __doc__, f"{CELLS} points")
+    parser = instruments.parser(__file__, __doc__, f"{2 * CELLS} points")
     parser.add_argument("--points", type=int, nargs="+", default=SIZES, help=f"multiples of {CELLS} (default: all)")
     parser.add_argument("--folder", type=Path, help="where the stores are written (default: a temporary folder)")
     parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps({"run": run, "heatmaps": heatmaps}[part](sweep, store)))
         return 0
     described, found = instruments.machine(), {}
-    sizes = [CELLS] if options.quick else options.points
+    sizes = [2 * CELLS] if options.quick else options.points
     for points in instruments.progress(sizes, lambda points: f"{points:,} points"):
         with tempfile.TemporaryDirectory(prefix="scale-", dir=options.folder) as folder:
             found[points] = measure(points, Path(folder))
