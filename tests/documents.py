@@ -8,14 +8,14 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent / "benchmarks"))
 
-import speed_tables
 import typer
 from memsweep.cli import app
+from speed_tables import PARTS, table
 
 from analysis.claims import CLAIMS
 from analysis.claims.wording import rules_table
@@ -119,10 +119,6 @@ def header(preset: str) -> list[str]:
     return [line.removeprefix("#").strip() for line in comment]
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
-
-
 DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
     "docs/fields.md": {"fields": fields, "families": families},
     "docs/columns.md": {"columns": columns},
@@ -131,7 +127,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
     "docs/early-stopping.md": {"measures": stopping},
     "docs/presets.md": {"presets": presets},
     "docs/measures.md": {"every-epoch": every_epoch, "derived": derived, "on-demand": on_demand},
-    **speed_tables.PARTS,
+    **PARTS,
 }
 
 

@@ -69,7 +69,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = instruments.parser(__file__, __doc__, "two members of one shape")
+    parser = instruments.Parser(__file__, __doc__, "two members of one shape")
     options = parser.parse_args(arguments)
     reproducible()
     described = instruments.machine()

@@ -187,7 +187,7 @@ def table_of_sections(case: dict[str, Any]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = instruments.parser(__file__, __doc__, "27 small trainings of 3 epochs")
+    parser = instruments.Parser(__file__, __doc__, "27 small trainings of 3 epochs")
     parser.add_argument("--widths", type=int, nargs="+", choices=[*CASES], default=[*CASES])
     options = parser.parse_args(arguments)
     described = instruments.machine()

@@ -171,7 +171,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = instruments.parser(__file__, __doc__, "two small cohorts on 256 examples")
+    parser = instruments.Parser(__file__, __doc__, "two small cohorts on 256 examples")
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS)
     parser.add_argument("--members", type=int, nargs="+", default=MEMBERS)
     parser.add_argument("--dropouts", type=float, nargs="+", default=DROPOUTS)

@@ -22,12 +22,10 @@ from typing import Any, TypeVar
 import psutil
 from rich.console import Console
 from rich.table import Table
+from speed_tables import RESULTS
 
 from sweeps.planning.cost import core_rate
 from sweeps.planning.machine import processor
-
-RESULTS = Path(__file__).parent / "results"
-"""The results that README.md and docs/ show, one JSON file per benchmark, written by --save."""
 
 CONSOLE = Console(highlight=False, soft_wrap=True, width=130)
 
@@ -76,20 +74,30 @@ def _caches() -> dict[str, str]:
     return sizes
 
 
-def parser(script: str, description: str | None, quick: str) -> argparse.ArgumentParser:
-    """Return a parser with the options of all benchmarks.
+class Parser(argparse.ArgumentParser):
+    """A parser with the options of all benchmarks.
 
     Args:
         script: the benchmark's `__file__`; a saved result has its name.
         description: the benchmark's `__doc__`.
         quick: what --quick changes.
     """
-    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--quick", action="store_true", help=f"{quick}: shows that it runs, measures nothing")
-    options.add_argument("--json", type=Path, metavar="FILE", help="write the results to a file")
-    saved = RESULTS / f"{Path(script).stem}.json"
-    options.add_argument("--save", dest="json", action="store_const", const=saved, help=f"--json {saved.name} there")
-    return options
+
+    def __init__(self, script: str, description: str | None, quick: str) -> None:
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self._saved = RESULTS / f"{Path(script).stem}.json"
+        self.add_argument("--quick", action="store_true", help=f"{quick}: shows that it runs, measures nothing")
+        self.add_argument("--json", type=Path, metavar="FILE", help="write the results to a file")
+        self.add_argument(
+            "--save", dest="json", action="store_const", const=self._saved,
+            help="write them where README.md and docs/ are generated from",
+        )  # fmt: skip
+
+    def parse_args(self, *given: Any, **named: Any) -> Any:
+        options = super().parse_args(*given, **named)
+        if options.quick and options.json == self._saved:
+            self.error("--save: a quick run measures nothing")
+        return options
 
 
 def write(path: Path | None, described: Mapping[str, Any], results: Mapping[str, Any]) -> None:

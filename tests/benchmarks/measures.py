@@ -58,7 +58,7 @@ def overhead(preset: str, measure: str, rounds: int) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = instruments.parser(__file__, __doc__, "the first measure of the first preset, once")
+    parser = instruments.Parser(__file__, __doc__, "the first measure of the first preset, once")
     parser.add_argument("--rounds", type=int, default=5, help="alternations (default 5)")
     options = parser.parse_args(arguments)
     described = instruments.machine()

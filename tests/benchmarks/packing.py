@@ -106,7 +106,7 @@ def table_of(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = instruments.parser(__file__, __doc__, "two small cases on 200 examples")
+    parser = instruments.Parser(__file__, __doc__, "two small cases on 200 examples")
     options = parser.parse_args(arguments)
     reproducible()
     described = instruments.machine()

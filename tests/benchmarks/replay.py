@@ -91,7 +91,7 @@ def seconds_of_rays_class(load: Load) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = instruments.parser(__file__, __doc__, "a tenth of the trainings, two orders, no limits")
+    parser = instruments.Parser(__file__, __doc__, "a tenth of the trainings, two orders, no limits")
     options = parser.parse_args(arguments)
     described, rows = instruments.machine(), []
     for load in instruments.progress(LOADS, lambda load: f"{load.scheduler}, {load.orders} orders"):

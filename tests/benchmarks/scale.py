@@ -242,7 +242,7 @@ def table_of(found: dict[int, dict[str, float]]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = instruments.parser(__file__, __doc__, f"{2 * CELLS} points")
+    parser = instruments.Parser(__file__, __doc__, f"{2 * CELLS} points")
     parser.add_argument("--points", type=int, nargs="+", default=SIZES, help=f"multiples of {CELLS} (default: all)")
     parser.add_argument("--folder", type=Path, help="where the stores are written (default: a temporary folder)")
     parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)

@@ -158,7 +158,7 @@ def table_of(run: dict[str, Any]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = instruments.parser(__file__, __doc__, "four points in this process, once")
+    parser = instruments.Parser(__file__, __doc__, "four points in this process, once")
     options = parser.parse_args(arguments)
     described = instruments.machine()
     names = ["four points, inline"] if options.quick else [*RUNS]

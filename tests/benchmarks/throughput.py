@@ -254,7 +254,7 @@ def _floor(row: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = instruments.parser(__file__, __doc__, "a tiny grid, once")
+    parser = instruments.Parser(__file__, __doc__, "a tiny grid, once")
     parser.add_argument("--points", type=int, help="points in the sample that plain Tune trains (default 18; 9 quick)")
     parser.add_argument("--rounds", type=int, help="times that every contender runs (default 3; 1 quick)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
