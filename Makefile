@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 BENCHMARKS := throughput efficiency packing cohort_sizes split early_stopping measures replay scale
 PRESETS := $(basename $(notdir $(wildcard sweeps/spec/presets/*.yaml)))
 
-.PHONY: quickstart test test-slow test-bits test-soak test-browser coverage bench reproduce lint docs site clean
+.PHONY: quickstart test test-slow test-bits test-soak test-browser coverage bench gpu reproduce lint docs site clean
 
 quickstart: $(RUN)  ## set up, train the preset `quickstart`, write its report
 	$(BIN)/memsweep run quickstart
@@ -45,6 +45,9 @@ bench:  ## every benchmark: about 40 minutes; writes tests/benchmarks/results/, 
 
 bench-%: $(DEV)  ## one benchmark, such as bench-throughput: points per second beside what a user would write instead
 	$(BIN)/python tests/benchmarks/$*.py --save
+
+gpu:  ## on a machine with a GPU and nothing installed: its tests and its benchmark, at most 25 minutes; WHEELS=FOLDER
+	$(PYTHON) tests/gpu/run.py $(if $(WHEELS),--wheels $(WHEELS)) $(GPU_OPTIONS)
 
 reproduce: $(RUN)  ## every preset and its report, then what the papers claim beside what was measured: under an hour
 	@for preset in $(PRESETS); do $(BIN)/memsweep run $$preset && $(BIN)/memsweep report $$preset || exit 1; done

@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent / "benchmarks"))
 
+import gpu_tables
 import typer
 from memsweep.cli import app
 from speed_tables import PARTS, table
@@ -126,6 +127,12 @@ DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
     "docs/claims.md": {"claims": lambda: rules_table(CLAIMS).splitlines()},
     "docs/early-stopping.md": {"measures": stopping},
     "docs/presets.md": {"presets": presets},
+    "docs/gpu.md": {
+        "throughput": gpu_tables.throughput,
+        "members": gpu_tables.by_members,
+        "convolutions": gpu_tables.convolutions,
+        "tests": gpu_tables.tests,
+    },
     "docs/measures.md": {"every-epoch": every_epoch, "derived": derived, "on-demand": on_demand},
     **PARTS,
 }

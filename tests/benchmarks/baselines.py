@@ -76,8 +76,14 @@ def tensors(arrays: Arrays, setting: Setting) -> tuple[Tensor, Tensor, Tensor, T
     return x.float(), y.long(), test_x.float(), test_y.long()
 
 
-def tune_and_lightning(arrays: Arrays, settings: Sequence[Setting], workers: int, reuse_actors: bool) -> Timing:
-    """Run one Tune trial per setting, `workers` at a time, on a running Ray. Raises RuntimeError if a trial failed."""
+def tune_and_lightning(
+    arrays: Arrays, settings: Sequence[Setting], workers: int, reuse_actors: bool, gpus: float = 0.0
+) -> Timing:
+    """Run one Tune trial per setting, `workers` at a time, on a running Ray. Raises RuntimeError if a trial failed.
+
+    Args:
+        gpus: the share of a GPU on which each trial trains; 0 trains on the CPU.
+    """
     from ray import tune
 
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -85,7 +91,7 @@ def tune_and_lightning(arrays: Arrays, settings: Sequence[Setting], workers: int
     with tempfile.TemporaryDirectory(prefix="baseline-") as scratch:
         start = time.perf_counter()
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(lightning_trial, arrays=arrays), {"cpu": 1}),
+            tune.with_resources(tune.with_parameters(lightning_trial, arrays=arrays), {"cpu": 1, "gpu": gpus}),
             param_space={"setting": tune.grid_search([dict(setting) for setting in settings])},
             tune_config=tune.TuneConfig(max_concurrent_trials=workers, reuse_actors=reuse_actors),
             run_config=tune.RunConfig(storage_path=scratch, verbose=0),
@@ -132,11 +138,12 @@ def lightning_trial(config: Mapping[str, Any], arrays: Arrays) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     setting = config["setting"]
+    on_gpu = torch.cuda.is_available()  # Ray hides GPUs from trials that request none
     torch.manual_seed(setting["seed"])
     x, y, test_x, test_y = tensors(arrays, setting)
     trainer = pl.Trainer(
         max_epochs=setting["epochs"],
-        accelerator="cpu",
+        accelerator="gpu" if on_gpu else "cpu",
         devices=1,
         logger=False,
         enable_progress_bar=False,
