@@ -10,7 +10,7 @@ This module does not import torch until a measure is computed, because planning 
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
@@ -39,6 +39,9 @@ class Measure:
         implementation: `module:Class` of an `on_demand.OnDemandMeasure`, imported when a training computes the measure.
         examples: The values per example, training and epoch, as a mapping from name to description (unit, range).
         check: Raises InputError if the measure cannot be computed for a training at an epoch.
+        slowdown: The share of a training's time that the measure adds to every update.
+        effort: Maps the numbers of updates after which it is computed and the examples per update to the number of
+            examples whose training takes as long as these computations.
     """
 
     summary: str
@@ -48,6 +51,8 @@ class Measure:
     implementation: str
     examples: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Settings, Facts, int], None] = lambda settings, facts, epoch: None
+    slowdown: float = 0.0
+    effort: Callable[[Sequence[int], int], float] = lambda updates, batch: 0.0
 
 
 _PACKAGE = "lightning_modules.measures"
@@ -137,6 +142,7 @@ MEASURES_ON_DEMAND: dict[str, Measure] = {
         },
         paper="Arpit et al. 2017, arXiv 1706.05394",
         implementation=f"{_PACKAGE}.critical_samples:CriticalSamples",
+        effort=lambda updates, batch: len(updates) * 15 * 4000,
     ),
     "input_gradient": Measure(
         summary="L1 norm of the gradient of an example's loss with respect to its input, averaged over presentations",
@@ -155,6 +161,7 @@ MEASURES_ON_DEMAND: dict[str, Measure] = {
         implementation=f"{_PACKAGE}.input_gradients:InputGradients",
         examples={"input_gradient_norm": "mean over presentations so far, in nats per unit of input, at least 0"},
         check=check_presented,
+        slowdown=0.25,
     ),
     "loss_sensitivity": Measure(
         summary="L1 norm of the gradient of the mean training loss with respect to an example, through all of the "
@@ -175,6 +182,7 @@ MEASURES_ON_DEMAND: dict[str, Measure] = {
         implementation=f"{_PACKAGE}.unrolled:LossSensitivity",
         examples={"loss_sensitivity": "mean over updates so far, in nats per unit of input, at least 0"},
         check=check_unrolled,
+        effort=lambda updates, batch: batch * max(updates, default=0) ** 2 / 2,
     ),
     "forgetting": Measure(
         summary="how often a training example that was classified correctly no longer is",
@@ -195,6 +203,7 @@ MEASURES_ON_DEMAND: dict[str, Measure] = {
         },
         paper="Toneva et al. 2019, arXiv 1812.05159",
         implementation=f"{_PACKAGE}.forgetting:Forgetting",
+        slowdown=0.1,
         examples={"forgetting_events": "number of events so far, a whole number; null: never learned"},
     ),
     "cumulative_loss": Measure(
@@ -208,6 +217,7 @@ MEASURES_ON_DEMAND: dict[str, Measure] = {
         },
         paper="a learning-speed proxy of the C-score, Jiang et al. 2021, arXiv 2002.03206",
         implementation=f"{_PACKAGE}.cumulative_loss:CumulativeLoss",
+        slowdown=0.1,
         examples={"cumulative_loss": "sum over presentations so far, label as given, in nats, at least 0"},
     ),
     "example_correctness": Measure(

@@ -69,6 +69,19 @@ def core_rate() -> float:
     return 2.0 * a.shape[0] * a.shape[1] * a.shape[2] * b.shape[2] / min(seconds)  # the fastest was disturbed least
 
 
+def call_seconds() -> float:
+    """Measure the time of a call that computes almost nothing, on one core."""
+    a, out = np.ones(8, np.float32), np.empty(8, np.float32)
+    seconds: list[float] = []
+    stop = time.perf_counter() + 0.02
+    while len(seconds) < 3 or time.perf_counter() < stop:
+        start = time.perf_counter()
+        for _ in range(100):
+            np.add(a, a, out)
+        seconds.append(time.perf_counter() - start)
+    return sorted(seconds)[len(seconds) // 4] / 100
+
+
 def available_bytes() -> int:
     """Return the number of bytes of memory available on this machine, including the page cache."""
     return int(psutil.virtual_memory().available)

@@ -74,7 +74,7 @@ def explain(plan: Plan) -> str:
     if plan.early_stopping:
         lines.append(f"stopping {plan.early_stopping.words()}; the estimates are of what would be trained without it")
     if plan.measurement.epochs:
-        lines.append(f"measure  {_measures(plan)}; what they take is not in these estimates")
+        lines.append(f"measure  {_measures(plan)}; their time is estimated roughly")
     if facts["bytes_per_worker"] > plan.packing.bytes_per_worker:
         lines.append(
             f"memory   a training alone takes up to {_quantity(facts['bytes_per_worker'], 'B')}, but a worker has "

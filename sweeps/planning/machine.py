@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from sweeps.planning.cost import core_rate
+from sweeps.planning.cost import call_seconds, core_rate
 from sweeps.planning.speed import CACHE_BYTES, GPU, Speed
 from sweeps.planning.throughput import remembered
 
@@ -41,10 +41,10 @@ def cache_share() -> int:
 
 
 def local_speed() -> Speed:
-    """Return the speed of a core of this machine. Its rate is measured once, in 0.1 s, and remembered."""
+    """Return the speed of a core of this machine. Two rates are measured once, in 0.1 s, and remembered."""
     table = remembered(processor())
-    if table.core_rate is None:
-        table = replace(table, core_rate=core_rate())
+    if table.core_rate is None or table.call_seconds is None:
+        table = replace(table, core_rate=core_rate(), call_seconds=call_seconds())
         table.save()
     return Speed(table, cache_share())
 

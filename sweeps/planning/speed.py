@@ -21,8 +21,11 @@ import numpy as np
 from sweeps.planning.throughput import Throughput
 from sweeps.planning.work import Work
 
-REFERENCE_RATE = 60e9
+REFERENCE_RATE = 73e9
 """The operations per second of `cost.core_rate` on the core on which the coefficients of `REFERENCE` were fitted."""
+
+REFERENCE_CALL = 0.5e-6
+"""The seconds of `cost.call_seconds` on that core."""
 
 CACHE_BYTES = 16 * 2**20
 """The share of a core in the last cache on that machine. Bytes of a stack beyond this share come from memory."""
@@ -53,6 +56,13 @@ GPU: Mapping[str, float] = {
     "stack": 0.3, "stack member": 0.003, "stack input": 1e-9,
 }  # fmt: skip
 """The same for a GPU, on paper: from the rates and the bandwidth of an H100, not from measurements."""
+
+BULK = frozenset({
+    "flop", "convolved", "parameter", "activation", "masked", "augmented", "far byte", "evaluation flop",
+    "evaluation convolved", "evaluation activation", "evaluation example", "stack example", "stack input",
+    "stack parameter",
+})  # fmt: skip
+"""The quantities whose time depends on the rate of a core, and not on how long a call takes."""
 
 NEAR, FAR = 0.1, 4.0
 """A measured stack weighs 1 / (NEAR + distance²)², and the default model as much as a stack at a distance² of FAR."""
@@ -122,7 +132,7 @@ class Speed:
     Attributes:
         table: what was measured on the device.
         cache_bytes: the share of a worker in the last cache.
-        coefficients: the seconds per unit of each quantity, on a core of REFERENCE_RATE.
+        coefficients: the seconds per unit of each quantity, on a core of REFERENCE_RATE and REFERENCE_CALL.
     """
 
     table: Throughput = field(default_factory=Throughput)
@@ -161,9 +171,13 @@ class Speed:
         return {}
 
     def _default(self, kind: int, work: Work, members: int) -> float:
-        rate = (self.table.core_rate or REFERENCE_RATE) / REFERENCE_RATE
+        bulk = REFERENCE_RATE / (self.table.core_rate or REFERENCE_RATE)
+        calls = (self.table.call_seconds or REFERENCE_CALL) / REFERENCE_CALL
         quantities = FEATURES[kind](work, members, self.cache_bytes)
-        return sum(self.coefficients[name] * quantity for name, quantity in quantities.items()) / rate
+        return sum(
+            self.coefficients[name] * quantity * (bulk if name in BULK else calls)
+            for name, quantity in quantities.items()
+        )
 
     def _correction(self, kind: int, work: Work, members: int) -> float:
         """Return the weighted geometric mean of measured / estimated over the measured stacks."""

@@ -51,12 +51,14 @@ class Throughput:
         stacks: the measured stacks, the latest last.
         startups: the seconds from the start of a run to its first training, by the name of the executor.
         core_rate: the operations per second of a matrix product on one core, or None if not measured yet.
+        call_seconds: the time of a call that computes almost nothing, or None if not measured yet.
     """
 
     device: str = ""
     stacks: tuple[Measured, ...] = ()
     startups: Mapping[str, float] = field(default_factory=dict)
     core_rate: float | None = None
+    call_seconds: float | None = None
 
     def with_stacks(self, measured: Iterable[Measured]) -> Throughput:
         """Add measured stacks. A stack that was measured before gets the geometric means of its old and new times."""

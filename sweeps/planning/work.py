@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning_modules.data import sources
 from lightning_modules.data.split_sizes import split_sizes
+from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from lightning_modules.measures.chunks import chunk_examples
 from lightning_modules.models import sizes
 from lightning_modules.settings import ON_IN_STACK
@@ -97,3 +99,14 @@ def work_of(point: Point) -> Work:
         evaluated=sum(evaluated),
         passes=sum(math.ceil(count / chunk) for count in evaluated),
     )
+
+
+def epochs_of_measures(measured: Mapping[int, Sequence[str]], work: Work) -> float:
+    """Return the number of epochs that take as long as the measures on demand of a training, given by epoch."""
+    total = 0.0
+    for name in sorted({name for names in measured.values() for name in names}):
+        measure = MEASURES_ON_DEMAND[name]
+        epochs = [epoch for epoch, names in measured.items() if name in names]
+        total += measure.slowdown * max(epochs)
+        total += measure.effort([epoch * work.updates for epoch in epochs], work.batch) / max(1, work.trained)
+    return total

@@ -56,7 +56,7 @@ def test_measures_on_demand_are_named_with_their_epochs():
     (line,) = [row for row in explain(Plan.of(parse_sweep(text, ""))).splitlines() if row.startswith("measure")]
     assert line == (
         "measure  forgetting, example_correctness at epochs 1, 5, input_gradient at epoch 5; "
-        "what they take is not in these estimates"
+        "their time is estimated roughly"
     )
 
 

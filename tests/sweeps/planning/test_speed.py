@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.planning.plan import resolved
-from sweeps.planning.speed import GPU, REFERENCE, REFERENCE_RATE, Speed
+from sweeps.planning.speed import GPU, REFERENCE, REFERENCE_CALL, REFERENCE_RATE, Speed
 from sweeps.planning.throughput import Measured, Throughput
-from sweeps.planning.work import Work, work_of
+from sweeps.planning.work import Work, epochs_of_measures, work_of
 from sweeps.spec.point import Point
 
 BASE = {"data": "mnist1d", "model": "mlp", "width": 64, "depth": 2, "batch_size": 100, "dataset_size": 1000}
@@ -54,7 +54,7 @@ def test_convolutions_are_counted_apart():
 
 
 def test_a_faster_core_takes_less_time():
-    fast = Speed(Throughput("core", core_rate=2 * REFERENCE_RATE))
+    fast = Speed(Throughput("core", core_rate=2 * REFERENCE_RATE, call_seconds=REFERENCE_CALL / 2))
     assert fast.epoch(work(), 8) == pytest.approx(Speed().epoch(work(), 8) / 2)
 
 
@@ -116,3 +116,13 @@ class TestAfterTraining:
     def test_the_work_on_tables_is_that_of_the_shape_alone(self):
         assert work(seed=5, learning_rate=0.3, label_noise=0.5) == work()
         assert replace(work(), batch=50) != work()
+
+
+def test_measures_on_demand_take_their_time():
+    shape = work(dataset_size=1000, batch_size=100)
+    assert epochs_of_measures({5: ("forgetting",), 10: ("forgetting",)}, shape) == pytest.approx(1.0)
+    assert epochs_of_measures({10: ("example_correctness",)}, shape) == 0.0
+    once, twice = (epochs_of_measures(dict.fromkeys(at, ("critical_sample_ratio",)), shape) for at in ([3], [3, 5]))
+    assert 0 < 2 * once == twice
+    short, long = (epochs_of_measures({epoch: ("loss_sensitivity",)}, shape) for epoch in (2, 4))
+    assert 0 < 4 * short == long, "as the square of the updates"

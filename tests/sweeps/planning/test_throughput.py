@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def table() -> Throughput:
     stacks = (Measured(work(), 4, 0.1, 0.2, 0.3), Measured(work(16), 1, None, 0.2, None))
-    return Throughput("EPYC", stacks, {"ray": 9.5}, 6e10)
+    return Throughput("EPYC", stacks, {"ray": 9.5}, 6e10, 4e-7)
 
 
 def test_a_table_is_read_as_it_was_saved(folder):
@@ -87,9 +87,11 @@ def test_startups_are_kept_per_executor():
 
 
 def test_a_core_is_timed_once(monkeypatch):
-    rates = iter([1e10, 2e10])
+    rates = iter([1e10, 2e10, 3e10])
     monkeypatch.setattr(machine, "core_rate", lambda: next(rates))
-    assert [machine.local_speed().table.core_rate for _ in range(2)] == [1e10, 1e10]
+    monkeypatch.setattr(machine, "call_seconds", lambda: next(rates))
+    tables = [machine.local_speed().table for _ in range(2)]
+    assert [(table.core_rate, table.call_seconds) for table in tables] == [(1e10, 2e10)] * 2
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
