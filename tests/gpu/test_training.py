@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
+import torch
 from memsweep.testing import make_entries
 
 from lightning_modules.data import sources
+from lightning_modules.data.datamodule import CohortData
 from lightning_modules.training.checkpoint import decode, encode
+from lightning_modules.training.cohort import CohortModule
 from lightning_modules.training.entry import Entry
 from lightning_modules.training.stack import Keeper
 from lightning_modules.training.train import train_cohort
@@ -69,3 +75,32 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(stack, device, repo
     largest = max(difference(found.rows, expected.rows) for found, expected in zip(again, whole, strict=True))
     report("largest difference", largest)
     assert largest <= TOLERANCE["float32"]
+
+
+@contextmanager
+def waiting_is_an_error(device: str) -> Iterator[None]:
+    """Let torch raise an error if an operation waits for the GPU."""
+    if device != "cuda":
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_an_epoch_does_not_wait_for_the_device(stack, device, monkeypatch):
+    """The counterpart on a GPU of tests/lightning_modules/training/test_no_waiting.py."""
+    monkeypatch.setattr(CohortModule, "optimizers", lambda module, **options: module.configure_optimizers())
+    monkeypatch.setattr(CohortModule, "manual_backward", lambda module, loss: loss.backward())
+    members = points(stack, 3)
+    data = CohortData(members, sources.load("digits"), torch.device(device), torch.float32)
+    module = CohortModule(make_entries(members, [EPOCHS]), data)
+    for epoch in range(2):  # the first epoch records the update, and compares the recording
+        module.train()
+        with waiting_is_an_error(device if epoch else "cpu"):
+            module.on_train_epoch_start()
+            module.training_step(data.order(module.epochs), 0)
+    assert bool(torch.isfinite(module._losses).all())
