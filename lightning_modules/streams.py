@@ -1,4 +1,4 @@
-"""Named random streams: each kind of random decision has its own generator, derived from the member's seed.
+"""Named random streams: each kind of random decision has its own seed, derived from the member's seed.
 
 The same seed gives the same stream in every cell of a grid, so cells differ by their settings and not by chance. A
 member's random numbers do not depend on other members, so its results are the same alone and in any cohort.

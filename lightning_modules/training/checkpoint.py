@@ -8,6 +8,7 @@ strings, so that `torch.load` can read them with `weights_only`.
 from __future__ import annotations
 
 import io
+import logging
 import pickle
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import torch
 from torch import Tensor
 
 from lightning_modules.measures.values import PerExample
+
+_log = logging.getLogger(f"memsweep.{__name__}")
 
 VERSION = 3
 """Version of the checkpoint format and of the code that resumes from a checkpoint."""
@@ -81,12 +84,17 @@ def encode(checkpoint: Checkpoint) -> bytes:
 
 
 def decode(content: bytes) -> Checkpoint | None:
-    """Deserialize a checkpoint. Return None if it is unreadable or from another version of memsweep or torch."""
+    """Deserialize a checkpoint. Return None if it is unreadable or from another version of memsweep or torch.
+
+    Logs a warning for each other version, once per process.
+    """
     try:
         fields: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
         return None
-    if fields.pop("version", None) != _version():
+    version = fields.pop("version", None)
+    if version != _version():
+        _warn_of(version, _version())
         return None
     examples = [
         (epoch, PerExample(measure, split, ids.numpy(), values.numpy()))
@@ -97,6 +105,11 @@ def decode(content: bytes) -> Checkpoint | None:
 
 def _version() -> str:
     return f"{VERSION}, {_software()}"
+
+
+@cache
+def _warn_of(other: object, own: str) -> None:
+    _log.warning("checkpoints of version %s are not used by version %s: their trainings begin anew", other, own)
 
 
 @cache

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.tables.points import points_table
+from lightning_modules.training.checkpoint import _version, _warn_of
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortEnded, Progress
@@ -24,6 +25,7 @@ grid: {width: [6, 9], seed: [0, 1, 2], epochs: [4, 12]}
 measure: [forgetting]
 """
 EPOCHS, LOST = 12, 7
+OLD_CHECKPOINT = Path(__file__).parents[2] / "data" / "checkpoints" / "version-2.pt"
 
 
 def planned(max_cohort: int = 64) -> Plan:
@@ -109,6 +111,21 @@ def test_a_damaged_checkpoint_costs_its_epochs_and_nothing_else(lost, whole):
     plan = planned()
     assert epochs_of(Inline(), plan, lost) == [ALL, ALL]
     assert points_table(plan, lost.read()).equals(whole)
+
+
+def test_checkpoints_of_an_older_version_cost_their_epochs_and_one_warning(lost, whole, caplog):
+    """The stored checkpoint contains the states of generators, which memsweep 0.1.0 drew dropout masks from."""
+    checkpoints = Checkpoints(lost.location)
+    checkpoints.write(dict.fromkeys(checkpoints.ids(), OLD_CHECKPOINT.read_bytes()))
+    _warn_of.cache_clear()
+    plan = planned()
+    assert epochs_of(Inline(), plan, lost) == [ALL, ALL]
+    assert points_table(plan, lost.read()).equals(whole)
+    (message,) = caplog.messages
+    assert message == (
+        f"checkpoints of version 2, memsweep 0.1.0, torch 2.13.0+cpu are not used by version {_version()}: "
+        "their trainings begin anew"
+    )
 
 
 def test_a_sweep_that_asks_for_more_on_the_way_begins_again(lost, whole):

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from memsweep import cli
@@ -208,9 +207,8 @@ class TestCheckpoints:
     def left(self, store: Store, epoch: int, days: float, trajectory_id: str = "a") -> Path:
         """Write a checkpoint, `days` old, of a training that reached `epoch` and was evaluated at every epoch."""
         state = Checkpoint(
-            epoch=epoch, device="cpu", parameters={}, constants={}, optimizer={}, dropout=None,
-            augmentation=torch.zeros(1), probes={}, rows=[(past, {}) for past in range(1, epoch + 1)], examples=[],
-            measured={}, diverged=None, seconds=1.0,
+            epoch=epoch, device="cpu", parameters={}, constants={}, optimizer={}, probes={},
+            rows=[(past, {}) for past in range(1, epoch + 1)], examples=[], measured={}, diverged=None, seconds=1.0,
         )  # fmt: skip
         Checkpoints(store.location).write({trajectory_id: encode_checkpoint(state)})
         path = Path(store.uri) / "checkpoints" / f"{trajectory_id}.pt"
