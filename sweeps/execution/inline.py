@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from lightning_modules.data import sources
 from sweeps.errors import ExecutionError
 from sweeps.execution.defaults import CHECKPOINT_SECONDS, Device
+from sweeps.execution.gpus import visible_gpus
 from sweeps.execution.lane import Lane, check_pausing, dispatcher_of
 from sweeps.execution.protocol import Announcer, Listener, Progress
-from sweeps.execution.resources import Resources, check_precision, local_resources
+from sweeps.execution.resources import Resources, check_precision, gpu_resources, local_resources
 from sweeps.execution.worker import Worker, train_and_store, wait_for_others
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.store.leases import Run
@@ -37,7 +38,8 @@ class Inline:
 
     @contextmanager
     def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:
-        yield local_resources(1, "inline")
+        gpus = visible_gpus() if self.device != "cpu" else []
+        yield gpu_resources(gpus[0]) if gpus else local_resources(1, "inline")
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         device = self._device()

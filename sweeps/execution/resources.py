@@ -1,7 +1,7 @@
 """Resources of a Ray cluster, and the share of them that each cohort requests.
 
-A cohort requests one CPU. To train on a GPU, it also requests the eighths of the GPU that its memory needs, so that
-small cohorts share a GPU.
+A cohort requests one CPU. To train on a GPU, it also requests the eighths of the GPU that it fills, by its memory or by
+its members, so that only small cohorts share a GPU.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeps.errors import ExecutionError
+from sweeps.execution.gpus import Gpu
 from sweeps.planning.cost import available_bytes
 from sweeps.planning.machine import gpu_speed, local_speed
 from sweeps.planning.packing import STACK_BYTES, Packing
@@ -20,6 +21,9 @@ from sweeps.planning.plan import Cohort, Plan
 EIGHTHS = 8
 GPU_OVERHEAD = 3 * 2**28
 """Bytes of GPU memory that a process uses before any tensor: about half a GiB for CUDA and kernels, and a margin."""
+
+GPU_HEADROOM = 0.9
+"""The fraction of a GPU's memory that cohorts may use."""
 
 OVERHEADS = {"ray": (9.0, 0.05), "inline": (2.0, 0.0)}
 """The seconds until the first training of a run, if no run was measured, and between two cohorts; by executor."""
@@ -39,6 +43,8 @@ class Kind:
     """Measured operations per second of a batched matrix product. Only the ratio between two kinds is used."""
     name: str = ""
     """The model of the GPU."""
+    multiprocessors: int = 0
+    """The multiprocessors of the GPU; 0 if they are not known."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Resources:
 
         On a GPU, only its memory limits a stack. Estimates are those of a GPU if there is one.
         """
-        speed = gpu_speed(self.gpus.name) if self.gpus else local_speed()
+        speed = gpu_speed(self.gpus.name, self.gpus.multiprocessors) if self.gpus else local_speed()
         startup, per_cohort = OVERHEADS[self.executor]
         return Packing(
             workers or self.workers,
@@ -94,7 +100,7 @@ class Resources:
         if not self.gpus:
             assert core
             return [core] * len(cohorts)
-        shares = [gpu_share(cohort, self.gpus.bytes) for cohort in cohorts]
+        shares = [gpu_share(cohort, self.gpus.bytes, self.gpus.multiprocessors) for cohort in cohorts]
         chosen = [Grant({"CPU": 1.0, "GPU": share}, int(share * self.gpus.bytes) - GPU_OVERHEAD) for share in shares]
         if not (self.cores and core):
             return chosen
@@ -116,10 +122,22 @@ def check_precision(plan: Plan, cores: bool) -> None:
         raise ExecutionError("precision: tf32 needs --device cuda; valid on a CPU: float32, bfloat16, float64")
 
 
-def gpu_share(cohort: Cohort, gpu_bytes: int) -> float:
-    """Return the share of a GPU that the cohort's memory needs, rounded up to eighths and at most 1."""
+def gpu_share(cohort: Cohort, gpu_bytes: int, multiprocessors: int = 0) -> float:
+    """Return the share of a GPU that a cohort fills, rounded up to eighths and at most 1.
+
+    It is the share of the memory that the cohort needs, or of the multiprocessors that its members occupy, whichever is
+    larger. Every product of a member is at least one block, and a block occupies a multiprocessor. Processes take turns
+    on a GPU, so a second cohort would only slow down one that fills it.
+    """
     needed = (cohort.cost.bytes + GPU_OVERHEAD) / gpu_bytes
+    if multiprocessors:
+        needed = max(needed, len(cohort.members) / multiprocessors)
     return min(EIGHTHS, max(1, math.ceil(needed * EIGHTHS))) / EIGHTHS
+
+
+def gpu_resources(gpu: Gpu) -> Resources:
+    """Return the resources of one GPU of this machine, for cohorts that train in this process."""
+    return Resources(None, Kind(1, int(GPU_HEADROOM * gpu.bytes), 1.0, gpu.name, gpu.multiprocessors), "inline")
 
 
 def local_resources(workers: int | None = None, executor: str = "ray") -> Resources:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from sweeps.planning.cost import call_seconds, core_rate
-from sweeps.planning.speed import CACHE_BYTES, GPU, Speed
+from sweeps.planning.speed import BULK, CACHE_BYTES, GPU, GPU_MULTIPROCESSORS, Speed
 from sweeps.planning.throughput import remembered
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -49,6 +49,8 @@ def local_speed() -> Speed:
     return Speed(table, cache_share())
 
 
-def gpu_speed(name: str) -> Speed:
-    """Return the speed of a GPU of this name, such as "NVIDIA H100"."""
-    return Speed(remembered(name), cache_bytes=0, coefficients=GPU)
+def gpu_speed(name: str, multiprocessors: int = 0) -> Speed:
+    """Return the speed of a GPU of this name, such as "NVIDIA H100", with this many multiprocessors, if it is known."""
+    slower = GPU_MULTIPROCESSORS / multiprocessors if multiprocessors else 1.0
+    scaled = {quantity: seconds * (slower if quantity in BULK else 1.0) for quantity, seconds in GPU.items()}
+    return Speed(remembered(name), cache_bytes=0, coefficients=scaled)

@@ -57,6 +57,9 @@ GPU: Mapping[str, float] = {
 }  # fmt: skip
 """The same for a GPU, on paper: from the rates and the bandwidth of an H100, not from measurements."""
 
+GPU_MULTIPROCESSORS = 132
+"""The multiprocessors of that GPU."""
+
 BULK = frozenset({
     "flop", "convolved", "parameter", "activation", "masked", "augmented", "far byte", "evaluation flop",
     "evaluation convolved", "evaluation activation", "evaluation example", "stack example", "stack input",

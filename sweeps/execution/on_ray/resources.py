@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeps.errors import ExecutionError
 from sweeps.execution.defaults import Device
-from sweeps.execution.resources import EIGHTHS, HEADROOM, Kind, Resources
+from sweeps.execution.resources import EIGHTHS, GPU_HEADROOM, HEADROOM, Kind, Resources
 from sweeps.planning.cost import available_bytes, core_rate
 
 Look = Callable[[Mapping[str, float], str], dict[str, Any]]
@@ -50,7 +50,7 @@ def cluster_resources(
             say(f"waiting for a node with a GPU, for up to {WAIT_SECONDS / 60:.0f} minutes")
         seen = look({"CPU": 1, "GPU": 1 / EIGHTHS}, on_gpu)
         count = round(sum(node.get("GPU", 0) for node in standing()))
-        gpus = Kind(max(1, count), seen["bytes"], seen["flops"], seen.get("name", ""))
+        gpus = Kind(max(1, count), seen["bytes"], seen["flops"], seen.get("name", ""), seen.get("multiprocessors", 0))
         if device == "cuda" or not any(_has_cores(node, gpus) for node in standing()):
             return Resources(None, gpus)
     if not any(_has_cores(node, gpus) for node in standing()):
@@ -109,5 +109,10 @@ def _seen(device: str) -> dict[str, Any]:
     end.record()
     end.synchronize()
     flops = 100 * 2.0 * 16 * 128 * 64 * 64 / (begin.elapsed_time(end) / 1000)
-    memory = int(0.9 * torch.cuda.get_device_properties(0).total_memory)
-    return {"bytes": memory, "flops": flops, "name": torch.cuda.get_device_name()}
+    about = torch.cuda.get_device_properties(0)
+    return {
+        "bytes": int(GPU_HEADROOM * about.total_memory),
+        "flops": flops,
+        "name": about.name,
+        "multiprocessors": about.multi_processor_count,
+    }

@@ -12,10 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.errors import ExecutionError
+from sweeps.execution.defaults import Device
+from sweeps.execution.gpus import Gpu
+from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray import resources as on_ray
 from sweeps.execution.on_ray.resources import cluster_resources
-from sweeps.execution.resources import GPU_OVERHEAD, Device, Kind, Resources, gpu_share, local_resources
+from sweeps.execution.resources import GPU_OVERHEAD, Kind, Resources, gpu_resources, gpu_share, local_resources
 from sweeps.planning.cost import Cost
+from sweeps.planning.machine import gpu_speed
+from sweeps.planning.plan import Cohort
 
 GIB = 2**30
 GPU = 16 * GIB
@@ -51,6 +56,36 @@ def test_a_share_is_in_eighths_and_holds_the_cohort_if_any_does(size, whole):
 )
 def test_shares_of_a_gpu_of_16_gib(gib, share):
     assert gpu_share(sized(size=int(gib * GIB)), GPU) == share
+
+
+@pytest.mark.parametrize(
+    ("members", "share"), [(1, 1 / 8), (16, 1 / 8), (17, 2 / 8), (66, 4 / 8), (120, 1), (132, 1), (1024, 1)]
+)
+def test_a_cohort_takes_the_share_of_a_gpu_that_its_members_fill(members, share):
+    cohort = Cohort((None,) * members)
+    cohort.__dict__["cost"] = Cost(1.0, GIB)
+    assert gpu_share(cohort, 80 * GIB, 132) == share
+    assert gpu_share(cohort, 80 * GIB) == 1 / 8, "only the memory is known"
+    (grant,) = Resources(None, Kind(1, 80 * GIB, 1.0, multiprocessors=132)).grants([cohort])
+    assert grant.resources["GPU"] == share
+
+
+def test_a_gpu_of_this_machine_is_one_worker_with_its_memory(monkeypatch):
+    gpu = Gpu("NVIDIA H100", 132, 80 * GIB, 50 * 2**20, (9, 0), "13.0")
+    monkeypatch.setattr("sweeps.execution.inline.visible_gpus", lambda: [gpu, gpu])
+    with Inline("cuda").resources(None, print) as resources:
+        assert resources == gpu_resources(gpu)
+        assert (resources.workers, resources.cores, resources.bytes_per_worker) == (1, None, 72 * GIB)
+    with Inline("cpu").resources(None, print) as resources:
+        assert resources.gpus is None
+
+
+@given(st.integers(1, 300))
+def test_a_smaller_gpu_takes_longer_to_compute_and_as_long_to_launch(multiprocessors):
+    reference, other = gpu_speed("GPU", 132).coefficients, gpu_speed("GPU", multiprocessors).coefficients
+    assert other["flop"] == pytest.approx(reference["flop"] * 132 / multiprocessors)
+    assert other["call"] == reference["call"]
+    assert gpu_speed("GPU").coefficients == reference
 
 
 @given(cohorts, cores)
