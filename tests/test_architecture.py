@@ -467,7 +467,7 @@ def test_analysis_and_then_sweeps_and_the_face_start_without_torch_and_ray(tmp_p
     assert list(tmp_path.iterdir()) == [], "importing writes something"
 
 
-LIBRARIES = {"torch", "pyarrow", "sklearn", "scipy", "mnist1d", "datasets", "PIL", "kornia", "ray", "pandas", "sweeps"}
+LIBRARIES = {"torch", "pyarrow", "sklearn", "scipy", "mnist1d", "datasets", "PIL", "ray", "pandas", "sweeps"}
 STEPS: Mapping[str, set[str]] = {
     "from lightning_modules.measures import catalogue": set(),
     "from lightning_modules.data import sources, corruption, applicability\n"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from lightning_modules.data.applicability import AUGMENTATIONS, check_applicable
 from lightning_modules.data.upload import upload
@@ -163,9 +164,15 @@ def _crop_flip(images: Tensor, parameters: Tensor) -> Tensor:
 
 def _rotation(images: Tensor, degrees: Tensor) -> Tensor:
     """Rotate anticlockwise about the centre, with bilinear interpolation and border padding."""
-    from kornia.geometry.transform import rotate
-
-    return rotate(images, degrees, padding_mode="border")
+    height, width = images.shape[-2:]
+    radians = degrees.deg2rad()[:, None, None]
+    cos, sin = radians.cos(), radians.sin()
+    # Pixels down and to the right of the centre. Each is read where the opposite rotation moves it.
+    down = (torch.arange(height, device=images.device, dtype=images.dtype) - (height - 1) / 2)[:, None]
+    right = torch.arange(width, device=images.device, dtype=images.dtype) - (width - 1) / 2
+    x, y = right * cos - down * sin, right * sin + down * cos
+    grid = torch.stack([x * (2 / width), y * (2 / height)], dim=-1)
+    return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def _color_jitter(images: Tensor, parameters: Tensor) -> Tensor:
@@ -173,14 +180,12 @@ def _color_jitter(images: Tensor, parameters: Tensor) -> Tensor:
 
     Values are not clipped, so inputs may be scaled to 0..1 or to -1..1.
     """
-    from kornia.color import rgb_to_grayscale
-    from kornia.enhance import adjust_brightness, adjust_contrast
-
-    brightness, contrast, saturation = parameters.unbind(1)
+    brightness, contrast, saturation = parameters[:, :, None, None, None].unbind(1)
     if images.shape[1] == 3:
-        grey = rgb_to_grayscale(images)
-        images = grey + (images - grey) * saturation[:, None, None, None]
-    return adjust_brightness(adjust_contrast(images, contrast, clip_output=False), brightness, clip_output=False)
+        red, green, blue = images.split(1, dim=1)
+        grey = 0.299 * red + 0.587 * green + 0.114 * blue
+        images = grey + (images - grey) * saturation
+    return images * contrast + brightness
 
 
 def _shift(signals: Tensor, samples: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ REQUIRED = (
     "torch", "pytorch_lightning", "pyarrow", "pandas", "pydantic", "yaml", "typer", "rich", "mnist1d", "sklearn",
     "psutil", "threadpoolctl", "pytest", "memsweep",
 )  # fmt: skip
-USED_IF_THERE = ("ray", "kornia", "seaborn", "pytest_timeout")
+USED_IF_THERE = ("ray", "seaborn", "pytest_timeout")
 
 LOOK = """
 import importlib.util, json, sys

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 DEFERRED = {"torch._dynamo", "torch._inductor", "sympy", "scipy", "matplotlib", "torchmetrics.functional"}
-UNUSED = {*DEFERRED, "pandas", "seaborn", "kornia", "ray"}
+UNUSED = {*DEFERRED, "pandas", "seaborn", "ray"}
 
 
 def run(code: str) -> list[str]:

@@ -141,9 +141,10 @@ def test_an_operation_for_other_inputs_is_refused():
     assert caught.value.field == "rotation"
 
 
+@pytest.mark.parametrize("shape", [(9, 9), (8, 8), (5, 8)])
 @pytest.mark.parametrize("degrees", [-35.0, 10.0, 90.0, 180.0])
-def test_rotation_agrees_with_scipy(degrees):
-    images = random_inputs(2, 3, 9, 9)
+def test_rotation_agrees_with_scipy(degrees, shape):
+    images = random_inputs(2, 3, *shape)
     ours = APPLY["rotation"](images, torch.full((2,), degrees, dtype=torch.float64))
     # scipy rotates in the same direction: anticlockwise as displayed.
     theirs = ndimage.rotate(images.numpy(), degrees, axes=(-2, -1), reshape=False, order=1, mode="nearest")
