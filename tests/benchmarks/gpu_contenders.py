@@ -234,8 +234,8 @@ def tune(series: Mapping[str, Any], emit: Emit) -> None:
     data = dataset(case.data)
     size = 40 if quick else len(data.train_labels)
     arrays = (data.train_inputs[:size], data.train_labels[:size], data.test_inputs, data.test_labels)
-    names = ("width", "epochs", "label_noise", "dropout", "weight_decay", "learning_rate", "momentum", "batch_size",
-             "seed")  # fmt: skip
+    names = ("model", "width", "depth", "epochs", "label_noise", "dropout", "weight_decay", "learning_rate", "momentum",
+             "batch_size", "seed")  # fmt: skip
     gpus = 1 / at_once if series["device"] == "cuda" else 0.0
     ray.init("local", num_cpus=at_once, include_dashboard=False, log_to_driver=False)
     try:
@@ -329,7 +329,7 @@ def main(arguments: Sequence[str]) -> int:
         CONTENDERS[series["contender"]](series, emit)
     except Exception as error:
         traceback.print_exc()
-        emit(error=f"{type(error).__name__}: {error}"[:500])
+        emit(error=f"{type(error).__name__}: {error}"[-600:])
         return 1
     return 0
 
