@@ -28,7 +28,14 @@ STACKS = {
     "residual_mlp": {"model": "residual_mlp", "width": 5, "depth": 1},
     "convnet": {"model": "convnet", "width": 3},
     "resnet, dropout": {"model": "resnet", "width": 2, "depth": 1, "dropout": 0.1},
-    "augmentation": {"model": "convnet", "width": 2, "crop_flip": 2, "color_jitter": 0.2, "augment_noise": 0.1},
+    "augmentation": {
+        "model": "convnet",
+        "width": 2,
+        "crop_flip": 2,
+        "rotation": 9.0,
+        "color_jitter": 0.2,
+        "augment_noise": 0.1,
+    },
     "transformer": {"model": "transformer", "width": 8, "depth": 1, "optimizer": "adamw"},
 }
 
