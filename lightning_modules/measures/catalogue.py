@@ -182,7 +182,7 @@ MEASURES_ON_DEMAND: dict[str, Measure] = {
         implementation=f"{_PACKAGE}.unrolled:LossSensitivity",
         examples={"loss_sensitivity": "mean over updates so far, in nats per unit of input, at least 0"},
         check=check_unrolled,
-        effort=lambda updates, batch: batch * max(updates, default=0) ** 2 / 2,
+        effort=lambda updates, batch: 0.15 * batch * max(updates, default=0) ** 2 / 2,
     ),
     "forgetting": Measure(
         summary="how often a training example that was classified correctly no longer is",

@@ -31,28 +31,23 @@ CACHE_BYTES = 16 * 2**20
 """The share of a core in the last cache on that machine. Bytes of a stack beyond this share come from memory."""
 
 REFERENCE: Mapping[str, float] = {
-    # per epoch and update; quiet core: a third of what was measured under load
-    "epoch": 0.0043, "member": 0.0,
-    "update": 0.00022, "call": 0.00013, "adamw": 0.00009, "augmentation": 0.0001,
-    "member update": 0.0, "member dropout": 0.000008, "member augmentation": 0.00001,
-    "flop": 1.5e-11, "convolved": 8e-11, "parameter": 2.4e-9, "activation": 1.8e-9, "masked": 1.9e-9,
-    "augmented": 5e-9, "far byte": 9e-11,
-    # per evaluation
-    "evaluation": 0.001, "evaluation call": 0.00003, "evaluation member": 0.0001,
-    "evaluation flop": 1.5e-11, "evaluation convolved": 8e-11, "evaluation activation": 1.5e-9,
-    "evaluation example": 3e-8,
-    # per stack
-    "stack": 0.01, "stack call": 0.0001, "stack member": 0.003, "stack parameter": 0.0, "stack example": 0.0,
+    "epoch": 2.4e-3, "update": 2e-5, "call": 9e-5, "adamw": 9e-5, "augmentation": 1e-4, "rotation": 1e-3,
+    "member update": 1e-5, "flop": 8e-12, "convolved": 2.5e-10, "parameter": 3.5e-9, "activation": 3.5e-9,
+    "masked": 4e-9, "augmented": 1e-8, "rotated": 4e-8, "far byte": 9e-10,
+    "evaluation": 2e-3, "evaluation call": 6e-5, "evaluation member": 1e-4, "evaluation flop": 3e-12,
+    "evaluation convolved": 1e-10, "evaluation activation": 1.5e-9,
+    "stack": 0.05, "stack call": 0.015, "stack member": 3.5e-3, "stack parameter": 0.0, "stack example": 3e-7,
     "stack input": 1e-8,
 }  # fmt: skip
 """Seconds per unit of each quantity on one core."""
 
 GPU: Mapping[str, float] = {
     **dict.fromkeys(REFERENCE, 0.0),
-    "epoch": 5e-4, "update": 2e-5, "call": 1.4e-5, "adamw": 2e-5, "augmentation": 5e-5,
+    "epoch": 5e-4, "update": 2e-5, "call": 1.4e-5, "adamw": 2e-5, "augmentation": 5e-5, "rotation": 1e-3,
     "flop": 3.5e-14, "convolved": 1e-13, "parameter": 1e-11, "activation": 1e-12, "masked": 1e-12, "augmented": 1e-12,
+    "rotated": 1e-11,
     "evaluation": 2e-3, "evaluation call": 1.4e-5, "evaluation flop": 3.5e-14, "evaluation convolved": 1e-13,
-    "evaluation activation": 1e-12, "evaluation example": 1e-11,
+    "evaluation activation": 1e-12,
     "stack": 0.3, "stack member": 0.003, "stack input": 1e-9,
 }  # fmt: skip
 """The same for a GPU, on paper: from the rates and the bandwidth of an H100, not from measurements."""
@@ -61,8 +56,8 @@ GPU_MULTIPROCESSORS = 132
 """The multiprocessors of that GPU."""
 
 BULK = frozenset({
-    "flop", "convolved", "parameter", "activation", "masked", "augmented", "far byte", "evaluation flop",
-    "evaluation convolved", "evaluation activation", "evaluation example", "stack example", "stack input",
+    "flop", "convolved", "parameter", "activation", "masked", "augmented", "rotated", "far byte",
+    "evaluation flop", "evaluation convolved", "evaluation activation", "stack example", "stack input",
     "stack parameter",
 })  # fmt: skip
 """The quantities whose time depends on the rate of a core, and not on how long a call takes."""
@@ -79,23 +74,23 @@ def epoch_features(work: Work, members: int, cache: int = CACHE_BYTES) -> Featur
     updates, trained = members * work.updates, members * work.trained
     beyond = max(0.0, 1.0 - cache / (members * work.stack_bytes))
     dropout = "dropout" in work.on
+    rotation = "rotation" in work.on
     kinds = len(work.on) - dropout - ("input_noise" in work.on)
     return {
         "epoch": 1.0,
-        "member": members,
         "update": work.updates,
         "call": work.updates * work.calls,
         "adamw": work.updates * (work.optimizer == "adamw"),
         "augmentation": work.updates * kinds,
+        "rotation": work.updates * rotation,
         "member update": updates,
-        "member dropout": updates * dropout,
-        "member augmentation": updates * kinds,
         "flop": wide * trained * (work.flops - work.convolved),
         "convolved": wide * trained * work.convolved,
         "parameter": wide * updates * work.parameters * (2.0 if work.optimizer == "adamw" else 1.0),
         "activation": wide * trained * (work.activations + work.inputs),
         "masked": wide * trained * work.masked * dropout,
         "augmented": wide * trained * work.inputs * kinds,
+        "rotated": wide * trained * work.inputs * rotation,
         "far byte": beyond * updates * work.stack_bytes,
     }
 
@@ -111,7 +106,6 @@ def evaluation_features(work: Work, members: int, cache: int = CACHE_BYTES) -> F
         "evaluation flop": wide * evaluated * (work.flops - work.convolved),
         "evaluation convolved": wide * evaluated * work.convolved,
         "evaluation activation": wide * evaluated * (work.activations + work.inputs),
-        "evaluation example": evaluated,
     }
 
 

@@ -31,14 +31,17 @@ from lightning_modules.data import sources
 from lightning_modules.training.stack import Stack
 from sweeps.planning import speed
 from sweeps.planning.cost import call_seconds, core_rate
-from sweeps.planning.plan import Plan
+from sweeps.planning.plan import Plan, Training
 from sweeps.planning.work import Work
 from sweeps.spec.sweep import Sweep
 
 load = cache(sources.load)
 
-EPOCHS = 7
+EPOCHS = 5
 """The epochs of a stack, of which every other one is evaluated."""
+
+LONGEST = 2.5
+"""The longest stack that is measured, in estimated seconds."""
 
 BASE = {"data": "mnist1d", "dataset_size": 1000, "batch_size": 100, "model": "mlp"}
 SHAPES: list[dict[str, Any]] = [
@@ -65,12 +68,15 @@ SHAPES: list[dict[str, Any]] = [
 ]
 
 
-def measure(shape: Mapping[str, Any], members: int) -> dict[str, Any]:
-    """Train one stack, and return its work and its times, with the two rates of the core at that time."""
+def trainings(shape: Mapping[str, Any], members: int) -> list[Training]:
+    """Return the members of a stack."""
     fixed = {**BASE, **shape, "epochs": EPOCHS}
     plan = Plan.of(Sweep("cost", "", fixed, ({"seed": tuple(range(members))},)))
-    evaluated = tuple(range(2, EPOCHS + 1, 2))
-    entries = [replace(training, evaluated=evaluated) for training in plan.trainings]
+    return [replace(training, evaluated=range(2, EPOCHS + 1, 2)) for training in plan.trainings]
+
+
+def measure(entries: Sequence[Training]) -> dict[str, Any]:
+    """Train one stack, and return its work and its times, with the two rates of the core at that time."""
     dataset = load(*sources.reference(entries[0].settings))
     ends: list[float] = []
     calls = call_seconds()
@@ -82,7 +88,7 @@ def measure(shape: Mapping[str, Any], members: int) -> dict[str, Any]:
     epochs = [end - begin for begin, end in pairwise(ends)]  # from the second one on
     return {
         "work": asdict(entries[0].work),
-        "members": members,
+        "members": len(entries),
         "fixed": built - start,
         "epoch": statistics.median(epochs[1::2]),
         "evaluated_epoch": statistics.median(epochs[::2]),
@@ -93,16 +99,17 @@ def measure(shape: Mapping[str, Any], members: int) -> dict[str, Any]:
 
 def run(file: Path, members: Sequence[int], seconds: float) -> None:
     stop = time.monotonic() + seconds
-    jobs = [(shape, count) for shape in SHAPES for count in members]
-    measure(SHAPES[0], 2)  # which loads libraries
+    jobs = [trainings(shape, count) for shape in SHAPES for count in members]
+    typical = speed.Speed()
+    jobs = [job for job in jobs if typical.cohort(job[0].work, len(job), EPOCHS, EPOCHS // 2) < LONGEST]
+    measure(jobs[0])  # which loads libraries
     with file.open("a") as out:
         while True:
             random.shuffle(jobs)
-            for shape, count in jobs:
+            for job in jobs:
                 if time.monotonic() > stop:
                     return
-                row = measure(shape, count)
-                print(json.dumps(row), file=out, flush=True)
+                print(json.dumps(measure(job)), file=out, flush=True)
 
 
 @dataclass(frozen=True)

@@ -346,9 +346,11 @@ MANY = """
 import json, sys
 from sweeps.planning.packing import Packing
 from sweeps.planning.plan import Plan
+from sweeps.planning.speed import REFERENCE, Speed
 from sweeps.store.done import Done
 from sweeps.spec.sweep_file import parse_sweep
 
+SPEED = Speed(coefficients={**dict.fromkeys(REFERENCE, 0.0), "stack": 1.0, "flop": 1e-9})
 plan = Plan.of(parse_sweep('''
 name: large
 fixed: {depth: 2}
@@ -357,7 +359,7 @@ grid:
   label_noise: NOISES
   seed: 0..LAST
   epochs: [5, 10, 20, 40]
-''', "large.yaml"), Packing(workers=2)).without(Done())
+''', "large.yaml"), Packing(workers=2, max_cohort=64, speed=SPEED)).without(Done())
 print(json.dumps({
     "points": len(plan.cells),
     "ids": len({cell.point.id for cell in plan.cells}),
@@ -369,7 +371,7 @@ print(json.dumps({
 """.replace("NOISES", str([i / 50 for i in range(50)]))
 
 
-@pytest.mark.parametrize(("points", "largest"), [(10_000, 250), pytest.param(100_000, 625, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("points", "largest"), [(10_000, 63), pytest.param(100_000, 64, marks=pytest.mark.slow)])
 def test_many_points_plan_without_torch_and_ray(points, largest):
     code = MANY.replace("LAST", str(points // 1000 - 1))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
