@@ -105,13 +105,28 @@ def test_results_are_written_with_five_digits_and_the_machine(benchmarks, tmp_pa
     assert content == {"machine": {"cores": 2}, "rows": [{"1": 0.12346, "count": 1234567}]}
 
 
-def test_nested_sections_are_counted_once(benchmarks, tmp_path):
-    """The time of a section within another one belongs to the inner section alone."""
+@pytest.fixture
+def timed_sections() -> ModuleType:
     spec = importlib.util.spec_from_file_location("timed_sections", FOLDER / "sections" / "sitecustomize.py")
-    timed_sections = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(timed_sections)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_function_of_a_section_exists(timed_sections):
+    paths = [(module, path) for module, functions in timed_sections.TARGETS.items() for path in functions]
+    for module, path in paths:
+        owner, _, name = path.rpartition(".")
+        loaded = importlib.import_module(module)
+        assert name in vars(getattr(loaded, owner) if owner else loaded), (module, path)
+
+
+def test_nested_sections_are_counted_once(timed_sections, monkeypatch, tmp_path):
+    """The time of a section within another one belongs to the inner section alone."""
     now = [0.0]
-    benchmarks.setattr(timed_sections.time, "thread_time", lambda: now[0])
+    monkeypatch.setattr(timed_sections.time, "thread_time", lambda: now[0])
 
     def work(seconds: float) -> None:
         now[0] += seconds
