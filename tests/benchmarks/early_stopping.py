@@ -14,7 +14,7 @@ for 81 epochs, under three regimes:
 Seconds count from the first epoch that is reported to the driver to the last stored cohort, because the start of a run
 is the same for all regimes. Each time is also given as a ratio to the time that the same epochs would take at the rate
 of `whole`: 1.0 if stopping 90% of the epochs saves 90% of the time. The workers' seconds by section (see
-`sections/sitecustomize.py`) show what the rest is. The whole takes about five minutes.
+`sections/sitecustomize.py`) show what the rest is. The whole takes about six minutes.
 
 The exit code is 1 if the median ratio of `refilled` exceeds its limit.
 """

@@ -37,7 +37,7 @@ from sweeps.spec.sweep import Sweep
 
 SIZES = [("convnet", 10), ("convnet", 18), ("convnet", 50), ("mlp", 47), ("mlp", 256), ("mlp", 512)]
 SEEDS = (1, 2, 4, 12)
-EPOCHS, ROUNDS = 8, 3
+EPOCHS, ROUNDS = 6, 3
 MOST = 1.1
 
 
