@@ -89,7 +89,7 @@ class Summary:
             "benchmark": self.benchmark,
         }
         text = json.dumps(content, indent=1) + "\n"
-        for path in (self.path, self.saved):
+        for path in (self.path, self.saved if self.benchmark else None):  # an earlier result is worth more than none
             if path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
