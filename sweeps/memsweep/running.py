@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,12 @@ from rich.console import Console
 from analysis.figures.parsing import figures_of
 from lightning_modules.settings import DEFAULTS
 from sweeps.errors import ExecutionError
+from sweeps.execution.choice import packed_for_this_process
 from sweeps.execution.defaults import CHECKPOINT_SECONDS, RETRIES, Device
 from sweeps.execution.observer import Observer
 from sweeps.execution.protocol import Executor, is_job_address
 from sweeps.execution.resources import local_resources
-from sweeps.planning.explain import explain, summary
+from sweeps.planning.explain import explain, in_short, summary
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.spec.point import Point
 from sweeps.spec.sweep_file import settable
@@ -76,7 +78,7 @@ def run(
     *,
     max_cohort: int | None = None,
     workers: int | None = None,
-    inline: bool = False,
+    inline: bool | None = None,
     address: str | None = None,
     device: Device = "cpu",
     checkpoint_every: float = CHECKPOINT_SECONDS,
@@ -96,7 +98,9 @@ def run(
         store: a `Store`, a folder, or a URI such as "s3://BUCKET/PATH".
         max_cohort: the largest number of trainings in one stack; by default the number at which they train fastest.
         workers: the number of cohorts that train at once; by default one per core.
-        inline: whether to train in this process, one cohort after another, without Ray.
+        inline: True to train in this process, one cohort after another; False to train on Ray. By default, a plan of a
+            few seconds, which would take longer on Ray, trains in this process, unless `workers`, `address` or `device`
+            are given, trainings are stopped early, or this process is connected to Ray. The results are the same.
         address: a Ray cluster's address, "auto" on one of its nodes, or "http://HOST:8265" to submit the run to the
             cluster as a job and follow it.
         device: "cpu", "cuda" (cohorts share the memory of GPUs) or "auto" (GPUs, and the CPUs of nodes without a GPU).
@@ -139,21 +143,27 @@ def run(
             raise ExecutionError(f"--address {address}: {problem}, such as one with the text sweep.definition()")
         succeeded = hand_over(address, study.words, place.uri, options, job_options, say)
         return Summary({"succeeded": succeeded}, f"the job {'succeeded' if succeeded else 'failed'}")
+    figures_of(study)  # a figure that cannot be drawn is refused before the training, not after
+    done = _done(place, study)
+    settled = done.without_failed() if retry_failed else done
+    chosen = None
+    if inline is None and (address, workers, device) == (None, None, "cpu") and not _connected_to_ray():
+        on_ray = plan_of(study, max_cohort).without(settled)
+        chosen = packed_for_this_process(on_ray) if on_ray.missing else on_ray
     executor: Executor
-    if inline:
+    if inline or chosen is not None:
         from sweeps.execution.inline import Inline
 
         executor = Inline(device, checkpoint_every)
-    else:  # Ray takes a second to import, so commands that only plan do not import it
+    else:  # Ray takes a second to import, so runs that do not need it do not import it
         from sweeps.execution.on_ray.executor import RayTune
 
         executor = RayTune(address, device, verbose, checkpoint_every, retries)
-    figures_of(study)  # a figure that cannot be drawn is refused before the training, not after
-    done = _done(place, study)
     with executor.resources(workers, say) as resources:
-        everything = Plan.of(study, resources.packing(workers, max_cohort))
-        todo = everything.without(done.without_failed() if retry_failed else done)
+        todo = chosen or Plan.of(study, resources.packing(workers, max_cohort)).without(settled)
         say(explain(todo))
+        if chosen and todo.missing:
+            say(f"{in_short(todo)}: training in this process; --ray trains on Ray")
         with Display(todo, console) as display:
             if todo.missing:
                 observer = Observer(todo, resources.executor, display.listen)
@@ -255,6 +265,11 @@ def train(
     dataset = sources.load(*sources.reference(cohort.members[0].settings))
     records = records_of(cohort, train_cohort(cohort.members, dataset, device=device, on_epoch=on_epoch))
     return curves_table(planned, Contents(table_of(records), {})).to_pandas()
+
+
+def _connected_to_ray() -> bool:
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _fields(point: Point | Mapping[str, Any]) -> dict[str, Any]:

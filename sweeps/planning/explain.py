@@ -45,6 +45,11 @@ def predicted_seconds(plan: Plan) -> float:
     return plan.packing.startup_seconds + trained
 
 
+def in_short(plan: Plan) -> str:
+    """Return the number of trainings and the estimated time."""
+    return f"{_count(len(plan.trainings), 'training')}, about {_duration(predicted_seconds(plan))}"
+
+
 def estimate(plan: Plan) -> str:
     """Say what the estimated seconds come from."""
     stacks = len(plan.packing.speed.table.stacks)

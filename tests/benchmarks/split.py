@@ -36,8 +36,8 @@ POLL_SECONDS = 0.1
 
 RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "four points, inline": ("four points", ("--inline",)),
-    "four points, Ray": ("four points", ()),
-    "reference grid": ("reference grid", ()),
+    "four points, Ray": ("four points", ("--ray",)),
+    "reference grid": ("reference grid", ("--ray",)),
 }
 """Run -> its sweep, and the options of `memsweep run`."""
 

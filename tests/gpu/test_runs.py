@@ -126,9 +126,9 @@ def test_two_cohorts_share_a_gpu_under_ray(device, tmp_path, report):
 
 
 @rehearsed_slowly
-@pytest.mark.parametrize("options", [["--inline"], []], ids=["inline", "ray"])
-def test_the_command_trains_a_sweep(options, device, tmp_path):
-    if not options:
+@pytest.mark.parametrize("executor", ["--inline", "--ray"])
+def test_the_command_trains_a_sweep(executor, device, tmp_path):
+    if executor == "--ray":
         pytest.importorskip("ray")
     (tmp_path / "small.yaml").write_text(SMALL)
 
@@ -138,7 +138,7 @@ def test_the_command_trains_a_sweep(options, device, tmp_path):
         assert run.returncode == 0, run.stdout + run.stderr
         return json.loads(run.stdout)
 
-    done = memsweep("run", "--device", device, *options)
+    done = memsweep("run", "--device", device, executor)
     assert (done["trained"], done["failed"]) == (8, [])
     assert memsweep("status")["missing"] == 0
     devices = set(Store(str(tmp_path / "store")).read(["device"]).table["device"].to_pylist())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 import subprocess
 import sys
 import types
@@ -277,6 +278,28 @@ class TestRun:
         assert json.loads(json.dumps(done)) == done
         assert str(ms.run(sweep, store, inline=True, progress=False)) == "nothing to train"
         assert capsys.readouterr() == ("", "")
+
+    def test_a_short_plan_trains_in_this_process_by_itself(self, sweep, trains, store, capsys):
+        ms.run(sweep, store)
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if "--ray" in line)
+        assert re.fullmatch(r"4 trainings, about \d+ s: training in this process; --ray trains on Ray", line)
+        assert str(ms.run(sweep, store)) == "nothing to train"
+
+    @pytest.mark.parametrize(
+        "options", [{"inline": False}, {"workers": 1}, {"address": "auto"}, {"device": "auto"}, "connected"], ids=str
+    )
+    def test_what_asks_for_ray_gets_it(self, sweep, trains, store, options, monkeypatch):
+        class Asked(Exception):
+            pass
+
+        def executor(*given: object) -> None:
+            raise Asked
+
+        ray = types.SimpleNamespace(is_initialized=lambda: options == "connected")
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        monkeypatch.setitem(sys.modules, "sweeps.execution.on_ray.executor", types.SimpleNamespace(RayTune=executor))
+        with pytest.raises(Asked):
+            ms.run(sweep, store, progress=False, **(options if isinstance(options, dict) else {}))
 
     def test_lists_what_failed(self, sweep, store, monkeypatch, make_record):
         def execute(self: Inline, plan: Plan, store: ms.Store, listen: Listener) -> None:

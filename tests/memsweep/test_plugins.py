@@ -197,7 +197,7 @@ def test_workers_of_ray_load_the_plugins_of_the_run(plugin: Path) -> None:
     for number, more in enumerate(({}, {"MEMSWEEP_PLUGINS": "my_plugin"})):
         store = plugin / f"store{number}"
         done = subprocess.run(
-            [sys.executable, "-m", "memsweep", "run", "turns.yaml", "--store", str(store)],
+            [sys.executable, "-m", "memsweep", "run", "turns.yaml", "--ray", "--store", str(store)],
             cwd=plugin, env={**os.environ, "PYTHONPATH": str(plugin), **more}, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -60,7 +60,13 @@ def run(
     settings: Settings = None,
     max_cohort: MaxCohort = None,
     workers: Workers = None,
-    inline: Annotated[bool, typer.Option("--inline", help="train in this process, without Ray")] = False,
+    inline: Annotated[
+        bool | None,
+        typer.Option(
+            "--inline/--ray",
+            help="train in this process, or on Ray; default: in this process if that ends earlier than starting Ray",
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(
