@@ -67,6 +67,11 @@ class Elements:
     def __len__(self) -> int:
         return len(self._offset)
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The words of the elements by name."""
+        return {"offset": self._offset, "factor": self._factor}
+
     def draw(self, keys: Tensor, out: Tensor) -> Tensor:
         """Write a word per member and element to `out`, int32 [K, n]. Its upper 16 bits are the draw.
 

@@ -62,14 +62,18 @@ class EvaluatedStack:
 
 Compute = Callable[[EvaluatedStack], Tensor]
 
+Predict = Callable[[Examples, int, int], tuple[Tensor, Tensor]]
+"""(examples, start, stop) -> losses and predicted classes [K, n] of these examples, as `judged` returns them. The next
+call may overwrite both."""
+
 
 def evaluate(
-    forward: Callable[[Tensor], Tensor], parameters: Mapping[str, Tensor], data: Splits, classes: int
+    predict: Predict, parameters: Mapping[str, Tensor], data: Splits, classes: int
 ) -> list[dict[str, float | None]]:
     """Compute the per-epoch measures.
 
     Args:
-        forward: Maps inputs [K, n, *shape] to logits [K, n, classes] in evaluation mode.
+        predict: Runs the K networks in evaluation mode.
         parameters: The trainable parameters by name, each [K, ...].
         data: The examples of the K members.
         classes: The number of classes.
@@ -82,7 +86,7 @@ def evaluate(
         ValueError: A measure did not return one number per member.
     """
     parts = {"train": data.train, "test": data.test, "validation": data.validation}
-    splits = {name: _predict(forward, examples) for name, examples in parts.items() if examples is not None}
+    splits = {name: _predict(predict, examples) for name, examples in parts.items() if examples is not None}
     stack = EvaluatedStack(splits, parameters, classes)
     members, columns = len(data.train.given), {}
     for name, metric in MEASURES.items():
@@ -154,15 +158,19 @@ def weight_norm(stack: EvaluatedStack) -> Tensor:
     return torch.as_tensor(squares).sqrt().expand(len(stack.train.loss))
 
 
-def _predict(forward: Callable[[Tensor], Tensor], examples: Examples) -> Predictions:
+def _predict(predict: Predict, examples: Examples) -> Predictions:
     chunk = chunk_size(examples)
-    losses, predicted = [], []
+    losses = torch.empty(examples.given.shape, dtype=torch.float64, device=examples.given.device)
+    predicted = torch.empty_like(examples.given)
     for start in range(0, examples.size, chunk):
         stop = min(start + chunk, examples.size)
-        logits = forward(examples.slice(start, stop)).double()
-        losses.append(cross_entropy(logits, examples.given[:, start:stop]))
-        predicted.append(logits.argmax(2))
-    return Predictions(torch.cat(losses, 1), torch.cat(predicted, 1), examples.given, examples.true)
+        losses[:, start:stop], predicted[:, start:stop] = predict(examples, start, stop)
+    return Predictions(losses, predicted, examples.given, examples.true)
+
+
+def judged(logits: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy in float64 and the predicted classes, both [K, n], for logits [K, n, classes]."""
+    return cross_entropy(logits.double(), given), logits.argmax(2)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -121,6 +121,13 @@ class DropoutMasks:
         else:
             self.keys = self.keys.new_empty(1, len(self._seeds), 2).expand(updates, -1, -1)
 
+    def constants(self, batch: int) -> dict[str, Tensor]:
+        """Return the tensors, by name, on which the masks of a batch of this size depend besides the keys."""
+        if not self._shapes:
+            return {}
+        kind = {} if self._kind is None else {"kind": self._kind}
+        return {"threshold": self._threshold, "gain": self._gain, **kind, **self._of(batch).elements.tensors}
+
     def draw(self, keys: Tensor, batch: int) -> dict[str, Tensor]:
         """Draw the masks of one update, given an element of `keys`. They are valid until the next call.
 
@@ -129,9 +136,7 @@ class DropoutMasks:
         """
         if not self._shapes:
             return {}
-        if batch not in self._buffers:
-            self._buffers[batch] = self._allocate(batch)
-        buffers = self._buffers[batch]
+        buffers = self._of(batch)
         # In place and in one type: torch's comparisons to bool and conversions from bool take several times as long.
         drawn = buffers.elements.draw(keys, buffers.drawn).ge_(self._threshold)
         if buffers.kept is None:
@@ -141,6 +146,11 @@ class DropoutMasks:
         if self._kind is not None:
             torch.index_select(buffers.of_kinds, 0, self._kind, out=buffers.of_members)
         return buffers.masks
+
+    def _of(self, batch: int) -> _Buffers:
+        if batch not in self._buffers:
+            self._buffers[batch] = self._allocate(batch)
+        return self._buffers[batch]
 
     def _allocate(self, batch: int) -> _Buffers:
         sizes = {name: batch * torch.Size(shape).numel() for name, shape in self._shapes.items()}

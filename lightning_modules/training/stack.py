@@ -20,12 +20,11 @@ import torch
 from lightning_modules.data.datamodule import Chances, CohortData
 from lightning_modules.data.sources import Dataset
 from lightning_modules.lightning import pl
-from lightning_modules.measures.chunks import chunk_size
 from lightning_modules.measures.values import PerExample
-from lightning_modules.models.seeded import build_member
 from lightning_modules.training.checkpoint import Checkpoint
 from lightning_modules.training.cohort import CohortModule
 from lightning_modules.training.entry import Entry
+from lightning_modules.training.network import rounds_differently_alone
 from lightning_modules.training.precision import DTYPES, set_products
 
 
@@ -134,7 +133,7 @@ class Stack:
     @property
     def parameters(self) -> int:
         """The number of trainable parameters of one member."""
-        return self._built.parameters_per_member
+        return self._built.network.size
 
     @property
     def horizon(self) -> int:
@@ -175,7 +174,7 @@ class Stack:
         set_products(entries[0].settings.precision, self._device)
         with _quiet():
             data = self._data_of(entries)
-            if len(entries) == 1 and self._device.type == "cpu" and _rounds_differently_alone(data):
+            if len(entries) == 1 and self._device.type == "cpu" and rounds_differently_alone(data):
                 entries = [entries[0], replace(entries[0], evaluated=(), measured={})]
                 data = self._data_of(entries)
             self._data = data
@@ -239,26 +238,6 @@ def _fit(trainer: pl.Trainer, module: CohortModule, data: CohortData) -> None:
             raise
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from end
-
-
-def _rounds_differently_alone(data: CohortData) -> bool:
-    """Return whether a single member on a CPU would be rounded differently than in a larger stack.
-
-    oneDNN has different float32 kernels for plain and for grouped convolutions, and a stack uses the grouped ones (the
-    results differ by 2e-8 per product). For one member with a batch of one example, torch also replaces matrix products
-    by matrix-vector products (a difference of 1e-16 in float64). Such a member is trained together with a copy of
-    itself, which doubles the cost and gives the same bits as any larger cohort.
-    """
-    member, train = data.members[0], data.train
-    batches = [(train.size, data.batch_size)]
-    batches += [
-        (part.size, chunk_size(part)) for part in (train, data.left_out, data.validation, data.test) if part is not None
-    ]
-    if any(size == 1 or step == 1 or size % step == 1 for size, step in batches):
-        return True
-    network = build_member(member, data.dataset.shape, data.dataset.classes)
-    convolves = any(isinstance(module, torch.nn.modules.conv._ConvNd) for module in network.modules())
-    return member.precision != "float64" and convolves
 
 
 @contextmanager

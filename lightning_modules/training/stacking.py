@@ -27,8 +27,3 @@ def stack_states(states: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -
             "model", "makes networks of different parameters at equal settings; it must depend on them alone"
         )
     return {name: torch.stack([state[name] for state in states]) for name in names}
-
-
-def parameter_key(name: str) -> str:
-    """Return the key of a parameter in an nn.ParameterDict, which does not allow dots."""
-    return name.replace(".", "/")

@@ -8,7 +8,7 @@ from lightning_modules.errors import InputError, ModelError
 from lightning_modules.measures import critical_samples
 from lightning_modules.measures.applicability import MAX_UNROLLED_UPDATES, updates
 from lightning_modules.measures.catalogue import ALL_MEASURES, MEASURES, MEASURES_ON_DEMAND, check, construct
-from lightning_modules.measures.every_epoch import evaluate
+from lightning_modules.measures.every_epoch import evaluate, judged
 from lightning_modules.measures.metric import Metric
 from lightning_modules.models import build
 from lightning_modules.models.families import FAMILIES
@@ -34,7 +34,11 @@ def test_no_two_measures_share_a_column():
 def test_an_evaluation_has_every_measure_in_order_and_those_of_a_held_out_part_where_there_is_one(stack, monkeypatch):
     def evaluated(fraction):
         module, data = stack([POINT.with_(validation_fraction=fraction)])
-        return evaluate(module, dict(module.stacked), data.splits(), 10)[0]
+
+        def predict(examples, start, stop):
+            return judged(module(examples.slice(start, stop)), examples.given[:, start:stop])
+
+        return evaluate(predict, module.network.parameters, data.splits(), 10)[0]
 
     assert [*evaluated(0.2)] == [*MEASURES]
     assert [*evaluated(0.0)] == [name for name, about in MEASURES.items() if about.needs != "held_out"]
@@ -128,7 +132,7 @@ def test_reading_leaves_everything_as_it_was(name, stack, monkeypatch):
     model = {} if name == "loss_sensitivity" else {"model": "resnet", "width": 2}
     module, data = stack([POINT.with_(**model), POINT.with_(seed=1, **model)])
     probe = construct(name, module, data)
-    state = {**module.stacked, **module._constants}
+    state = module.network.state
     before = {key: value.detach().clone() for key, value in state.items()}
     torch.manual_seed(3)
     expected = torch.rand(2)
@@ -138,4 +142,4 @@ def test_reading_leaves_everything_as_it_was(name, stack, monkeypatch):
     assert module.training
     assert torch.equal(torch.rand(2), expected)
     assert all(torch.equal(value, before[key]) for key, value in state.items())
-    assert all(value.grad is None for value in module.stacked.values())
+    assert all(value.grad is None for value in module.network.parameters.values())

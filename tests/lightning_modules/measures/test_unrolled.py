@@ -117,7 +117,7 @@ def test_replayed_parameters_are_the_trained_ones_to_the_bit(digits, stack):
         trainer.fit(module, datamodule=data)
     probe.read(2)
     initial, replayed = probe.parameters_after(0), probe.parameters_after(6)
-    trained = {key.replace("/", "."): value for key, value in module.stacked.items()}
+    trained = module.network.parameters
     assert trained.keys() == replayed.keys()
     for name, value in trained.items():
         assert torch.equal(value, replayed[name])

@@ -201,8 +201,8 @@ def test_frozen_parameters_stay_and_are_not_counted(monkeypatch):
     monkeypatch.setattr("lightning_modules.models.seeded.build", frozen)
     data = CohortData([BASE], DIGITS, torch.device("cpu"), torch.float64)
     module = CohortModule(make_entries([BASE], [1]), data)
-    assert module.parameters_per_member == 650
-    assert sorted(module.stacked) == ["3/bias", "3/weight"]
+    assert module.network.size == 650
+    assert sorted(module.network.parameters) == ["3.bias", "3.weight"]
     (_, before), (_, after) = train_cohort(make_entries([BASE], [0, 3]), DIGITS).members[0].rows
     assert after["train_loss"] < before["train_loss"]
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_modules.schedules import learning_rates
+from lightning_modules.training.flat import Layout
 from lightning_modules.training.optimizers import OPTIMIZERS
 from sweeps.spec.point import Point
 
@@ -20,13 +21,15 @@ def test_each_member_is_updated_as_torch_updates_it_alone(name, settings, seed):
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(len(members), 3, 2, generator=generator, dtype=torch.float64)
     gradients = [torch.randn(start.shape, generator=generator, dtype=torch.float64) for _ in range(4)]
-    stacked = torch.nn.Parameter(start.clone())
-    ours = OPTIMIZERS[name]([stacked], members, torch.float64)
+    layout = Layout.of({"weight": start})
+    matrix = layout.filled({"weight": start})
+    ours = OPTIMIZERS[name](layout, matrix, members)
     rates_of_updates = np.tile([member.learning_rate for member in members], (2, 1))
     scalars = torch.cat([ours.schedule(rates_of_updates) for _ in range(2)])  # two epochs of two updates
-    for ours.scalars, gradient in zip(scalars, gradients, strict=True):
-        stacked.grad = gradient.clone()
-        ours.step()
+    for row, gradient in zip(scalars, gradients, strict=True):
+        ours.begin()
+        ours.update({"weight": gradient}, row)
+    stacked = layout.views(matrix)["weight"]
     for k, member in enumerate(members):
         alone = torch.nn.Parameter(start[k].clone())
         keywords = {"lr": member.learning_rate, "weight_decay": member.weight_decay}

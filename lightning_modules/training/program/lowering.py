@@ -1,0 +1,194 @@
+"""Shorten a recording without changing its results.
+
+Every pass takes a recording and returns one that computes the same bits:
+
+    fold_products   a matrix product that is only read transposed becomes the product of the transposed factors, if
+                    both have the same bits
+    drop_unused     calls whose results nobody reads are dropped
+    hoist_sums      an addition to a state moves to where its summand is computed, while the summand is in the cache
+
+`constant_calls` finds the calls that give the same results in every replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+
+from lightning_modules.training.program.recording import Call, Recording, View, map_views
+
+aten = torch.ops.aten
+
+
+def lowered(recording: Recording) -> Recording:
+    """Apply all passes."""
+    return hoist_sums(drop_unused(fold_products(recording)))
+
+
+def fold_products(recording: Recording) -> Recording:
+    """Replace C = A B by Cᵀ = Bᵀ Aᵀ where only Cᵀ is read. Gradients of weights then have the layout of the weights.
+
+    Libraries choose kernels by sizes, strides and precision, so the two may be rounded differently. Every shape is
+    tried.
+    """
+    readers: dict[int, list[View]] = {}
+    for call in recording.calls:
+        for view in (*call.inputs, *call.written):
+            readers.setdefault(view.storage, []).append(view)
+    for output in recording.outputs:
+        if output is not None:
+            readers.setdefault(output.storage, []).append(output)
+
+    calls: list[Call] = []
+    folded: dict[View, View] = {}
+    for original in recording.calls:
+        call = _changed(original, folded)
+        product: View | None = call.outputs[0] if call.operator is aten.bmm.default else None
+        if product is not None and product.dense and product.offset == 0:
+            turned = _turned(product)
+            left, right = call.args
+            readings = readers.get(product.storage, [])
+            if readings and all(view == turned for view in readings) and _same_bits(left, right, recording.device):
+                dense = _dense(turned)
+                folded[turned] = dense
+                call = replace(call, args=(_turned(right), _turned(left)), outputs=(dense,))
+        calls.append(call)
+    return replace(
+        recording.with_calls(calls), outputs=tuple(folded.get(v, v) if v else None for v in recording.outputs)
+    )
+
+
+def _same_bits(left: View, right: View, device: torch.device) -> bool:
+    """Return whether (A B)ᵀ and Bᵀ Aᵀ have the same bits for factors of these shapes and strides."""
+    if device.type == "meta":
+        return True
+    return _tried(left.dtype, left.size[1:], left.stride[1:], right.size[1:], right.stride[1:], device)
+
+
+@lru_cache(maxsize=4096)
+def _tried(
+    dtype: torch.dtype, size: tuple[int, ...], stride: tuple[int, ...], right_size: tuple[int, ...],
+    right_stride: tuple[int, ...], device: torch.device,
+) -> bool:  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+
+    def factor(size: tuple[int, ...], stride: tuple[int, ...]) -> torch.Tensor:
+        block = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        values = torch.randn(2, block, generator=generator, dtype=torch.float64).to(device, dtype)
+        return values.as_strided((2, *size), (block, *stride))
+
+    left, right = factor(size, stride), factor(right_size, right_stride)
+    return torch.equal(torch.bmm(left, right).mT, torch.bmm(right.mT, left.mT))
+
+
+def _changed(call: Call, folded: dict[View, View]) -> Call:
+    if not folded:
+        return call
+    args, kwargs, written = map_views((call.args, call.kwargs, call.written), lambda view: folded.get(view, view))
+    return replace(call, args=args, kwargs=kwargs, written=written)
+
+
+def _turned(view: View) -> View:
+    """Exchange the last two axes."""
+    size, stride = list(view.size), list(view.stride)
+    size[-1], size[-2], stride[-1], stride[-2] = size[-2], size[-1], stride[-2], stride[-1]
+    return replace(view, size=tuple(size), stride=tuple(stride))
+
+
+def _dense(view: View) -> View:
+    strides, step = [], 1
+    for size in reversed(view.size):
+        strides.append(step)
+        step *= size
+    return replace(view, stride=tuple(reversed(strides)))
+
+
+def drop_unused(recording: Recording) -> Recording:
+    """Drop the calls that change neither an external storage nor anything that is read later."""
+    needed = {view.storage for view in recording.outputs if view is not None} | {*recording.external}
+    calls: list[Call] = []
+    for call in reversed(recording.calls):
+        if call.writes & needed:
+            needed |= call.reads
+            calls.append(call)
+    return recording.with_calls(calls[::-1])
+
+
+def hoist_sums(recording: Recording) -> Recording:
+    """Move each `state.add_(term)` directly behind the calls that it depends on."""
+    calls = list(recording.calls)
+    for index, call in enumerate(calls):
+        if call.operator is not aten.add_.Tensor or not call.reads & {*recording.external}:
+            continue
+        place = index
+        while place > 0 and not _conflict(calls[place - 1], call):
+            place -= 1
+        if place != index:
+            calls.insert(place, calls.pop(index))
+    return recording.with_calls(calls)
+
+
+def _conflict(before: Call, after: Call) -> bool:
+    """Return whether two neighbouring calls must keep their order."""
+    return any(
+        _overlap(written, other)
+        for first, second in ((before, after), (after, before))
+        for written in (*first.written, *(view for view in first.outputs if view))
+        for other in (*second.inputs, *(view for view in second.outputs if view))
+    )
+
+
+def _overlap(a: View, b: View) -> bool:
+    """Return whether two views may share an element. Views of different columns of a matrix do not."""
+    if a.storage != b.storage:
+        return False
+    if a.dtype != b.dtype or not a.stride or not b.stride or a.stride[0] != b.stride[0]:
+        return True
+    row = a.stride[0]
+    (start, stop), (other_start, other_stop) = (
+        (view.offset % row if row else 0, (view.offset % row if row else 0) + _extent(view)) for view in (a, b)
+    )
+    if stop > row or other_stop > row:
+        return True
+    return start < other_stop and other_start < stop
+
+
+def _extent(view: View) -> int:
+    """Return the number of elements from the first to the last element of a row."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(view.size[1:], view.stride[1:], strict=True))
+
+
+def constant_calls(recording: Recording) -> list[bool]:
+    """Return, for each call, whether its results are the same in every replay.
+
+    Such a call reads no external storage, and nothing changes its result afterwards.
+    """
+    changed: dict[int, int] = {}
+    for call in recording.calls:
+        for view in call.written:
+            changed[view.storage] = changed.get(view.storage, 0) + 1
+    constant: set[int] = {*recording.captured} - changed.keys()
+    kept: list[bool] = []
+    returned = {view.storage for view in recording.outputs if view is not None}
+    for call in recording.calls:
+        outputs = {view.storage for view in call.outputs if view is not None}
+        is_constant = not call.written and call.reads <= constant and not outputs & (changed.keys() | returned)
+        kept.append(is_constant)
+        constant |= outputs if is_constant else set()
+    return kept
+
+
+def last_uses(recording: Recording) -> dict[int, int]:
+    """Return the index of the last call that uses each storage. Outputs are used until the end."""
+    uses: dict[int, int] = {}
+    for index, call in enumerate(recording.calls):
+        for storage in call.reads | call.writes:
+            uses[storage] = index
+    return uses | dict.fromkeys(_storages(recording.outputs), len(recording.calls))
+
+
+def _storages(views: Iterable[View | None]) -> set[int]:
+    return {view.storage for view in views if view is not None}

@@ -1,0 +1,259 @@
+"""Record the calls of torch operators that a function makes.
+
+A `TorchDispatchMode` sees the calls that remain below autograd and vmap: operators of ATen on ordinary tensors. Every
+tensor is described as a strided view of its storage. Views therefore need no call of their own, and a program is a
+sequence of calls that read and write storages. (`make_fx` of torch.fx records the same calls, but it imports
+torch._dynamo, which takes longer than a short training.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class NotRecordable(Exception):
+    """A function whose calls cannot be replayed, because they depend on values or on state outside the function."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A strided view of a storage. `offset` is in elements of `dtype`."""
+
+    storage: int
+    dtype: torch.dtype
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+    @property
+    def dense(self) -> bool:
+        """Whether the elements fill a gapless block, in any order of the axes."""
+        expected = 1
+        for stride, size in sorted((s, n) for s, n in zip(self.stride, self.size, strict=True) if n != 1):
+            if stride != expected:
+                return False
+            expected *= size
+        return True
+
+    def of(self, memory: Tensor) -> Tensor:
+        """Return this view as a tensor. `memory` contains the bytes of the storage."""
+        whole = memory[: memory.numel() // self.dtype.itemsize * self.dtype.itemsize].view(self.dtype)
+        return whole.as_strided(self.size, self.stride, whole.storage_offset() + self.offset)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of an operator. `args`, `kwargs` and `outputs` contain views in place of tensors."""
+
+    operator: torch._ops.OpOverload
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    outputs: tuple[View | None, ...]
+    written: tuple[View, ...] = ()
+    """The arguments that the operator changes in place."""
+
+    @property
+    def inputs(self) -> list[View]:
+        """The views among the arguments, those that are changed in place included."""
+        return views_in((self.args, self.kwargs))
+
+    @property
+    def reads(self) -> set[int]:
+        return {view.storage for view in self.inputs}
+
+    @property
+    def writes(self) -> set[int]:
+        """The storages that the call changes or creates."""
+        return {view.storage for view in (*self.written, *self.outputs) if view is not None}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The calls of a function.
+
+    Attributes:
+        calls: the calls in order, without those that only create views.
+        bytes: the size of each storage.
+        external: storage -> the name of the function's input or state that it belongs to.
+        captured: storage -> a tensor that existed before, or that was made from a Python number, and that the function
+            uses although it is not an input.
+        outputs: the tensors that the function returned; None for other values.
+        device: the device of all storages.
+        literal: whether all captured tensors were made from Python numbers, so that other inputs of the same shapes
+            would capture the same values.
+    """
+
+    calls: tuple[Call, ...]
+    bytes: Mapping[int, int]
+    external: Mapping[int, str]
+    captured: Mapping[int, Tensor]
+    outputs: tuple[View | None, ...]
+    device: torch.device
+    literal: bool = True
+
+    @property
+    def changed(self) -> set[str]:
+        """The names of the external tensors that a call changes."""
+        storages = {storage for call in self.calls for storage in call.writes}
+        return {name for storage, name in self.external.items() if storage in storages}
+
+    def with_calls(self, calls: Sequence[Call]) -> Recording:
+        return replace(self, calls=tuple(calls))
+
+
+def record(
+    function: Callable[[], Sequence[Tensor | None]], external: Mapping[str, Tensor]
+) -> tuple[Recording, Sequence[Tensor | None]]:
+    """Call a function once, and return its calls and its results. The call has the same effects as any other.
+
+    Args:
+        function: takes its inputs from `external`, and returns tensors.
+        external: the tensors that the function reads or changes, by name, one per storage.
+
+    Raises:
+        NotRecordable: the function reads the value of a tensor, draws random numbers, or moves tensors between devices.
+    """
+    with _Recorder(external) as recorder:
+        results = function()
+    outputs = tuple(None if result is None else recorder.view(result) for result in results)
+    return recorder.finish(outputs), results
+
+
+def views_in(tree: Any) -> list[View]:
+    """Return the views in nested tuples, lists and mappings, in order."""
+    views: list[View] = []
+    map_views(tree, lambda view: views.append(view) or view)  # type: ignore[func-returns-value]
+    return views
+
+
+def map_views(tree: Any, change: Callable[[View], Any]) -> Any:
+    """Return a copy of nested tuples, lists and mappings in which every view is replaced."""
+    return _map(tree, View, change)
+
+
+def _map(tree: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    if isinstance(tree, kind):
+        return change(tree)
+    if isinstance(tree, tuple | list):
+        return type(tree)(_map(item, kind, change) for item in tree)
+    if isinstance(tree, Mapping):
+        return {key: _map(value, kind, change) for key, value in tree.items()}
+    return tree
+
+
+@dataclass
+class _Storages:
+    """Numbers the storages. Keeps a tensor of each, because a freed storage's address may be used again."""
+
+    numbers: dict[int, int] = field(default_factory=dict)
+    kept: dict[int, Tensor] = field(default_factory=dict)
+
+    def number(self, tensor: Tensor) -> int:
+        address = tensor.untyped_storage()._cdata
+        if address not in self.numbers:
+            self.numbers[address] = len(self.numbers)
+            self.kept[self.numbers[address]] = tensor
+        return self.numbers[address]
+
+    def knows(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage()._cdata in self.numbers
+
+
+class _Recorder(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keep torch from importing torch._dynamo, which takes seconds, only to exempt this mode from compilation."""
+        return False
+
+    def __init__(self, external: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self._storages = _Storages()
+        self._external = {self._storages.number(tensor): name for name, tensor in external.items()}
+        self._device = next(iter(external.values())).device
+        self._captured: dict[int, Tensor] = {}
+        self._literal = True
+        self._calls: list[Call] = []
+
+    def view(self, tensor: Tensor) -> View:
+        if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_conj():
+            raise NotRecordable(f"a tensor of type {type(tensor).__name__} and layout {tensor.layout}")
+        number = self._storages.number(tensor)
+        return View(number, tensor.dtype, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
+
+    def finish(self, outputs: tuple[View | None, ...]) -> Recording:
+        sizes = {number: tensor.untyped_storage().nbytes() for number, tensor in self._storages.kept.items()}
+        return Recording(
+            tuple(self._calls), sizes, self._external, self._captured, outputs, self._device, self._literal
+        )
+
+    def __torch_dispatch__(
+        self, func: torch._ops.OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.namespace == "profiler":
+            return func(*args, **kwargs)
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise NotRecordable("the value of a tensor is read")
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise NotRecordable(f"{func} draws random numbers")
+        if torch.Tag.dynamic_output_shape in func.tags:
+            raise NotRecordable(f"the shape of the result of {func} depends on values")
+        for tensor in _overwritten(func, kwargs):
+            self._storages.number(tensor)  # memory that is written before it is read belongs to the program
+        inputs = _map((args, kwargs), Tensor, self._argument(func))
+        result = func(*args, **kwargs)
+        results = list(result) if isinstance(result, tuple | list) else [result]
+        fresh = [isinstance(each, Tensor) and not self._storages.knows(each) for each in results]
+        outputs = tuple(self.view(each) if isinstance(each, Tensor) else None for each in results)
+        written = _written(func, inputs)
+        if any(view.storage in self._captured for view in written):
+            raise NotRecordable("a tensor that is not an input is changed in place")
+        if any(view is not None and self._storages.kept[view.storage].device != self._device for view in outputs):
+            raise NotRecordable(f"{func} makes a tensor on another device")
+        if written or any(fresh):
+            new = tuple(view if is_new else None for view, is_new in zip(outputs, fresh, strict=True))
+            self._calls.append(Call(func, inputs[0], inputs[1], new if any(fresh) else (), written))
+        return result
+
+    def _argument(self, func: torch._ops.OpOverload) -> Callable[[Tensor], View]:
+        def view(tensor: Tensor) -> View:
+            known = self._storages.knows(tensor)
+            result = self.view(tensor)
+            if not known:
+                if tensor.device != self._device and tensor.dim():
+                    raise NotRecordable(f"{func} takes a tensor from another device")
+                self._captured[result.storage] = tensor
+                self._literal &= func is torch.ops.aten.lift_fresh.default
+            return result
+
+        return view
+
+
+def _overwritten(func: torch._ops.OpOverload, kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """Return the arguments that only receive results."""
+    names = [a.name for a in func._schema.arguments if a.kwarg_only and a.alias_info is not None]
+    return [kwargs[name] for name in names if isinstance(kwargs.get(name), Tensor)]
+
+
+_UNDECLARED = {torch.ops.aten.native_batch_norm.default: 5, torch.ops.aten.cudnn_batch_norm.default: 5}
+"""Operators that change `running_mean` and `running_var` in place, although their schema does not say so, if the
+argument at this position, `training`, is true."""
+
+
+def _written(func: torch._ops.OpOverload, inputs: tuple[Any, Any]) -> tuple[View, ...]:
+    args, kwargs = inputs
+    written: list[View] = []
+    for index, argument in enumerate(func._schema.arguments):
+        declared = argument.alias_info is not None and argument.alias_info.is_write
+        updated = argument.name in ("running_mean", "running_var") and func in _UNDECLARED and args[_UNDECLARED[func]]
+        if declared or updated:
+            written += views_in(
+                kwargs[argument.name] if argument.kwarg_only else args[index] if index < len(args) else ()
+            )
+    return tuple(written)

@@ -1,0 +1,176 @@
+"""Layers of a stacked network as operations that have the same bits in any stack.
+
+Linear layers and convolutions become batched matrix products, and batch normalisation elementary operations.
+
+torch trains a stack of convolutions as one grouped convolution, whose kernels round differently than those of a single
+network, and are slower for wide layers. A product of unfolded inputs has one kernel for any number of members, so a
+member alone has the bits that it has in a stack. A mode of torch functions replaces the calls, so that this holds for
+convolutions in a user's own module too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+Sides = tuple[int, ...]
+"""One number per spatial axis."""
+
+
+class BatchedProducts(TorchFunctionMode):
+    """Inside a `with` block, linear layers and convolutions are matrix products."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        replacement = _REPLACED.get(func)
+        if replacement is None:
+            return func(*args, **(kwargs or {}))
+        return replacement(*args, **(kwargs or {}))
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Compute torch.nn.functional.linear as one product, for inputs of any number of axes."""
+    product = input.reshape(-1, weight.shape[1]) @ weight.mT
+    if bias is not None:
+        product = product + bias.to(product.dtype)
+    return product.unflatten(0, input.shape[:-1]) if input.dim() != 2 else product
+
+
+def convolution(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] = 0, dilation: int | Sequence[int] = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """Compute torch.nn.functional.conv1d, conv2d or conv3d as one product per group.
+
+    The result has the channels last in memory, as the next convolution reads them.
+    """
+    sides = weight.dim() - 2
+    if input.dim() == sides + 1:
+        return convolution(input[None], weight, bias, stride, padding, dilation, groups)[0]
+    kernel = tuple(weight.shape[2:])
+    strides, dilations = _per_side(stride, sides), _per_side(dilation, sides)
+    before, after = _paddings(padding, kernel, dilations)
+    channels, made = weight.shape[1], weight.shape[0] // groups
+    columns = _Columns.apply(input, kernel, strides, before, after, dilations)
+    batch, *out = columns.shape[: 1 + sides]
+    weights = weight.movedim(1, -1).reshape(weight.shape[0], -1)
+    if groups == 1:
+        product = columns.reshape(-1, math.prod(kernel) * channels) @ weights.mT
+    else:
+        split = columns.reshape(-1, math.prod(kernel), groups, channels).permute(2, 0, 1, 3)
+        product = split.reshape(groups, -1, weights.shape[1]) @ weights.reshape(groups, made, -1).mT
+        product = product.movedim(0, 1).reshape(-1, weight.shape[0])
+    if bias is not None:
+        product = product + bias.to(product.dtype)
+    return product.reshape(batch, *out, weight.shape[0]).movedim(-1, 1)
+
+
+def batch_norm(
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """Compute torch.nn.functional.batch_norm by elementary operations.
+
+    torch's kernels depend on whether the channels are last in memory. The members of a stack lie between the examples
+    and the channels, so a member alone would run another kernel than a stack, and be rounded differently.
+    """
+    values = input.to(torch.promote_types(input.dtype, torch.float32))
+    axes = [axis for axis in range(input.dim()) if axis != 1]
+    shape = (-1, *(1,) * (input.dim() - 2))
+    if training or running_mean is None or running_var is None:
+        mean = values.mean(axes)
+        centred = values - mean.reshape(shape)
+        variance = centred.square().mean(axes)
+        if training and running_mean is not None and running_var is not None:
+            count = values.numel() // values.shape[1]
+            with torch.no_grad():
+                running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
+                running_var.mul_(1 - momentum).add_(variance.detach() * (momentum * count / max(1, count - 1)))
+    else:
+        centred, variance = values - running_mean.reshape(shape), running_var
+    scale = (variance + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight
+    result = centred * scale.reshape(shape)
+    if bias is not None:
+        result = result + bias.reshape(shape)
+    return result.to(input.dtype)
+
+
+class _Columns(torch.autograd.Function):
+    """Maps [B, C, *sides] to [B, *out, *kernel, C]: for every output, the inputs that it depends on."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        input: Tensor, kernel: Sides, stride: Sides, before: Sides, after: Sides, dilation: Sides
+    ) -> Tensor:  # fmt: skip
+        last = input.movedim(1, -1)
+        if any(before) or any(after):
+            padded = [a + n + b for a, n, b in zip(before, input.shape[2:], after, strict=True)]
+            whole = input.new_zeros(input.shape[0], *padded, input.shape[1])
+            whole[(slice(None), *map(_inner, before, input.shape[2:]))].copy_(last)
+            last = whole
+        windows = last
+        for axis, (size, step, apart) in enumerate(zip(kernel, stride, dilation, strict=True), 1):
+            windows = windows.unfold(axis, apart * (size - 1) + 1, step)[..., ::apart]
+        # [B, *out, C, *kernel]
+        return windows.movedim(1 + len(kernel), -1).contiguous()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        input, *ctx.sizes = inputs
+        ctx.shape = input.shape
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,) = gradients
+        kernel, stride, before, after, dilation = ctx.sizes
+        batch, channels, *sides = ctx.shape
+        out = gradient.shape[1 : 1 + len(kernel)]
+        padded = [a + n + b for a, n, b in zip(before, sides, after, strict=True)]
+        total = gradient.new_zeros(batch, *padded, channels)
+        for tap in itertools.product(*map(range, kernel)):
+            read = [
+                slice(i * apart, i * apart + step * (n - 1) + 1, step)
+                for i, apart, step, n in zip(tap, dilation, stride, out, strict=True)
+            ]
+            total[(slice(None), *read)].add_(gradient[(slice(None), *[slice(None)] * len(kernel), *tap)])
+        inner = total[(slice(None), *map(_inner, before, sides))]
+        return inner.movedim(-1, 1), None, None, None, None, None
+
+
+def _inner(before: int, size: int) -> slice:
+    return slice(before, before + size)
+
+
+def _per_side(value: int | Sequence[int], sides: int) -> Sides:
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values * sides if len(values) == 1 else values
+
+
+def _paddings(padding: int | str | Sequence[int], kernel: Sides, dilation: Sides) -> tuple[Sides, Sides]:
+    """Return the padding before and after each axis."""
+    if padding == "same":
+        total = tuple(apart * (size - 1) for size, apart in zip(kernel, dilation, strict=True))
+        return tuple(n // 2 for n in total), tuple(n - n // 2 for n in total)
+    sizes = (0,) * len(kernel) if isinstance(padding, str) else _per_side(padding, len(kernel))
+    return sizes, sizes
+
+
+_REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
+    functional.linear: linear,
+    functional.batch_norm: batch_norm,
+    **dict.fromkeys(
+        (functional.conv1d, functional.conv2d, functional.conv3d, torch.conv1d, torch.conv2d, torch.conv3d), convolution
+    ),
+}
