@@ -93,8 +93,6 @@ def waiting_is_an_error(device: str) -> Iterator[None]:
 @pytest.mark.parametrize("stack", STACKS)
 def test_an_epoch_does_not_wait_for_the_device(stack, device, monkeypatch):
     """The counterpart on a GPU of tests/lightning_modules/training/test_no_waiting.py."""
-    monkeypatch.setattr(CohortModule, "optimizers", lambda module, **options: module.configure_optimizers())
-    monkeypatch.setattr(CohortModule, "manual_backward", lambda module, loss: loss.backward())
     members = points(stack, 3)
     data = CohortData(members, sources.load("digits"), torch.device(device), torch.float32)
     module = CohortModule(make_entries(members, [EPOCHS]), data)

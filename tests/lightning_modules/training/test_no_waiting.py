@@ -42,13 +42,6 @@ STACKS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def without_lightning(monkeypatch):
-    """Let a module train without a Trainer."""
-    monkeypatch.setattr(CohortModule, "optimizers", lambda module, **options: module.configure_optimizers())
-    monkeypatch.setattr(CohortModule, "manual_backward", lambda module, loss: loss.backward())
-
-
 class Copies(TorchDispatchMode):
     """Counts the copies of tensors of the host to the meta device."""
 
