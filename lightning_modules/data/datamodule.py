@@ -48,18 +48,19 @@ class Examples:
     def take(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Gather inputs [K, B, *shape] and given labels [K, B] at `positions` [K, B] of each member."""
         rows = self.rows.gather(1, positions)
-        return self._inputs(rows), self.given.gather(1, positions)
+        return self.at(rows), self.given.gather(1, positions)
 
     def slice(self, start: int, stop: int) -> Tensor:
         """Gather inputs [K, stop - start, *shape]."""
-        return self._inputs(self.rows[:, start:stop])
+        return self.at(self.rows[:, start:stop])
 
     def of_members(self, members: Tensor) -> Examples:
         """Select the examples of some members, given as indices [k]."""
         rows, ids, given, true = (column[members] for column in (self.rows, self.ids, self.given, self.true))
         return Examples(self.inputs, rows, ids, given, true)
 
-    def _inputs(self, rows: Tensor) -> Tensor:
+    def at(self, rows: Tensor) -> Tensor:
+        """Gather inputs [K, B, *shape] at `rows` [K, B] of `inputs`."""
         return self.inputs.index_select(0, rows.reshape(-1)).unflatten(0, tuple(rows.shape))
 
 

@@ -123,8 +123,11 @@ class CohortModule(pl.LightningModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """Train every member for one epoch. `batch` [K, n] contains each member's example positions in order."""
-        parts = batch.split(self._data.batch_size, dim=1)
-        for each in zip(parts, self._scalars, self._augmenter.keys, self._masks.keys, strict=True):
+        train = self._data.train
+        # For the whole epoch at once, because the rows of one member fit into the first cache.
+        columns = (batch, train.rows.gather(1, batch), train.given.gather(1, batch))
+        parts = (column.split(self._data.batch_size, dim=1) for column in columns)
+        for each in zip(*parts, self._scalars, self._augmenter.keys, self._masks.keys, strict=True):
             seen = self._update(*each)
             for measure in self._on_demand.values():
                 measure.on_update(seen)

@@ -24,6 +24,10 @@ Sides = tuple[int, ...]
 """One number per spatial axis."""
 
 
+FEW_OUTPUTS = 16
+"""Layers with fewer outputs are computed with the examples last in memory."""
+
+
 class BatchedProducts(TorchFunctionMode):
     """Inside a `with` block, linear layers and convolutions are matrix products."""
 
@@ -38,7 +42,7 @@ class BatchedProducts(TorchFunctionMode):
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute torch.nn.functional.linear as one product, for inputs of any number of axes."""
-    product = input.reshape(-1, weight.shape[1]) @ weight.mT
+    product = _Product.apply(input.reshape(-1, weight.shape[1]), weight)
     if bias is not None:
         product = product + bias.to(product.dtype)
     return product.unflatten(0, input.shape[:-1]) if input.dim() != 2 else product
@@ -63,7 +67,7 @@ def convolution(
     batch, *out = columns.shape[: 1 + sides]
     weights = weight.movedim(1, -1).reshape(weight.shape[0], -1)
     if groups == 1:
-        product = columns.reshape(-1, math.prod(kernel) * channels) @ weights.mT
+        product = _Product.apply(columns.reshape(-1, math.prod(kernel) * channels), weights)
     else:
         split = columns.reshape(-1, math.prod(kernel), groups, channels).permute(2, 0, 1, 3)
         product = split.reshape(groups, -1, weights.shape[1]) @ weights.reshape(groups, made, -1).mT
@@ -103,6 +107,34 @@ def batch_norm(
     if bias is not None:
         result = result + bias.reshape(shape)
     return result.to(input.dtype)
+
+
+class _Product(torch.autograd.Function):
+    """X Wᵀ for inputs X [n, in] and weights W [out, in].
+
+    The gradient of W is computed in the layout of W. Differentiating X Wᵀ would give its transpose, which takes up to
+    ten times as long for a layer of few outputs. The result of such a layer is computed as (W Xᵀ)ᵀ, with the examples
+    last in memory: MKL's product is 1.3 to 3 times as fast then, and torch's softmax over the outputs twice.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(inputs: Tensor, weights: Tensor) -> Tensor:
+        return (weights @ inputs.mT).mT if len(weights) < FEW_OUTPUTS else inputs @ weights.mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        inputs, weights = ctx.saved_tensors
+        (gradient,) = gradients
+        own = gradient.dtype  # under autocast, the product was computed in a type of its own
+        of_inputs = (gradient @ weights.to(own)).to(inputs.dtype) if ctx.needs_input_grad[0] else None
+        of_weights = (gradient.mT @ inputs.to(own)).to(weights.dtype) if ctx.needs_input_grad[1] else None
+        return of_inputs, of_weights
 
 
 class _Columns(torch.autograd.Function):

@@ -29,8 +29,7 @@ class Update:
 
     def __init__(
         self, network: StackedNetwork, data: CohortData, optimizer: CohortOptimizer, masks: DropoutMasks,
-        augmenter: Augmenter, losses: Tensor,
-        needs_input_gradients: bool, key: object, name: str,
+        augmenter: Augmenter, losses: Tensor, needs_input_gradients: bool, key: object, name: str,
     ) -> None:  # fmt: skip
         self._network = network
         self._data = data
@@ -46,22 +45,26 @@ class Update:
         state = {
             **changed,
             **{f"optimizer {name}": tensor for name, tensor in optimizer.tensors.items()},
-            "inputs": train.inputs, "rows": train.rows, "labels": train.given,
-        }  # fmt: skip
+            "inputs": train.inputs,
+        }
         strengths = [tuple(getattr(member, field) for field in AUGMENTATIONS) for member in data.members]
         key = key and (
             key, type(optimizer).__name__, optimizer.decays, tuple(network.mask_shapes), needs_input_gradients,
-            tuple(strengths) if augmenter.active else (),
+            tuple(strengths) if augmenter.active else (), train.size,
         )  # fmt: skip
         self.replayed = Replayed(
             self._update, state, [*changed], key, name, lambda inputs: masks.constants(inputs[0].shape[1])
         )
 
-    def __call__(self, positions: Tensor, scalars: Tensor, augmentation: Tensor, dropout: Tensor) -> Presentation:
+    def __call__(
+        self, positions: Tensor, rows: Tensor, labels: Tensor, scalars: Tensor, augmentation: Tensor, dropout: Tensor
+    ) -> Presentation:
         """Update every member once.
 
         Args:
-            positions: [K, B], the examples.
+            positions: [K, B], the examples of the minibatch as indices into `data.train`.
+            rows: [K, B], their rows of the inputs.
+            labels: [K, B], their labels as given.
             scalars: [S, K], the scalars of the optimizer.
             augmentation: the keys of the augmentation's draws.
             dropout: the keys of the masks.
@@ -69,16 +72,16 @@ class Update:
         Returns:
             The minibatch. Its tensors are valid until the next update.
         """
-        inputs, logits, labels, losses, gradients = self.replayed(positions, scalars, augmentation, dropout)
+        inputs, logits, losses, gradients = self.replayed(rows, labels, scalars, augmentation, dropout)
         return Presentation(positions, inputs, logits, labels, losses, gradients)
 
     def _update(
-        self, positions: Tensor, scalars: Tensor, augmentation: Tensor, dropout: Tensor
+        self, rows: Tensor, labels: Tensor, scalars: Tensor, augmentation: Tensor, dropout: Tensor
     ) -> Sequence[Tensor | None]:
-        size = positions.shape[1]
+        size = rows.shape[1]
         with torch.no_grad():
             self._optimizer.begin()
-            inputs, labels = self._data.train.take(positions)
+            inputs = self._data.train.at(rows)
             if self._augmenter.active:
                 inputs = self._augmenter(inputs, augmentation)
             masks = self._masks.draw(dropout, size)
@@ -95,4 +98,4 @@ class Update:
             self._optimizer.update({name: value for name, value in by_name.items() if value is not None}, scalars)
             self._losses.add_(losses.double() * (size / self._data.train.size))
             of_inputs = gradients[-1] * size if self._needs_input_gradients else None
-        return inputs.detach(), logits.detach(), labels, each.detach(), of_inputs
+        return inputs.detach(), logits.detach(), each.detach(), of_inputs

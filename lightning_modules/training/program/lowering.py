@@ -2,10 +2,8 @@
 
 Every pass takes a recording and returns one that computes the same bits:
 
-    fold_products   a matrix product that is only read transposed becomes the product of the transposed factors, if
-                    both have the same bits
-    drop_unused     calls whose results nobody reads are dropped
-    hoist_sums      an addition to a state moves to where its summand is computed, while the summand is in the cache
+    drop_unused   calls whose results nobody reads are dropped
+    hoist_sums    an addition to a state moves to where its summand is computed, while the summand is in the cache
 
 `constant_calls` finds the calls that give the same results in every replay.
 """
@@ -13,97 +11,17 @@ Every pass takes a recording and returns one that computes the same bits:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import lru_cache
 
 import torch
 
-from lightning_modules.training.program.recording import Call, Recording, View, map_views
+from lightning_modules.training.program.recording import Call, Recording, View
 
 aten = torch.ops.aten
 
 
 def lowered(recording: Recording) -> Recording:
     """Apply all passes."""
-    return hoist_sums(drop_unused(fold_products(recording)))
-
-
-def fold_products(recording: Recording) -> Recording:
-    """Replace C = A B by Cᵀ = Bᵀ Aᵀ where only Cᵀ is read. Gradients of weights then have the layout of the weights.
-
-    Libraries choose kernels by sizes, strides and precision, so the two may be rounded differently. Every shape is
-    tried.
-    """
-    readers: dict[int, list[View]] = {}
-    for call in recording.calls:
-        for view in (*call.inputs, *call.written):
-            readers.setdefault(view.storage, []).append(view)
-    for output in recording.outputs:
-        if output is not None:
-            readers.setdefault(output.storage, []).append(output)
-
-    calls: list[Call] = []
-    folded: dict[View, View] = {}
-    for original in recording.calls:
-        call = _changed(original, folded)
-        product: View | None = call.outputs[0] if call.operator is aten.bmm.default else None
-        if product is not None and product.dense and product.offset == 0:
-            turned = _turned(product)
-            left, right = call.args
-            readings = readers.get(product.storage, [])
-            if readings and all(view == turned for view in readings) and _same_bits(left, right, recording.device):
-                dense = _dense(turned)
-                folded[turned] = dense
-                call = replace(call, args=(_turned(right), _turned(left)), outputs=(dense,))
-        calls.append(call)
-    return replace(
-        recording.with_calls(calls), outputs=tuple(folded.get(v, v) if v else None for v in recording.outputs)
-    )
-
-
-def _same_bits(left: View, right: View, device: torch.device) -> bool:
-    """Return whether (A B)ᵀ and Bᵀ Aᵀ have the same bits for factors of these shapes and strides."""
-    if device.type == "meta":
-        return True
-    return _tried(left.dtype, left.size[1:], left.stride[1:], right.size[1:], right.stride[1:], device)
-
-
-@lru_cache(maxsize=4096)
-def _tried(
-    dtype: torch.dtype, size: tuple[int, ...], stride: tuple[int, ...], right_size: tuple[int, ...],
-    right_stride: tuple[int, ...], device: torch.device,
-) -> bool:  # fmt: skip
-    generator = torch.Generator().manual_seed(0)
-
-    def factor(size: tuple[int, ...], stride: tuple[int, ...]) -> torch.Tensor:
-        block = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        values = torch.randn(2, block, generator=generator, dtype=torch.float64).to(device, dtype)
-        return values.as_strided((2, *size), (block, *stride))
-
-    left, right = factor(size, stride), factor(right_size, right_stride)
-    return torch.equal(torch.bmm(left, right).mT, torch.bmm(right.mT, left.mT))
-
-
-def _changed(call: Call, folded: dict[View, View]) -> Call:
-    if not folded:
-        return call
-    args, kwargs, written = map_views((call.args, call.kwargs, call.written), lambda view: folded.get(view, view))
-    return replace(call, args=args, kwargs=kwargs, written=written)
-
-
-def _turned(view: View) -> View:
-    """Exchange the last two axes."""
-    size, stride = list(view.size), list(view.stride)
-    size[-1], size[-2], stride[-1], stride[-2] = size[-2], size[-1], stride[-2], stride[-1]
-    return replace(view, size=tuple(size), stride=tuple(stride))
-
-
-def _dense(view: View) -> View:
-    strides, step = [], 1
-    for size in reversed(view.size):
-        strides.append(step)
-        step *= size
-    return replace(view, stride=tuple(reversed(strides)))
+    return hoist_sums(drop_unused(recording))
 
 
 def drop_unused(recording: Recording) -> Recording:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.training.program.lowering import constant_calls, last_uses
-from lightning_modules.training.program.recording import Call, Recording, View, map_views
+from lightning_modules.training.program.recording import FILLED, Call, Recording, View, map_views
 
 aten = torch.ops.aten
 ALIGNMENT = 64
@@ -180,14 +180,18 @@ _FAST_IN_PLACE: dict[torch._ops.OpOverload, Callable[..., Any]] = {
     aten.mul_.Tensor: Tensor.mul_,
     aten.div_.Tensor: Tensor.div_,
     aten.copy_.default: Tensor.copy_,
+    aten.ge_.Tensor: Tensor.ge_,
+    aten.mul.out: torch.mul,
+    aten.addcmul.out: torch.addcmul,
+    aten.index_select.out: torch.index_select,
+    aten.relu.default: Tensor.relu_,
 }
-
-
-_ZEROS = (aten.zeros.default, aten.new_zeros.default, aten.zeros_like.default)
 
 
 def _bound(call: Call, memory: _Memory) -> Callable[[], object]:
     """Return a function without arguments that makes the call."""
+    if call.operator in FILLED and call.outputs[0] is not None:
+        return partial(memory.tensor(call.outputs[0]).fill_, FILLED[call.operator])
     args, kwargs = map_views((call.args, dict(call.kwargs)), memory.tensor)
     if not call.outputs:
         return partial(_FAST_IN_PLACE.get(call.operator, call.operator), *args, **kwargs)
@@ -195,11 +199,9 @@ def _bound(call: Call, memory: _Memory) -> Callable[[], object]:
     first = outputs[0]
     if call.operator is aten._to_copy.default and first is not None:
         return partial(first.copy_, args[0])
-    if call.operator in _ZEROS and first is not None:
-        return first.zero_
     if call.operator in _FAST:
         return partial(_FAST[call.operator], *args, **kwargs, out=first)
-    in_place = _in_place(call.operator)
+    in_place = _FAST_IN_PLACE.get(call.operator) or _in_place(call.operator)
     if in_place is not None and first is not None and isinstance(args[0], Tensor) and _same(first, args[0]):
         return partial(in_place, *args, **kwargs)
     variant = _out_variant(call)

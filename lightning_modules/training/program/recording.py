@@ -21,6 +21,14 @@ class NotRecordable(Exception):
     """A function whose calls cannot be replayed, because they depend on values or on state outside the function."""
 
 
+aten = torch.ops.aten
+FILLED: Mapping[torch._ops.OpOverload, float] = {
+    aten.zeros.default: 0, aten.zeros_like.default: 0, aten.new_zeros.default: 0,
+    aten.ones.default: 1, aten.ones_like.default: 1, aten.new_ones.default: 1,
+}  # fmt: skip
+"""Operators that take only the shape from their arguments -> the value of all elements of their result."""
+
+
 @dataclass(frozen=True)
 class View:
     """A strided view of a storage. `offset` is in elements of `dtype`."""
@@ -65,6 +73,9 @@ class Call:
 
     @property
     def reads(self) -> set[int]:
+        """The storages on which the results depend."""
+        if self.operator in FILLED:
+            return set()
         return {view.storage for view in self.inputs}
 
     @property
@@ -198,7 +209,7 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.namespace == "profiler":
             return func(*args, **kwargs)
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is aten._local_scalar_dense.default:
             raise NotRecordable("the value of a tensor is read")
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise NotRecordable(f"{func} draws random numbers")
@@ -229,7 +240,7 @@ class _Recorder(TorchDispatchMode):
                 if tensor.device != self._device and tensor.dim():
                     raise NotRecordable(f"{func} takes a tensor from another device")
                 self._captured[result.storage] = tensor
-                self._literal &= func is torch.ops.aten.lift_fresh.default
+                self._literal &= func is aten.lift_fresh.default
             return result
 
         return view
@@ -241,7 +252,7 @@ def _overwritten(func: torch._ops.OpOverload, kwargs: Mapping[str, Any]) -> list
     return [kwargs[name] for name in names if isinstance(kwargs.get(name), Tensor)]
 
 
-_UNDECLARED = {torch.ops.aten.native_batch_norm.default: 5, torch.ops.aten.cudnn_batch_norm.default: 5}
+_UNDECLARED = {aten.native_batch_norm.default: 5, aten.cudnn_batch_norm.default: 5}
 """Operators that change `running_mean` and `running_var` in place, although their schema does not say so, if the
 argument at this position, `training`, is true."""
 

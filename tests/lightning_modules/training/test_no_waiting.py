@@ -114,8 +114,8 @@ def _selects_by_value(call, tensor):
 
 
 WAITS = {
-    "a value of the batch": (Examples, "take", _reads_a_value, lambda examples, positions: positions),
-    "a shape that depends on values": (Examples, "take", _selects_by_value, lambda examples, positions: positions),
+    "a value of the batch": (Examples, "at", _reads_a_value, lambda examples, rows: rows),
+    "a shape that depends on values": (Examples, "at", _selects_by_value, lambda examples, rows: rows),
     "a loss": (CohortModule, "training_step", _reads_a_value, lambda module, batch, index: module._losses),
     "who has diverged": (CohortModule, "_note_diverged", _reads_a_value, lambda module: module._diverged),
 }
@@ -125,8 +125,8 @@ WAITS = {
     "upload", [lambda values: values.to("meta"), lambda values: torch.zeros(2, device="meta").copy_(values)]
 )
 def test_a_copy_from_the_host_is_noticed(upload, monkeypatch):
-    take = Examples.take
-    monkeypatch.setattr(Examples, "take", lambda examples, rows: (upload(torch.ones(2)), take(examples, rows))[1])
+    at = Examples.at
+    monkeypatch.setattr(Examples, "at", lambda examples, rows: (upload(torch.ones(2)), at(examples, rows))[1])
     module, data = of_a_new_shape()
     train_one_epoch(module, data)
     with pytest.raises(AssertionError, match="copied from the host"):
