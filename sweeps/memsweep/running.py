@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -146,24 +147,33 @@ def run(
     figures_of(study)  # a figure that cannot be drawn is refused before the training, not after
     done = _done(place, study)
     settled = done.without_failed() if retry_failed else done
-    chosen = None
-    if inline is None and (address, workers, device) == (None, None, "cpu") and not _connected_to_ray():
-        on_ray = plan_of(study, max_cohort).without(settled)
-        chosen = packed_for_this_process(on_ray) if on_ray.missing else on_ray
-    executor: Executor
-    if inline or chosen is not None:
-        from sweeps.execution.inline import Inline
-
-        executor = Inline(device, checkpoint_every)
-    else:  # Ray takes a second to import, so runs that do not need it do not import it
-        from sweeps.execution.on_ray.executor import RayTune
-
-        executor = RayTune(address, device, verbose, checkpoint_every, retries)
-    with executor.resources(workers, say) as resources:
-        todo = chosen or Plan.of(study, resources.packing(workers, max_cohort)).without(settled)
+    todo = chosen = None
+    if not inline and (address, device) == (None, "cpu"):  # such a plan is known without starting Ray
+        todo = plan_of(study, max_cohort, workers).without(settled)
+        if inline is None and workers is None and not _connected_to_ray():
+            chosen = packed_for_this_process(todo)
+        todo = chosen or todo
         say(explain(todo))
-        if chosen and todo.missing:
-            say(f"{in_short(todo)}: training in this process; --ray trains on Ray")
+    if chosen:
+        say(f"{in_short(chosen)}: training in this process; --ray trains on Ray")
+    executor: Executor
+    with ExitStack() as opened:
+        if inline or chosen or (todo and not todo.missing):
+            from sweeps.execution.inline import Inline
+
+            executor = Inline(device, checkpoint_every)
+        else:  # Ray takes a second to import, so runs that do not need it do not import it
+            if todo:
+                from sweeps.execution.on_ray.connection import started_while_importing
+
+                opened.enter_context(started_while_importing(todo.packing.workers, verbose))
+            from sweeps.execution.on_ray.executor import RayTune
+
+            executor = RayTune(address, device, verbose, checkpoint_every, retries)
+        resources = opened.enter_context(executor.resources(workers, say))
+        if todo is None:
+            todo = Plan.of(study, resources.packing(workers, max_cohort)).without(settled)
+            say(explain(todo))
         with Display(todo, console) as display:
             if todo.missing:
                 observer = Observer(todo, resources.executor, display.listen)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -297,6 +298,8 @@ class TestRun:
 
         ray = types.SimpleNamespace(is_initialized=lambda: options == "connected")
         monkeypatch.setitem(sys.modules, "ray", ray)
+        connection = types.SimpleNamespace(started_while_importing=lambda workers, verbose: nullcontext())
+        monkeypatch.setitem(sys.modules, "sweeps.execution.on_ray.connection", connection)
         monkeypatch.setitem(sys.modules, "sweeps.execution.on_ray.executor", types.SimpleNamespace(RayTune=executor))
         with pytest.raises(Asked):
             ms.run(sweep, store, progress=False, **(options if isinstance(options, dict) else {}))

@@ -11,9 +11,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -24,6 +23,7 @@ import lightning_modules  # noqa: F401 (its folder is compared with the one that
 from sweeps.errors import ExecutionError
 from sweeps.execution.defaults import CHECKPOINT_SECONDS, RETRIES, Device
 from sweeps.execution.lane import check_pausing
+from sweeps.execution.on_ray.connection import ENVIRONMENT, connected, environment
 from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
 from sweeps.execution.on_ray.native import scheduler_of
 from sweeps.execution.on_ray.resources import cluster_resources
@@ -37,26 +37,10 @@ from sweeps.store.store import Store
 
 _log = logging.getLogger(f"memsweep.{__name__}")
 
-KNOCK_SECONDS = 20.0
-
 LONE_ROUNDS = 2
 """The number of experiments in which a single member must be lost before it is recorded as failed. Tune retries a trial
 whose worker dies during training, but not a trial whose worker dies while being reset for the trial (`reuse_actors`;
 observed when killing workers), so the member may not have caused the first loss."""
-
-_ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the loggers write about five files per trial, which are never read
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once, because cohorts in training have checkpoints
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # a snapshot serializes every trial, and is never restored
-    "TUNE_WARN_THRESHOLD_S": "3600",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a custom model may open files by paths relative to the user's folder
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-
-_joined: ContextVar[str | None] = ContextVar("joined", default=None)
-"""The address of the cluster to which `resources` has connected this process."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +69,7 @@ class RayTune:
         if self.address is None and self.device == "cpu":
             yield self._resources(workers, say)  # these are known without starting Ray
             return
-        with _environment(_ENVIRONMENT), self._connection(workers):
+        with environment(ENVIRONMENT), connected(self.address, workers, self.verbose):
             self._check_packages()
             yield self._resources(workers, say)
 
@@ -96,8 +80,8 @@ class RayTune:
         if _is_native(plan) and plan.early_stopping and plan.early_stopping.pauses:
             # HyperBand halves the known members of a bracket, so it must know all members before it pauses the first.
             waiting = len(plan.cohorts) + 1
-        settings = {**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(waiting)}
-        with _environment(settings), self._connection(workers):
+        settings = {**ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(waiting)}
+        with environment(settings), connected(self.address, workers, self.verbose):
             self._check_packages()
             self._check_store(store)
             resources = self._resources(workers, _discard)
@@ -191,33 +175,6 @@ class RayTune:
         if store.is_local and hosts != {socket.gethostname()}:
             raise ExecutionError(local_elsewhere(store, sorted(hosts)))
 
-    @contextmanager
-    def _connection(self, workers: int | None) -> Iterator[None]:
-        if ray.is_initialized() and self.address == _joined.get():  # `resources`, a notebook or a test connected it
-            yield
-            return
-        level = logging.INFO if self.verbose else logging.CRITICAL  # failures are recorded with their reasons
-        logging.getLogger("ray").setLevel(level)
-        where = {"address": self.address} if self.address else {"address": "local", "num_cpus": workers}
-        try:
-            _knock(self.address)
-            ray.init(**where, include_dashboard=False, log_to_driver=self.verbose, logging_level=level)
-        except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
-            raise ExecutionError(f"--address {self.address or 'local'}: Ray cannot be reached: {error}") from error
-        joined = _joined.set(self.address)
-        try:
-            yield
-        finally:
-            _joined.reset(joined)
-            ray.shutdown()
-
-
-def _knock(address: str | None) -> None:
-    """Raise OSError if nothing answers at HOST:PORT. Ray's own attempt may wait forever, as observed once in a test."""
-    host, _, port = (address or "").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
-
 
 def _is_native(plan: Plan) -> bool:
     """Return whether each training is a trial that Tune's own controller stops, pauses and resumes."""
@@ -238,15 +195,3 @@ def _taken_by_workers() -> dict[str, str]:
         if own not in places[:1]:
             found[name] = str(places[0] if places else spec and spec.origin)
     return found
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables inside the context, except those that the user has set."""
-    added = [name for name in values if name not in os.environ]
-    os.environ.update({name: values[name] for name in added})
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
