@@ -108,29 +108,25 @@ class Recording:
     device: torch.device
     literal: bool = True
 
-    @property
-    def changed(self) -> set[str]:
-        """The names of the external tensors that a call changes."""
-        storages = {storage for call in self.calls for storage in call.writes}
-        return {name for storage, name in self.external.items() if storage in storages}
-
     def with_calls(self, calls: Sequence[Call]) -> Recording:
         return replace(self, calls=tuple(calls))
 
 
 def record(
-    function: Callable[[], Sequence[Tensor | None]], external: Mapping[str, Tensor]
+    function: Callable[[], Sequence[Tensor | None]], external: Mapping[str, Tensor], changed: Sequence[Tensor] = ()
 ) -> tuple[Recording, Sequence[Tensor | None]]:
     """Call a function once, and return its calls and its results. The call has the same effects as any other.
 
     Args:
         function: takes its inputs from `external`, and returns tensors.
         external: the tensors that the function reads or changes, by name, one per storage.
+        changed: tensors that share a storage with those that it may change.
 
     Raises:
-        NotRecordable: the function reads the value of a tensor, draws random numbers, or moves tensors between devices.
+        NotRecordable: the function reads the value of a tensor, draws random numbers, moves tensors between devices,
+            or would change another tensor than those in `changed`, which stays as it is.
     """
-    with _Recorder(external) as recorder:
+    with _Recorder(external, changed) as recorder:
         results = function()
     outputs = tuple(None if result is None else recorder.view(result) for result in results)
     return recorder.finish(outputs), results
@@ -182,11 +178,12 @@ class _Recorder(TorchDispatchMode):
         """Keep torch from importing torch._dynamo, which takes seconds, only to exempt this mode from compilation."""
         return False
 
-    def __init__(self, external: Mapping[str, Tensor]) -> None:
+    def __init__(self, external: Mapping[str, Tensor], changed: Sequence[Tensor]) -> None:
         super().__init__()
         self._storages = _Storages()
         self._external = {self._storages.number(tensor): name for name, tensor in external.items()}
         self._device = next(iter(external.values())).device
+        self._fixed = {*self._external} - {self._storages.number(tensor) for tensor in changed}
         self._captured: dict[int, Tensor] = {}
         self._literal = True
         self._calls: list[Call] = []
@@ -218,13 +215,13 @@ class _Recorder(TorchDispatchMode):
         for tensor in _overwritten(func, kwargs):
             self._storages.number(tensor)  # memory that is written before it is read belongs to the program
         inputs = _map((args, kwargs), Tensor, self._argument(func))
+        written = _written(func, inputs)
+        if any(view.storage in self._captured or view.storage in self._fixed for view in written):
+            raise NotRecordable("a tensor that should only be read is changed in place")
         result = func(*args, **kwargs)
         results = list(result) if isinstance(result, tuple | list) else [result]
         fresh = [isinstance(each, Tensor) and not self._storages.knows(each) for each in results]
         outputs = tuple(self.view(each) if isinstance(each, Tensor) else None for each in results)
-        written = _written(func, inputs)
-        if any(view.storage in self._captured for view in written):
-            raise NotRecordable("a tensor that is not an input is changed in place")
         if any(view is not None and self._storages.kept[view.storage].device != self._device for view in outputs):
             raise NotRecordable(f"{func} makes a tensor on another device")
         if written or any(fresh):
