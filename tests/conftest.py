@@ -26,6 +26,14 @@ from sweeps.store.store import Store
 _cache = tempfile.TemporaryDirectory(prefix="memsweep-tests-")
 os.environ["MEMSWEEP_CACHE"] = _cache.name
 
+
+@pytest.fixture(autouse=True)
+def _no_remembered_times():
+    """Forget how long earlier tests trained, because plans and the choice of an executor depend on it."""
+    for table in Path(_cache.name).glob("throughput-*.json"):
+        table.unlink()
+
+
 gc.disable()  # until pytest has collected the tests: imports create a million objects that are never freed
 
 pytest.register_assert_rewrite("memsweep.testing")

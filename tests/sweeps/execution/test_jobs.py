@@ -75,7 +75,7 @@ def test_the_job_is_the_same_run_on_the_cluster(monkeypatch, tmp_path):
     assert (address, folder, with_own_model) == ("http://head:8265", None, str(tmp_path))
     assert command[:3] == ["memsweep", "run", "quickstart"]
     assert command[command.index("--address") + 1] == "auto"
-    assert "--max-cohort 64 --workers 3 --device cuda --checkpoint-every 120.0 --retries" in " ".join(command)
+    assert "--workers 3 --device cuda --checkpoint-every 120.0 --retries" in " ".join(command)
     assert command[-1] == "--retry-failed"
     at = command.index("--set")
     assert command[at : at + 6] == options[:6]
