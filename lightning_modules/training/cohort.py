@@ -19,7 +19,7 @@ from lightning_modules.data.datamodule import CohortData
 from lightning_modules.data.upload import upload
 from lightning_modules.lightning import pl
 from lightning_modules.measures.catalogue import construct
-from lightning_modules.measures.on_demand import OnDemandMeasure
+from lightning_modules.measures.on_demand import OnDemandMeasure, Presentation
 from lightning_modules.measures.values import PerExample
 from lightning_modules.schedules import learning_rates
 from lightning_modules.training.checkpoint import Checkpoint
@@ -85,17 +85,8 @@ class CohortModule(pl.LightningModule):
         size = (first.width, first.depth, self._classes)
         key = None if ":" in first.model else (self.network.structure, size, first.precision)
         traced = any(measure.needs_input_gradients for measure in self._on_demand.values())
-        self._update = Update(
-            self.network,
-            data,
-            self._optimizer,
-            self._masks,
-            self._augmenter,
-            self._losses,
-            traced,
-            key,
-            first.model,
-        )
+        update = Update(self.network, data, self._optimizer, self._masks, self._augmenter, self._losses, traced)
+        self._update = update.replayed(key, first.model)
         self._evaluate = Evaluation(self.network, data, key, first.model)
         self._restore()
 
@@ -127,8 +118,11 @@ class CohortModule(pl.LightningModule):
         # For the whole epoch at once, because the rows of one member fit into the first cache.
         columns = (batch, train.rows.gather(1, batch), train.given.gather(1, batch))
         parts = (column.split(self._data.batch_size, dim=1) for column in columns)
-        for each in zip(*parts, self._scalars, self._augmenter.keys, self._masks.keys, strict=True):
-            seen = self._update(*each)
+        for positions, rows, labels, *drawn in zip(
+            *parts, self._scalars, self._augmenter.keys, self._masks.keys, strict=True
+        ):
+            inputs, logits, losses, gradients = self._update(rows, labels, *drawn)
+            seen = Presentation(positions, inputs, logits, labels, losses, gradients)
             for measure in self._on_demand.values():
                 measure.on_update(seen)
 

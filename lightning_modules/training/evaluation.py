@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -83,12 +84,22 @@ class _Forward:
         inputs = examples.inputs
         address = inputs.untyped_storage()._cdata
         if address not in self._replayed:
-
-            def run(rows: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-                chosen = inputs.index_select(0, rows.reshape(-1)).unflatten(0, tuple(rows.shape))
-                return judged(self._network({**self.parameters, **self._constants}, chosen, training=False), given)
-
-            state = {"parameters": self._matrix, "inputs": inputs, **self._constants}
-            self._replayed[address] = Replayed(run, state, (), self._key, self._name)
+            judge = _Judge(self._network, {**self.parameters, **self._constants}, inputs)
+            buffers = {f"buffer {name}": tensor for name, tensor in self._constants.items()}
+            state = {"parameters": self._matrix, "inputs": inputs, **buffers}
+            self._replayed[address] = Replayed(judge, state, (), self._key, self._name)
         losses, predicted = self._replayed[address](examples.rows[:, start:stop], examples.given[:, start:stop])
         return losses, predicted
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """A function from rows of the inputs and given labels, both [k, n], to losses and predicted classes."""
+
+    network: StackedNetwork
+    state: Mapping[str, Tensor]
+    inputs: Tensor
+
+    def __call__(self, rows: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        chosen = self.inputs.index_select(0, rows.reshape(-1)).unflatten(0, tuple(rows.shape))
+        return judged(self.network(self.state, chosen, training=False), given)

@@ -54,7 +54,9 @@ def train_cohort(
     stack = Stack(dataset, device, count, keeper)
     stack.change(joining=entries)
     stack.advance(stack.horizon - epoch)
-    return CohortResult(stack.results, stack.parameters, device_name(device))
+    result = CohortResult(stack.results, stack.parameters, device_name(device))
+    stack.change(leaving=range(len(stack)))  # frees its memory
+    return result
 
 
 def device_name(device: str) -> str:

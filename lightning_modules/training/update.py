@@ -11,7 +11,6 @@ from lightning_modules.data.applicability import AUGMENTATIONS
 from lightning_modules.data.augmentation import Augmenter
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.measures.every_epoch import cross_entropy
-from lightning_modules.measures.on_demand import Presentation
 from lightning_modules.training.dropout import DropoutMasks
 from lightning_modules.training.network import StackedNetwork
 from lightning_modules.training.optimizers import CohortOptimizer
@@ -19,17 +18,16 @@ from lightning_modules.training.program.replayed import Replayed
 
 
 class Update:
-    """A callable that updates every member once.
+    """A function that updates every member once. `replayed` returns it in the form that a stack calls.
 
     Args:
         losses: float64 [K], to which every update adds its share of the epoch's mean loss.
         needs_input_gradients: whether to compute `Presentation.input_gradients`.
-        key: determines the network's calls, or None (`Replayed`).
     """
 
     def __init__(
         self, network: StackedNetwork, data: CohortData, optimizer: CohortOptimizer, masks: DropoutMasks,
-        augmenter: Augmenter, losses: Tensor, needs_input_gradients: bool, key: object, name: str,
+        augmenter: Augmenter, losses: Tensor, needs_input_gradients: bool,
     ) -> None:  # fmt: skip
         self._network = network
         self._data = data
@@ -38,46 +36,47 @@ class Update:
         self._augmenter = augmenter
         self._losses = losses
         self._needs_input_gradients = needs_input_gradients
-        train = data.train
-        changed = {"parameters": network.matrix, "losses": losses, **network.constants} | {
-            f"optimizer {name}": tensor for name, tensor in optimizer.tensors.items() if name in optimizer.changed
+
+    def replayed(self, key: object, name: str) -> Replayed:
+        """Return the function as one that is recorded.
+
+        Args:
+            key: determines the network's calls, or None (`Replayed`).
+            name: the name of the model.
+        """
+        optimizer = {f"optimizer {name}": tensor for name, tensor in self._optimizer.tensors.items()}
+        changed = {
+            "parameters": self._network.matrix,
+            "losses": self._losses,
+            **{f"buffer {name}": tensor for name, tensor in self._network.constants.items()},
+            **{name: optimizer[name] for name in (f"optimizer {own}" for own in self._optimizer.changed)},
         }
-        state = {
-            **changed,
-            **{f"optimizer {name}": tensor for name, tensor in optimizer.tensors.items()},
-            "inputs": train.inputs,
-        }
-        strengths = [tuple(getattr(member, field) for field in AUGMENTATIONS) for member in data.members]
-        key = key and (
-            key, type(optimizer).__name__, optimizer.decays, tuple(network.mask_shapes), needs_input_gradients,
-            tuple(strengths) if augmenter.active else (), train.size,
+        state = {**changed, **optimizer, "inputs": self._data.train.inputs}
+        strengths = [tuple(getattr(member, field) for field in AUGMENTATIONS) for member in self._data.members]
+        whole_key = key and (
+            key, type(self._optimizer).__name__, self._optimizer.decays, tuple(self._network.mask_shapes),
+            self._needs_input_gradients, tuple(strengths) if self._augmenter.active else (), self._data.train.size,
         )  # fmt: skip
-        self.replayed = Replayed(
-            self._update, state, [*changed], key, name, lambda inputs: masks.constants(inputs[0].shape[1])
-        )
+        masks = self._masks
+        return Replayed(
+            self, state, [*changed], whole_key, name, lambda inputs: masks.constants(inputs[0].shape[1])
+        )  # fmt: skip
 
     def __call__(
-        self, positions: Tensor, rows: Tensor, labels: Tensor, scalars: Tensor, augmentation: Tensor, dropout: Tensor
-    ) -> Presentation:
+        self, rows: Tensor, labels: Tensor, scalars: Tensor, augmentation: Tensor, dropout: Tensor
+    ) -> Sequence[Tensor | None]:
         """Update every member once.
 
         Args:
-            positions: [K, B], the examples of the minibatch as indices into `data.train`.
-            rows: [K, B], their rows of the inputs.
+            rows: [K, B], the rows of the minibatch in the inputs.
             labels: [K, B], their labels as given.
             scalars: [S, K], the scalars of the optimizer.
             augmentation: the keys of the augmentation's draws.
             dropout: the keys of the masks.
 
         Returns:
-            The minibatch. Its tensors are valid until the next update.
+            `inputs`, `logits`, `losses` and `input_gradients` of a `Presentation`.
         """
-        inputs, logits, losses, gradients = self.replayed(rows, labels, scalars, augmentation, dropout)
-        return Presentation(positions, inputs, logits, labels, losses, gradients)
-
-    def _update(
-        self, rows: Tensor, labels: Tensor, scalars: Tensor, augmentation: Tensor, dropout: Tensor
-    ) -> Sequence[Tensor | None]:
         size = rows.shape[1]
         with torch.no_grad():
             self._optimizer.begin()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from memsweep.testing import make_entries
 from lightning_modules.data import sources
 from lightning_modules.data.dataset import Dataset
 from lightning_modules.training.checkpoint import decode, encode
+from lightning_modules.training.network import StackedNetwork
 from lightning_modules.training.stack import Keeper, MemberResult, Stack
 from lightning_modules.training.train import train_cohort
 from sweeps.spec.point import Point
@@ -110,3 +113,23 @@ def test_measures_on_demand_are_refused_for_members_at_different_epochs(digits):
     stack.advance(1)
     with pytest.raises(ValueError, match="same epoch"):
         stack.change(joining=make_entries([second], EVALUATED, {3: ("forgetting",)}))
+
+
+def test_a_stack_that_ended_keeps_no_memory(digits, monkeypatch):
+    """Python's collector, which is off here, would free circles of objects only much later."""
+    kept = []
+    build = StackedNetwork.__init__
+
+    def watch(network, entries, data):
+        build(network, entries, data)
+        kept.extend(weakref.ref(tensor) for tensor in (network.matrix, data.train.rows))
+
+    monkeypatch.setattr(StackedNetwork, "__init__", watch)
+    points = [Point(data="digits", dataset_size=60, batch_size=20, epochs=2, dropout=0.1, seed=seed) for seed in (0, 1)]
+    gc.disable()
+    try:
+        result = train_cohort(make_entries(points, [0, 2]), digits)
+        assert [reference() for reference in kept] == [None, None]
+    finally:
+        gc.enable()
+    assert len(result.members[0].rows) == 2
