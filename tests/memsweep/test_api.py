@@ -280,7 +280,9 @@ class TestRun:
         assert str(ms.run(sweep, store, inline=True, progress=False)) == "nothing to train"
         assert capsys.readouterr() == ("", "")
 
-    def test_a_short_plan_trains_in_this_process_by_itself(self, sweep, trains, store, capsys):
+    def test_a_short_plan_trains_in_this_process_by_itself(self, sweep, trains, store, capsys, monkeypatch):
+        # Another test may have connected this process to Ray, which would be asked then.
+        monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(is_initialized=lambda: False))
         ms.run(sweep, store)
         (line,) = (line for line in capsys.readouterr().out.splitlines() if "--ray" in line)
         assert re.fullmatch(r"4 trainings, about \d+ s: training in this process; --ray trains on Ray", line)
