@@ -10,6 +10,7 @@ from sweeps.execution.choice import packed_for_this_process
 from sweeps.execution.resources import local_resources
 from sweeps.planning.explain import predicted_seconds
 from sweeps.planning.plan import Plan
+from sweeps.planning.throughput import remembered
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.done import Done
 
@@ -39,6 +40,13 @@ def test_the_measured_start_of_ray_decides(startup, inline):
     on_ray = planned(FOUR.replace("EPOCHS", "200"))
     on_ray = replace(on_ray, packing=replace(on_ray.packing, startup_seconds=startup))
     assert (packed_for_this_process(on_ray) is not None) == inline
+
+
+def test_a_slow_start_in_this_process_does_not_send_the_next_short_plan_to_ray():
+    """The first run on a machine makes its data set."""
+    device = local_resources(1, "inline").packing(1, None).speed.table.device
+    remembered(device).with_startup("inline", 60.0).save()
+    assert packed_for_this_process(planned(FOUR.replace("EPOCHS", "5"))) is not None
 
 
 def test_early_stopping_and_a_plan_with_nothing_to_train_are_left_as_they_are():
