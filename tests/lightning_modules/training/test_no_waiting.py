@@ -117,7 +117,7 @@ WAITS = {
     "a value of the batch": (Examples, "at", _reads_a_value, lambda examples, rows: rows),
     "a shape that depends on values": (Examples, "at", _selects_by_value, lambda examples, rows: rows),
     "a loss": (CohortModule, "training_step", _reads_a_value, lambda module, batch, index: module._losses),
-    "who has diverged": (CohortModule, "_note_diverged", _reads_a_value, lambda module: module._diverged),
+    "which members have diverged": (CohortModule, "_note_diverged", _reads_a_value, lambda module: module._diverged),
 }
 
 

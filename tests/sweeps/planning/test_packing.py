@@ -138,7 +138,7 @@ def test_by_hand(shape, workers, pieces):
 
 
 def test_only_what_would_end_last_is_cut_finer():
-    """Of five equal stacks two workers train two each at the same time, and share the fifth."""
+    """Two workers train four of five equal stacks, two each, and divide the fifth between them."""
     assert sorted(packed([Shape(20, 1.0, 1.0)] * 5, 2)) == [1, 1, 1, 1, 2]
 
 
