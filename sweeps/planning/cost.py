@@ -33,7 +33,8 @@ def training_cost(point: Point, evaluations: int) -> Cost:
     examples, the validation part and the test set.
 
     Bytes: parameters, gradients, optimizer state and one temporary tensor of each; the activations of a training step
-    (twice, for their gradients) or of an evaluation, whichever are larger; and the member's own labels and inputs. (For
+    (twice, for their gradients) and of an evaluation, each once for the recording and once for the function that it is
+    compared with or for another split; and the member's own labels and inputs. (For
     stacks of 4 to 12 members of a megabyte or more, the measured bytes are 0.4 to 2.5 times this estimate,
     depending on the family.)
     """
@@ -53,7 +54,7 @@ def training_cost(point: Point, evaluations: int) -> Cost:
         min(chunk_examples(inputs), max(examples, split.held_out, facts.test_size)) * (activations + inputs) * width
     )
     own_data = (examples + split.held_out) * (24 + (inputs * width if point.input_noise else 0))
-    return Cost(flops, int(weights + max(batch, evaluation) + own_data))
+    return Cost(flops, int(weights + 2 * (batch + evaluation) + own_data))
 
 
 def core_rate() -> float:

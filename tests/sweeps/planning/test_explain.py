@@ -42,7 +42,7 @@ def test_a_sweep_half_done():
         "study: 24 points, 4 done, 20 to train\n"
         "folding  10 trainings for 20 points: 200 epochs instead of 250 (20% saved)\n"
         "packing  4 cohorts (one Tune trial each) instead of 10, at most 3 members; --max-cohort 4\n"
-        "cost     6.41 GFLOP, up to 2.36 MB a worker\n"
+        "cost     6.41 GFLOP, up to 6.29 MB a worker\n"
         "time     about 3 s on 2 workers (of a typical core; measured as it trains)\n"
         "\n"
         "cohorts, longest first\n"
@@ -74,7 +74,7 @@ def test_a_training_too_large_for_a_worker_is_warned_of():
     text = explain(Plan.of(parse_sweep(STUDY, "s.yaml"), tight))
     (line,) = [line for line in text.splitlines() if line.startswith("memory")]
     assert line == (
-        "memory   a training alone takes up to 786 kB, but a worker has 100 kB: it may be killed; "
+        "memory   a training alone takes up to 2.1 MB, but a worker has 100 kB: it may be killed; "
         "fewer --workers have more each"
     )
 
@@ -90,7 +90,7 @@ def test_one_untrained_network_is_singular():
         "one: 1 point, 0 done, 1 to train\n"
         "folding  1 training for 1 point: 0 epochs instead of 0 (0% saved)\n"
         "packing  1 cohort (one Tune trial each) instead of 1, at most 1 member\n"
-        "cost     4 MFLOP, up to 268 kB a worker\n"
+        "cost     4 MFLOP, up to 596 kB a worker\n"
         "time     about 1 s on 1 worker (of a typical core; measured as it trains)\n"
         "\n"
         "cohorts, longest first\n"
