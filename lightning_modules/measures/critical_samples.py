@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.measures.chunks import CHUNK_FLOATS
-from lightning_modules.measures.every_epoch import cross_entropy
+from lightning_modules.measures.every_epoch import cross_entropy, most_likely
 from lightning_modules.measures.on_demand import Snapshot, StackedNetworks, evaluating
 from lightning_modules.measures.values import MeasuredValues
 from lightning_modules.streams import torch_generator
@@ -132,7 +132,7 @@ class _Search:
         """Run one forward and backward pass, record the critical examples found, move all points, and refill slots."""
         inputs = self._at.requires_grad_()
         logits = self._module(inputs)
-        predicted = logits.detach().argmax(2)
+        predicted = most_likely(logits.detach())
         self._own = torch.where(self._steps == 0, predicted, self._own)
         (gradient,) = torch.autograd.grad(cross_entropy(logits, self._own).sum(), inputs)
 

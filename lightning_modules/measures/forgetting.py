@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from lightning_modules.measures.every_epoch import most_likely
 from lightning_modules.measures.on_demand import History, Presentation, StackedNetworks, add_at, defined, per_example
 from lightning_modules.measures.values import MeasuredValues
 
@@ -37,7 +38,7 @@ class Forgetting(History):
         self._learned = torch.zeros_like(self._correct)
 
     def on_update(self, seen: Presentation) -> None:
-        now = seen.logits.argmax(2) == seen.labels
+        now = most_likely(seen.logits) == seen.labels
         before = self._correct.gather(1, seen.positions)
         add_at(self._events, seen.positions, (before & ~now).to(self._events.dtype))
         self._correct.scatter_(1, seen.positions, now)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.measures.chunks import chunk_size
+from lightning_modules.measures.every_epoch import most_likely
 from lightning_modules.measures.values import MeasuredValues, PerExample
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def predicted_classes(module: StackedNetworks, examples: Examples) -> Tensor:
     parts = []
     with evaluating(module), torch.no_grad():
         for start in range(0, examples.size, chunk):
-            parts.append(module(examples.slice(start, min(start + chunk, examples.size))).argmax(2))
+            parts.append(most_likely(module(examples.slice(start, min(start + chunk, examples.size)))))
     return torch.cat(parts, 1)
 
 

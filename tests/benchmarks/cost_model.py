@@ -28,6 +28,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from lightning_modules.data import sources
+from lightning_modules.training.program import replayed
 from lightning_modules.training.stack import Stack
 from sweeps.planning import speed
 from sweeps.planning.cost import call_seconds, core_rate
@@ -37,8 +38,8 @@ from sweeps.spec.sweep import Sweep
 
 load = cache(sources.load)
 
-EPOCHS = 5
-"""The epochs of a stack, of which every other one is evaluated."""
+EPOCHS = 7
+"""The epochs of a stack, of which every other one is evaluated. The first two make the recordings of a stack."""
 
 LONGEST = 2.5
 """The longest stack that is measured, in estimated seconds."""
@@ -78,6 +79,7 @@ def trainings(shape: Mapping[str, Any], members: int) -> list[Training]:
 def measure(entries: Sequence[Training]) -> dict[str, Any]:
     """Train one stack, and return its work and its times, with the two rates of the core at that time."""
     dataset = load(*sources.reference(entries[0].settings))
+    replayed.forget()  # so that a stack whose shape was measured before makes its recordings again
     ends: list[float] = []
     calls = call_seconds()
     start = time.thread_time()
@@ -85,13 +87,16 @@ def measure(entries: Sequence[Training]) -> dict[str, Any]:
     stack.change(joining=entries)
     built = time.thread_time()
     stack.advance(EPOCHS)
-    epochs = [end - begin for begin, end in pairwise(ends)]  # from the second one on
+    first, evaluated, *later = (end - begin for begin, end in pairwise([built, *ends]))
+    plain = statistics.median(later[::2])
+    evaluated_later = statistics.median(later[1::2])
+    recordings = first - plain + evaluated - evaluated_later
     return {
         "work": asdict(entries[0].work),
         "members": len(entries),
-        "fixed": built - start,
-        "epoch": statistics.median(epochs[1::2]),
-        "evaluated_epoch": statistics.median(epochs[::2]),
+        "fixed": built - start + max(0.0, recordings),
+        "epoch": plain,
+        "evaluated_epoch": evaluated_later,
         "call_seconds": (calls + call_seconds()) / 2,
         "core_rate": core_rate(),
     }

@@ -170,7 +170,6 @@ _FAST: dict[torch._ops.OpOverload, Callable[..., Any]] = {
     aten.sum.dim_IntList: torch.sum,
     aten.ge.Tensor: torch.ge,
     aten.eq.Tensor: torch.eq,
-    aten.argmax.default: torch.argmax,
 }
 """Operators whose Python binding takes `out`. It is called in half the time of the operator itself."""
 

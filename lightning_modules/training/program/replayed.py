@@ -162,6 +162,11 @@ class Replayed:
             _log.info("%s is not replayed from a recording, and takes longer: %s", self._name, reason)
 
 
+def forget() -> None:
+    """Drop the recordings of this process."""
+    _recordings.clear()
+
+
 def _by_storage(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Keep one tensor per storage."""
     first: dict[int, str] = {}
