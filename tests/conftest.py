@@ -19,12 +19,23 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import pytest
 from hypothesis import settings
 
+from sweeps.planning.speed import CACHE_BYTES, REFERENCE_CALL, REFERENCE_RATE
 from sweeps.store.records import Record
 from sweeps.store.store import Store
 
 # Keep the cache folder of this machine out of the tests, whose plans must not depend on what ran here before.
 _cache = tempfile.TemporaryDirectory(prefix="memsweep-tests-")
 os.environ["MEMSWEEP_CACHE"] = _cache.name
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plans_of_one_machine() -> Iterator[None]:
+    """Plan as on the machine of the cost model, because a core's rate depends on what else runs here meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sweeps.planning.machine.core_rate", lambda: REFERENCE_RATE)
+        patch.setattr("sweeps.planning.machine.call_seconds", lambda: REFERENCE_CALL)
+        patch.setattr("sweeps.planning.machine.cache_share", lambda: CACHE_BYTES)
+        yield
 
 
 @pytest.fixture(autouse=True)

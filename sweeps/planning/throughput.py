@@ -70,8 +70,8 @@ class Throughput:
 
     def with_startup(self, executor: str, seconds: float) -> Throughput:
         """Add the startup of a run."""
-        known = _middle(self.startups.get(executor), seconds)
-        return replace(self, startups={**self.startups, executor: known}) if known else self
+        mean = _middle(self.startups.get(executor), seconds)
+        return replace(self, startups={**self.startups, executor: mean}) if mean else self
 
     def save(self) -> None:
         """Write the table to the cache folder. Of two runs that save at once, the last one's new times are kept."""
@@ -85,17 +85,22 @@ def remembered(device: str) -> Throughput:
         content = json.loads(_path(device).read_bytes())
         if content.pop("version") != VERSION:
             return Throughput(device)
-        stacks = [Measured(Work(**{**stack.pop("work")}), **stack) for stack in content.pop("stacks")]
-        return Throughput(**content, stacks=tuple(_valid(stacks)))
+        stacks = [Measured(Work(**stack.pop("work")), **stack) for stack in content.pop("stacks")]
+        table = Throughput(**content, stacks=tuple(_valid(stacks)))
+        possible = _possible(table.core_rate, table.call_seconds, *table.startups.values())
+        return table if possible else Throughput(device)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return Throughput(device)
 
 
 def _valid(stacks: Iterable[Measured]) -> Iterable[Measured]:
     for stack in stacks:
-        times = (stack.fixed, stack.epoch, stack.evaluated_epoch)
-        if stack.members >= 1 and all(time is None or 0 < time < math.inf for time in times):
+        if stack.members >= 1 and _possible(stack.fixed, stack.epoch, stack.evaluated_epoch):
             yield replace(stack, work=replace(stack.work, on=tuple(stack.work.on)))
+
+
+def _possible(*measured: float | None) -> bool:
+    return all(number is None or 0 < number < math.inf for number in measured)
 
 
 def _path(device: str) -> Path:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from sweeps.planning import machine, throughput
+from sweeps.planning.machine import cache_share  # the real one: `machine.cache_share` is replaced in tests
 from sweeps.planning.plan import resolved
+from sweeps.planning.speed import CACHE_BYTES, REFERENCE_CALL, REFERENCE_RATE
 from sweeps.planning.throughput import Measured, Throughput, remembered
 from sweeps.planning.work import Work, work_of
 from sweeps.spec.point import Point
@@ -47,6 +49,10 @@ def test_a_table_is_read_as_it_was_saved(folder):
         lambda content: content.replace('"version": 1', '"version": 0'),
         lambda content: content.replace('"batch"', '"bitch"'),
         lambda content: content.replace('"stacks"', '"stocks"'),
+        lambda content: content.replace('"startups": {"ray": 9.5}', '"startups": null'),
+        lambda content: content.replace('"startups": {"ray": 9.5}', '"startups": {"ray": "soon"}'),
+        lambda content: content.replace('"core_rate": 60000000000.0', '"core_rate": -1'),
+        lambda content: content.replace('"call_seconds": 4e-07', '"call_seconds": NaN'),
     ],
 )
 def test_a_damaged_table_counts_as_empty_and_is_measured_anew(damage, folder):
@@ -98,4 +104,14 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MEMSWEEP_CACHE", str(tmp_path / "file" / "cache"))
     assert machine.local_speed().table.device == machine.processor() != ""
-    assert 2**16 < machine.cache_share() < 2**40
+
+
+def test_a_core_has_a_share_of_the_cache():
+    assert 2**16 < cache_share() < 2**40
+
+
+def test_the_tests_plan_as_on_the_machine_of_the_cost_model():
+    """The measured rate of a core depends on what else runs there, and cohorts and predicted times depend on it."""
+    speed = machine.local_speed()
+    assert (speed.table.core_rate, speed.table.call_seconds) == (REFERENCE_RATE, REFERENCE_CALL)
+    assert speed.cache_bytes == CACHE_BYTES
