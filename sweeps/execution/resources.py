@@ -74,14 +74,15 @@ class Resources:
         return min(kind.bytes for kind in (self.cores, self.gpus) if kind)
 
     def packing(self, workers: int | None, max_cohort: int | None) -> Packing:
-        """Return the packing for this many workers, by default one per device.
+        """Return the packing for this many workers, by default one per device, and for one in this process.
 
         On a GPU, only its memory limits a stack. Estimates are those of a GPU if there is one.
         """
+        count = self.workers if self.executor == "inline" else workers or self.workers
         speed = gpu_speed(self.gpus.name, self.gpus.multiprocessors) if self.gpus else local_speed()
         startup, per_cohort = OVERHEADS[self.executor]
         return Packing(
-            workers or self.workers,
+            count,
             max_cohort,
             self.bytes_per_worker,
             stack_bytes=STACK_BYTES if self.cores else None,

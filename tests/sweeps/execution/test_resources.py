@@ -138,6 +138,12 @@ def test_a_plan_is_packed_for_all_places_and_the_smallest_memory(core, gpu, work
     assert all(packing.bytes_per_worker <= kind.bytes for kind in kinds)
 
 
+def test_a_plan_for_this_process_has_one_worker():
+    """`run --inline --workers 4` trains one cohort at a time, so four workers would promise a quarter of its time."""
+    for resources in (local_resources(1, "inline"), gpu_resources(Gpu("T", 10, GPU, 0, (9, 0), "13.0"))):
+        assert resources.packing(4, None).workers == 1
+
+
 def test_this_machine_has_its_cores_and_their_memory():
     one, four = local_resources(1), local_resources(4)
     assert (one.workers, four.workers) == (1, 4)
