@@ -62,7 +62,7 @@ def convolution(
     kernel = tuple(weight.shape[2:])
     strides, dilations = _per_side(stride, sides), _per_side(dilation, sides)
     before, after = _paddings(padding, kernel, dilations)
-    channels, made = weight.shape[1], weight.shape[0] // groups
+    channels, filters = weight.shape[1], weight.shape[0] // groups
     columns = _Columns.apply(input, kernel, strides, before, after, dilations)
     batch, *out = columns.shape[: 1 + sides]
     weights = weight.movedim(1, -1).reshape(weight.shape[0], -1)
@@ -70,7 +70,7 @@ def convolution(
         product = _Product.apply(columns.reshape(-1, math.prod(kernel) * channels), weights)
     else:
         split = columns.reshape(-1, math.prod(kernel), groups, channels).permute(2, 0, 1, 3)
-        product = split.reshape(groups, -1, weights.shape[1]) @ weights.reshape(groups, made, -1).mT
+        product = split.reshape(groups, -1, weights.shape[1]) @ weights.reshape(groups, filters, -1).mT
         product = product.movedim(0, 1).reshape(-1, weight.shape[0])
     if bias is not None:
         product = product + bias.to(product.dtype)
@@ -85,7 +85,12 @@ def batch_norm(
 
     torch's kernels depend on whether the channels are last in memory. The members of a stack lie between the examples
     and the channels, so a member alone would run another kernel than a stack, and be rounded differently.
+
+    Raises:
+        ValueError: in training, a channel has a single value and therefore no variance, as torch's function does.
     """
+    if training and input.numel() == input.shape[1]:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
     values = input.to(torch.promote_types(input.dtype, torch.float32))
     axes = [axis for axis in range(input.dim()) if axis != 1]
     shape = (-1, *(1,) * (input.dim() - 2))
@@ -97,7 +102,7 @@ def batch_norm(
             count = values.numel() // values.shape[1]
             with torch.no_grad():
                 running_mean.mul_(1 - momentum).add_(mean.detach() * momentum)
-                running_var.mul_(1 - momentum).add_(variance.detach() * (momentum * count / max(1, count - 1)))
+                running_var.mul_(1 - momentum).add_(variance.detach() * (momentum * count / (count - 1)))
     else:
         centred, variance = values - running_mean.reshape(shape), running_var
     scale = (variance + eps).rsqrt()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from hypothesis import given
@@ -57,6 +59,15 @@ def test_a_convolution_can_be_differentiated_twice():
     x = torch.randn(2, 2, 5, dtype=torch.float64, requires_grad=True)
     w = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x, w: convolution(x, w, None, 2, 1), (x, w))
+
+
+def test_batch_normalisation_refuses_a_batch_without_a_variance_as_torch_does():
+    one_value = torch.ones(1, 3)
+    for mode in (nullcontext(), BatchedProducts()):
+        with mode, pytest.raises(ValueError, match="more than 1 value per channel when training"):
+            nn.BatchNorm1d(3)(one_value)
+    with BatchedProducts():
+        assert nn.BatchNorm1d(3).eval()(one_value).shape == (1, 3)
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (6, 3, 5), (6, 3, 4, 4)])
