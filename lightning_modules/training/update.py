@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,25 +18,22 @@ from lightning_modules.training.optimizers import CohortOptimizer
 from lightning_modules.training.program.replayed import Replayed
 
 
+@dataclass(frozen=True, eq=False)
 class Update:
     """A function that updates every member once. `replayed` returns it in the form that a stack calls.
 
-    Args:
+    Attributes:
         losses: float64 [K], to which every update adds its share of the epoch's mean loss.
         needs_input_gradients: whether to compute `Presentation.input_gradients`.
     """
 
-    def __init__(
-        self, network: StackedNetwork, data: CohortData, optimizer: CohortOptimizer, masks: DropoutMasks,
-        augmenter: Augmenter, losses: Tensor, needs_input_gradients: bool,
-    ) -> None:  # fmt: skip
-        self._network = network
-        self._data = data
-        self._optimizer = optimizer
-        self._masks = masks
-        self._augmenter = augmenter
-        self._losses = losses
-        self._needs_input_gradients = needs_input_gradients
+    network: StackedNetwork
+    data: CohortData
+    optimizer: CohortOptimizer
+    masks: DropoutMasks
+    augmenter: Augmenter
+    losses: Tensor
+    needs_input_gradients: bool
 
     def replayed(self, key: object, name: str) -> Replayed:
         """Return the function as one that is recorded.
@@ -44,20 +42,20 @@ class Update:
             key: determines the network's calls, or None (`Replayed`).
             name: the name of the model.
         """
-        optimizer = {f"optimizer {name}": tensor for name, tensor in self._optimizer.tensors.items()}
+        optimizer = {f"optimizer {name}": tensor for name, tensor in self.optimizer.tensors.items()}
         changed = {
-            "parameters": self._network.matrix,
-            "losses": self._losses,
-            **{f"buffer {name}": tensor for name, tensor in self._network.constants.items()},
-            **{name: optimizer[name] for name in (f"optimizer {own}" for own in self._optimizer.changed)},
+            "parameters": self.network.matrix,
+            "losses": self.losses,
+            **{f"buffer {name}": tensor for name, tensor in self.network.constants.items()},
+            **{name: optimizer[name] for name in (f"optimizer {own}" for own in self.optimizer.changed)},
         }
-        state = {**changed, **optimizer, "inputs": self._data.train.inputs}
-        strengths = [tuple(getattr(member, field) for field in AUGMENTATIONS) for member in self._data.members]
+        state = {**changed, **optimizer, "inputs": self.data.train.inputs}
+        strengths = [tuple(getattr(member, field) for field in AUGMENTATIONS) for member in self.data.members]
         whole_key = key and (
-            key, type(self._optimizer).__name__, self._optimizer.decays, tuple(self._network.mask_shapes),
-            self._needs_input_gradients, tuple(strengths) if self._augmenter.active else (), self._data.train.size,
+            key, type(self.optimizer).__name__, self.optimizer.decays, tuple(self.network.mask_shapes),
+            self.needs_input_gradients, tuple(strengths) if self.augmenter.active else (), self.data.train.size,
         )  # fmt: skip
-        masks = self._masks
+        masks = self.masks
         return Replayed(
             self, state, [*changed], whole_key, name, lambda inputs: masks.constants(inputs[0].shape[1])
         )  # fmt: skip
@@ -79,22 +77,22 @@ class Update:
         """
         size = rows.shape[1]
         with torch.no_grad():
-            self._optimizer.begin()
-            inputs = self._data.train.at(rows)
-            if self._augmenter.active:
-                inputs = self._augmenter(inputs, augmentation)
-            masks = self._masks.draw(dropout, size)
+            self.optimizer.begin()
+            inputs = self.data.train.at(rows)
+            if self.augmenter.active:
+                inputs = self.augmenter(inputs, augmentation)
+            masks = self.masks.draw(dropout, size)
         with torch.enable_grad():
-            inputs = inputs.detach().requires_grad_(self._needs_input_gradients)
-            parameters = {name: value.detach().requires_grad_() for name, value in self._network.parameters.items()}
-            logits = self._network({**parameters, **self._network.constants, **masks}, inputs, training=True)
+            inputs = inputs.detach().requires_grad_(self.needs_input_gradients)
+            parameters = {name: value.detach().requires_grad_() for name, value in self.network.parameters.items()}
+            logits = self.network({**parameters, **self.network.constants, **masks}, inputs, training=True)
             each = cross_entropy(logits, labels)
             losses = each.mean(1)
-            wanted = [*parameters.values(), *([inputs] if self._needs_input_gradients else [])]
+            wanted = [*parameters.values(), *([inputs] if self.needs_input_gradients else [])]
             gradients = torch.autograd.grad(losses.sum(), wanted, allow_unused=True)
         with torch.no_grad():
             by_name = dict(zip(parameters, gradients, strict=False))
-            self._optimizer.update({name: value for name, value in by_name.items() if value is not None}, scalars)
-            self._losses.add_(losses.double() * (size / self._data.train.size))
-            of_inputs = gradients[-1] * size if self._needs_input_gradients else None
+            self.optimizer.update({name: value for name, value in by_name.items() if value is not None}, scalars)
+            self.losses.add_(losses.double() * (size / self.data.train.size))
+            of_inputs = gradients[-1] * size if self.needs_input_gradients else None
         return inputs.detach(), logits.detach(), each.detach(), of_inputs
