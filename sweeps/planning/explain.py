@@ -69,10 +69,10 @@ def explain(plan: Plan) -> str:
     lines += [
         f"folding  {_count(facts['trajectories'], 'training')} for {_count(facts['missing'], 'point')}: "
         f"{facts['epochs']:,} epochs instead of {facts['epochs_without_folding']:,} ({share:.0%} saved)",
-        f"packing  {_count(facts['cohorts'], 'cohort')} (one Tune trial each) instead of {facts['trajectories']:,}, "
+        f"packing  {_count(facts['cohorts'], 'cohort')} for {_count(facts['trajectories'], 'training')}, "
         f"at most {_count(facts['largest_cohort'], 'member')}"
         + (f"; --max-cohort {facts['max_cohort']}" if facts["max_cohort"] else ""),
-        f"cost     {_quantity(facts['flops'], 'FLOP')}, up to {_quantity(facts['bytes_per_worker'], 'B')} a worker",
+        f"cost     {_quantity(facts['flops'], 'FLOP')}, up to {_quantity(facts['bytes_per_worker'], 'B')} per worker",
         f"time     about {_duration(facts['seconds'])} on {_count(facts['workers'], 'worker')}{start} "
         f"({facts['estimate']})",
     ]

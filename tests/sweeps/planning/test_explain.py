@@ -41,8 +41,8 @@ def test_a_sweep_half_done():
     assert explain(plan.without(rows(plan, 2))) == (
         "study: 24 points, 4 done, 20 to train\n"
         "folding  10 trainings for 20 points: 200 epochs instead of 250 (20% saved)\n"
-        "packing  4 cohorts (one Tune trial each) instead of 10, at most 3 members; --max-cohort 4\n"
-        "cost     6.41 GFLOP, up to 6.29 MB a worker\n"
+        "packing  4 cohorts for 10 trainings, at most 3 members; --max-cohort 4\n"
+        "cost     6.41 GFLOP, up to 6.29 MB per worker\n"
         "time     about 3 s on 2 workers (of a typical core; measured as it trains)\n"
         "\n"
         "cohorts, longest first\n"
@@ -89,8 +89,8 @@ def test_one_untrained_network_is_singular():
     assert explain(plan) == (
         "one: 1 point, 0 done, 1 to train\n"
         "folding  1 training for 1 point: 0 epochs instead of 0 (0% saved)\n"
-        "packing  1 cohort (one Tune trial each) instead of 1, at most 1 member\n"
-        "cost     4 MFLOP, up to 596 kB a worker\n"
+        "packing  1 cohort for 1 training, at most 1 member\n"
+        "cost     4 MFLOP, up to 596 kB per worker\n"
         "time     about 1 s on 1 worker (of a typical core; measured as it trains)\n"
         "\n"
         "cohorts, longest first\n"
