@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import memsweep as ms
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
@@ -28,7 +27,6 @@ from sweeps.errors import ExecutionError, ReplayError, SweepError
 from sweeps.execution.inline import Inline
 from sweeps.execution.protocol import CohortEnded, Failure, Listener
 from sweeps.planning.plan import Plan
-from sweeps.spec.sweep_file import load_sweep, parse_sweep, preset_names
 
 pytestmark = pytest.mark.usefixtures("without_layout")
 
@@ -140,118 +138,6 @@ class TestNames:
         code = "import memsweep as ms; ms.heatmap"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
         assert f"ImportError: package 'analysis' is found at {tmp_path}" in done.stderr
-
-
-class TestSweep:
-    def test_is_the_sweep_of_the_file(self, sweep):
-        assert sweep.points() == parse_sweep(TEXT, "small.yaml").points()
-        assert parse_sweep(str(sweep), "").points() == sweep.points()
-        assert repr(sweep) == "<Sweep small: 8 cells over label_noise, seed, epochs>"
-
-    def test_takes_what_python_has_for_lists_and_numbers(self, sweep):
-        grid = {"label_noise": np.array([0, 0.5]), "seed": range(2), "epochs": (np.int64(1), 2)}
-        assert ms.Sweep("small", fixed=FIXED, grid=grid).points() == sweep.points()
-
-    def test_takes_every_key_of_a_file(self):
-        more = {
-            "question": "Why?", "exclude": [{"seed": 1, "epochs": [2]}], "evaluate": 1,
-            "measure": [{"forgetting": [2]}],
-            "early_stopping": {"scheduler": "asha", "metric": "test_loss"}, "stop_when": {"budget": 2},
-            "figures": [{"kind": "curves"}], "full": {"grid": {"seed": [0]}},
-        }  # fmt: skip
-        written = ms.Sweep("small", fixed=FIXED, grid=[GRID, {"seed": "5..7"}], **more)
-        text = json.dumps({"name": "small", "fixed": FIXED, "grid": [GRID, {"seed": "5..7"}], **more})
-        read = parse_sweep(text, "small.yaml")
-        assert {name: value for name, value in vars(written).items() if name not in ("source", "words")} == {
-            name: value for name, value in vars(read).items() if name != "source"
-        }
-
-    @pytest.mark.parametrize(
-        "given",
-        [
-            {"fixed": {"widht": 4}}, {"grid": {"seed": 3}}, {"grid": []}, {"grid": {"dropout": [0, 2]}},
-            {"fixed": {"seed": 0}, "grid": {"seed": [0]}}, {"evaluate": "often"}, {"measure": ["forgeting"]},
-            {"exclude": [{}]}, {"stop_when": {"budget": 0}}, {"early_stopping": {"scheduler": "ash"}}, {"full": {}},
-            {"figures": {}}, {"name": "-"},
-        ],
-    )  # fmt: skip
-    def test_is_refused_as_a_file_is(self, given):
-        with pytest.raises(SweepError) as in_python:
-            ms.Sweep(**{"name": "x", **given})
-        with pytest.raises(SweepError) as in_a_file:
-            parse_sweep(json.dumps({"name": "x", **given}), f"Sweep({given.get('name', 'x')})")
-        assert str(in_python.value) == str(in_a_file.value)
-
-    def test_of_a_preset_has_the_settings_laid_over_it(self):
-        given = {"seed": range(2), "epochs": 3, "parameter_count": np.array([1000, 2000])}
-        loaded = ms.load_sweep("quickstart", settings=given)
-        assert isinstance(loaded, ms.Sweep)
-        same = load_sweep("quickstart", ["seed=[0, 1]", "epochs=3", "parameter_count=[1000, 2000]"])
-        assert loaded.points() == same.points()
-        assert ms.load_sweep("quickstart", ["seed=[0, 1]"]).axes == ("parameter_count", "label_noise", "epochs", "seed")
-        with pytest.raises(SweepError, match=r"^settings: sed: unknown field; given 'sed'; did you mean seed"):
-            ms.load_sweep("quickstart", settings={"sed": 1})
-
-    def test_presets_are_loaded(self):
-        assert [preset.name for preset in ms.presets()] == preset_names()
-
-
-class Trainer:
-    def method(self) -> None: ...
-
-    def __call__(self) -> None: ...
-
-
-def nested() -> Callable[[], None]:
-    def inside() -> None: ...
-
-    return inside
-
-
-class TestObjectsOfTheUser:
-    @pytest.fixture
-    def module(self, monkeypatch: pytest.MonkeyPatch, tmp_path) -> types.ModuleType:
-        (tmp_path / "their_own.py").write_text(
-            "import numpy as np\nfrom torch import nn\n"
-            "def data():\n    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)\n"
-            "    y = np.arange(60) % 2\n    return x[:40], y[:40], x[40:], y[40:]\n"
-            "def make(shape, classes, width=3):\n"
-            "    return nn.Sequential(nn.Linear(shape[0], width), nn.ReLU(), nn.Linear(width, classes))\n"
-        )
-        monkeypatch.syspath_prepend(tmp_path)
-        import their_own  # type: ignore[import-not-found]
-
-        return their_own
-
-    def test_stand_for_their_import_path(self, module):
-        custom = ms.Sweep("own", fixed={"data": module.data}, grid={"model": [module.make, "mlp"], "width": [2, 4]})
-        assert custom.fixed["data"] == "their_own:data"
-        assert custom.grids[0]["model"] == ("their_own:make", "mlp")
-        curves = ms.train({"data": module.data, "model": module.make, "epochs": 2, "batch_size": 10})
-        assert curves["model"].unique().tolist() == ["their_own:make"]
-
-    @pytest.mark.parametrize(
-        ("given", "why"),
-        [
-            (lambda: None, "given test_api.<lambda>|since it has no name in its module"),
-            (nested(), "since it has no name in its module"),
-            (Trainer.method, "would not find under this name"),
-            (Trainer(), "which is an object and not a function"),
-            (partial(nested), "which is an object and not a function"),
-        ],
-    )
-    def test_are_refused_where_no_other_process_would_find_them(self, given, why):
-        with pytest.raises(SweepError, match=rf"^Sweep\(x\): fixed.model: given .*({why}).*; valid: a function at the"):
-            ms.Sweep("x", fixed={"model": given})
-
-    def test_of_a_notebook_are_refused(self):
-        code = "import memsweep as ms\ndef make(): ...\nms.load_sweep('quickstart', {'model': make})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert (
-            "settings: model: given __main__.make, which other processes cannot import, since it is defined in a "
-            in (done.stderr)
-        )
-        assert "or its import path such as 'my_models:make'" in done.stderr
 
 
 class TestRun:
