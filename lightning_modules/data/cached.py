@@ -43,9 +43,9 @@ def through_cache(recipe: Callable[[], str], build: Callable[[], Dataset]) -> Da
     """
     text = recipe()
     path = cache_folder() / "data" / hash_of_text(f"{text} {hash_of_code(Dataset.of)}")
-    kept = _read(path)
-    if kept is not None:
-        return kept
+    dataset = _read(path)
+    if dataset is not None:
+        return dataset
     dataset = build()
     size = sum(array.nbytes for array in _arrays(dataset))
     if size <= LIMIT // 2 and recipe() == text and write_to_cache(path, *_encoded(dataset)):

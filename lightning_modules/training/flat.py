@@ -33,7 +33,7 @@ class Layout:
     def views(self, matrix: Tensor) -> dict[str, Tensor]:
         """Return the columns of each parameter as a view [K, *shape] of a matrix [K, width]."""
         return {
-            name: matrix[:, start : start + math.prod(self.shapes[name])].unflatten(1, self.shapes[name] or (1,))
+            name: matrix[:, start : start + math.prod(self.shapes[name])].unflatten(1, self.shapes[name])
             if self.shapes[name]
             else matrix[:, start]
             for name, start in self.starts.items()

@@ -21,8 +21,8 @@ _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 def processor() -> str:
     """Return the model of this machine's processor."""
     with suppress(OSError):
-        if found := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
-            return found[1]
+        if model := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return model[1]
     return platform.processor() or platform.machine()
 
 

@@ -157,11 +157,11 @@ class Speed:
         )
 
     def _estimate(self, kind: int, work: Work, members: int) -> float:
-        known = self._estimates.get((kind, work, members))
-        if known is None:
-            known = self._default(kind, work, members) * self._correction(kind, work, members)
-            self._estimates[kind, work, members] = known
-        return known
+        seconds = self._estimates.get((kind, work, members))
+        if seconds is None:
+            seconds = self._default(kind, work, members) * self._correction(kind, work, members)
+            self._estimates[kind, work, members] = seconds
+        return seconds
 
     @cached_property
     def _estimates(self) -> dict[tuple[int, Work, int], float]:

@@ -39,7 +39,7 @@ def throughput() -> list[str]:
 
 
 def by_members() -> list[str]:
-    """The points per second of a stack, by its number of members."""
+    """Return the points per second of a stack, by its number of members."""
 
     def lines(found: Mapping[str, Any]) -> list[str]:
         stacks = [each for each in _series(found) if each["name"].startswith("memsweep")]
@@ -54,7 +54,7 @@ def by_members() -> list[str]:
 
 
 def convolutions() -> list[str]:
-    """The milliseconds of one convolution, forward and backward, by its mechanism."""
+    """Return the milliseconds of one convolution, forward and backward, by its mechanism."""
 
     def lines(found: Mapping[str, Any]) -> list[str]:
         layers = [each for each in _series(found) if each["case"] == "convolution"]
