@@ -21,6 +21,7 @@ from lightning_modules.lightning import pl
 from lightning_modules.measures.catalogue import construct
 from lightning_modules.measures.on_demand import OnDemandMeasure, Presentation
 from lightning_modules.measures.values import PerExample
+from lightning_modules.models import Family, find
 from lightning_modules.schedules import learning_rates
 from lightning_modules.training.checkpoint import Checkpoint
 from lightning_modules.training.dropout import DropoutMasks
@@ -83,7 +84,9 @@ class CohortModule(pl.LightningModule):
         updates = [epoch * data.updates_per_epoch for epoch in self.first_epochs]
         self._optimizer = OPTIMIZERS[first.optimizer](self.network.layout, self.network.matrix, self.members, updates)
         size = (first.width, first.depth, self._classes)
-        key = None if ":" in first.model else (self.network.structure, size, first.precision)
+        # The family too, because modules such as Attention do not print their number of heads.
+        family = find(first.model)
+        key = (family, self.network.structure, size, first.precision) if isinstance(family, Family) else None
         traced = any(measure.needs_input_gradients for measure in self._on_demand.values())
         update = Update(self.network, data, self._optimizer, self._masks, self._augmenter, self._losses, traced)
         self._update = update.replayed(key, first.model)

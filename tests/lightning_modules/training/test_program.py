@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from memsweep.testing import make_entries
 
 from lightning_modules.data import sources
 from lightning_modules.data.datamodule import CohortData
+from lightning_modules.models import FAMILIES, Family
+from lightning_modules.models.layers import Attention, Flatten, Linear, Reshape, chain
 from lightning_modules.training.cohort import CohortModule
 from lightning_modules.training.program import replayed as replaying
 from lightning_modules.training.program.lowering import lowered
@@ -180,6 +184,22 @@ def test_every_family_is_replayed_and_its_recording_is_kept(stack, monkeypatch):
     monkeypatch.setattr(replaying, "record", refuse)
     again, _ = train(**STACKS[stack])
     assert torch.equal(again.network.matrix, module.network.matrix)
+
+
+def test_families_whose_modules_print_alike_share_no_recording(monkeypatch):
+    """Two and four heads have parameters of equal shapes, and a module does not print its number of heads."""
+
+    def attentive(heads, shape, classes, width, depth):
+        return chain(Flatten(), Linear(4 * width), Reshape((4, width)), Attention(heads), Flatten(), Linear(classes))
+
+    for heads in (2, 4):
+        family = Family(f"heads_{heads}", "", partial(attentive, heads), default_width=8, default_depth=1)
+        monkeypatch.setitem(FAMILIES, family.name, family)
+    train(model="heads_2", width=8)
+    after, _ = train(model="heads_4", width=8)
+    monkeypatch.setattr(replaying, "_recordings", OrderedDict())
+    alone, _ = train(model="heads_4", width=8)
+    assert torch.equal(after.network.matrix, alone.network.matrix)
 
 
 @pytest.mark.parametrize("stack", STACKS)
