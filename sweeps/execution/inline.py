@@ -39,7 +39,8 @@ class Inline:
     @contextmanager
     def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:
         gpus = visible_gpus() if self.device != "cpu" else []
-        yield gpu_resources(gpus[0]) if gpus else local_resources(1, "inline")
+        on_gpu = gpus and self._device() == "cuda"  # the driver may have a GPU for which this torch is not built
+        yield gpu_resources(gpus[0]) if on_gpu else local_resources(1, "inline")
 
     def execute(self, plan: Plan, store: Store, listen: Listener) -> None:
         device = self._device()

@@ -73,11 +73,23 @@ def test_a_cohort_takes_the_share_of_a_gpu_that_its_members_fill(members, share)
 def test_a_gpu_of_this_machine_is_one_worker_with_its_memory(monkeypatch):
     gpu = Gpu("NVIDIA H100", 132, 80 * GIB, 50 * 2**20, (9, 0), "13.0")
     monkeypatch.setattr("sweeps.execution.inline.visible_gpus", lambda: [gpu, gpu])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     with Inline("cuda").resources(None, print) as resources:
         assert resources == gpu_resources(gpu)
         assert (resources.workers, resources.cores, resources.bytes_per_worker) == (1, None, 72 * GIB)
     with Inline("cpu").resources(None, print) as resources:
         assert resources.gpus is None
+
+
+def test_a_gpu_that_torch_does_not_find_is_not_planned_for(monkeypatch):
+    """Its memory would limit the stacks, which train on a core."""
+    gpu = Gpu("NVIDIA H100", 132, 80 * GIB, 50 * 2**20, (9, 0), "13.0")
+    monkeypatch.setattr("sweeps.execution.inline.visible_gpus", lambda: [gpu])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with Inline("auto").resources(None, print) as resources:
+        assert resources.gpus is None
+    with pytest.raises(ExecutionError, match="torch finds no GPU"), Inline("cuda").resources(None, print):
+        pass
 
 
 @given(st.integers(1, 300))
