@@ -40,7 +40,9 @@ class StackedNetworks(Protocol):
 
 @dataclass(frozen=True)
 class Presentation:
-    """The minibatch of one update of every member, just before the update is applied.
+    """The minibatch of one update of every member, and what the networks gave for it before they were updated.
+
+    The next update may overwrite the tensors, so copy what you keep.
 
     Attributes:
         positions: [K, B], indices into `data.train`, each of which occurs at most once per member.
@@ -67,7 +69,7 @@ class OnDemandMeasure(Protocol):
     needs_input_gradients: ClassVar[bool]
 
     def on_update(self, seen: Presentation) -> None:
-        """Accumulate the values of an update. A snapshot does nothing."""
+        """Accumulate the values of an update, which has been applied already. A snapshot does nothing."""
 
     def read(self, epoch: int) -> list[MeasuredValues]:
         """Return the values of each member at the end of `epoch` (0: before training). Epochs rise from call to call.
