@@ -16,14 +16,15 @@ class Observer:
         plan: the plan that is executed.
         executor: the name of the executor, under which the time until its first training is remembered.
         listen: the listener to which events are passed on.
+        began: when the run began, as `time.monotonic` tells; by default now.
     """
 
-    def __init__(self, plan: Plan, executor: str, listen: Listener) -> None:
+    def __init__(self, plan: Plan, executor: str, listen: Listener, began: float | None = None) -> None:
         self._plan = plan
         self._executor = executor
         self._device = plan.packing.speed.table.device
         self._listen = listen
-        self._began = time.perf_counter()
+        self._began = time.monotonic() if began is None else began
         self._startup: float | None = None
         self._timed: list[Timed] = []
 
@@ -31,7 +32,7 @@ class Observer:
         if self._startup is None:
             cohort = self._plan.cohorts[event.cohort]
             done = 1.0 if isinstance(event, CohortEnded) else event.epochs / max(1, cohort.epochs)
-            self._startup = time.perf_counter() - self._began - done * self._plan.seconds(cohort)
+            self._startup = time.monotonic() - self._began - done * self._plan.seconds(cohort)
         if isinstance(event, CohortEnded):
             self._timed.extend(event.measured)
         self._listen(event)

@@ -49,12 +49,15 @@ class Display:
     The bar counts the epochs of all members, so that it advances while the first cohorts train. A terminal shows a live
     bar, a notebook shows a bar under the cell, and other outputs receive occasional lines of text. At the end, a
     sentence summarizes the run; a notebook shows it only after an interruption, because the call returns it otherwise.
+
+    Args:
+        began: when the run began, as `time.monotonic` tells; by default now.
     """
 
-    def __init__(self, plan: Plan, console: Console) -> None:
+    def __init__(self, plan: Plan, console: Console, began: float | None = None) -> None:
         self._plan = plan
         self._console = console
-        self._start = time.monotonic()
+        self._start = time.monotonic() if began is None else began
         self._end: float | None = None
         # Nothing predicts how many epochs early stopping will save.
         self._predicted = predicted_seconds(plan) if plan.missing and not plan.early_stopping else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -157,6 +158,7 @@ def run(
     if chosen:
         say(f"{in_short(chosen)}: training in this process; --ray trains on Ray")
     executor: Executor
+    began = time.monotonic()
     with ExitStack() as opened:
         if inline or chosen or (todo and not todo.missing):
             from sweeps.execution.inline import Inline
@@ -174,9 +176,10 @@ def run(
         if todo is None:
             todo = Plan.of(study, resources.packing(workers, max_cohort)).without(settled)
             say(explain(todo))
-        with Display(todo, console) as display:
+            began = time.monotonic()  # a cluster may have started a node before, which takes minutes
+        with Display(todo, console, began) as display:
             if todo.missing:
-                observer = Observer(todo, resources.executor, display.listen)
+                observer = Observer(todo, resources.executor, display.listen, began)
                 try:
                     executor.execute(todo, place, observer)
                 finally:

@@ -8,9 +8,10 @@ import math
 import re
 import subprocess
 import sys
+import time
 import types
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,10 @@ from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import ExecutionError, ReplayError, SweepError
 from sweeps.execution.inline import Inline
 from sweeps.execution.protocol import CohortEnded, Failure, Listener
+from sweeps.execution.resources import Resources, local_resources
+from sweeps.planning.machine import processor
 from sweeps.planning.plan import Plan
+from sweeps.planning.throughput import remembered
 
 pytestmark = pytest.mark.usefixtures("without_layout")
 
@@ -191,6 +195,30 @@ class TestRun:
         monkeypatch.setitem(sys.modules, "sweeps.execution.on_ray.executor", types.SimpleNamespace(RayTune=executor))
         with pytest.raises(Asked):
             ms.run(sweep, store, progress=False, **(options if isinstance(options, dict) else {}))
+
+    def test_the_start_of_ray_is_a_part_of_the_run_and_is_remembered(self, sweep, trains, store, monkeypatch):
+        """Predicted times contain it, and it is compared with the time of training in this process."""
+
+        @contextmanager
+        def starting(workers: int, verbose: bool) -> Iterator[None]:
+            time.sleep(0.2)
+            yield
+
+        class OnRay(Inline):
+            def __init__(self, *given: object) -> None:
+                super().__init__()
+
+            @contextmanager
+            def resources(self, workers: int | None, say: Callable[[str], None]) -> Iterator[Resources]:
+                yield local_resources(workers)
+
+        here = types.SimpleNamespace(started_while_importing=starting)
+        monkeypatch.setitem(sys.modules, "sweeps.execution.on_ray.connection", here)
+        monkeypatch.setitem(sys.modules, "sweeps.execution.on_ray.executor", types.SimpleNamespace(RayTune=OnRay))
+        monkeypatch.setattr(Plan, "seconds", lambda plan, cohort: 0.01)
+        done = ms.run(sweep, store, inline=False, progress=False)
+        assert done["seconds"] >= 0.2
+        assert remembered(processor()).startups["ray"] >= 0.19
 
     def test_lists_what_failed(self, sweep, store, monkeypatch, make_record):
         def execute(self: Inline, plan: Plan, store: ms.Store, listen: Listener) -> None:

@@ -113,7 +113,7 @@ def test_a_run_remembers_what_it_trained(tmp_path):
 
 def test_the_start_of_a_run_is_the_time_before_its_first_event(monkeypatch):
     plan, clock = planned(), Clock()
-    monkeypatch.setattr("sweeps.execution.observer.time.perf_counter", clock)
+    monkeypatch.setattr("sweeps.execution.observer.time.monotonic", clock)
     heard: list[Event] = []
     observer = Observer(plan, "ray", heard.append)
     clock.now = 5.0
