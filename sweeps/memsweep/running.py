@@ -168,7 +168,7 @@ def run(
             if todo:
                 from sweeps.execution.on_ray.connection import started_while_importing
 
-                opened.enter_context(started_while_importing(todo.packing.workers, verbose))
+                opened.enter_context(started_while_importing(min(todo.packing.workers, len(todo.cohorts)), verbose))
             from sweeps.execution.on_ray.executor import RayTune
 
             executor = RayTune(address, device, verbose, checkpoint_every, retries)

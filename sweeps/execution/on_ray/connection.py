@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from importlib import import_module
 from threading import Thread
@@ -14,6 +14,7 @@ from threading import Thread
 import ray
 
 from sweeps.errors import ExecutionError
+from sweeps.execution.on_ray.lean import few_processes
 
 KNOCK_SECONDS = 20.0
 
@@ -26,14 +27,19 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PL_DISABLE_FORK": "1",  # Tune sets it for its actors; see `lean.actors_in_any_worker`
+    "RAY_preload_python_modules": "sweeps.execution.on_ray.preloaded",
 }
 
 EXECUTOR = "sweeps.execution.on_ray.executor"
-IMPORTED_BY_INIT = ("ray._common.usage.usage_lib", "ray.autoscaler.v2.utils", "ray.dashboard.optional_deps")
+IMPORTED_BY_INIT = ("ray._common.usage.usage_lib",)
 """Modules that `ray.init` imports. They are imported first, so that two threads do not import the same ones."""
 
 _joined: ContextVar[str | None] = ContextVar("joined", default=None)
 """The address of the cluster to which `connected` has connected this process."""
+
+_started: ContextVar[bool] = ContextVar("started", default=False)
+"""Whether `connected` has started Ray on this machine, whose workers then inherit the variables of this process."""
 
 
 @contextmanager
@@ -51,15 +57,22 @@ def connected(address: str | None, workers: int | None, verbose: bool) -> Iterat
     where = {"address": address} if address else {"address": "local", "num_cpus": workers}
     try:
         _knock(address)
-        ray.init(**where, include_dashboard=False, log_to_driver=verbose, logging_level=level)
+        with nullcontext() if address else few_processes(verbose):
+            ray.init(**where, include_dashboard=False, log_to_driver=verbose, logging_level=level)
     except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
         raise ExecutionError(f"--address {address or 'local'}: Ray cannot be reached: {error}") from error
-    joined = _joined.set(address)
+    joined, started = _joined.set(address), _started.set(address is None)
     try:
         yield
     finally:
         _joined.reset(joined)
+        _started.reset(started)
         ray.shutdown()
+
+
+def started_here() -> bool:
+    """Return whether `connected` has started Ray in this process."""
+    return _started.get()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -23,8 +23,9 @@ import lightning_modules  # noqa: F401 (its folder is compared with the one that
 from sweeps.errors import ExecutionError
 from sweeps.execution.defaults import CHECKPOINT_SECONDS, RETRIES, Device
 from sweeps.execution.lane import check_pausing
-from sweeps.execution.on_ray.connection import ENVIRONMENT, connected, environment
+from sweeps.execution.on_ray.connection import ENVIRONMENT, connected, environment, started_here
 from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
+from sweeps.execution.on_ray.lean import actors_in_any_worker
 from sweeps.execution.on_ray.native import scheduler_of
 from sweeps.execution.on_ray.resources import cluster_resources
 from sweeps.execution.on_ray.trials import Experiments, Piece, local_elsewhere
@@ -88,7 +89,8 @@ class RayTune:
             check_precision(plan, resources.cores is not None)
             store.prepare()
             check_pausing(plan, store)
-            self._train(plan, store, resources, Announcer(listen))
+            with actors_in_any_worker() if started_here() else nullcontext():
+                self._train(plan, store, resources, Announcer(listen))
 
     def _train(self, plan: Plan, store: Store, resources: Resources, announce: Announcer) -> None:
         """Run experiments until every cohort is stored, or is recorded as failed because it was lost too often."""
