@@ -130,6 +130,7 @@ DOCUMENTS: dict[str, dict[str, Callable[[], list[str]]]] = {
     "docs/gpu.md": {
         "throughput": gpu_tables.throughput,
         "members": gpu_tables.by_members,
+        "updates": gpu_tables.updates,
         "convolutions": gpu_tables.convolutions,
         "tests": gpu_tables.tests,
     },

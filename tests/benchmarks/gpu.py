@@ -6,6 +6,7 @@
     processes     plain PyTorch loops, one network at a time each, in 1, 4 or 8 processes on the GPU
     under MPS     the same processes with NVIDIA's Multi-Process Service
     tune          one Ray Tune trial with a Lightning Trainer per training, on the whole GPU or on quarters of it
+    updates       updates of K members with and without CUDA graphs: the time of an update, of the host, and launches
     convolution   one layer of K members as a grouped convolution, as unfold and a batched product, and in streams
 
 Each series runs in a process of its own with a limit on its time. The file is written again after every series, so that
@@ -76,6 +77,10 @@ SERIES = (
     ),
     Series("memsweep, tf32", "stack", "mlp", 2, {"precision": "tf32"}),
     Series("memsweep, bfloat16", "stack", "mlp", 2, {"precision": "bfloat16"}),
+    *(
+        Series(f"updates, {case}", "updates", "updates", 0.7, {"case": case})
+        for case in ("mlp", "convnet", "resnet", "transformer")
+    ),
     *(
         Series(f"{way}, {layer}", "convolution", "convolution", 0.7, {"way": way, **sizes})
         for layer, sizes in LAYERS.items()

@@ -11,6 +11,10 @@ from speed_tables import RESULTS, significant, table
 NOTHING = ["*Not measured yet; `make gpu` does, on a machine with a GPU.*"]
 
 
+PARTS = ("updates", "convolution")
+"""The cases that are not whole trainings."""
+
+
 def best(series: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the point of a series with the most points per second."""
     return max(series["points"], key=lambda point: point["points_per_second"], default=None)
@@ -34,7 +38,7 @@ def rows(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str,
 def throughput() -> list[str]:
     heads = ("trainings", "trained by", "members or processes", "points per second", "memsweep is faster by")
     return _for_every_gpu(
-        lambda found: table(heads, rows([each for each in _series(found) if each["case"] != "convolution"]))
+        lambda found: table(heads, rows([each for each in _series(found) if each["case"] not in PARTS]))
     )
 
 
@@ -49,6 +53,29 @@ def by_members() -> list[str]:
         ]
         names = [f"{each['case']}{each['name'].removeprefix('memsweep')}" for each in stacks]
         return table(("members", *names), [(str(count), *(each.get(count, "") for each in rates)) for count in counts])
+
+    return _for_every_gpu(lines)
+
+
+def updates() -> list[str]:
+    """The time and the launches of an update, with and without CUDA graphs."""
+
+    def lines(found: Mapping[str, Any]) -> list[str]:
+        heads = ("update", "members", "µs", "without graphs", "µs of the host", "without graphs", "launches",
+                 "without graphs")  # fmt: skip
+        ways = [
+            (each["name"].removeprefix("updates, "), point["members"], point["ways"]["graphs"], point["ways"]["eager"])
+            for each in _series(found) if each["case"] == "updates" for point in each["points"]
+        ]  # fmt: skip
+        return table(
+            heads,
+            [
+                (case, str(members),
+                 *(significant(1e6 * way[name]) for name in ("seconds", "host_seconds") for way in both),
+                 *(significant(way["launches"]) if way["launches"] else "" for way in both))
+                for case, members, *both in ways
+            ],
+        )  # fmt: skip
 
     return _for_every_gpu(lines)
 

@@ -12,7 +12,7 @@ import pytest
 
 BENCHMARK = Path(__file__).with_name("gpu.py")
 SCRIPT = Path(__file__).parents[1] / "gpu" / "run.py"
-QUICK = ("memsweep, bfloat16", "4 processes", "8 processes under MPS", "grouped, 64 channels, 8 x 8",
+QUICK = ("memsweep, bfloat16", "4 processes", "8 processes under MPS", "updates, mlp", "grouped, 64 channels, 8 x 8",
          "unfold + bmm, 64 channels, 8 x 8", "streams, 64 channels, 8 x 8")  # fmt: skip
 
 
@@ -46,9 +46,12 @@ def test_every_contender_is_measured_or_says_why_not(tmp_path):
     assert skipped.pop("convolution: streams, 64 channels, 8 x 8") == "a CPU has no streams"
     assert [*skipped] == ["mlp: 8 processes under MPS"]
     measured = {name: each for name, each in found.items() if "skipped" not in each}
-    assert {"mlp: memsweep, bfloat16", "resnet: 4 processes", "convolution: unfold + bmm, 64 channels, 8 x 8"} < {
-        *measured
-    }
+    assert {
+        "mlp: memsweep, bfloat16",
+        "resnet: 4 processes",
+        "updates: updates, mlp",
+        "convolution: unfold + bmm, 64 channels, 8 x 8",
+    } < {*measured}
     for each in measured.values():
         assert "error" not in each
         for point in each["points"]:
@@ -111,6 +114,10 @@ SUMMARY = {
                                                            {"members": 64, "points_per_second": 90.0}]},
             {"case": "mlp", "name": "1 process", "points": [{"members": 1, "points_per_second": 4.5}]},
             {"case": "mlp", "name": "8 processes under MPS", "points": [], "skipped": "not installed"},
+            {"case": "updates", "name": "updates, mlp", "points": [
+                {"members": 16, "points_per_second": 1.0, "ways": {
+                    "graphs": {"seconds": 2e-4, "host_seconds": 5e-5, "launches": 6.0},
+                    "eager": {"seconds": 4e-4, "host_seconds": 3e-4, "launches": None}}}]},
             {"case": "convolution", "name": "grouped", "points": [{"members": 4, "points_per_second": 1000.0}]},
         ]
     },
@@ -132,5 +139,6 @@ def test_the_document_shows_what_was_measured(tmp_path, monkeypatch):
         "| mlp | 8 processes under MPS |  | not installed |  |",
     ]
     assert gpu_tables.by_members()[-2:] == ["| 1 | 2.0 |", "| 64 | 90 |"]
+    assert gpu_tables.updates()[-1] == "| mlp | 16 | 200 | 400 | 50 | 300 | 6.0 |  |"
     assert gpu_tables.convolutions()[-1] == "| grouped | 4.0 |"
     assert gpu_tables.tests()[-1] == "| `test_a[mlp]` | passed | largest difference: 2.5e-06 |"

@@ -1,8 +1,9 @@
 """Replayed: a function of tensors that is recorded at its first call and replayed from then on.
 
 The first two calls for each shape of the inputs run both ways, and every result and every changed tensor is compared
-bit by bit. Where they differ, as in a network that counts its own calls in Python, or where a recording is impossible,
-the function is called as it is. Recordings are kept per process, so that another stack of the same shapes needs none.
+bit by bit (on a GPU, see `comparison`). Where they differ, as in a network that counts its own calls in Python, or
+where a recording is impossible, the function is called as it is. Recordings are kept per process, so that another stack
+of the same shapes needs none. On a GPU, a replay is the launch of a CUDA graph (see `graphs`).
 """
 
 from __future__ import annotations
@@ -11,19 +12,18 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_modules.training.program.comparison import Comparison, Outcome, Results, copies, restore
+from lightning_modules.training.program.graphs import launched
 from lightning_modules.training.program.lowering import lowered
 from lightning_modules.training.program.program import Program
 from lightning_modules.training.program.recording import NotRecordable, Recording, record
 
 _log = logging.getLogger("memsweep.training")
 
-Results = Sequence[Any]
-"""Tensors or None."""
 Function = Callable[..., Results]
 
 RECORDINGS = 256
@@ -46,6 +46,8 @@ class _Shape:
     recording: Recording | None = None
     compared: int = 0
     """The number of calls that were compared so far."""
+    launch: Callable[[], Results] | None = None
+    """Replays the program, on a GPU as a graph, once it need not be compared with the function any more."""
 
 
 class Replayed:
@@ -97,7 +99,9 @@ class Replayed:
             return self._first(shape)
         if shape.compared < COMPARISONS:
             return self._compared(shape)
-        return shape.program()
+        if shape.launch is None:
+            shape.launch = launched(shape.program, self._comparison(shape), self._name)
+        return shape.launch()
 
     def _prepare(self, inputs: Sequence[Tensor]) -> _Shape:
         memory = tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs)
@@ -114,12 +118,12 @@ class Replayed:
         return _by_storage({**self._state, **self._constants(inputs), **numbered})
 
     def _first(self, shape: _Shape) -> Results:
-        before = [tensor.clone() for tensor in self._changed]
+        before = copies(self._changed)
         external = self._external(shape.inputs)
         try:
             recording, results = record(lambda: self._function(*shape.inputs), external, self._changed)
         except NotRecordable as reason:
-            self._restore(before)
+            restore(self._changed, before)
             self._give_up(str(reason))
             return self._function(*shape.inputs)
         shape.recording = lowered(recording)
@@ -127,19 +131,16 @@ class Replayed:
         return self._replay_and_compare(shape, before, results)
 
     def _compared(self, shape: _Shape) -> Results:
-        before = [tensor.clone() for tensor in self._changed]
+        before = copies(self._changed)
         return self._replay_and_compare(shape, before, self._function(*shape.inputs))
 
     def _replay_and_compare(self, shape: _Shape, before: Sequence[Tensor], results: Results) -> Results:
         """Replay from the state `before` the call that gave `results`, and compare."""
         assert shape.program is not None
         assert shape.recording is not None
-        after = [tensor.clone() for tensor in self._changed]
-        self._restore(before)
-        replayed = shape.program()
-        same = len(results) == len(replayed) and all(map(_equal, results, replayed))
-        if not same or not all(map(_equal, after, self._changed)):
-            self._restore(after)
+        expected = Outcome(results, copies(self._changed))
+        if not self._comparison(shape).agrees(shape.program, before, expected):
+            restore(self._changed, expected.changed)
             self._give_up("a replay gives other numbers; the network depends on something besides its tensors")
             return results
         shape.compared += 1
@@ -147,12 +148,12 @@ class Replayed:
             _recordings[shape.key] = shape.recording
             while len(_recordings) > RECORDINGS:
                 _recordings.popitem(last=False)
-        return replayed
+        return shape.program.outputs
 
-    def _restore(self, values: Sequence[Tensor]) -> None:
-        with torch.no_grad():
-            for tensor, value in zip(self._changed, values, strict=True):
-                tensor.copy_(value)
+    def _comparison(self, shape: _Shape) -> Comparison:
+        assert shape.program is not None
+        assert shape.recording is not None
+        return Comparison(shape.program, self._changed, shape.recording, self._name)
 
     def _give_up(self, reason: str) -> None:
         self._plain = True
@@ -180,12 +181,3 @@ def _layout(tensor: Tensor) -> Hashable:
         tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.untyped_storage().nbytes(),
         tensor.device,
     )  # fmt: skip
-
-
-def _equal(a: Tensor | None, b: Tensor | None) -> bool:
-    """Return whether two tensors are equal, NaN included. On the meta device, there is nothing to compare."""
-    if a is None or b is None:
-        return a is b
-    if a.device.type == "meta":
-        return a.shape == b.shape
-    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
