@@ -24,7 +24,7 @@ def numpy_generator(seed: int, stream: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(stream_seed(seed, stream)))
 
 
-def torch_generator(seed: int, stream: str, device: str | torch.device = "cpu") -> torch.Generator:
+def torch_generator(seed: int, stream: str) -> torch.Generator:
     import torch
 
-    return torch.Generator(device=device).manual_seed(stream_seed(seed, stream))
+    return torch.Generator().manual_seed(stream_seed(seed, stream))
