@@ -29,15 +29,15 @@ def processor() -> str:
 @cache
 def cache_share() -> int:
     """Return the bytes of the last cache divided by the cores that share it, or a typical size if it is not known."""
-    shares = [CACHE_BYTES]
-    with suppress(OSError, ValueError):
-        for folder in sorted(_CACHES.glob("index*")):
-            size = (folder / "size").read_text().strip()
-            unit = {"K": 2**10, "M": 2**20}.get(size[-1:], 1)
-            ranges = [part.split("-") for part in (folder / "shared_cpu_list").read_text().split(",")]
-            cores = sum(int(part[-1]) - int(part[0]) + 1 for part in ranges)
-            shares.append(int(size.rstrip("KM")) * unit // min(cores, len(os.sched_getaffinity(0))))
-    return shares[-1]
+    try:
+        *_, last = sorted(_CACHES.glob("index*"))
+        size = (last / "size").read_text().strip()
+        unit = {"K": 2**10, "M": 2**20}.get(size[-1:], 1)
+        ranges = [part.split("-") for part in (last / "shared_cpu_list").read_text().split(",")]
+        cores = sum(int(part[-1]) - int(part[0]) + 1 for part in ranges)
+        return int(size.rstrip("KM")) * unit // min(cores, len(os.sched_getaffinity(0)))
+    except (OSError, ValueError):
+        return CACHE_BYTES
 
 
 def local_speed() -> Speed:

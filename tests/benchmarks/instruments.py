@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,12 +66,13 @@ def _output(*command: str) -> str:
     return run.stdout.strip() or "unknown"
 
 
-def _caches() -> dict[str, str]:
-    """Return the sizes of the caches that the first core uses, such as {"L2": "512K"}."""
+def _caches(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> dict[str, str]:
+    """Return the sizes of the caches that the first core uses, such as {"L2": "512K"}, as far as they are known."""
     sizes = {}
-    for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = ((cache / name).read_text().strip() for name in ("level", "type", "size"))
-        sizes[f"L{level}{'' if kind == 'Unified' else kind[0].lower()}"] = size
+    for cache in sorted(folder.glob("index*")):
+        with suppress(OSError):  # some virtual and ARM machines do not tell every size
+            level, kind, size = ((cache / name).read_text().strip() for name in ("level", "type", "size"))
+            sizes[f"L{level}{'' if kind == 'Unified' else kind[0].lower()}"] = size
     return sizes
 
 

@@ -105,6 +105,15 @@ def test_results_are_written_with_five_digits_and_the_machine(benchmarks, tmp_pa
     assert content == {"machine": {"cores": 2}, "rows": [{"1": 0.12346, "count": 1234567}]}
 
 
+def test_a_cache_of_unknown_size_is_left_out(benchmarks, tmp_path):
+    instruments = importlib.import_module("instruments")
+    for number, files in enumerate(({"level": "1", "type": "Data"}, {"level": "2", "type": "Unified", "size": "1M"})):
+        (tmp_path / f"index{number}").mkdir()
+        for name, text in files.items():
+            (tmp_path / f"index{number}" / name).write_text(f"{text}\n")
+    assert instruments._caches(tmp_path) == {"L2": "1M"}
+
+
 @pytest.fixture
 def timed_sections() -> ModuleType:
     spec = importlib.util.spec_from_file_location("timed_sections", FOLDER / "sections" / "sitecustomize.py")

@@ -110,6 +110,20 @@ def test_a_core_has_a_share_of_the_cache():
     assert 2**16 < cache_share() < 2**40
 
 
+@pytest.mark.parametrize(
+    ("size", "sharing", "share"), [("8M", "0-3", 4 * 2**20), ("512K", "0", 2**19), (None, "0", CACHE_BYTES)]
+)
+def test_the_share_is_of_the_last_cache_or_typical(size, sharing, share, tmp_path, monkeypatch):
+    """A first cache of 32 KB must not stand for a last one of unknown size, as on some virtual machines."""
+    for number, files in enumerate(({"size": "32K", "shared_cpu_list": "0"}, {"shared_cpu_list": sharing})):
+        (tmp_path / f"index{number}").mkdir()
+        for name, text in ({**files, "size": size} if number and size else files).items():
+            (tmp_path / f"index{number}" / name).write_text(f"{text}\n")
+    monkeypatch.setattr(machine, "_CACHES", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
+    assert cache_share.__wrapped__() == share
+
+
 def test_the_tests_plan_as_on_the_machine_of_the_cost_model():
     """The measured rate of a core depends on what else runs there, and cohorts and predicted times depend on it."""
     speed = machine.local_speed()
