@@ -39,16 +39,6 @@ class View:
     stride: tuple[int, ...]
     offset: int
 
-    @property
-    def dense(self) -> bool:
-        """Whether the elements fill a gapless block, in any order of the axes."""
-        expected = 1
-        for stride, size in sorted((s, n) for s, n in zip(self.stride, self.size, strict=True) if n != 1):
-            if stride != expected:
-                return False
-            expected *= size
-        return True
-
     def of(self, memory: Tensor) -> Tensor:
         """Return this view as a tensor. `memory` contains the bytes of the storage."""
         whole = memory[: memory.numel() // self.dtype.itemsize * self.dtype.itemsize].view(self.dtype)
@@ -208,13 +198,13 @@ class _Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         if func is aten._local_scalar_dense.default:
             raise NotRecordable("the value of a tensor is read")
-        if torch.Tag.nondeterministic_seeded in func.tags:
+        if torch.Tag.nondeterministic_seeded in func.tags and _argument(func, args, kwargs, "dropout_p") != 0:
             raise NotRecordable(f"{func} draws random numbers")
-        if torch.Tag.dynamic_output_shape in func.tags:
+        if torch.Tag.dynamic_output_shape in func.tags and not _indexed_by_numbers(func, args):
             raise NotRecordable(f"the shape of the result of {func} depends on values")
         for tensor in _overwritten(func, kwargs):
             self._storages.number(tensor)  # memory that is written before it is read belongs to the program
-        inputs = _map((args, kwargs), Tensor, self._argument(func))
+        inputs = _map((args, kwargs), Tensor, self._viewed(func))
         written = _written(func, inputs)
         if any(view.storage in self._captured or view.storage in self._fixed for view in written):
             raise NotRecordable("a tensor that should only be read is changed in place")
@@ -229,7 +219,7 @@ class _Recorder(TorchDispatchMode):
             self._calls.append(Call(func, inputs[0], inputs[1], new if any(fresh) else (), written))
         return result
 
-    def _argument(self, func: torch._ops.OpOverload) -> Callable[[Tensor], View]:
+    def _viewed(self, func: torch._ops.OpOverload) -> Callable[[Tensor], View]:
         def view(tensor: Tensor) -> View:
             known = self._storages.knows(tensor)
             result = self.view(tensor)
@@ -241,6 +231,21 @@ class _Recorder(TorchDispatchMode):
             return result
 
         return view
+
+
+def _argument(func: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], name: str) -> Any:
+    """Return the value of the argument with this name, which may be its default; None if there is no such argument."""
+    for index, argument in enumerate(func._schema.arguments):
+        if argument.name == name:
+            return args[index] if index < len(args) else kwargs.get(name, argument.default_value)
+    return None
+
+
+def _indexed_by_numbers(func: torch._ops.OpOverload, args: Sequence[Any]) -> bool:
+    """Return whether a call selects elements by their positions, and not by a mask."""
+    return func is aten.index.Tensor and all(
+        index is None or index.dtype in (torch.int64, torch.int32) for index in args[1]
+    )
 
 
 def _overwritten(func: torch._ops.OpOverload, kwargs: Mapping[str, Any]) -> list[Tensor]:

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from memsweep.testing import make_entries
+from torch.nn import functional
 
 from lightning_modules.data import sources
 from lightning_modules.data.datamodule import CohortData
@@ -19,6 +20,7 @@ from lightning_modules.models import FAMILIES, Family
 from lightning_modules.models.layers import Attention, Flatten, Linear, Reshape, chain
 from lightning_modules.training.cohort import CohortModule
 from lightning_modules.training.program import replayed as replaying
+from lightning_modules.training.program.comparison import Outcome, equal
 from lightning_modules.training.program.lowering import lowered
 from lightning_modules.training.program.program import Program
 from lightning_modules.training.program.recording import NotRecordable, record
@@ -96,6 +98,31 @@ def test_what_cannot_be_replayed_is_refused(function, reason):
     x = torch.ones(2)
     with pytest.raises(NotRecordable, match=reason):
         record(lambda: function(x), {"x": x})
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: [x[:, [0, 2, 1]]],
+        lambda x: [x[torch.tensor([1, 1]), torch.tensor([0, 2])]],
+        lambda x: [functional.scaled_dot_product_attention(*x.expand(3, 2, 1, 4, 3))],
+    ],
+    ids=["positions on one axis", "positions on two axes", "attention without dropout"],
+)
+def test_what_depends_on_no_value_and_no_chance_is_recorded(function):
+    x = torch.arange(12.0).reshape(4, 3)
+    program = Program(lowered(record(lambda: function(x), {"x": x})[0]), {"x": x})
+    x.neg_()
+    assert torch.equal(program()[0], function(x)[0])
+
+
+def test_outcomes_are_compared_bit_by_bit():
+    nan = float("nan")
+    one = Outcome([torch.tensor([0.0, nan]), None], [torch.tensor([1])])
+    assert equal(one, Outcome([torch.tensor([0.0, nan]), None], [torch.tensor([1])]))
+    assert not equal(one, Outcome([torch.tensor([-0.0, nan]), None], [torch.tensor([1])]))
+    assert not equal(one, Outcome([torch.tensor([0.0, nan]), None], [torch.tensor([2])]))
+    assert not equal(one, Outcome([torch.tensor([0.0, 1.0]), None], [torch.tensor([1])]))
 
 
 def replayed(function, state, changed, name="a test"):
