@@ -28,8 +28,11 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "PL_DISABLE_FORK": "1",  # Tune sets it for its actors; see `lean.actors_in_any_worker`
-    "RAY_preload_python_modules": "sweeps.execution.on_ray.preloaded",
 }
+
+PRELOADED = {"RAY_preload_python_modules": "sweeps.execution.on_ray.preloaded"}
+"""Makes workers import what a training needs. Ray starts a worker per CPU in advance; this is set only if all of them
+will train."""
 
 EXECUTOR = "sweeps.execution.on_ray.executor"
 IMPORTED_BY_INIT = ("ray._common.usage.usage_lib",)
@@ -79,6 +82,8 @@ def started_here() -> bool:
 def started_while_importing(workers: int, verbose: bool) -> Iterator[None]:
     """Start Ray on this machine, and import Tune and the executor meanwhile, since starting Ray is mostly waiting.
 
+    Its workers, of which all will train, import what a training needs as soon as they start.
+
     Ray starts in this thread and the imports are made in another one. The other way round would not work: only the main
     thread can handle signals, and the kernel ends Ray's processes together with the thread that started them.
     """
@@ -86,7 +91,7 @@ def started_while_importing(workers: int, verbose: bool) -> Iterator[None]:
         with suppress(ImportError):  # another version of Ray may have other modules
             import_module(name)
     imports = Thread(target=_import_executor, daemon=True)
-    with environment(ENVIRONMENT):
+    with environment({**ENVIRONMENT, **PRELOADED}):
         imports.start()
         with connected(None, workers, verbose):
             imports.join()

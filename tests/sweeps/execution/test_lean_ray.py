@@ -11,7 +11,7 @@ import pytest
 from ray._private import node, utils
 from ray.tune.execution import class_cache
 
-from sweeps.execution.on_ray.connection import ENVIRONMENT
+from sweeps.execution.on_ray.connection import ENVIRONMENT, PRELOADED
 from sweeps.execution.on_ray.lean import _replaced, actors_in_any_worker, few_processes
 
 PROGRAM = """
@@ -78,6 +78,11 @@ def test_this_version_of_ray_has_what_is_replaced():
         assert node.Node.start_monitor is not kept[0]
         assert node.Node.start_log_monitor is kept[1]
     assert kept == (node.Node.start_monitor, node.Node.start_log_monitor, utils.get_dashboard_dependency_error)
+
+
+def test_a_ray_with_more_workers_than_cohorts_preloads_nothing():
+    """A run on GPUs starts Ray with a CPU per core, of which few train."""
+    assert not {*PRELOADED} & {*ENVIRONMENT}
 
 
 def test_workers_inherit_every_variable_that_tune_sets_for_its_actors():
