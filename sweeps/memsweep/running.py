@@ -9,10 +9,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from memsweep import completion
 from memsweep.inputs import DEFAULT_STORE, StoreLike, Sweep, SweepLike, as_store, as_sweep, plain, run_command
 from memsweep.messages import Summary, warn_of_damage
-from memsweep.progress import Display, console_here
 from rich.console import Console
 
 from analysis.figures.parsing import figures_of
@@ -128,6 +126,8 @@ def run(
         >>> ms.run(sweep, "results", inline=True, progress=False)
         trained 2 of 2 trainings (2 points) in 1.2 s, 1.67 points/s
     """
+    from memsweep.progress import Display, console_here
+
     study, place = as_sweep(sweep), as_store(store)
     console = progress if isinstance(progress, Console) else console_here(quiet=not progress)
 
@@ -201,6 +201,8 @@ def status(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> Summary:
         >>> ms.status("quickstart", "results")["missing"]
         270
     """
+    from memsweep import completion
+
     study, place = as_sweep(sweep), as_store(store)
     planned = plan_of(study)
     contents = place.read(["reason", *planned.outcome_columns], {cell.epoch for cell in planned.cells})

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import psutil
-from threadpoolctl import threadpool_limits
 
 from lightning_modules.data import sources
 from lightning_modules.data.split_sizes import split_sizes
@@ -59,6 +58,8 @@ def training_cost(point: Point, evaluations: int) -> Cost:
 
 def core_rate() -> float:
     """Measure the FLOP/s of one core on a batched matrix product of the size of a stacked layer."""
+    from threadpoolctl import threadpool_limits  # a plan does not need it once the rate is remembered
+
     a, b = np.ones((16, 128, 64), np.float32), np.ones((16, 64, 64), np.float32)
     seconds: list[float] = []
     with threadpool_limits(1):

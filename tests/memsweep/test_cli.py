@@ -413,7 +413,7 @@ def test_lists_plans_and_shows_the_status_without_torch_and_ray(tmp_path):
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=tmp_path)
     imported = set(json.loads(done.stdout.splitlines()[-1]))
     assert "sweeps" in imported
-    assert not imported & {"torch", "ray", "pytorch_lightning", "matplotlib", "seaborn"}
+    assert not imported & {"torch", "ray", "pytorch_lightning", "matplotlib", "seaborn", "scipy", "sklearn"}
     assert list(tmp_path.iterdir()) == []
 
 
