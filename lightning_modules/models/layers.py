@@ -28,7 +28,7 @@ class Size:
         flops: operations of the matrix products and convolutions in a forward pass; a multiply-add counts as two.
         activations: memory kept for the backward pass, in floats (an estimate, within a factor of two for whole
             networks).
-        convolved: the part of `flops` in convolutions.
+        columns: floats in the unfolded inputs of convolutions, which are computed as products.
         masked: number of activations that dropout, if it is on, multiplies by a mask.
         calls: number of torch's calls, about, each of which takes time however small the tensors are.
     """
@@ -37,7 +37,7 @@ class Size:
     parameters: int = 0
     flops: int = 0
     activations: int = 0
-    convolved: int = 0
+    columns: int = 0
     masked: int = 0
     calls: int = 1
 
@@ -48,7 +48,7 @@ class Size:
             self.parameters + after.parameters,
             self.flops + after.flops,
             self.activations + after.activations,
-            self.convolved + after.convolved,
+            self.columns + after.columns,
             self.masked + after.masked,
             self.calls + after.calls,
         )
@@ -131,9 +131,14 @@ class Conv(Layer):
     def size(self, shape: Shape) -> Size:
         inputs, *sides = shape
         out = tuple((side + 2 * self.padding - self.kernel) // self.stride + 1 for side in sides)
-        weights = inputs * self.channels * self.kernel ** len(sides)
-        flops = 2 * weights * prod(out)
-        return Size((self.channels, *out), weights + self.bias * self.channels, flops, convolved=flops)
+        columns = inputs * self.kernel ** len(sides)
+        weights = columns * self.channels
+        return Size(
+            (self.channels, *out),
+            weights + self.bias * self.channels,
+            2 * weights * prod(out),
+            columns=columns * prod(out),
+        )
 
 
 @dataclass(frozen=True)

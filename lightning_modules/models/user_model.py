@@ -111,10 +111,15 @@ def _text(error: BaseException) -> str:
 @lru_cache(maxsize=4096)
 def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | None, depth: int | None) -> Size:
     import torch
+    from torch.nn import Conv1d, Conv2d, Conv3d
     from torch.utils.flop_counter import FlopCounterMode
 
     batch = 2  # BatchNorm cannot train on fewer examples
     kept: dict[int, int] = {}
+    columns: list[int] = []
+
+    def unfolded(layer: Conv1d | Conv2d | Conv3d, inputs: object, out: torch.Tensor) -> None:
+        columns.append(out.numel() // len(layer.weight) * layer.weight[0].numel() * layer.groups)
 
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         module = family.build(shape, classes, width, depth).train()
@@ -125,6 +130,10 @@ def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | N
             if storage._cdata not in weights:
                 kept[storage._cdata] = storage.nbytes() // torch.get_default_dtype().itemsize
             return tensor
+
+        for part in module.modules():
+            if isinstance(part, Conv1d | Conv2d | Conv3d):
+                part.register_forward_hook(unfolded)
 
         counter = FlopCounterMode(display=False)
         try:
@@ -139,12 +148,11 @@ def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | N
             f"it must give ({batch}, {classes})",
         )
     parameters = sum(tensor.numel() for tensor in module.parameters() if tensor.requires_grad)
-    flops = {str(operation): count for operation, count in counter.get_flop_counts()["Global"].items()}
     return Size(
         (classes,),
         parameters,
-        sum(flops.values()) // batch,
+        counter.get_total_flops() // batch,
         sum(kept.values()) // batch,
-        convolved=sum(count for operation, count in flops.items() if "conv" in operation) // batch,
+        columns=sum(columns) // batch,
         calls=sum(not [*part.children()] for part in module.modules()),
     )

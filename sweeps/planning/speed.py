@@ -31,22 +31,22 @@ CACHE_BYTES = 16 * 2**20
 """The share of a core in the last cache on that machine. Bytes of a stack beyond this share come from memory."""
 
 REFERENCE: Mapping[str, float] = {
-    "epoch": 2.4e-3, "update": 2e-5, "call": 9e-5, "adamw": 9e-5, "augmentation": 1e-4, "rotation": 1e-3,
-    "member update": 1e-5, "flop": 8e-12, "convolved": 2.5e-10, "parameter": 3.5e-9, "activation": 3.5e-9,
-    "masked": 4e-9, "augmented": 1e-8, "rotated": 4e-8, "far byte": 4e-10,
-    "evaluation": 2e-3, "evaluation call": 6e-5, "evaluation member": 1e-4, "evaluation flop": 3e-12,
-    "evaluation convolved": 1e-10, "evaluation activation": 1.5e-9,
-    "stack": 0.05, "stack call": 0.015, "stack member": 3.5e-3, "stack parameter": 0.0, "stack example": 3e-7,
-    "stack input": 1e-8,
+    "epoch": 2.5e-3, "update": 0.0, "call": 4.3e-5, "adamw": 8.9e-5, "augmentation": 1.2e-4, "rotation": 1.5e-4,
+    "member update": 8e-6, "flop": 5.2e-11, "column": 9.7e-9, "parameter": 1.7e-9, "activation": 9.8e-10,
+    "masked": 2e-9, "augmented": 6.2e-9, "rotated": 2.7e-8, "far byte": 8.6e-10,
+    "evaluation": 6.1e-3, "evaluation call": 1.7e-4, "evaluation member": 6.8e-5, "evaluation flop": 1.4e-11,
+    "evaluation column": 6e-9, "evaluation activation": 2.2e-9,
+    "stack": 0.042, "stack call": 0.0105, "stack member": 7.5e-3, "stack parameter": 1.9e-7, "stack example": 1e-6,
+    "stack input": 0.0,
 }  # fmt: skip
 """Seconds per unit of each quantity on one core."""
 
 GPU: Mapping[str, float] = {
     **dict.fromkeys(REFERENCE, 0.0),
     "epoch": 5e-4, "update": 2e-5, "call": 1.4e-5, "adamw": 2e-5, "augmentation": 5e-5, "rotation": 1e-3,
-    "flop": 3.5e-14, "convolved": 1e-13, "parameter": 1e-11, "activation": 1e-12, "masked": 1e-12, "augmented": 1e-12,
+    "flop": 3.5e-14, "column": 7e-12, "parameter": 1e-11, "activation": 1e-12, "masked": 1e-12, "augmented": 1e-12,
     "rotated": 1e-11,
-    "evaluation": 2e-3, "evaluation call": 1.4e-5, "evaluation flop": 3.5e-14, "evaluation convolved": 1e-13,
+    "evaluation": 2e-3, "evaluation call": 1.4e-5, "evaluation flop": 3.5e-14, "evaluation column": 3e-12,
     "evaluation activation": 1e-12,
     "stack": 0.3, "stack member": 0.003, "stack input": 1e-9,
 }  # fmt: skip
@@ -56,8 +56,8 @@ GPU_MULTIPROCESSORS = 132
 """The multiprocessors of that GPU."""
 
 BULK = frozenset({
-    "flop", "convolved", "parameter", "activation", "masked", "augmented", "rotated", "far byte",
-    "evaluation flop", "evaluation convolved", "evaluation activation", "stack example", "stack input",
+    "flop", "column", "parameter", "activation", "masked", "augmented", "rotated", "far byte",
+    "evaluation flop", "evaluation column", "evaluation activation", "stack example", "stack input",
     "stack parameter",
 })  # fmt: skip
 """The quantities whose time depends on the rate of a core, and not on how long a call takes."""
@@ -84,8 +84,8 @@ def epoch_features(work: Work, members: int, cache: int = CACHE_BYTES) -> Featur
         "augmentation": work.updates * kinds,
         "rotation": work.updates * rotation,
         "member update": updates,
-        "flop": wide * trained * (work.flops - work.convolved),
-        "convolved": wide * trained * work.convolved,
+        "flop": wide * trained * work.flops,
+        "column": wide * trained * work.columns,
         "parameter": wide * updates * work.parameters * (2.0 if work.optimizer == "adamw" else 1.0),
         "activation": wide * trained * (work.activations + work.inputs),
         "masked": wide * trained * work.masked * dropout,
@@ -103,8 +103,8 @@ def evaluation_features(work: Work, members: int, cache: int = CACHE_BYTES) -> F
         "evaluation": 1.0,
         "evaluation call": work.passes * work.calls,
         "evaluation member": members,
-        "evaluation flop": wide * evaluated * (work.flops - work.convolved),
-        "evaluation convolved": wide * evaluated * work.convolved,
+        "evaluation flop": wide * evaluated * work.flops,
+        "evaluation column": wide * evaluated * work.columns,
         "evaluation activation": wide * evaluated * (work.activations + work.inputs),
     }
 
@@ -222,7 +222,7 @@ def _coordinates(work: Work, members: int) -> np.ndarray:
         math.log2(work.batch) / 2,
         math.log2(work.calls) * 2,
         math.log2(1 + work.updates) / 4,
-        4.0 * (work.convolved > 0),
+        4.0 * (work.columns > 0),
         2.0 * (work.optimizer == "adamw"),
         2.0 * (work.precision == "float64"),
         2.0 * ("dropout" in work.on),

@@ -16,7 +16,7 @@ from pathlib import Path
 from lightning_modules.cache import cache_folder, write_to_cache
 from sweeps.planning.work import Work
 
-VERSION = 1
+VERSION = 2
 """The version of the format of a table, and of the program that trained. A step that becomes faster raises it."""
 
 LARGEST_TABLE = 1000

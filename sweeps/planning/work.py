@@ -29,7 +29,7 @@ class Work:
         on: the fields among `ON_IN_STACK` that are not zero, such as dropout and kinds of augmentation.
         parameters: the trainable parameters of the network.
         flops: the operations of a forward pass.
-        convolved: the part of `flops` in convolutions.
+        columns: the floats in the unfolded inputs of convolutions.
         activations: the floats kept for the backward pass.
         masked: the activations that dropout multiplies by a mask.
         inputs: the input values.
@@ -48,7 +48,7 @@ class Work:
     on: tuple[str, ...]
     parameters: int
     flops: int
-    convolved: int
+    columns: int
     activations: int
     masked: int
     inputs: int
@@ -87,7 +87,7 @@ def work_of(point: Point) -> Work:
         on=tuple(name for name in ON_IN_STACK if getattr(point, name) > 0),
         parameters=size.parameters,
         flops=size.flops,
-        convolved=size.convolved,
+        columns=size.columns,
         activations=size.activations,
         masked=size.masked,
         inputs=inputs,

@@ -12,7 +12,7 @@ from sweeps.planning import machine, throughput
 from sweeps.planning.machine import cache_share  # the real one: `machine.cache_share` is replaced in tests
 from sweeps.planning.plan import resolved
 from sweeps.planning.speed import CACHE_BYTES, REFERENCE_CALL, REFERENCE_RATE
-from sweeps.planning.throughput import Measured, Throughput, remembered
+from sweeps.planning.throughput import VERSION, Measured, Throughput, remembered
 from sweeps.planning.work import Work, work_of
 from sweeps.spec.point import Point
 
@@ -46,7 +46,7 @@ def test_a_table_is_read_as_it_was_saved(folder):
         lambda content: "",
         lambda content: content[:100],
         lambda content: "[]",
-        lambda content: content.replace('"version": 1', '"version": 0'),
+        lambda content: content.replace(f'"version": {VERSION}', '"version": 0'),
         lambda content: content.replace('"batch"', '"bitch"'),
         lambda content: content.replace('"stacks"', '"stocks"'),
         lambda content: content.replace('"startups": {"ray": 9.5}', '"startups": null'),
