@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.measures.chunks import CHUNK_FLOATS
-from lightning_modules.measures.every_epoch import cross_entropy, most_likely
+from lightning_modules.measures.logits import cross_entropy, most_likely
 from lightning_modules.measures.on_demand import Snapshot, StackedNetworks, evaluating
 from lightning_modules.measures.values import MeasuredValues
 from lightning_modules.streams import torch_generator

@@ -12,7 +12,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lightning_modules.data.datamodule import Examples, Splits
 from lightning_modules.measures.catalogue import MEASURES
@@ -63,8 +62,8 @@ class EvaluatedStack:
 Compute = Callable[[EvaluatedStack], Tensor]
 
 Predict = Callable[[Examples, int, int], tuple[Tensor, Tensor]]
-"""(examples, start, stop) -> losses and predicted classes [K, n] of these examples, as `judged` returns them. The next
-call may overwrite both."""
+"""(examples, start, stop) -> losses and predicted classes [K, n] of these examples, as `logits.judged` returns them.
+The next call may overwrite both."""
 
 
 def evaluate(
@@ -166,32 +165,6 @@ def _predict(predict: Predict, examples: Examples) -> Predictions:
         stop = min(start + chunk, examples.size)
         losses[:, start:stop], predicted[:, start:stop] = predict(examples, start, stop)
     return Predictions(losses, predicted, examples.given, examples.true)
-
-
-def judged(logits: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the cross-entropy in float64 and the predicted classes, both [K, n], for logits [K, n, classes]."""
-    return cross_entropy(logits.double(), given), most_likely(logits)
-
-
-def most_likely(logits: Tensor) -> Tensor:
-    """Return the class with the largest logit, the first of several, [K, n], for logits [K, n, classes].
-
-    `max` finds the same classes as `argmax`, in a sixth of the time where the examples are last in memory.
-    """
-    return logits.max(2).indices
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy [K, n] in nats, for logits [K, n, classes].
-
-    The axes are passed in the order that they have in memory, because torch copies the logits otherwise, and vectorises
-    softmax over the classes or over the examples, whichever are last. Members are computed separately, so bits do not
-    depend on the stack.
-    """
-    if logits.stride(2) == 1:
-        losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-        return losses.unflatten(0, tuple(labels.shape))
-    return functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
 
 
 def fraction(hits: Tensor, among: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from lightning_modules.measures.every_epoch import most_likely
+from lightning_modules.measures.logits import most_likely
 from lightning_modules.measures.on_demand import History, Presentation, StackedNetworks, add_at, defined, per_example
 from lightning_modules.measures.values import MeasuredValues
 

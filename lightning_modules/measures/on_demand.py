@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.measures.chunks import chunk_size
-from lightning_modules.measures.every_epoch import most_likely
+from lightning_modules.measures.logits import most_likely
 from lightning_modules.measures.values import MeasuredValues, PerExample
 
 if TYPE_CHECKING:

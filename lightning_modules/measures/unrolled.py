@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from lightning_modules.errors import ModelError
-from lightning_modules.measures.every_epoch import cross_entropy
 from lightning_modules.measures.gini import gini
+from lightning_modules.measures.logits import cross_entropy
 from lightning_modules.measures.on_demand import Snapshot, StackedNetworks, defined, evaluating, per_example
 from lightning_modules.measures.values import MeasuredValues
 from lightning_modules.schedules import learning_rates

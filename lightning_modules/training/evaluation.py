@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_modules.data.datamodule import CohortData, Examples
-from lightning_modules.measures.every_epoch import evaluate, judged
+from lightning_modules.measures.every_epoch import evaluate
+from lightning_modules.measures.logits import judged
 from lightning_modules.training.network import StackedNetwork, rounds_differently_alone
 from lightning_modules.training.program.replayed import Replayed
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_modules.data.applicability import AUGMENTATIONS
 from lightning_modules.data.augmentation import Augmenter
 from lightning_modules.data.datamodule import CohortData
-from lightning_modules.measures.every_epoch import cross_entropy
+from lightning_modules.measures.logits import cross_entropy
 from lightning_modules.training.dropout import DropoutMasks
 from lightning_modules.training.network import StackedNetwork
 from lightning_modules.training.optimizers import CohortOptimizer

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lightning_modules.measures.every_epoch import cross_entropy, most_likely
+from lightning_modules.measures.logits import cross_entropy, most_likely
 
 LAYOUTS = {
     "classes last": lambda logits: logits.contiguous(),
