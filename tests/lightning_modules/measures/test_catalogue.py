@@ -8,7 +8,8 @@ from lightning_modules.errors import InputError, ModelError
 from lightning_modules.measures import critical_samples
 from lightning_modules.measures.applicability import MAX_UNROLLED_UPDATES, updates
 from lightning_modules.measures.catalogue import ALL_MEASURES, MEASURES, MEASURES_ON_DEMAND, check, construct
-from lightning_modules.measures.every_epoch import evaluate, judged
+from lightning_modules.measures.every_epoch import evaluate
+from lightning_modules.measures.logits import judged
 from lightning_modules.measures.metric import Metric
 from lightning_modules.models import build
 from lightning_modules.models.families import FAMILIES
