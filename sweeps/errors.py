@@ -6,7 +6,7 @@ MemsweepError       see `lightning_modules.errors`
 ├── ExportError     a table, figure or page that cannot be written
 ├── ReplayError     recorded curves on which a scheduler cannot be replayed
 ├── PluginError     a plug-in that cannot be imported
-└── ExecutionError  workers that cannot be started or are permanently lost
+└── ExecutionError  workers that cannot be started, are permanently lost, or have other code or data than was planned
 """
 
 from __future__ import annotations
@@ -49,3 +49,7 @@ class PluginError(MemsweepError):
 
 class ExecutionError(MemsweepError):
     pass
+
+
+OF_THE_RUN = (StoreError, ExecutionError)
+"""The errors of a worker that end the run, and are not recorded as the outcome of a training."""

@@ -26,6 +26,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "lightning_modules.streams": (),
     "lightning_modules.draws": ("lightning_modules.streams",),
     "lightning_modules.hashing": (),
+    "lightning_modules.user_code": ("lightning_modules.hashing",),
     "lightning_modules.cache": (),
     "lightning_modules.lightning": (),
     "lightning_modules.settings": ("lightning_modules.errors",),
@@ -33,6 +34,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "lightning_modules.data": (
         "lightning_modules.cache",
         "lightning_modules.hashing",
+        "lightning_modules.user_code",
         "lightning_modules.lightning",
         "lightning_modules.errors",
         "lightning_modules.draws",
@@ -40,7 +42,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "lightning_modules.settings",
     ),
     "lightning_modules.models": (
-        "lightning_modules.hashing",
+        "lightning_modules.user_code",
         "lightning_modules.errors",
         "lightning_modules.streams",
         "lightning_modules.settings",
@@ -100,7 +102,9 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "sweeps.stopping": ("sweeps.errors", "sweeps.spec", "sweeps.store", "sweeps.planning"),
     "sweeps.execution": (
         "lightning_modules.errors",
+        "lightning_modules.settings",
         "lightning_modules.data",
+        "lightning_modules.models",
         "lightning_modules.measures",
         "lightning_modules.training",
         "sweeps.errors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,18 @@ def parquet(path: str) -> Dataset:
 
 
 def parquet_digest(path: str) -> str:
+    return _digest(path, tuple((str(file), _stamp(file)) for file in _files(path)))
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, stamps: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
     return _read(path).digest()
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Return numbers that change whenever a file is written."""
+    state = file.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def parquet_recipe(path: str) -> str:

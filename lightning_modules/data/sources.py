@@ -19,6 +19,7 @@ from lightning_modules.data.dataset import Dataset, Facts
 from lightning_modules.errors import DataError, choices, did_you_mean
 from lightning_modules.hashing import hash_of_code, hash_of_text
 from lightning_modules.settings import DEFAULTS, FIELDS
+from lightning_modules.user_code import code_of
 
 __all__ = ["Dataset", "Facts", "Reference", "content_digest", "facts", "load", "reference", "register_source"]
 
@@ -107,7 +108,7 @@ def register_source(
     if unknown := [field for field in fields if field not in FIELDS]:
         raise ValueError(f"source {name!r} reads {choices(unknown[0], FIELDS)}")
     if facts is not None and digest is None:
-        BUILT_IN[name] = BuiltIn(facts, load, fields, digest=hash_of_text(f"{name}:{hash_of_code(load)}"))
+        BUILT_IN[name] = BuiltIn(facts, load, fields, digest=hash_of_text(f"{name}:{code_of(load).digest}"))
     elif digest is not None and facts is None and not fields:
         OUTSIDE[name] = Outside("ARGUMENT", load, digest)
     else:
@@ -179,11 +180,29 @@ def load(name: str, *values: Any) -> Dataset:
     return through_cache(partial(source.recipe, argument), build) if source.recipe else build()
 
 
+def load_planned(settings: Any) -> Dataset:
+    """Load the data set of a training, and check that its content is what the training's id says.
+
+    Raises:
+        DataError: See `load`. The data changed after `content_digest` was called for the plan.
+    """
+    name = settings.data
+    dataset = load(*reference(settings))
+    if name in BUILT_IN:
+        return dataset
+    source, _ = _outside(name)
+    found = dataset.digest() if source is IMPORTED else content_digest(name)
+    if found != settings.data_digest:
+        raise DataError("data", f"{name} changed after the run was planned; run the same command again")
+    return dataset
+
+
 def content_digest(name: str) -> str:
     """Hash the content of data from outside the package (20 hexadecimal digits); "" for a source of this package.
 
-    The digest does not depend on where the data is stored or on how it is compressed or partitioned. Every call reads
-    the data, but does not decode images. For a registered source with a fixed name, its name and code are hashed.
+    The digest does not depend on where the data is stored or on how it is compressed or partitioned. The data are read
+    again if their files have changed since the last call, but images are not decoded. For a registered source with a
+    fixed name, its name and code are hashed.
 
     Raises:
         DataError: See `load`.

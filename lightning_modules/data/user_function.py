@@ -7,13 +7,13 @@ part of the ids of the points trained on it.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from lightning_modules.data.dataset import Dataset
 from lightning_modules.errors import DataError, did_you_mean
+from lightning_modules.user_code import CodeError, code_of, float32_by_default, load
 
 ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
@@ -43,12 +43,22 @@ def imported(path: str) -> Dataset:
     return Dataset.of(**given, name=path)
 
 
-@cache
 def imported_digest(path: str) -> str:
-    """Hash the content of the data that the function returns.
+    """Hash the content of the data that the function returns. It is called when this process asks for the first time.
 
-    Raises DataError like `imported`, and if two calls return different data, because every plan would have new points.
+    Raises DataError like `imported`, if two calls return different data, because every plan would have new points, and
+    if a file that the function needs was edited after this process imported it.
     """
+    digest = _digest(path)
+    try:
+        code_of(_function(path), path.partition(":")[0])
+    except CodeError as error:
+        raise DataError("data", f"{path}: {error}") from None
+    return digest
+
+
+@cache
+def _digest(path: str) -> str:
     first, second = imported(path).digest(), imported(path).digest()
     if first != second:
         raise DataError("data", f"{path} returned different data when it was called again; seed its generators")
@@ -56,9 +66,21 @@ def imported_digest(path: str) -> str:
 
 
 def _call(path: str) -> Any:
+    function = _function(path)
+    try:
+        with float32_by_default(path):
+            return function()
+    except DataError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DataError("data", f"{path} failed: {type(error).__name__}: {error}") from error
+
+
+def _function(path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        with float32_by_default(module_name):
+            module = load(module_name)
     except (Exception, SystemExit) as error:
         # A user's module may raise anything on import.
         raise DataError("data", f"{path}: cannot import {module_name}: {type(error).__name__}: {error}") from error
@@ -67,9 +89,4 @@ def _call(path: str) -> Any:
         problem = "has no function" if function is None else "has no function, but a value,"
         hint = did_you_mean(attribute, [name for name in vars(module) if not name.startswith("_")])
         raise DataError("data", f"{path}: {module_name} {problem} {attribute}{hint}")
-    try:
-        return function()
-    except DataError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise DataError("data", f"{path} failed: {type(error).__name__}: {error}") from error
+    return function

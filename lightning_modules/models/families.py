@@ -5,15 +5,16 @@ To add a family, define a `FAMILY` in its own module and list it in `FAMILIES`, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lightning_modules.errors import ModelError, choices
-from lightning_modules.hashing import hash_of_code
 from lightning_modules.models import convnet, linear, mlp, residual_mlp, resnet, transformer
 from lightning_modules.models.family import Family
 from lightning_modules.models.layers import Shape
 from lightning_modules.models.user_model import ImportedFamily, import_family
+from lightning_modules.user_code import Code, CodeError, code_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,19 +65,55 @@ def find(model: str) -> AnyFamily:
     raise ModelError("model", choices(model, [*FAMILIES, "package.module:function"], ordered=True))
 
 
+_codes: dict[str, Code] = {}
+"""The code of each family from outside the package as this process last hashed it."""
+
+
 def digest(model: str) -> str:
     """Hash the code of a family, for the ids of its points. Return "" for a built-in family.
 
     Raises:
-        ModelError: See `find`.
+        ModelError: See `find`. A file was edited after this process imported it.
     """
+    if model in BUILT_IN:
+        return ""
     family = find(model)
-    if isinstance(family, Family):
-        return "" if model in BUILT_IN else _digest_of(family.layout)
-    return _digest_of(family.make)
+    try:
+        module = model.partition(":")[0] if ":" in model else ""
+        code = code_of(family.layout if isinstance(family, Family) else family.make, module)
+    except CodeError as error:
+        raise ModelError("model", f"{model}: {error}") from None
+    _codes[model] = code
+    return code.digest
 
 
-_digest_of = lru_cache(maxsize=256)(hash_of_code)
+def files(model: str) -> Mapping[str, str]:
+    """Return the hash of each file of a family's code as `digest` hashed them last; nothing for a built-in family."""
+    return _codes[model].files if model in _codes else {}
+
+
+def verify(model: str, planned: str, files: Mapping[str, str]) -> None:
+    """Check that this process would train the code of a plan, however the files were edited since.
+
+    Args:
+        planned: The digest of the plan's code.
+        files: The files of the plan's code, for the message.
+
+    Raises:
+        ModelError: The code that this process has imported, or would import, is other code.
+    """
+    if model in BUILT_IN:
+        return
+    if model not in _codes:
+        digest(model)
+    code = _codes[model]
+    if code.digest != planned:
+        edited = ", ".join(code.differing(files)) if files else "its code"
+        raise ModelError("model", f"{model}: {edited} changed after the run was planned; run the same command again")
+    try:
+        code.verify_loaded()
+    except CodeError as error:
+        raise ModelError("model", f"{model}: {error}") from None
 
 
 def check(model: str, shape: Shape, classes: int, width: int | None, depth: int | None) -> AnyFamily:

@@ -7,7 +7,6 @@ network's size is measured on torch's meta device, so planning with such a famil
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_modules.errors import ModelError, did_you_mean
 from lightning_modules.models.layers import Shape, Size
+from lightning_modules.user_code import float32_by_default, load
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,12 +64,17 @@ class ImportedFamily:
                 raise ModelError(keyword, f"not given, and {self.name} has no default for it")
         chosen = {key: value for key, value in given.items() if key in self.parameters and value is not None}
         try:
-            module = self.make(**chosen)
+            with float32_by_default(self.name):
+                module = self.make(**chosen)
         except (Exception, SystemExit) as error:
             words = ", ".join(f"{key}={value}" for key, value in chosen.items())
             raise ModelError("model", f"{self.name} failed for {words}: {_text(error)}") from error
         if not isinstance(module, nn.Module):
             raise ModelError("model", f"{self.name} returned {type(module).__name__}; it must return a torch nn.Module")
+        for key, tensor in (*module.named_parameters(), *module.named_buffers()):
+            if tensor.is_complex():
+                problem = f"{self.name} has the complex tensor {key!r}, whose imaginary part would be lost"
+                raise ModelError("model", f"{problem}; valid: a real tensor with an axis for the two parts")
         return module
 
     def __hash__(self) -> int:
@@ -80,7 +85,8 @@ def import_family(path: str) -> ImportedFamily:
     """Import a user's function. Raises ModelError("model", ...), which names the missing module or attribute."""
     module_name, _, attribute = path.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        with float32_by_default(module_name):
+            module = load(module_name)
     except (Exception, SystemExit) as error:
         problem = f"module {module_name!r} cannot be imported: {_text(error)}"
         raise ModelError("model", f"given {path!r}; {problem}") from error

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from lightning_modules.data import sources
+from lightning_modules.data.sources import Dataset
 from sweeps.errors import ExecutionError
 from sweeps.execution.defaults import CHECKPOINT_SECONDS, Device
 from sweeps.execution.gpus import visible_gpus
+from sweeps.execution.identity import load_data, planned_files
 from sweeps.execution.lane import Lane, check_pausing, dispatcher_of
 from sweeps.execution.protocol import Announcer, Listener, Progress
 from sweeps.execution.resources import Resources, check_precision, gpu_resources, local_resources
@@ -48,9 +49,10 @@ class Inline:
         store.prepare()
         check_pausing(plan, store)
         worker = Worker(
-            Run.begin(store.location), device, plan.packing.bytes_per_worker, self.checkpoint_seconds, train=self.train
-        )
-        load = cache(sources.load)
+            Run.begin(store.location), device, plan.packing.bytes_per_worker, self.checkpoint_seconds, train=self.train,
+            code=planned_files(plan),
+        )  # fmt: skip
+        datasets: dict[sources.Reference, Dataset] = {}
         dispatcher = dispatcher_of(plan, store)
         announce = Announcer(listen)
         pending = [*plan.cohorts]
@@ -61,7 +63,9 @@ class Inline:
                 def on_epoch(epochs: int, index: int = cohort.index) -> None:
                     announce(Progress(index, epochs))
 
-                dataset = load(*sources.reference(cohort.members[0].settings))
+                first = cohort.members[0].settings
+                key = sources.reference(first)
+                dataset = datasets[key] = datasets.get(key) or load_data(first)
                 if dispatcher and plan.early_stopping:
                     lane = Lane(
                         str(cohort.index), cohort, dataset, store, worker, dispatcher, plan.early_stopping, on_epoch

@@ -13,8 +13,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lightning_modules.data.sources import Dataset
-from sweeps.errors import ExecutionError, StoreError
+from sweeps.errors import OF_THE_RUN, ExecutionError, StoreError
 from sweeps.execution.completed import completed_in
+from sweeps.execution.identity import check_code
 from sweeps.execution.protocol import CohortEnded, Failure
 from sweeps.execution.worker import (
     Worker,
@@ -114,10 +115,12 @@ class Lane:
         """Epochs trained, summed over all members."""
 
     def train(self) -> CohortEnded:
-        """Train until this worker can train no further member of this shape at present. Raises only StoreError.
+        """Train until this worker can train no further member of this shape at present.
 
-        The result defers the members that wait for others to catch up and the members that another run is training.
+        Raises only errors of the whole run, as `train_and_store`. The result defers the members that wait for others to
+        catch up and the members that another run is training.
         """
+        check_code((member.settings for member in self._cohort.members), self._worker.code)
         places = most_that_fit(self._cohort, self._dataset, self._worker)
         wanted = [member.id for member in self._cohort.members]
         with self._lease:
@@ -154,7 +157,7 @@ class Lane:
         try:
             self._fill_and_train(members, places)
             self._put_away()
-        except StoreError:
+        except OF_THE_RUN:
             raise
         except Exception as error:
             if not self._training:

@@ -10,14 +10,15 @@ import random
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_modules.data.sources import Dataset
 from lightning_modules.measures.catalogue import MEASURES
-from sweeps.errors import StoreError
+from sweeps.errors import OF_THE_RUN
 from sweeps.execution.completed import completed_in
 from sweeps.execution.defaults import CHECKPOINT_SECONDS
+from sweeps.execution.identity import Files, check_code
 from sweeps.execution.protocol import CohortEnded, Failure, Timed
 from sweeps.execution.stopwatch import Stopwatch
 from sweeps.planning.cost import available_bytes
@@ -61,6 +62,7 @@ class Worker:
         checkpoint_seconds: the time between two checkpoints of a cohort.
         again: whether the worker's cohort was lost before in this run, and may already be in the store.
         train: the function that trains a stack, or None for `lightning_modules.training.train.train_cohort`.
+        code: the files of the planned models, with which this worker's files are compared.
     """
 
     run: Run
@@ -69,6 +71,7 @@ class Worker:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     again: bool = False
     train: Callable[..., CohortResult] | None = None
+    code: Files = field(default_factory=dict)
 
 
 def train_and_store(
@@ -76,8 +79,9 @@ def train_and_store(
 ) -> CohortEnded:
     """Train the members that no other run has stored or is training, and store their results.
 
-    Raises only StoreError.
+    Raises only errors of the whole run: StoreError, and ExecutionError if this worker has other code than was planned.
     """
+    check_code((member.settings for member in cohort.members), worker.code)
     ids = [member.id for member in cohort.members]
     with Lease(store.location, worker.run, ids) as lease:
         first = lease.alone and not worker.again
@@ -96,7 +100,7 @@ def _train_all(
     Members with a checkpoint in the store resume from it, together with the members at the same epoch. A cohort that
     raises an error, such as a lack of memory, is trained again as two halves, and so on, until only the members that
     raise alone are recorded as failed. The outcome of a member therefore does not depend on the other members of its
-    stack. Raises only StoreError.
+    stack. Raises only errors of the whole run.
     """
     ended: list[CohortEnded] = []
     most = most_that_fit(cohort, dataset, worker)
@@ -179,7 +183,7 @@ def _attempt(
     stopwatch = Stopwatch(cohort, worker.device, on_epoch)
     try:
         result = train(cohort.members, dataset, device=worker.device, on_epoch=stopwatch.on_epoch, keeper=keeper)
-    except StoreError:
+    except OF_THE_RUN:
         raise
     except Exception as error:
         return told(error, cohort, worker.device)
@@ -246,14 +250,20 @@ def _checkpoint(member: Training, checkpoints: Checkpoints, device: str) -> Chec
 
 
 def keep(entries: Iterable[Entry], store: Store) -> None:
-    """Write the checkpoints of the entries. Raises StoreError."""
+    """Write the checkpoints of the entries. Raises errors of the whole run, as `append` does."""
     from lightning_modules.training.checkpoint import encode
 
+    entries = [*entries]
+    check_code(entry.settings for entry in entries)
     Checkpoints(store.location).write({each.id: encode(each.checkpoint) for each in entries if each.checkpoint})
 
 
 def append(records: Sequence[Record], store: Store) -> tuple[Failure, ...]:
-    """Store the records as one part, and return the members that did not finish. Raises StoreError."""
+    """Store the records as one part, and return the members that did not finish.
+
+    Raises StoreError, or ExecutionError if their code is not the planned one.
+    """
+    check_code(record.point for record in records)
     store.append(records)
     return tuple(
         Failure(record.trajectory_id, row.outcome, row.reason or "")

@@ -22,6 +22,7 @@ import ray
 import lightning_modules  # noqa: F401 (its folder is compared with the one that workers would import)
 from sweeps.errors import ExecutionError
 from sweeps.execution.defaults import CHECKPOINT_SECONDS, RETRIES, Device
+from sweeps.execution.identity import planned_files
 from sweeps.execution.lane import check_pausing
 from sweeps.execution.on_ray.connection import ENVIRONMENT, connected, environment, started_here
 from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
@@ -99,7 +100,9 @@ class RayTune:
         experiments = Experiments.of(
             plan,
             store=store,
-            worker=Worker(Run.begin(store.location), checkpoint_seconds=self.checkpoint_seconds),
+            worker=Worker(
+                Run.begin(store.location), checkpoint_seconds=self.checkpoint_seconds, code=planned_files(plan)
+            ),
             on_gpu=self.on_gpu,
             retries=self.retries,
             concurrent=0 if self.address or all_at_once else plan.packing.workers,

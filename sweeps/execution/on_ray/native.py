@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from lightning_modules.data.sources import Dataset
-from sweeps.errors import StoreError
+from sweeps.errors import OF_THE_RUN
 from sweeps.execution.completed import completed_in
+from sweeps.execution.identity import check_code
 from sweeps.execution.protocol import CohortEnded, Failure, Progress
 from sweeps.execution.worker import (
     Worker,
@@ -114,9 +115,9 @@ class NativeTraining:
         """Return the measures of the next evaluated epoch, or the end of the training, as a result for Tune."""
         try:
             return self._step()
-        except StoreError as error:
+        except OF_THE_RUN as error:
             self._over = True
-            return {"done": True, "store_error": str(error)}
+            return {"done": True, "error": error}
         except Exception as error:
             reason = told(error, self._cohort, self._worker.device)
             return self._end(store_failure(self._cohort, self._store, self._worker.device, reason))
@@ -135,6 +136,7 @@ class NativeTraining:
 
     def _step(self) -> dict[str, Any]:
         if self._stack is None:
+            check_code([self._member.settings], self._worker.code)
             lease = self._held.enter_context(Lease(self._store.location, self._worker.run, [self._member.id]))
             if not lease.alone or self._worker.again:
                 digest = self._stopping.digest()

@@ -25,7 +25,8 @@ from ray.tune.stopper import CombinedStopper
 
 from lightning_modules.data import sources
 from lightning_modules.data.sources import Dataset
-from sweeps.errors import ExecutionError, StoreError
+from sweeps.errors import OF_THE_RUN, ExecutionError, StoreError
+from sweeps.execution.identity import load_data
 from sweeps.execution.lane import Lane
 from sweeps.execution.on_ray import native
 from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
@@ -87,8 +88,9 @@ class Experiments:
     @classmethod
     def of(cls, plan: Plan, **more: Any) -> Experiments:
         """Create experiments. Each node receives the data sets once through Ray, and its workers share one copy."""
-        keys = {sources.reference(cohort.members[0].settings) for cohort in plan.cohorts}
-        datasets = {key: ray.put(sources.load(*key)) for key in sorted(keys, key=str)}
+        firsts = (cohort.members[0].settings for cohort in plan.cohorts)
+        needed = {sources.reference(settings): settings for settings in firsts}
+        datasets = {key: ray.put(load_data(needed[key])) for key in sorted(needed, key=str)}
         return cls(datasets=datasets, stopping=plan.early_stopping, **more)
 
     def run(self, pieces: Sequence[Piece], hear: Hear) -> dict[int, str]:
@@ -99,7 +101,7 @@ class Experiments:
 
         Raises:
             StoreError: if a worker could not use the store.
-            ExecutionError: if Ray itself fails.
+            ExecutionError: if Ray itself fails, or if a worker has other code than was planned.
         """
         kinds = list(dict.fromkeys(_resources(piece) for piece in pieces))
         requests = [tune.PlacementGroupFactory([dict(kind)]) for kind in kinds]
@@ -121,7 +123,7 @@ class Experiments:
             worker=self.worker,
             on_gpu=self.on_gpu,
             host=socket.gethostname(),
-            search_path=[entry for entry in sys.path if entry and os.path.isdir(entry)],
+            search_path=[*dict.fromkeys(entry or os.getcwd() for entry in sys.path if os.path.isdir(entry or "."))],
             plugins=load_plugins(),
         )
         watcher = _watcher(pieces, hear)
@@ -147,8 +149,8 @@ class Experiments:
                 results = tuner.fit()
             except RayError as error:
                 raise ExecutionError(f"ray: {error}") from error
-        if watcher.store_error:
-            raise StoreError(watcher.store_error)
+        if watcher.error:
+            raise watcher.error
         if self.stopping and self.scheduler is not None:
             self._settle(pieces, watcher, hear)
         lost = dict.fromkeys(set(range(len(pieces))) - watcher.stored, "the trial ended without a result")
@@ -200,7 +202,8 @@ class _Inputs:
     host: str
     """The driver's host."""
     search_path: list[str]
-    """The driver's import path, which may contain the user's data sets, models and plug-ins."""
+    """The driver's import path, which may contain the user's data sets, models and plug-ins. Ray itself puts the
+    working folder first, but a folder of the user must shadow no package."""
     plugins: tuple[str, ...]
 
 
@@ -216,7 +219,7 @@ def _inputs(reference: Any) -> _Inputs:
     """Fetch the inputs of the experiment once per worker process, and make the user's modules importable."""
 
     inputs: _Inputs = ray.get(reference)
-    sys.path.extend(entry for entry in inputs.search_path if entry not in sys.path)
+    sys.path[:] = [entry for entry in sys.path if entry not in inputs.search_path] + inputs.search_path
     load_plugins(inputs.plugins)
     logging.getLogger("memsweep").addHandler(_STDERR)
     return inputs
@@ -250,8 +253,8 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
             ended = lane.train()
         else:
             ended = train_and_store(cohort, dataset, inputs.store, worker, on_epoch)
-    except StoreError as error:
-        tune.report({"store_error": str(error)})
+    except OF_THE_RUN as error:
+        tune.report({"error": error})
         return
     tune.report({"event": ended})
 
@@ -296,7 +299,7 @@ def _in_order() -> Any:
 
 
 def _watcher(pieces: Sequence[Piece], hear: Hear) -> Any:
-    """Return a Tune callback that passes events to `hear`, and has a stopper that ends the run after a store error."""
+    """Return a Tune callback that passes events to `hear`, with a stopper that ends the run after an error of it."""
 
     class Watcher(tune.Callback):
         def __init__(self, pieces: Sequence[Piece], hear: Hear) -> None:
@@ -304,7 +307,7 @@ def _watcher(pieces: Sequence[Piece], hear: Hear) -> Any:
             self.hear = hear
             self.stored: set[int] = set()
             self.ended: set[int] = set()
-            self.store_error = ""
+            self.error: Exception | None = None
             self.stopper = Stopper()
 
         def __getstate__(self) -> dict[str, Any]:
@@ -312,8 +315,8 @@ def _watcher(pieces: Sequence[Piece], hear: Hear) -> Any:
 
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
             piece = trial.config["piece"]
-            if result.get("store_error"):
-                self.store_error = result["store_error"]
+            if result.get("error"):
+                self.error = result["error"]
                 self.stopper.stopped = True
             elif piece not in self.stored:
                 event = result["event"]
