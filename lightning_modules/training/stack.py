@@ -27,6 +27,8 @@ from lightning_modules.training.entry import Entry
 from lightning_modules.training.network import rounds_differently_alone
 from lightning_modules.training.precision import DTYPES, set_products
 
+_log = logging.getLogger("memsweep.training")
+
 
 @dataclass(frozen=True)
 class MemberResult:
@@ -226,15 +228,28 @@ def reproducible(device: str = "cpu") -> None:
     MKL selects kernels by the alignment of its operands, which depends on a member's position in the stack. MKL_CBWR
     prevents this, at no measurable cost for MLPs of width 16 to 100. MKL reads MKL_CBWR at its first matrix product, so
     call this function before that. torch uses one thread, because the number of threads determines how sums are split,
-    and because one single-threaded worker per core is faster than one worker on all cores.
+    and because one single-threaded worker per core is faster than one worker on all cores. torch's default type is the
+    type of new tensors. What the user has set otherwise is replaced, with a warning.
 
     On a GPU, the kernels that torch calls deterministic are slower, and they do not make bits independent of the size
     of the stack, because cuBLAS and cuDNN choose kernels by size. So they are not requested there.
     """
-    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+    _set_environment("MKL_CBWR", "AUTO,STRICT")
+    if (given := torch.get_default_dtype()) != torch.float32:
+        _log.warning(
+            "torch's default type %s is replaced by torch.float32 in this process: numbers depend on it", given
+        )
+        torch.set_default_dtype(torch.float32)
     torch.set_num_threads(1)
     # As use_deterministic_algorithms does, which imports torch._inductor.
     torch.set_deterministic_debug_mode("warn" if torch.device(device).type == "cpu" else "default")
+
+
+def _set_environment(name: str, value: str) -> None:
+    given = os.environ.get(name, value)
+    if given != value:
+        _log.warning("%s=%s is replaced by %s in this process: numbers depend on it", name, given, value)
+    os.environ[name] = value
 
 
 def _fit(trainer: pl.Trainer, module: CohortModule, data: CohortData) -> None:

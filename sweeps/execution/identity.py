@@ -7,6 +7,7 @@ under the id of the plan, so the run ends.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -36,6 +37,12 @@ def check_code(trained: Iterable[Settings], planned: Files = MappingProxyType({}
             families.verify(model, digest, planned.get(model, {}))
         except InputError as error:
             raise ExecutionError(f"{error}; nothing was stored of what this worker trained") from None
+
+
+def stored_code(settings: Settings) -> str | None:
+    """Return the value of the column `code` in the rows of a training."""
+    files = families.files(settings.model)
+    return json.dumps(files, sort_keys=True) if files else None
 
 
 def load_data(settings: Settings) -> Dataset:

@@ -18,7 +18,7 @@ from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import OF_THE_RUN
 from sweeps.execution.completed import completed_in
 from sweeps.execution.defaults import CHECKPOINT_SECONDS
-from sweeps.execution.identity import Files, check_code
+from sweeps.execution.identity import Files, check_code, stored_code
 from sweeps.execution.protocol import CohortEnded, Failure, Timed
 from sweeps.execution.stopwatch import Stopwatch
 from sweeps.planning.cost import available_bytes
@@ -154,7 +154,8 @@ def halves(cohort: Cohort) -> tuple[Cohort, Cohort]:
 def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tuple[Failure, ...]:
     """Store a record with the outcome "failed" for each member, and return the failures. Raises StoreError."""
     row = Row(cohort.epochs, Outcome.FAILED, dict.fromkeys(MEASURES), reason[:REASON_LENGTH])
-    shared = {**software(), "finished_at": _now(), "cohort_size": len(cohort.members), "device": device}
+    shared = {**software(), "finished_at": _now(), "cohort_size": len(cohort.members), "device": device,
+              "code": stored_code(cohort.members[0].settings)}  # fmt: skip
     return append([Record(member.id, member.settings, (row,), shared) for member in cohort.members], store)
 
 
@@ -295,7 +296,9 @@ def record_of(
 ) -> Record:
     """Return the record of a member. `stopped` holds the settings of early stopping if they ended the training."""
     rows = [Row(epoch, Outcome.FINISHED, measures) for epoch, measures in trained.rows]
-    own: dict[str, Any] = {"flops": member.cost.flops, "wall_seconds": trained.seconds}
+    own: dict[str, Any] = {
+        "flops": member.cost.flops, "wall_seconds": trained.seconds, "code": stored_code(member.settings),
+    }  # fmt: skip
     if trained.diverged is not None:
         rows.append(_diverged(trained.diverged))
     elif stopped:

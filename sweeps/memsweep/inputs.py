@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +101,7 @@ class Sweep(parsed.Sweep):
 
 
 def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
-    """Load a preset or a sweep file.
+    """Load a preset or a sweep file. Its data and models are searched beside the file, then in the working folder.
 
     Args:
         name: the name of a preset (see `presets`) or the path of a YAML file. The suffix "-full" selects the larger
@@ -120,8 +121,19 @@ def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = (
         settings, texts = values, [f"{field}={json.dumps(value)}" for field, value in values.items()]
     else:
         texts = [*settings]
+    folder = sweep_file.folder_of(str(name))
+    if folder is not None:
+        _search_first(folder)
     words = (str(name), *(word for text in texts for word in ("--set", text)))
     return Sweep.of(sweep_file.load_sweep(str(name), settings), words)
+
+
+def _search_first(folder: Path) -> None:
+    """Put a folder before the working folder on the import path, and thus after all packages that are before that."""
+    entry, here = str(folder.resolve()), os.getcwd()
+    places = [place for place, other in enumerate(sys.path) if (other or here) == here] or [len(sys.path)]
+    if entry not in (here, *sys.path[: places[0]]):
+        sys.path.insert(places[0], entry)
 
 
 def presets() -> list[Sweep]:

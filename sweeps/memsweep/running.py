@@ -23,6 +23,7 @@ from sweeps.execution.protocol import Executor, is_job_address
 from sweeps.execution.resources import local_resources
 from sweeps.planning.explain import explain, in_short, summary
 from sweeps.planning.plan import Cohort, Plan
+from sweeps.planning.superseded import columns, superseded
 from sweeps.spec.point import Point
 from sweeps.spec.sweep_file import settable
 from sweeps.store.compaction import compact as merge_parts
@@ -32,6 +33,7 @@ from sweeps.store.store import Contents, Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 def plan_of(sweep: Sweep, max_cohort: int | None = None, workers: int | None = None) -> Plan:
@@ -68,8 +70,10 @@ def plan(
         ...
     """
     study = as_sweep(sweep)
-    planned = plan_of(study, max_cohort, workers).without(_done(as_store(store), study))
-    return Summary(summary(planned), explain(planned))
+    stored = _stored(as_store(store), study)
+    planned = plan_of(study, max_cohort, workers).without(Done.of(stored))
+    notes = superseded(planned, stored)
+    return Summary({**summary(planned), "superseded": notes}, explain(planned, notes))
 
 
 def run(
@@ -146,7 +150,8 @@ def run(
         succeeded = hand_over(address, study.words, place.uri, options, job_options, say)
         return Summary({"succeeded": succeeded}, f"the job {'succeeded' if succeeded else 'failed'}")
     figures_of(study)  # a figure that cannot be drawn is refused before the training, not after
-    done = _done(place, study)
+    stored = _stored(place, study)
+    done = Done.of(stored)
     settled = done.without_failed() if retry_failed else done
     todo = chosen = None
     if not inline and (address, device) == (None, "cpu"):  # such a plan is known without starting Ray
@@ -154,7 +159,7 @@ def run(
         if inline is None and workers is None and not _connected_to_ray():
             chosen = packed_for_this_process(todo)
         todo = chosen or todo
-        say(explain(todo))
+        say(explain(todo, superseded(todo, stored)))
     if chosen:
         say(f"{in_short(chosen)}: training in this process; --ray trains on Ray")
     executor: Executor
@@ -175,7 +180,7 @@ def run(
         resources = opened.enter_context(executor.resources(workers, say))
         if todo is None:
             todo = Plan.of(study, resources.packing(workers, max_cohort)).without(settled)
-            say(explain(todo))
+            say(explain(todo, superseded(todo, stored)))
             began = time.monotonic()  # a cluster may have started a node before, which takes minutes
         with Display(todo, console, began) as display:
             if todo.missing:
@@ -294,11 +299,12 @@ def _fields(point: Point | Mapping[str, Any]) -> dict[str, Any]:
     return plain(point, "train", "") or {"seed": DEFAULTS["seed"]}
 
 
-def _done(store: Store, study: Sweep) -> Done:
-    """Return the stored results, with the measures that this sweep requests."""
+def _stored(store: Store, study: Sweep) -> pa.Table:
+    """Return the stored rows, with the measures that this sweep requests and the versions of its code."""
     stopped = [STOPPED_BY] if study.early_stopping else []
     contents = store.read(
-        [*(marks()[measure] for measure in study.measurement.epochs), *stopped], study.requested_epochs
+        [*(marks()[measure] for measure in study.measurement.epochs), *stopped, *columns(study)],
+        study.requested_epochs,
     )
     warn_of_damage(contents.damaged)
-    return Done.of(contents.table)
+    return contents.table

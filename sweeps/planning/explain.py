@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from sweeps.planning.packing import end_of
@@ -56,10 +57,13 @@ def estimate(plan: Plan) -> str:
     return f"from {_count(stacks, 'stack')} measured here" if stacks else "of a typical core; measured as it trains"
 
 
-def explain(plan: Plan) -> str:
-    """Return a readable description of a plan, which depends only on the plan."""
+def explain(plan: Plan, notes: Sequence[str] = ()) -> str:
+    """Return a readable description of a plan, with further sentences below its first line."""
     facts = summary(plan)
-    lines = [f"{plan.name}: {_count(facts['points'], 'point')}, {facts['done']:,} done, {facts['missing']:,} to train"]
+    lines = [
+        f"{plan.name}: {_count(facts['points'], 'point')}, {facts['done']:,} done, {facts['missing']:,} to train",
+        *notes,
+    ]
     if not plan.missing:
         return "\n".join([*lines, "nothing to train"])
     to_start = facts["seconds_to_start"]

@@ -29,6 +29,8 @@ VARIED = ("fixed", "grid", "evaluate", "measure", "early_stopping", "stop_when")
 """The keys that a full variant may change."""
 FULL = "-full"
 LONGEST_RANGE = 999_999
+PATHS = frozenset({"hub", "parquet"})
+"""The sources of data whose argument can be a path."""
 
 
 def settable() -> tuple[str, ...]:
@@ -43,7 +45,8 @@ def preset_names() -> list[str]:
 def load_sweep(name: str, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
     """Load the preset with this name or the YAML file at this path, and apply settings to it (see `override`).
 
-    `NAME-full` loads the full variant of the preset or file, to which the changes under the key `full` are applied.
+    `NAME-full` loads the full variant of the preset or file, to which the changes under the key `full` are applied. A
+    path of data is relative to the folder of the sweep file or, if nothing is there, to the working folder.
 
     Raises:
         SweepError: If the sweep is not valid. The error names the file, the key, the given and the valid values.
@@ -60,7 +63,35 @@ def load_sweep(name: str, settings: Mapping[str, Any] | Sequence[str] = ()) -> S
     sweep = parse_sweep(text, str(name))
     if full and sweep.full is None:
         raise SweepError(given, "", f"{name} has no full variant; a sweep file gives one under the key full")
-    return override(sweep.full if full and sweep.full else sweep, settings)
+    sweep = override(sweep.full if full and sweep.full else sweep, settings)
+    folder = folder_of(given)
+    return sweep if folder is None or folder.resolve() == Path.cwd() else _with_data_in(folder, sweep)
+
+
+def folder_of(name: str) -> Path | None:
+    """Return the folder of the sweep file that `load_sweep` loads under this name, or None for a preset."""
+    name = name if os.path.isfile(name) else name.removesuffix(FULL)
+    return None if name in preset_names() else Path(name).parent
+
+
+def _with_data_in(folder: Path, sweep: Sweep) -> Sweep:
+    """Write the paths of data that lie in a folder relative to the working folder."""
+
+    def found(value: Any) -> Any:
+        source, colon, path = str(value).partition(":")
+        inside = folder / path
+        return f"{source}:{inside}" if colon and source in PATHS and path and inside.exists() else value
+
+    def located(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        return {name: tuple(map(found, values)) if name == "data" else values for name, values in axes.items()}
+
+    return replace(
+        sweep,
+        fixed={name: found(value) if name == "data" else value for name, value in sweep.fixed.items()},
+        grids=tuple(map(located, sweep.grids)),
+        exclude=tuple(map(located, sweep.exclude)),
+        full=sweep.full and _with_data_in(folder, sweep.full),
+    )
 
 
 def parse_sweep(text: str, source: str) -> Sweep:

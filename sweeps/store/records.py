@@ -47,6 +47,7 @@ PROVENANCE: dict[str, tuple[pa.DataType, str]] = {
     "wall_seconds": (pa.float64(), "this training's share of its cohort's wall time"),
     "cohort_size": (pa.int32(), "trainings in the stack it was part of"),
     "device": (pa.string(), "where it ran: cpu, or the accelerator's name"),
+    "code": (pa.string(), "the hash of each file of the model's code, as JSON; null for a model of memsweep"),
     "host": (pa.string(), "machine type and operating system"),
     "memsweep_version": (pa.string(), "version of memsweep"),
     "commit": (pa.string(), "its git commit, with + when the tree was changed"),

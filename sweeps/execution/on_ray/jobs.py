@@ -34,7 +34,8 @@ def hand_over(
 ) -> bool:
     """Run `memsweep run` on the cluster's head node (see `submit`), and return whether it succeeded.
 
-    The working folder is uploaded if the run needs one of its files: the sweep file, or a custom model or data set.
+    The working folder is uploaded if the run needs one of its files: the sweep file, or a custom model or data set. For
+    a sweep file that lies elsewhere, its folder is uploaded instead.
 
     Args:
         address: the address at which the cluster accepts jobs.
@@ -49,13 +50,16 @@ def hand_over(
     """
     if Store(store).is_local:
         raise ExecutionError(f"--store {store}: a folder of this machine; valid on a cluster: s3://BUCKET/PATH")
+    folder, file = Path.cwd(), Path(words[0])
+    if file.is_file() and not file.resolve().is_relative_to(folder):
+        folder, words = file.parent, [file.name, *words[1:]]
     command = ["memsweep", "run", *words, "--store", store, "--address", "auto"]
     for name, value in options.items():
         if value is not None and value is not False:
             command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     command += more
-    own = Path(words[0]).is_file() or any(word.startswith(("model=", "data=")) for word in words)
-    return submit(address, command, os.getcwd() if own else None, say)
+    own = file.is_file() or any(word.startswith(("model=", "data=")) for word in words)
+    return submit(address, command, str(folder) if own else None, say)
 
 
 def submit(address: str, command: Sequence[str], folder: str | None, say: Callable[[str], None]) -> bool:
