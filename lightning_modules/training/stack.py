@@ -248,7 +248,7 @@ def reproducible(device: str = "cpu") -> None:
 def _set_environment(name: str, value: str) -> None:
     given = os.environ.get(name, value)
     if given != value:
-        _log.warning("%s=%s is replaced by %s in this process: numbers depend on it", name, given, value)
+        _log.warning("%s=%s is replaced by %s: numbers depend on it", name, given, value)
     os.environ[name] = value
 
 
