@@ -205,3 +205,54 @@ def test_its_code_has_a_digest_that_comments_and_layout_do_not_change(tmp_path: 
     assert all(re.fullmatch("[0-9a-f]{20}", digest) for digest in digests)
     assert digests[0] == digests[1] != digests[2]
     assert same != SOURCE
+
+
+COMPLEX = """
+import torch
+from torch import nn
+
+class Spectrum(nn.Module):
+    def __init__(self, buffer):
+        super().__init__()
+        filter = torch.ones(40, 10, dtype=torch.complex64)
+        self.register_buffer("filter", filter) if buffer else setattr(self, "filter", nn.Parameter(filter))
+
+def parameter():
+    return Spectrum(False)
+
+def buffer():
+    return Spectrum(True)
+"""
+
+
+@pytest.mark.parametrize("name", ["parameter", "buffer"])
+def test_complex_tensors_are_refused(tmp_path: Path, monkeypatch, name: str) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "their_complex_models.py").write_text(COMPLEX)
+    with pytest.raises(ModelError, match=f"^their_complex_models:{name} has the complex tensor 'filter', whose imagi"):
+        resolve(f"their_complex_models:{name}", (40,), 10)
+
+
+@pytest.mark.parametrize("at", ["import", "call"])
+def test_code_that_changes_the_default_type_is_refused_and_the_type_set_back(tmp_path: Path, monkeypatch, at) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    change = "torch.set_default_dtype(torch.float64)"
+    text = (
+        f"import torch\n{change if at == 'import' else ''}\ndef make():\n    {change}\n    return torch.nn.Identity()\n"
+    )
+    (tmp_path / f"their_double_{at}.py").write_text(text)
+    with pytest.raises(ModelError, match=r"changes torch's default type to torch\.float64, .*set `precision: float64`"):
+        resolve(f"their_double_{at}:make", (10,), 10)
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_code_of_several_files_is_a_point_of_its_own(tmp_path: Path, monkeypatch) -> None:
+    """Pins the digest of a model that imports a module of the user, which must stay as it is."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "their_parts.py").write_text("from torch import nn\n\nact = nn.Tanh\n")
+    (tmp_path / "their_whole.py").write_text("from their_parts import act\n\ndef make():\n    return act()\n")
+    assert families.digest("their_whole:make") == "PIN"
+    assert {*families.files("their_whole:make")} == {"their_parts.py", "their_whole.py"}
+    families.verify("their_whole:make", families.digest("their_whole:make"), {})
+    with pytest.raises(ModelError, match=r"^their_whole:make: their_parts\.py changed after the run was planned; run "):
+        families.verify("their_whole:make", "another", {**families.files("their_whole:make"), "their_parts.py": "x"})

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gc
+import logging
+import os
 import weakref
 from dataclasses import replace
 
 import pytest
+import torch
 from memsweep.testing import make_entries
 
 from lightning_modules.data import sources
 from lightning_modules.data.dataset import Dataset
 from lightning_modules.training.checkpoint import decode, encode
 from lightning_modules.training.network import StackedNetwork
-from lightning_modules.training.stack import Keeper, MemberResult, Stack
+from lightning_modules.training.stack import Keeper, MemberResult, Stack, reproducible
 from lightning_modules.training.train import train_cohort
 from sweeps.spec.point import Point
 
@@ -133,3 +136,24 @@ def test_a_stack_that_ended_keeps_no_memory(digits, monkeypatch):
     finally:
         gc.enable()
     assert len(result.members[0].rows) == 2
+
+
+def test_state_on_which_numbers_depend_is_set_and_said_if_it_was_another(digits, monkeypatch, caplog) -> None:
+    point = points("mlp, momentum, cosine", "float32", 1)[0]
+    expected = alone(point, digits)
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    monkeypatch.setattr(logging.getLogger("memsweep"), "propagate", True)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert alone(point, digits) == expected
+        assert torch.get_default_dtype() == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert os.environ["MKL_CBWR"] == "AUTO,STRICT"
+    assert caplog.messages == [
+        "MKL_CBWR=COMPATIBLE is replaced by AUTO,STRICT: numbers depend on it",
+        "torch's default type torch.float64 is replaced by torch.float32: numbers depend on it",
+    ]
+    caplog.clear()
+    reproducible()
+    assert caplog.messages == []

@@ -81,6 +81,22 @@ def test_the_job_is_the_same_run_on_the_cluster(monkeypatch, tmp_path):
     assert command[at : at + 6] == options[:6]
 
 
+def test_the_folder_of_a_sweep_file_that_lies_elsewhere_is_uploaded(monkeypatch, tmp_path):
+    submitted: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("sweeps.execution.on_ray.jobs.submit", lambda *given: submitted.append(given) or True)
+    for name in ("here/inside", "there"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "my.yaml").write_text(SWEEP.replace("MODEL", "mlp"))
+    monkeypatch.chdir(tmp_path / "here")
+    for file in ("inside/my.yaml", "../there/my.yaml"):
+        given = ["run", file, "--store", "s3://bucket/x", "--address", "http://head:8265"]
+        assert CliRunner().invoke(app, given).exit_code == 0
+    assert [(command[2], folder) for _, command, folder, _ in submitted] == [
+        ("inside/my.yaml", str(tmp_path / "here")),
+        ("my.yaml", "../there"),
+    ]
+
+
 def test_a_job_that_failed_is_1(monkeypatch):
     monkeypatch.setattr("sweeps.execution.on_ray.jobs.submit", lambda *given: False)
     given = ["run", "quickstart", "--store", "s3://bucket/x?region=us-east-1", "--address", "http://head:8265"]
