@@ -236,9 +236,7 @@ def reproducible(device: str = "cpu") -> None:
     """
     _set_environment("MKL_CBWR", "AUTO,STRICT")
     if (given := torch.get_default_dtype()) != torch.float32:
-        _log.warning(
-            "torch's default type %s is replaced by torch.float32 in this process: numbers depend on it", given
-        )
+        _log.warning("torch's default type %s is replaced by torch.float32: numbers depend on it", given)
         torch.set_default_dtype(torch.float32)
     torch.set_num_threads(1)
     # As use_deterministic_algorithms does, which imports torch._inductor.
