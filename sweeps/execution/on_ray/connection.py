@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run at once, because cohorts in training have checkpoints
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # a snapshot serializes every trial, and is never restored
     "TUNE_WARN_THRESHOLD_S": "3600",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a native trial whose worker raises ends without measures
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a custom model may open files by paths relative to the user's folder
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -19,6 +19,7 @@ from sweeps.errors import ExecutionError
 from sweeps.execution.identity import planned_files
 from sweeps.execution.inline import Inline
 from sweeps.execution.worker import Worker
+from sweeps.planning.packing import Packing
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep
 from sweeps.store.leases import Run
@@ -204,8 +205,16 @@ def test_a_worker_refuses_code_that_was_edited_after_the_plan(folder: Folder, fo
     assert folder.store.read().table.num_rows == (0 if edited else len(plan.cohorts[0].members))
 
 
+STOPPING = """
+evaluate: every
+early_stopping: {scheduler: asha, metric: test_accuracy, grace_period: 1}
+"""
+
+
 @pytest.mark.usefixtures("importable")
-def test_a_module_that_is_imported_in_training_is_compared_before_anything_is_stored(folder: Folder) -> None:
+@pytest.mark.parametrize("more", ["", STOPPING], ids=["cohorts", "lanes"])
+def test_a_module_that_is_imported_in_training_is_compared_before_anything_is_stored(folder: Folder, more: str) -> None:
+    folder.write("my.yaml", SWEEP.replace("epochs: 1", "epochs: 3") + more)
     plan = Plan.of(load_sweep(str(folder.path / "my.yaml")))
     folder.edit(folder.late, "1", "2")
     with pytest.raises(ExecutionError, match=rf"{folder.late}\.py was edited after this process imported it; start"):
@@ -249,10 +258,16 @@ def test_a_data_file_that_is_written_anew_is_compared(folder: Folder, change: st
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("importable")
-def test_a_worker_of_ray_refuses_code_that_was_edited_after_the_plan(folder: Folder) -> None:
+@pytest.mark.parametrize(
+    ("more", "largest"), [("", None), (STOPPING, None), (STOPPING, 1)], ids=["cohorts", "lanes", "native"]
+)
+def test_a_worker_of_ray_refuses_code_that_was_edited_after_the_plan(
+    folder: Folder, more: str, largest: int | None
+) -> None:
     from sweeps.execution.on_ray.executor import RayTune
 
-    plan = Plan.of(load_sweep(str(folder.path / "my.yaml")))
+    folder.write("my.yaml", SWEEP.replace("epochs: 1", "epochs: 3") + more)
+    plan = Plan.of(load_sweep(str(folder.path / "my.yaml")), Packing(max_cohort=largest))
     folder.edit(folder.helper, "nn.ReLU", "nn.Tanh")
     with pytest.raises(
         ExecutionError, match=rf"^{folder.model}:make: {folder.helper}\.py changed after the run was pl"
