@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,77 +18,28 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from gpu_cases import CASES, Emit, dataset, wait_for
+from gpu_updates import updates
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_modules.data import sources
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.data.sources import Dataset
 from lightning_modules.models.seeded import build_member
 from lightning_modules.settings import Settings
-from lightning_modules.training.cohort import CohortModule
 from lightning_modules.training.entry import Entry
 from lightning_modules.training.precision import set_products
-from lightning_modules.training.program import graphs
 from lightning_modules.training.stack import reproducible
 from lightning_modules.training.train import train_cohort
-
-Emit = Callable[..., None]
 
 MPS = "nvidia-cuda-mps-control"
 STREAMS = 8
 STARTUP = 90.0
 """The most seconds until all processes of a contender are ready."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A kind of training: the fields of its members, its data set, and the largest stack to try."""
-
-    fields: Mapping[str, Any]
-    data: str
-    most: int
-
-    def settings(self, k: int, quick: bool, **more: Any) -> Settings:
-        """Return the settings of member k: noise and decay vary as in the reference grid of throughput.py."""
-        fields = {
-            "batch_size": 128, "dropout": 0.2, **self.fields, "label_noise": (0.0, 0.15, 0.5, 1.0)[k % 4],
-            "weight_decay": (0.0, 1e-3)[k // 4 % 2], "seed": k // 8, **more,
-        }  # fmt: skip
-        if quick:
-            fields |= {"epochs": 1, "dataset_size": 40, "batch_size": 20, "width": 4, "depth": 1}
-        return Settings(**fields)
-
-
-CASES = {
-    "mlp": Case({"model": "mlp", "width": 100, "depth": 2, "epochs": 20}, "mnist1d", 1024),
-    "convnet": Case({"model": "convnet", "width": 18, "epochs": 10}, "mnist1d", 1024),
-    "resnet": Case({"model": "resnet", "width": 16, "depth": 2, "epochs": 2, "dropout": 0.0}, "images", 256),
-    "transformer": Case({"model": "transformer", "width": 32, "depth": 2, "epochs": 5}, "mnist1d", 1024),
-}
-
-
-@cache
-def dataset(name: str) -> Dataset:
-    """Return MNIST-1D, or 2,000 random images of the size of CIFAR-10's."""
-    if name != "images":
-        return sources.load(name)
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(2500, 3, 32, 32)).astype(np.float32)
-    labels = np.arange(2500) % 10
-    return Dataset.of(images[:2000], labels[:2000], images[2000:], labels[2000:])
-
-
-def wait_for(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def stack(series: Mapping[str, Any], emit: Emit) -> None:
@@ -313,74 +263,6 @@ def convolution(series: Mapping[str, Any], emit: Emit) -> None:
             emit(members=members, error=f"out of memory: {error}".partition("\n")[0])
             return
         emit(members=members, seconds=seconds)
-
-
-class Updates:
-    """The updates of K members, in epochs without evaluations, with or without CUDA graphs."""
-
-    def __init__(self, settings: Sequence[Settings], data: Dataset, device: str, with_graphs: bool) -> None:
-        self._device = device
-        self._devices = frozenset({"cuda"} if with_graphs else ())
-        self._data = CohortData(settings, data, torch.device(device), torch.float32)
-        self._module = CohortModule([Entry(str(k), each, [each.epochs]) for k, each in enumerate(settings)], self._data)
-        self._module.train()
-
-    def epoch(self) -> tuple[float, float]:
-        """Train for one epoch, and return the seconds of the host and of everything, per update."""
-        graphs.DEVICES = self._devices
-        self._module.on_train_epoch_start()
-        order = self._data.order(self._module.epochs)
-        wait_for(self._device)
-        start = time.perf_counter()
-        self._module.training_step(order, 0)
-        host = time.perf_counter() - start
-        wait_for(self._device)
-        return host / self._data.updates_per_epoch, (time.perf_counter() - start) / self._data.updates_per_epoch
-
-    def launches(self) -> float | None:
-        """Return the launches per update, or None on a CPU or if they cannot be counted."""
-        if self._device != "cuda":
-            return None
-        with torch.profiler.profile() as profile:
-            self.epoch()
-        count = sum(event.count for event in profile.key_averages() if event.key.startswith(LAUNCHES))
-        return count / self._data.updates_per_epoch or None
-
-
-LAUNCHES = ("cudaLaunch", "cuLaunch", "cudaGraphLaunch", "cudaMemcpyAsync", "cudaMemsetAsync")
-"""The beginnings of the names of the calls that launch work on the GPU."""
-
-
-def updates(series: Mapping[str, Any], emit: Emit) -> None:
-    """Time updates of K members with and without CUDA graphs, in alternation."""
-    case, device, quick = CASES[series["options"]["case"]], series["device"], series["quick"]
-    data, stop = dataset(case.data), time.monotonic() + series["seconds"]
-    set_products("float32", torch.device(device))
-    for members in (1, 2) if quick else (1, 16, 256):
-        settings = [case.settings(k, quick) for k in range(members)]
-        try:
-            ways = {"graphs": Updates(settings, data, device, True), "eager": Updates(settings, data, device, False)}
-            for _ in range(6):  # record, compare, and capture, for both sizes of a batch
-                for way in ways.values():
-                    way.epoch()
-            times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-            while len(times["eager"]) < (1 if quick else 5):
-                for name, way in ways.items():
-                    times[name].append(way.epoch())
-        except torch.OutOfMemoryError as error:
-            emit(members=members, error=f"out of memory: {error}".partition("\n")[0])
-            return
-        measured = {
-            name: {
-                "seconds": statistics.median(whole for _, whole in times[name]),
-                "host_seconds": statistics.median(host for host, _ in times[name]),
-                "launches": way.launches(),
-            }
-            for name, way in ways.items()
-        }
-        emit(members=members, seconds=[measured["graphs"]["seconds"]], ways=measured)
-        if time.monotonic() > stop:
-            return
 
 
 CONTENDERS: dict[str, Callable[[Mapping[str, Any], Emit], None]] = {

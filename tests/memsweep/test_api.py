@@ -31,6 +31,7 @@ from sweeps.execution.resources import Resources, local_resources
 from sweeps.planning.machine import processor
 from sweeps.planning.plan import Plan
 from sweeps.planning.throughput import remembered
+from tests.memsweep.small_sweep import FIXED, GRID, TEXT, small
 
 pytestmark = pytest.mark.usefixtures("without_layout")
 
@@ -45,18 +46,10 @@ NAMES = {
     *("register_source",),
 }
 
-FIXED = {"data": "digits", "depth": 1, "width": 4}
-GRID = {"label_noise": [0, 0.5], "seed": [0, 1], "epochs": [1, 2]}
-TEXT = """
-name: small
-fixed: {data: digits, depth: 1, width: 4}
-grid: {label_noise: [0, 0.5], seed: [0, 1], epochs: [1, 2]}
-"""
-
 
 @pytest.fixture
 def sweep() -> ms.Sweep:
-    return ms.Sweep("small", fixed=FIXED, grid=GRID)
+    return small()
 
 
 @pytest.fixture

@@ -15,19 +15,12 @@ import pytest
 
 from sweeps.errors import SweepError
 from sweeps.spec.sweep_file import load_sweep, parse_sweep, preset_names
-
-FIXED = {"data": "digits", "depth": 1, "width": 4}
-GRID = {"label_noise": [0, 0.5], "seed": [0, 1], "epochs": [1, 2]}
-TEXT = """
-name: small
-fixed: {data: digits, depth: 1, width: 4}
-grid: {label_noise: [0, 0.5], seed: [0, 1], epochs: [1, 2]}
-"""
+from tests.memsweep.small_sweep import FIXED, GRID, TEXT, small
 
 
 @pytest.fixture
 def sweep() -> ms.Sweep:
-    return ms.Sweep("small", fixed=FIXED, grid=GRID)
+    return small()
 
 
 class TestSweep:
