@@ -12,8 +12,9 @@ from functools import cache
 from typing import Any
 
 from lightning_modules.data.dataset import Dataset
+from lightning_modules.default_type import float32_by_default
 from lightning_modules.errors import DataError, did_you_mean
-from lightning_modules.user_code import CodeError, code_of, float32_by_default, load
+from lightning_modules.user_code import CodeError, code_of, load
 
 ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 

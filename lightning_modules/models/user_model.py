@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from lightning_modules.default_type import float32_by_default
 from lightning_modules.errors import ModelError, did_you_mean
 from lightning_modules.models.layers import Shape, Size
-from lightning_modules.user_code import float32_by_default, load
+from lightning_modules.user_code import load
 
 if TYPE_CHECKING:
     from torch import nn
