@@ -12,7 +12,7 @@ from typing import Any
 
 from analysis.errors import AnalysisError, unknown
 from analysis.figures.kinds import KINDS, FigureSpec, Kind
-from lightning_modules.errors import choices
+from lightning_modules.errors import choices, quoted
 from sweeps.errors import SweepError
 from sweeps.spec.sweep import Sweep
 
@@ -71,9 +71,18 @@ def _parse(at: str, item: object) -> FigureSpec:
         needed = ", ".join(kind.required)
         raise AnalysisError(at, f"{at}: {name} without {', '.join(missing)}; needed are {needed}")
     values = {key: _value(f"{at}.{key}", key, value, kind) for key, value in item.items()}
+    _check_differ(at, kind, values)
     own = {field.name for field in fields(FigureSpec)}
     options = {key: values.pop(key) for key in [*values] if key not in own}
     return FigureSpec(**values, options=options)
+
+
+def _check_differ(at: str, kind: Kind, values: Mapping[str, Any]) -> None:
+    """Check that no field is given under two of the keys that divide the points."""
+    keys = [key for key in ("x", *(["y"] if kind.over_fields else []), "hue", "facet") if values.get(key)]
+    fields = [name for key in keys for name in ([values[key]] if isinstance(values[key], str) else values[key])]
+    if len(set(fields)) < len(fields):
+        raise AnalysisError(at, f"{at}: given {', '.join(fields)} for {', '.join(keys)}; valid: fields that all differ")
 
 
 def _value(at: str, key: str, given: Any, kind: Kind) -> Any:
@@ -84,7 +93,7 @@ def _value(at: str, key: str, given: Any, kind: Kind) -> Any:
     """
     if key in ("where", "x_where", "y_where"):
         if not isinstance(given or {}, Mapping):
-            raise AnalysisError(at, f"{at}: given {given}; valid is a mapping of fields to values")
+            raise AnalysisError(at, f"{at}: given {quoted(given)}; valid is a mapping of fields to values")
         return dict(given or {})
     if key in ("y", "facet", "over"):
         return _listed(at, key, given, kind)
@@ -92,16 +101,16 @@ def _value(at: str, key: str, given: Any, kind: Kind) -> Any:
         return _limits(at, given)
     if key == "epoch":
         if given is not None and (isinstance(given, bool) or not isinstance(given, int)):
-            raise AnalysisError(at, f"{at}: given {given}; valid is a whole number of epochs")
+            raise AnalysisError(at, f"{at}: given {quoted(given)}; valid is a whole number of epochs")
     elif key in ("x", "value", "hue", "title", "annotate", "rule") and not isinstance(given, str | None):
-        raise AnalysisError(at, f"{at}: given {given}; valid is one word or name")
+        raise AnalysisError(at, f"{at}: given {quoted(given)}; valid is one word or name")
     return given
 
 
 def _listed(at: str, key: str, given: Any, kind: Kind) -> Any:
     names = given if isinstance(given, list | tuple) and key in kind.list_keys else [given]
     if given is not None and not all(isinstance(name, str) for name in names):
-        raise AnalysisError(at, f"{at}: given {given}; valid is a name or a list of names")
+        raise AnalysisError(at, f"{at}: given {quoted(given)}; valid is a name or a list of names")
     if key == "facet" and len(names) > MOST_FACETS:
         raise AnalysisError(
             key, f"{key}: given {len(names)} fields ({', '.join(names)}); valid are at most {MOST_FACETS}"
@@ -116,5 +125,5 @@ def _limits(at: str, given: object) -> tuple[float, float] | None:
         return None
     numbers = [n for n in given if isinstance(n, int | float)] if isinstance(given, list | tuple) else []
     if len(numbers) != 2 or given != [*numbers] or not numbers[0] < numbers[1]:
-        raise AnalysisError(at, f"{at}: given {given}; valid are two numbers, the lower first")
+        raise AnalysisError(at, f"{at}: given {quoted(given)}; valid are two numbers, the lower first")
     return float(numbers[0]), float(numbers[1])

@@ -39,7 +39,8 @@ class Needs:
             return store.read(self._columns(plan), ordered=False)
         shown = set() if self.epoch is None else {self.epoch}
         contents = store.read(self._columns(plan), {*shown, *(cell.epoch for cell in plan.cells)})
-        if shown <= {*contents.table["epoch"].unique().to_pylist()}:
+        # Trainings of other sweeps may have been evaluated at an epoch at which those of this plan were not.
+        if not shown or shown <= {*curves_table(plan, contents, ["epoch"])["epoch"].unique().to_pylist()}:
             return contents
         return store.read(self._columns(plan))  # for an error that lists all existing epochs
 

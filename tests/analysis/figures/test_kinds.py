@@ -45,6 +45,25 @@ def test_a_sweep_file_asks_for_figures() -> None:
     assert fixed_settings({"dropout": [0.0, 0.2], "epochs": 100}) == "At dropout 0, 0.2, 100 epochs."
 
 
+@pytest.mark.parametrize(
+    ("figure", "problem"),
+    [
+        ("{kind: heatmap, x: width, y: width, value: test_loss}", "given width, width for x, y"),
+        (
+            "{kind: heatmap, x: width, y: seed, value: test_loss, facet: seed}",
+            "given width, seed, seed for x, y, facet",
+        ),
+        ("{kind: regimes, x: seed, y: seed}", "given seed, seed for x, y"),
+        ("{kind: lines, x: width, y: test_loss, hue: width}", "given width, width for x, hue"),
+        ("{kind: curves, hue: width, facet: width}", "given width, width for hue, facet"),
+    ],
+)
+def test_a_field_under_two_keys_is_refused_where_the_sweep_is_read(figure: str, problem: str) -> None:
+    with pytest.raises(SweepError) as caught:
+        parsing.figures_of(parse_sweep(f"name: x\nfigures: [{figure}]", "s.yaml"))
+    assert str(caught.value) == f"s.yaml: figures[0]: {problem}; valid: fields that all differ"
+
+
 def test_every_kind_is_drawn_from_its_spec(sweep: Sweep) -> None:
     points, curves = sweep(label_noise=[0.0, 1.0], dropout=[0.0, 0.5], parameter_count=SIZES, seed=[0, 1])
     points = points.assign(dataset_size=1000)
@@ -149,7 +168,7 @@ def test_figures_are_checked_without_a_plotting_library() -> None:
         ([{"kind": "curves", "where": [1]}], r"figures\[0\].where: given \[1\]; valid is a mapping"),
         ([{"kind": "curves", "hue": 3}], r"figures\[0\].hue: given 3; valid is one word or name"),
         ([{"kind": "heatmap", "x": "a", "y": ["b"], "value": "c"}], r"figures\[0\].y: given \['b'\]"),
-        ([{"kind": "lines", "x": "a", "y": "b", "epoch": "ten"}], r"figures\[0\].epoch: given ten; valid is a whole"),
+        ([{"kind": "lines", "x": "a", "y": "b", "epoch": "ten"}], r"figures\[0\].epoch: given 'ten'; valid is a whole"),
         ([{"kind": "curves", "facet": ["a", "b", "c"]}], "facet: given 3 fields"),
     ],
 )
