@@ -11,7 +11,10 @@ MemsweepError
 from __future__ import annotations
 
 import difflib
+import math
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class MemsweepError(Exception):
@@ -42,6 +45,42 @@ class ModelError(InputError):
     pass
 
 
+LONGEST_VALUE = 120
+"""The maximum length of a value in a message."""
+
+
+class _Quote(reprlib.Repr):
+    """Bounded reprs, in which null, booleans and numbers that are not finite are written as in a sweep file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 4, 100, 100, 100
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 8
+
+    def repr1(self, x: Any, level: int) -> str:
+        if x is None or isinstance(x, bool):
+            return {None: "null", True: "true", False: "false"}[x]
+        if isinstance(x, float) and not math.isfinite(x):
+            return f".{x}" if x >= 0 or x != x else "-.inf"
+        if isinstance(x, int) and x.bit_length() > 4 * self.maxlong:  # longer than Python converts to text
+            return f"a whole number of {x.bit_length()} bits"
+        return super().repr1(x, level)
+
+
+_QUOTE = _Quote()
+
+
+def quoted(value: object) -> str:
+    """Write a given value for a message: text in quotes, `null` and `true` as in a sweep file, and long values cut."""
+    return shortened(_QUOTE.repr(value), LONGEST_VALUE)
+
+
+def shortened(text: str, length: int) -> str:
+    """Leave the middle out of a text that is longer than `length`."""
+    half = (length - 3) // 2
+    return text if len(text) <= length else f"{text[:half]}...{text[-half:]}"
+
+
 def choices(given: object, valid: Iterable[object], *, ordered: bool = False) -> str:
     """Describe a value outside a closed set: "given 'X'; did you mean Y? valid: A, B, C".
 
@@ -52,10 +91,11 @@ def choices(given: object, valid: Iterable[object], *, ordered: bool = False) ->
     """
     names = [str(name) for name in valid]
     listed = ", ".join(names if ordered else sorted(names)) or "none"
-    return f"given {given!r}{did_you_mean(given, names) or ';'} valid: {listed}"
+    return f"given {quoted(given)}{did_you_mean(given, names) or ';'} valid: {listed}"
 
 
 def did_you_mean(given: object, valid: Iterable[str]) -> str:
     """Suggest the nearest valid name, as in "; did you mean Y?"; return "" if none is near."""
-    near = difflib.get_close_matches(str(given), list(valid), n=1)
+    # Only text is compared, and no long text, since the time grows with the square of the length.
+    near = difflib.get_close_matches(given[:LONGEST_VALUE], list(valid), n=1) if isinstance(given, str) else []
     return f"; did you mean {near[0]}?" if near else ""

@@ -61,6 +61,9 @@ def _positive_zero(value: float) -> float:
 Real = Annotated[float, BeforeValidator(_number), AfterValidator(_positive_zero), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_number), Field(lt=2**63)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
+Count = Annotated[Whole, Field(ge=1, le=10**9)]
+"""A number of examples, epochs or updates."""
+Strength = Annotated[Real, Field(ge=0, le=10**6)]
 Text = Annotated[str, Field(min_length=1)]
 
 LabelNoiseKind = Literal["uniform", "symmetric", "pair"]
@@ -88,7 +91,7 @@ class Settings(BaseModel):
         "", description="content hash of a data set from outside the package; memsweep fills it in"
     )
     dataset_size: Annotated[
-        Annotated[Whole, Field(ge=1)] | None,
+        Count | None,
         Axis("training examples", count=True, unset="all", phrase="{} training examples", problem=True, stack="equal"),
     ] = Field(None, description="training examples, a nested class-stratified subset; unset: all")
     validation_fraction: Annotated[
@@ -105,7 +108,7 @@ class Settings(BaseModel):
     )
     complexity: Annotated[
         Whole,
-        Field(ge=1),
+        Field(ge=1, le=10**6),
         Axis(
             "sub-clusters per class", count=True, problem=True, stack="equal", inert=lambda f: f["data"] != "clusters"
         ),
@@ -132,16 +135,16 @@ class Settings(BaseModel):
     rotation: Annotated[Real, Field(ge=0, le=180), Axis("rotation", "degrees", stack="on")] = Field(
         0.0, description="augmentation of images: random rotation up to this many degrees"
     )
-    augment_noise: Annotated[Real, Field(ge=0), Axis("augmentation noise", "standard deviation", stack="on")] = Field(
+    augment_noise: Annotated[Strength, Axis("augmentation noise", "standard deviation", stack="on")] = Field(
         0.0, description="augmentation: standard deviation of Gaussian noise added to every batch"
     )
     color_jitter: Annotated[Fraction, Axis("colour jitter", "strength", stack="on")] = Field(
         0.0, description="augmentation of images: random brightness and contrast (and saturation, with 3 channels)"
     )
-    crop_flip: Annotated[Whole, Field(ge=0), Axis("crop and flip", "pixels of padding", stack="on")] = Field(
+    crop_flip: Annotated[Whole, Field(ge=0, le=10**4), Axis("crop and flip", "pixels of padding", stack="on")] = Field(
         0, description="augmentation of images: random crop after this much padding, in pixels, and horizontal flip"
     )
-    shift: Annotated[Whole, Field(ge=0), Axis("shift", "samples", stack="on")] = Field(
+    shift: Annotated[Whole, Field(ge=0, le=10**6), Axis("shift", "samples", stack="on")] = Field(
         0, description="augmentation of signals: random circular shift up to this many samples"
     )
     scale: Annotated[Real, Field(ge=0, lt=1), Axis("gain jitter", "fraction", stack="on")] = Field(
@@ -156,44 +159,44 @@ class Settings(BaseModel):
         "", description="hash of the code of a model from outside the package; memsweep fills it in"
     )
     parameter_count: Annotated[
-        Annotated[Whole, Field(ge=1)] | None, Axis("parameters", count=True, unset="by width", phrase="{} parameters")
+        Annotated[Whole, Field(ge=1, le=10**12)] | None,
+        Axis("parameters", count=True, unset="by width", phrase="{} parameters"),
     ] = Field(None, description="parameters wanted: the width that comes nearest is trained, within 10 %")
     width: Annotated[
-        Annotated[Whole, Field(ge=1)] | None,
+        Annotated[Whole, Field(ge=1, le=10**6)] | None,
         Axis("width", "units or channels", count=True, unset="by parameters", stack="equal"),
     ] = Field(None, description="units or channels of a layer; the direct form of parameter_count")
-    depth: Annotated[Annotated[Whole, Field(ge=1)] | None, Axis("depth", "layers", unset="default", stack="equal")] = (
-        Field(None, description="hidden layers or blocks; unset: the model family's default")
-    )
+    depth: Annotated[
+        Annotated[Whole, Field(ge=1, le=1000)] | None, Axis("depth", "layers", unset="default", stack="equal")
+    ] = Field(None, description="hidden layers or blocks; unset: the model family's default")
     dropout: Annotated[
         Real, Field(ge=0, lt=1), Axis("dropout", "probability", stack="on", inert=lambda f: f["model"] == "linear")
     ] = Field(0.0, description="probability that a hidden activation is zeroed during training")
 
     optimizer: Annotated[Optimizer, Axis("optimizer", stack="equal")] = Field("sgd", description="`sgd` or `adamw`")
-    learning_rate: Annotated[Real, Field(gt=0), Axis("learning rate")] = Field(
+    learning_rate: Annotated[Real, Field(gt=0, le=10**6), Axis("learning rate")] = Field(
         0.01, description="learning rate before the schedule"
     )
     momentum: Annotated[Real, Field(ge=0, lt=1), Axis("momentum", inert=lambda f: f["optimizer"] != "sgd")] = Field(
         0.9, description="heavy-ball momentum of `sgd`"
     )
-    weight_decay: Annotated[Real, Field(ge=0), Axis("weight decay")] = Field(
+    weight_decay: Annotated[Strength, Axis("weight decay")] = Field(
         0.0, description="L2 penalty with `sgd`, decoupled decay with `adamw`"
     )
     lr_schedule: Annotated[Schedule, Axis("learning-rate schedule")] = Field(
         "constant", description="`constant`, `step`, `inverse_sqrt` or `cosine`"
     )
     lr_decay_epochs: Annotated[
-        Whole, Field(ge=1), Axis("decay every", "epochs", count=True, inert=lambda f: f["lr_schedule"] != "step")
+        Count, Axis("decay every", "epochs", count=True, inert=lambda f: f["lr_schedule"] != "step")
     ] = Field(15, description="`step`: epochs between two decays")
     lr_decay_factor: Annotated[
         Real, Field(gt=0, le=1), Axis("decay factor", inert=lambda f: f["lr_schedule"] != "step")
     ] = Field(0.5, description="`step`: factor of each decay")
     lr_decay_updates: Annotated[
-        Whole,
-        Field(ge=1),
+        Count,
         Axis("decay scale", "updates", count=True, inert=lambda f: f["lr_schedule"] != "inverse_sqrt"),
     ] = Field(512, description="`inverse_sqrt`: rate / sqrt(1 + floor(update / this))")
-    batch_size: Annotated[Whole, Field(ge=1), Axis("batch size", "examples", count=True, stack="equal")] = Field(
+    batch_size: Annotated[Count, Axis("batch size", "examples", count=True, stack="equal")] = Field(
         128, description="examples in an update"
     )
     epochs: Annotated[

@@ -11,7 +11,7 @@ MemsweepError       see `lightning_modules.errors`
 
 from __future__ import annotations
 
-from lightning_modules.errors import MemsweepError
+from lightning_modules.errors import MemsweepError, shortened
 
 
 class SweepError(MemsweepError):
@@ -24,6 +24,8 @@ class SweepError(MemsweepError):
     """
 
     def __init__(self, source: str, key: str, problem: str) -> None:
+        # A source is a path or an option, and a key can contain text of the file: both may be of any length.
+        source, key, problem = shortened(source, 300), shortened(key, 200), shortened(problem, 1400)
         super().__init__(": ".join(part for part in (source, key, problem) if part))
         self.source, self.key, self.problem = source, key, problem
 

@@ -28,7 +28,8 @@ from lightning_modules.models import FAMILIES
 from lightning_modules.settings import DEFAULTS
 from sweeps.planning.plan import Plan
 from sweeps.spec.point import Point, valid_values
-from sweeps.spec.sweep_file import PRESETS, load_sweep, preset_names, settable
+from sweeps.spec.sweep_file import load_sweep, settable
+from sweeps.spec.sweep_source import PRESETS, preset_names
 from sweeps.store.records import PROVENANCE, Outcome
 
 ROOT = Path(__file__).parent.parent

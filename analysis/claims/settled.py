@@ -15,7 +15,7 @@ from lightning_modules.errors import choices
 from sweeps.errors import SweepError
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep import Sweep
-from sweeps.spec.sweep_file import preset_names
+from sweeps.spec.sweep_source import preset_names
 from sweeps.store.store import Contents, Store
 
 FULL = "-full"

@@ -13,9 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from lightning_modules.errors import quoted
 from sweeps.errors import SweepError
 from sweeps.spec import sweep as parsed
 from sweeps.spec import sweep_file
+from sweeps.spec.excerpt import excerpt
+from sweeps.spec.sweep_source import folder_of, preset_names
+from sweeps.spec.yaml_dialect import control_character
 from sweeps.store.store import Store
 
 DEFAULT_STORE = "results"
@@ -90,6 +94,33 @@ class Sweep(parsed.Sweep):
         converted._take(sweep, words)
         return converted
 
+    def excerpt(self, row: str, cell: bool = False) -> Sweep:
+        """Return the sweep of a single row of a table of this sweep, to train it again elsewhere or to change it.
+
+        Args:
+            row: the point_id of the row, or its trajectory_id for all points of its training, or the beginning of one.
+            cell: whether to include the same point with all other seeds.
+
+        Raises:
+            SweepError: if the sweep is not valid, or if it has no such point.
+
+        Examples:
+            >>> row = ms.points("quickstart", "results").iloc[0]
+            >>> print(ms.load_sweep("quickstart").excerpt(row["point_id"]))
+        """
+        from sweeps.planning.plan import Plan
+
+        cells = Plan.of(self).cells
+        ids = {each: True for c in cells for each in (c.point.id, c.trajectory_id) if row and each.startswith(row)}
+        if len(ids) != 1:
+            problem = f"is the beginning of {len(ids):,} ids" if ids else "is no point_id or trajectory_id of the sweep"
+            raise SweepError(self.name, "", f"given {quoted(row)}, which {problem}; valid: an id of `memsweep export`")
+        points = [c.point for c in cells if {c.point.id, c.trajectory_id} & ids.keys()]
+        if cell:
+            settings = [point.with_(seed=0).canonical() for point in points]
+            points = [c.point for c in cells if c.point.with_(seed=0).canonical() in settings]
+        return Sweep.of(excerpt(self, points, f"{self.name}-{row[:8]}"), ())
+
     def _take(self, sweep: parsed.Sweep, words: tuple[str, ...]) -> None:
         vars(self).update({field.name: getattr(sweep, field.name) for field in fields(sweep)}, words=words)
 
@@ -121,7 +152,7 @@ def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = (
         settings, texts = values, [f"{field}={json.dumps(value)}" for field, value in values.items()]
     else:
         texts = [*settings]
-    folder = sweep_file.folder_of(str(name))
+    folder = folder_of(str(name))
     if folder is not None:
         _search_first(folder)
     words = (str(name), *(word for text in texts for word in ("--set", text)))
@@ -143,7 +174,7 @@ def presets() -> list[Sweep]:
         >>> [preset.name for preset in ms.presets()][:2]
         ['architectures', 'arpit2017-capacity']
     """
-    return [load_sweep(name) for name in sweep_file.preset_names()]
+    return [load_sweep(name) for name in preset_names()]
 
 
 def as_sweep(sweep: SweepLike, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
@@ -175,7 +206,7 @@ def plain(value: Any, source: str, key: str) -> Any:
     """Convert a value to types that a YAML file can represent: lists, mappings, numbers and strings.
 
     Raises:
-        SweepError: if a function cannot be imported by its name.
+        SweepError: if a function cannot be imported by its name, or if a text has a control character.
     """
     if isinstance(value, Mapping):
         return {name: plain(inner, source, f"{key}.{name}".strip(".")) for name, inner in value.items()}
@@ -183,6 +214,8 @@ def plain(value: Any, source: str, key: str) -> Any:
         return [plain(inner, source, key) for inner in value]
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, str) and control_character(value):
+        raise SweepError(source, key, f"given {quoted(value)} with a control character; valid: printable characters")
     return import_path(value, source, key) if callable(value) else value
 
 

@@ -70,6 +70,7 @@ def plan(
         ...
     """
     study = as_sweep(sweep)
+    figures_of(study)
     stored = _stored(as_store(store), study)
     planned = plan_of(study, max_cohort, workers).without(Done.of(stored))
     notes = superseded(planned, stored)

@@ -29,11 +29,17 @@ class Measurement:
     epochs: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     """measure -> the epochs at which it is computed, or None for every epoch in the grid."""
 
+    def up_to(self, horizon: int) -> Measurement:
+        """Leave out the epochs beyond a horizon, except where a measure would have none left."""
+        kept = {name: epochs and tuple(e for e in epochs if e <= horizon) for name, epochs in self.epochs.items()}
+        return Measurement({name: kept[name] or epochs for name, epochs in self.epochs.items()})
+
     def at(self, requested: Iterable[int]) -> dict[int, tuple[str, ...]]:
         """Return a mapping from each epoch, up to the last requested one, to the measures to compute at that epoch."""
         requested = tuple(requested)
+        last = max(requested, default=0)
         names_at: dict[int, list[str]] = {}
         for name, own in self.epochs.items():
-            for epoch in requested if own is None else (epoch for epoch in own if epoch <= max(requested)):
+            for epoch in requested if own is None else (epoch for epoch in own if epoch <= last):
                 names_at.setdefault(epoch, []).append(name)
         return {epoch: tuple(sorted(names)) for epoch, names in sorted(names_at.items())}

@@ -129,15 +129,19 @@ def _words(schema: Mapping[str, Any]) -> str:
     # For a field with a custom validator, pydantic uses its own names for bounds instead of the JSON Schema names.
     low, above = schema.get("minimum", schema.get("ge")), schema.get("exclusiveMinimum", schema.get("gt"))
     high, below = schema.get("maximum", schema.get("le")), schema.get("exclusiveMaximum", schema.get("lt"))
-    if below == 2**63:  # the range of a 64-bit integer, which is no bound in practice
-        below = None
     bounds = []
     if above is not None:
-        bounds.append(f"above {above:g}")
+        bounds.append(f"above {_bound(above)}")
     if low is not None:
-        bounds.append(f"of at least {low:g}")
-    if below is not None:
-        bounds.append(f"below {below:,}")
+        bounds.append(f"of at least {_bound(low)}")
     if high is not None:
-        bounds.append(f"at most {high:g}")
+        bounds.append(f"at most {_bound(high)}")
+    elif below is not None:
+        bounds.append(f"below {_bound(below)}")
     return " ".join([kind, " and ".join(bounds)]).strip()
+
+
+def _bound(value: float) -> str:
+    if value == 2**63:  # the range of a column of the store
+        return "2^63"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.12g}"

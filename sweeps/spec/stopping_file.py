@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
-from lightning_modules.errors import choices
+from lightning_modules.errors import choices, quoted
 from lightning_modules.measures.catalogue import ALL_MEASURES, COLUMNS_ON_DEMAND, measure_of
 from sweeps.errors import SweepError
 from sweeps.spec.point import Point, training_form
@@ -21,9 +21,26 @@ EARLY_STOPPING = "early_stopping"
 STOP_WHEN = "stop_when"
 RULES = ("interpolated", "plateau", "memorization_onset", "budget")
 
+MOST = 1_000_000_000
+"""The largest whole number of a setting: no sweep has more epochs, evaluations or trainings."""
+
 _Check = tuple[Callable[[Any], bool], str]
-_WHOLE: _Check = (lambda value: type(value) is int and value >= 1, "a whole number of at least 1")
-_FACTOR: _Check = (lambda value: _is_real(value) and value > 1, "a number above 1")
+
+
+def _whole(noun: str) -> _Check:
+    return lambda value: type(value) is int and 1 <= value <= MOST, f"{noun} of at least 1 and at most {MOST:,}"
+
+
+_WHOLE = _whole("a whole number")
+# A factor close to 1 would give millions of rungs.
+_FACTOR: _Check = (
+    lambda value: _is_real(value) and 1.01 <= value <= 10**6,
+    "a number of at least 1.01 and at most 1,000,000",
+)
+_TOLERANCE: _Check = (
+    lambda value: _is_real(value) and 0 <= value <= 10**6,
+    "a number of at least 0 and at most 1,000,000",
+)
 _NUMBERS = {"grace_period": _WHOLE, "reduction_factor": _FACTOR, "brackets": _WHOLE, "min_samples": _WHOLE}
 
 
@@ -50,19 +67,19 @@ def of_scheduler(source: str, given: Any, rules: StopWhen | None = None, within:
         SweepError: If a key or value is unknown, or if the scheduler does not have one of the settings.
     """
     if not isinstance(given, Mapping):
-        raise SweepError(source, within.rstrip("."), f"given {given!r}; valid: a mapping with scheduler, metric, ...")
+        raise SweepError(
+            source, within.rstrip("."), f"given {quoted(given)}; valid: a mapping with scheduler, metric, ..."
+        )
     scheduler = given.get("scheduler")
-    if scheduler not in SCHEDULERS:
+    if not isinstance(scheduler, str) or scheduler not in SCHEDULERS:
         raise SweepError(source, f"{within}scheduler", choices(scheduler, SCHEDULERS))
     own = ("scheduler", "metric", "mode", *SCHEDULERS[scheduler].settings) if scheduler != "none" else ("scheduler",)
     for key in given:
         if key in own:
             continue
         if key in _NUMBERS or key in ("metric", "mode"):
-            problem = (
-                f"given {given[key]!r}, but {scheduler} has no such setting; it has {', '.join(own[1:]) or 'none'}"
-            )
-            raise SweepError(source, f"{within}{key}", problem)
+            problem = f"but {scheduler} has no such setting; it has {', '.join(own[1:]) or 'none'}"
+            raise SweepError(source, f"{within}{key}", f"given {quoted(given[key])}, {problem}")
         raise SweepError(source, f"{within}{key}", f"unknown key; {choices(key, own)}")
     if scheduler == "none":
         return EarlyStopping(stop_when=rules)
@@ -76,7 +93,7 @@ def of_scheduler(source: str, given: Any, rules: StopWhen | None = None, within:
 
 def _stop_when(source: str, given: Any) -> StopWhen:
     if not isinstance(given, Mapping) or not given:
-        raise SweepError(source, STOP_WHEN, f"given {given!r}; valid: a mapping with some of {', '.join(RULES)}")
+        raise SweepError(source, STOP_WHEN, f"given {quoted(given)}; valid: a mapping with some of {', '.join(RULES)}")
     for key in given:
         if key not in RULES:
             raise SweepError(source, f"{STOP_WHEN}.{key}", f"unknown key; {choices(key, RULES)}")
@@ -84,7 +101,7 @@ def _stop_when(source: str, given: Any) -> StopWhen:
         share: _Check = (lambda value: _is_real(value) and 0 < value <= 1, "a train_accuracy above 0 and at most 1")
         _require(source, f"{STOP_WHEN}.interpolated", given["interpolated"], share)
     if "budget" in given:
-        _require(source, f"{STOP_WHEN}.budget", given["budget"], (_WHOLE[0], "a whole number of epochs of at least 1"))
+        _require(source, f"{STOP_WHEN}.budget", given["budget"], _whole("a whole number of epochs"))
     return StopWhen(
         interpolated=given.get("interpolated"),
         plateau=_plateau(source, given["plateau"]) if "plateau" in given else None,
@@ -97,9 +114,9 @@ def _plateau(source: str, given: Any) -> Plateau:
     where = f"{STOP_WHEN}.plateau"
     given = _keys(source, where, given, ("metric", "mode", "patience", "tolerance"), ("metric", "patience"))
     metric = _metric(source, f"{where}.metric", given["metric"])
-    _require(source, f"{where}.patience", given["patience"], (_WHOLE[0], "a number of evaluations of at least 1"))
+    _require(source, f"{where}.patience", given["patience"], _whole("a number of evaluations"))
     tolerance = given.get("tolerance", 0.0)
-    _require(source, f"{where}.tolerance", tolerance, (lambda v: _is_real(v) and v >= 0, "a number of at least 0"))
+    _require(source, f"{where}.tolerance", tolerance, _TOLERANCE)
     mode = _mode(source, f"{where}.mode", metric, given.get("mode"))
     return Plateau(metric, mode, given["patience"], float(tolerance))
 
@@ -112,13 +129,13 @@ def _onset(source: str, given: Any) -> Onset:
     _require(source, f"{where}.evaluations", given["evaluations"], _WHOLE)
     metric = _metric(source, f"{where}.metric", given.get("metric", Onset.metric))
     if sense(metric) is None:
-        raise SweepError(source, f"{where}.metric", f"given {metric!r}; valid: an accuracy or a loss")
+        raise SweepError(source, f"{where}.metric", f"given {quoted(metric)}; valid: an accuracy or a loss")
     return Onset(given["evaluations"], metric)
 
 
 def _keys(source: str, where: str, given: Any, valid: Sequence[str], needed: Sequence[str]) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
-        raise SweepError(source, where, f"given {given!r}; valid: a mapping with {', '.join(valid)}")
+        raise SweepError(source, where, f"given {quoted(given)}; valid: a mapping with {', '.join(valid)}")
     for key in given:
         if key not in valid:
             raise SweepError(source, f"{where}.{key}", f"unknown key; {choices(key, valid)}")
@@ -131,27 +148,28 @@ def _keys(source: str, where: str, given: Any, valid: Sequence[str], needed: Seq
 def _metric(source: str, where: str, given: Any) -> str:
     if given is None:
         raise SweepError(source, where, f"is needed; valid: {', '.join(sorted(ALL_MEASURES))}")
-    if given not in [*ALL_MEASURES]:  # a file may give a list, which is not hashable
+    if not isinstance(given, str) or given not in ALL_MEASURES:
         raise SweepError(source, where, f"unknown measure; {choices(given, ALL_MEASURES)}")
-    return str(given)
+    return given
 
 
 def _mode(source: str, where: str, metric: str, given: Any) -> Mode:
     found = given if given is not None else sense(metric)
     if found in get_args(Mode):
         return cast(Mode, found)
-    why = f"given {given!r}" if given is not None else f"is needed: {metric} does not say by itself which way is better"
+    needed = f"is needed: {metric} does not say by itself which way is better"
+    why = needed if given is None else f"given {quoted(given)}"
     raise SweepError(source, where, f"{why}; valid: max, min")
 
 
 def _require(source: str, where: str, value: Any, check: _Check) -> None:
     holds, valid = check
     if not holds(value):
-        raise SweepError(source, where, f"given {value!r}; valid: {valid}")
+        raise SweepError(source, where, f"given {quoted(value)}; valid: {valid}")
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,9 @@ from sweeps.spec.point import Point, contradiction
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.spec.yaml_dialect import Dumper
 
-MAX_POINTS = 5_000_000
+MAX_POINTS = 500_000
+"""The maximum number of cells, which take 25 s to plan and a gigabyte of memory."""
+MAX_EPOCH = 2**31 - 1
 MAX_EVALUATIONS = 100_000
 """The maximum number of evaluations per training, and thus of rows in its learning curve."""
 
@@ -70,11 +72,19 @@ class Sweep:
         return tuple(name for name, seen in values.items() if len(seen) > 1)
 
     @property
+    def _epochs(self) -> set[int]:
+        fixed = (self.fixed.get("epochs", DEFAULTS["epochs"]),)
+        return {epoch for grid in self.grids for epoch in grid.get("epochs", fixed)}
+
+    @property
+    def horizon(self) -> int:
+        """The last epoch of the longest training, ignoring exclusions."""
+        return max(self._epochs)
+
+    @property
     def requested_epochs(self) -> frozenset[int]:
         """The epochs of all points and of all on-demand measures."""
-        fixed = (self.fixed.get("epochs", DEFAULTS["epochs"]),)
-        epochs = {epoch for grid in self.grids for epoch in grid.get("epochs", fixed)}
-        return frozenset({*epochs, *self.measurement.at(epochs)})
+        return frozenset({*self._epochs, *self.measurement.at(self._epochs)})
 
     def size(self) -> int:
         """Return an upper bound on the number of points, ignoring exclusions and overlaps, without creating a point."""
@@ -88,42 +98,73 @@ class Sweep:
                 exist or cannot provide what the sweep needs.
         """
         if self.size() > MAX_POINTS:
-            raise SweepError(self.source, "grid", f"has {self.size():,} cells; at most {MAX_POINTS:,} are allowed")
-        base = Point.model_construct(_fields_set=set(), **{**DEFAULTS, **self.fixed})
-        known: dict[sources.Reference, tuple[Facts, str]] = {}
-        code: dict[str, str] = {}
-        seen: dict[str, Point] = {}
+            problem = f"has {self.size():,} cells; at most {MAX_POINTS:,} are allowed"
+            raise SweepError(self.source, "grid", f"{problem}: split it into sweeps, which can share a store")
+        is_excluded, resolve = _rules(self.exclude), self._resolver()
+        # Only points of several grids, or of data that may be the same under two names, can be equal.
+        distinct = len(self.grids) == 1 and all(
+            len(self.grids[0].get(name, ())) < 2 for name in ("data", "dataset_size")
+        )
+        data_has_seed = "seed" in sources.all_fields_read()
+        seen: dict[Any, Point] = {}
         for grid in self.grids:
             names = tuple(grid)
+            seed = names.index("seed") if "seed" in names and not data_has_seed else len(names)
+            settings: dict[tuple[Any, ...], tuple[Point, Facts]] = {}  # what is valid does not depend on the seed
+            checked: set[tuple[Any, ...]] = set()
             for values in itertools.product(*grid.values()):
-                fields = dict(zip(names, values, strict=True))
-                data = fields.get("data", base.data)
-                key = data, *(fields.get(name, getattr(base, name)) for name in sources.fields_read(data))
-                if key not in known:
-                    known[key] = _data(self.source, key)
-                facts, fields["data_digest"] = known[key]
-                model = fields.get("model", base.model)
-                if model not in code:
-                    code[model] = _code(self.source, model)
-                fields["model_digest"] = code[model]
-                fields["dataset_size"] = fields.get("dataset_size", base.dataset_size) or facts.train_size
-                point = base.with_(**fields)
-                if self.exclude and any(_matches(point, rule) for rule in self.exclude):
+                setting = (*values[:seed], *values[seed + 1 :])
+                if setting not in settings:
+                    if seed == len(names):
+                        settings.clear()
+                        checked.clear()
+                    settings[setting] = resolve(dict(zip(names, values, strict=True)))
+                point, facts = settings[setting]
+                if seed < len(names):
+                    point = point.with_(seed=values[seed])
+                if is_excluded(point):
                     continue
-                _check(self.source, point, facts)
-                _check_measures(self.source, point, facts, self.measurement)
-                if self.evaluation.every and point.epochs // self.evaluation.every > MAX_EVALUATIONS:
-                    given = f"{point.epochs:,} epochs every {self.evaluation.every}"
-                    limit = f"at most {MAX_EVALUATIONS:,} evaluations of a training are allowed"
-                    raise SweepError(self.source, "evaluate", f"{given}: {limit}")
-                seen.setdefault(point.canonical(), point)
+                if setting not in checked:
+                    self._check(point, facts)
+                    checked.add(setting)
+                seen.setdefault(values if distinct else point.canonical(), point)
         if not seen:
             raise SweepError(self.source, "exclude", "leaves no point of the grid")
+        _check_horizon(self.source, max(point.epochs for point in seen.values()), self.measurement)
         if self.early_stopping:
             reading_of_stopping.check(
                 self.early_stopping, self.source, seen.values(), self.evaluation, self.measurement
             )
         return list(seen.values())
+
+    def _resolver(self) -> Callable[[dict[str, Any]], tuple[Point, Facts]]:
+        """Return a function that completes the fields of a point, and returns the point with the facts of its data."""
+        base = Point.model_construct(_fields_set=set(), **{**DEFAULTS, **self.fixed})
+        known: dict[sources.Reference, tuple[Facts, str]] = {}
+        code: dict[str, str] = {}
+
+        def resolve(fields: dict[str, Any]) -> tuple[Point, Facts]:
+            data = fields.get("data", base.data)
+            key = data, *(fields.get(name, getattr(base, name)) for name in sources.fields_read(data))
+            if key not in known:
+                known[key] = _data(self.source, key)
+            facts, fields["data_digest"] = known[key]
+            model = fields.get("model", base.model)
+            if model not in code:
+                code[model] = _code(self.source, model)
+            fields["model_digest"] = code[model]
+            fields["dataset_size"] = fields.get("dataset_size", base.dataset_size) or facts.train_size
+            return base.with_(**fields), facts
+
+        return resolve
+
+    def _check(self, point: Point, facts: Facts) -> None:
+        _check(self.source, point, facts)
+        _check_measures(self.source, point, facts, self.measurement)
+        if self.evaluation.every and point.epochs // self.evaluation.every > MAX_EVALUATIONS:
+            given = f"{point.epochs:,} epochs every {self.evaluation.every}"
+            limit = f"at most {MAX_EVALUATIONS:,} evaluations of a training are allowed"
+            raise SweepError(self.source, "evaluate", f"{given}: {limit}")
 
     def definition(self) -> str:
         """Return the sweep as YAML that parses to the same sweep."""
@@ -147,6 +188,14 @@ class Sweep:
         )
 
 
+def _check_horizon(source: str, horizon: int, measurement: Measurement) -> None:
+    """Check that no measure is requested at an epoch that no training reaches."""
+    for index, (name, epochs) in enumerate(measurement.epochs.items()):
+        if epochs and epochs[-1] > horizon:
+            given = f"given epoch {epochs[-1]:,}, beyond the horizon of {horizon:,} epochs"
+            raise SweepError(source, f"measure[{index}].{name}", f"{given}; valid: 0 to {horizon:,}")
+
+
 def _check_measures(source: str, point: Point, facts: Facts, measurement: Measurement) -> None:
     """Check that every on-demand measure can be computed for this training."""
     for epoch, names in measurement.at([point.epochs]).items():
@@ -157,8 +206,19 @@ def _check_measures(source: str, point: Point, facts: Facts, measurement: Measur
                 raise SweepError(source, f"measure.{name}", f"{error.field}: {error}") from None
 
 
-def _matches(point: Point, rule: Axes) -> bool:
-    return all(getattr(point, name) in values for name, values in rule.items())
+def _rules(exclude: Sequence[Axes]) -> Callable[[Point], bool]:
+    """Return a function that tells whether a rule excludes a point. It looks at few of the rules, however many."""
+    rules = [{name: frozenset(values) for name, values in rule.items()} for rule in exclude]
+    index: dict[str, dict[Any, list[dict[str, frozenset[Any]]]]] = {}
+    for rule in rules:
+        name = min(rule, key=lambda name: len(rule[name]))
+        for value in rule[name]:
+            index.setdefault(name, {}).setdefault(value, []).append(rule)
+    return lambda point: any(
+        all(getattr(point, name) in values for name, values in rule.items())
+        for name, rules_of in index.items()
+        for rule in rules_of.get(getattr(point, name), ())
+    )
 
 
 def _data(source: str, data: sources.Reference) -> tuple[Facts, str]:

@@ -23,7 +23,8 @@ from lightning_modules.measures.catalogue import MEASURES_ON_DEMAND
 from lightning_modules.training.train import train_cohort
 from sweeps.planning.packing import Packing
 from sweeps.planning.plan import Cohort, Plan
-from sweeps.spec.sweep_file import load_sweep, preset_names
+from sweeps.spec.sweep_file import load_sweep
+from sweeps.spec.sweep_source import preset_names
 
 MEMBERS = 8
 MOST = 0.30

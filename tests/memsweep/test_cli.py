@@ -21,7 +21,8 @@ from memsweep import cli
 from sweeps.execution.inline import Inline
 from sweeps.execution.protocol import CohortEnded, Failure, Listener
 from sweeps.planning.plan import Plan
-from sweeps.spec.sweep_file import parse_sweep, preset_names
+from sweeps.spec.sweep_file import parse_sweep
+from sweeps.spec.sweep_source import preset_names
 from sweeps.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("without_layout")
@@ -35,7 +36,7 @@ figures:
   - {kind: heatmap, x: label_noise, y: epochs, value: test_accuracy}
 """
 COMMANDS = (
-    *("list", "plan", "run", "status", "export", "heatmap", "claims", "report"),
+    *("list", "plan", "run", "status", "export", "point", "heatmap", "claims", "report"),
     *("replay", "stopping-study", "compact"),
 )
 REPLAY = ("replay", "small.yaml", "--scheduler")
@@ -126,7 +127,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("args", "message"),
         [
-            (["plan", "smal"], "error: smal: is neither a preset nor a file; given 'smal'; valid: "),
+            (["plan", "smal"], "error: smal: is neither a preset nor a file; `memsweep list` shows the presets"),
             (["run", "missing.yaml", "--inline"], "error: missing.yaml: cannot be read: No such file or directory"),
             (["run", "small.yaml", "--inline", "--set", "sed=1"], "error: --set sed=1: sed: unknown field; "),
             (["plan", "small.yaml", "--set", "dropout=-1"], "error: --set dropout=-1: dropout: given -1; valid: "),
@@ -160,7 +161,7 @@ class TestBadInput:
              "error: --grace-period: given 1, but hyperband has no such setting; it has metric, mode, "
              "reduction_factor\n"),
             ([*REPLAY, "asha", "--metric", "test_loss", "--reduction-factor", "1"],
-             "error: --reduction-factor: given 1.0; valid: a number above 1\n"),
+             "error: --reduction-factor: given 1.0; valid: a number of at least 1.01 and at most 1,000,000\n"),
             ([*REPLAY, "median", "--metric", "test_loss", "--set", "seed=[0, 1, 2]", "--store", "my store"],
              "error: 6 of the 6 trainings of small are not recorded up to their last epoch, and a replay needs all; "
              "train them: memsweep run small.yaml --set 'seed=[0, 1, 2]' --store 'my store'\n"),
@@ -370,6 +371,30 @@ class TestResults:
         said = memsweep("export", "small.yaml", "--out", "points.csv")
         assert said.code == 0
         assert said.err == f"warning: {tmp_path}/results/parts/notes.txt: not a part of memsweep; skipped\n"
+
+    def test_the_sweep_of_a_row_has_its_point(self, memsweep, trained, tmp_path):
+        memsweep("export", "small.yaml", "--out", "points.csv")
+        row = pyarrow.csv.read_csv(tmp_path / "points.csv").slice(2, 1).to_pylist()[0]
+        (tmp_path / "row.yaml").write_text(memsweep("point", "small.yaml", row["point_id"]).out)
+        memsweep("export", "row.yaml", "--out", "row.csv")
+        assert pyarrow.csv.read_csv(tmp_path / "row.csv").to_pylist() == [row]
+        said = memsweep("point", "small.yaml", "nothing")
+        assert (said.code, said.out) == (2, "")
+        assert said.err == (
+            "error: small: given 'nothing', which is no point_id or trajectory_id of the sweep; valid: an id of "
+            "`memsweep export`\n"
+        )
+
+    def test_a_heatmap_of_an_epoch_lists_the_epochs_of_its_own_trainings(self, memsweep, trained, tmp_path):
+        other = SWEEP.replace("name: small", "name: other").replace("width: 4", "width: 5").replace("[1, 2]", "[7]")
+        (tmp_path / "other.yaml").write_text(other)
+        assert memsweep("run", "other.yaml", "--inline").code == 0
+        assert memsweep("run", "small.yaml", "--inline", "--set", "epochs=3").code == 0
+        said = memsweep(
+            "heatmap", "small.yaml", "--set", "epochs=3", "--x", "label_noise", "--y", "seed", "--value", "test_loss",
+            "--epoch", "7", "--out", "a.svg",
+        )  # fmt: skip
+        assert (said.code, said.err) == (2, "error: epoch: given 7; valid: 1, 2, 3\n")
 
     def test_heatmap_and_report(self, memsweep, trained, tmp_path):
         said = memsweep(

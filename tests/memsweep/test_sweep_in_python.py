@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from sweeps.errors import SweepError
-from sweeps.spec.sweep_file import load_sweep, parse_sweep, preset_names
+from sweeps.planning.plan import Plan
+from sweeps.spec.sweep_file import load_sweep, parse_sweep
+from sweeps.spec.sweep_source import preset_names
 from tests.memsweep.small_sweep import FIXED, GRID, TEXT, small
 
 
@@ -72,6 +74,24 @@ class TestSweep:
         assert ms.load_sweep("quickstart", ["seed=[0, 1]"]).axes == ("parameter_count", "label_noise", "epochs", "seed")
         with pytest.raises(SweepError, match=r"^settings: sed: unknown field; given 'sed'; did you mean seed"):
             ms.load_sweep("quickstart", settings={"sed": 1})
+
+    @pytest.mark.parametrize("name", preset_names())
+    def test_the_excerpt_of_a_row_has_its_points(self, name):
+        sweep = ms.load_sweep(name)
+        cells = Plan.of(sweep).cells
+        cell = cells[len(cells) // 3]
+        one = parse_sweep(str(sweep.excerpt(cell.point.id)), "row.yaml")
+        assert [(c.point.id, c.trajectory_id) for c in Plan.of(one).cells] == [(cell.point.id, cell.trajectory_id)]
+        assert one.evaluation == sweep.evaluation
+        training = parse_sweep(str(sweep.excerpt(cell.trajectory_id[:12])), "row.yaml").points()
+        assert training == [c.point for c in cells if c.trajectory_id == cell.trajectory_id]
+        seeds = parse_sweep(str(sweep.excerpt(cell.point.id, cell=True)), "row.yaml").points()
+        assert seeds == [c.point for c in cells if c.point.with_(seed=0) == cell.point.with_(seed=0)]
+
+    def test_the_excerpt_of_no_row_is_refused(self, sweep):
+        for given, problem in {"zzz": "is no point_id", "": "is no point_id"}.items():
+            with pytest.raises(SweepError, match=f"given '{given}', which {problem}"):
+                sweep.excerpt(given)
 
     def test_presets_are_loaded(self):
         assert [preset.name for preset in ms.presets()] == preset_names()

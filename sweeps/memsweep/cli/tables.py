@@ -1,4 +1,4 @@
-"""The commands `export`, `heatmap` and `report`."""
+"""The commands `export`, `point`, `heatmap` and `report`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,19 @@ def export(
 
     count = write_rows(load_sweep(sweep, settings or []), store, out, table)
     say(f"{out}: {count:,} rows")
+
+
+@app.command()
+def point(
+    sweep: SweepName,
+    row: Annotated[str, typer.Argument(metavar="ID", help="a point_id, or a trajectory_id, or the beginning of one")],
+    cell: Annotated[bool, typer.Option("--cell", help="the point with all seeds of the sweep")] = False,
+    settings: Settings = None,
+) -> None:
+    """Print the sweep file of one row of a table: of a point, a training, or a cell."""
+    from memsweep.inputs import load_sweep
+
+    say(str(load_sweep(sweep, settings or []).excerpt(row, cell)).rstrip())
 
 
 @app.command()

@@ -21,7 +21,8 @@ from sweeps.planning.packing import Packing
 from sweeps.planning.plan import Plan, Training
 from sweeps.spec.evaluation import Evaluation
 from sweeps.spec.sweep import Sweep
-from sweeps.spec.sweep_file import load_sweep, preset_names
+from sweeps.spec.sweep_file import load_sweep
+from sweeps.spec.sweep_source import preset_names
 from sweeps.store.records import Record, Row
 from sweeps.store.store import Store
 

@@ -21,9 +21,9 @@ from sweeps.spec.sweep_file import parse_sweep
 
 VALUES: dict[str, list[Any]] = {
     "label_noise": [0.0, 0.1, 1e-7, 1.0],
-    "learning_rate": [1e-5, 0.1, 3e20, 2.0],
+    "learning_rate": [1e-5, 0.1, 3e-20, 2.0],
     "model": ["mlp", "linear", "1e5", "on", "null", "2001-01-01", "ünder:score", "- x", "#1"],
-    "width": [None, 1, 2**62],
+    "width": [None, 1, 10**6],
     "optimizer": ["sgd", "adamw"],
     "seed": [0, 1, 17],
     "epochs": [0, 8, 1_000_000],
@@ -34,7 +34,9 @@ axes = st.fixed_dictionaries(
                   for name, options in VALUES.items()}
 )  # fmt: skip
 names = st.from_regex(r"[abz019e_][abz019e._-]{0,5}", fullmatch=True)
-questions = st.text(max_size=60).map(lambda text: " ".join(text.split()))
+questions = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=60).map(
+    lambda text: " ".join(text.split())
+)
 lists = axes.map(lambda grid: {name: list(values) for name, values in grid.items()})
 figures = st.lists(st.fixed_dictionaries({"kind": st.just("heatmap"), "where": lists}), max_size=2).map(tuple)
 

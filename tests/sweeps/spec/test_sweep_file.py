@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,8 @@ from sweeps.planning.plan import Plan
 from sweeps.spec.evaluation import Evaluation
 from sweeps.spec.point import valid_values
 from sweeps.spec.sweep import Sweep
-from sweeps.spec.sweep_file import PRESETS, load_sweep, override, parse_sweep, preset_names, settable
+from sweeps.spec.sweep_file import load_sweep, override, parse_sweep, settable
+from sweeps.spec.sweep_source import PRESETS, preset_names
 
 ALL_FIELDS = ", ".join(sorted(name for name in FIELDS if not name.endswith("_digest")))
 
@@ -23,9 +25,42 @@ class TestLoad:
         with pytest.raises(SweepError) as caught:
             load_sweep("quickstrat")
         assert str(caught.value) == (
-            f"quickstrat: is neither a preset nor a file; given 'quickstrat'; did you mean quickstart? "
-            f"valid: {', '.join(preset_names())}"
+            "quickstrat: is neither a preset nor a file; did you mean quickstart? `memsweep list` shows the presets"
         )
+
+    @pytest.mark.parametrize("name", ["-", "/dev/stdin", "/dev/fd/63", "https://x.org/s.yaml", "pipe", "pipe.yaml"])
+    def test_a_stream_is_not_read(self, name, tmp_path, monkeypatch):
+        """A sweep is read again by other commands. Nothing waits for a pipe that nobody writes to."""
+        monkeypatch.chdir(tmp_path)
+        if name.startswith("pipe"):
+            os.mkfifo(name)
+        with pytest.raises(SweepError) as caught:
+            load_sweep(name)
+        assert str(caught.value) == (
+            f"{name}: standard input, pipes, devices and URLs are not read, because later commands read the sweep "
+            "again; valid: a preset, or a file such as my-sweep.yaml"
+        )
+
+    def test_a_long_file_is_refused_before_it_is_read_whole(self, tmp_path):
+        file = tmp_path / "s.yaml"
+        with file.open("wb") as sparse:
+            sparse.truncate(2**33)  # a file of 8 GB of zeros, of which nothing is on the disk
+        with pytest.raises(
+            SweepError, match=r"s\.yaml: not valid YAML: more than 250,000 characters, which is the most$"
+        ):
+            load_sweep(str(file))
+
+    @pytest.mark.parametrize("name", ["quickstart", "quickstart-full"])
+    def test_a_preset_and_a_file_of_one_name(self, name, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "quickstart").write_text("name: mine\nfull: {grid: {seed: [1]}}")
+        with pytest.raises(SweepError) as caught:
+            load_sweep(name)
+        assert str(caught.value) == (
+            f"{name}: is both a preset and a file of this folder; write ./quickstart for the file, or rename it to use "
+            "the preset"
+        )
+        assert load_sweep(f"./{name}").name == name.replace("quickstart", "mine")
 
     @pytest.mark.parametrize("name", ["", "x" * 300, "folder"])
     def test_a_name_that_can_be_no_preset(self, name, tmp_path, monkeypatch):
@@ -185,7 +220,9 @@ class TestFull:
         assert str(caught.value) == (
             f"{path}-full: {path} has no full variant; a sweep file gives one under the key full"
         )  # fmt: skip
-        with pytest.raises(SweepError, match=r"quickstrat-full: is neither a preset nor a file; .*mean quickstart\?"):
+        with pytest.raises(
+            SweepError, match=r"quickstrat-full: is neither a preset nor a file; did you mean quickstart\?"
+        ):
             load_sweep("quickstrat-full")
 
 
@@ -218,22 +255,46 @@ class TestOverride:
         ("setting", "message"),
         [
             ("seed", "--set seed: must have the form FIELD=VALUE"),
-            ("seed=-1", "--set seed=-1: seed: given -1; valid: a whole number of at least 0"),
-            ("seed=", "--set seed=: seed: given None; valid: a whole number of at least 0"),
+            ("seed=-1", "--set seed=-1: seed: given -1; valid: a whole number of at least 0 and below 2^63"),
+            ("seed=", "--set seed=: seed: given null; valid: a whole number of at least 0 and below 2^63"),
             ("seed=[]", "--set seed=[]: seed: is an empty axis; valid: a list of at least one value"),
             ("seed=[1, 1.0]", "--set seed=[1, 1.0]: seed: given [1, 1.0], which repeats a value"),
             ("dropout=[0, 2]", "--set dropout=[0, 2]: dropout: given 2; valid: a number of at least 0 and below 1"),
             ("sed=1", f"--set sed=1: sed: unknown field; given 'sed'; did you mean seed? valid: {ALL_FIELDS}"),
             ("sed=[1]", f"--set sed=[1]: sed: unknown field; given 'sed'; did you mean seed? valid: {ALL_FIELDS}"),
             ("=1", f"--set =1: unknown field; given ''; valid: {ALL_FIELDS}"),
-            ("seed=[1", "--set seed=[1: seed: given '[1', which is not a YAML value"),
-            ("seed=2001-99-99", "--set seed=2001-99-99: seed: given '2001-99-99', which is not a YAML value"),
+            ("seed=[1", "--set seed=[1: seed: given '[1', which is not a YAML value: line 1, column 3: expected ',' or "
+             "']', but got '<stream end>' (while parsing a flow sequence that begins in line 1)"),
+            ("precision=2001-99-99", "--set precision=2001-99-99: precision: given '2001-99-99'; valid: float32, tf32, "
+             "bfloat16, float64"),
+            ("seed=off", "--set seed=off: seed: given 'off'; valid: a whole number of at least 0 and below 2^63"),
+            ("depth=007", "--set depth=007: depth: given '007'; valid: a whole number of at least 1 and at most "
+             "1,000 or null"),
+            ("data_digest=x", "--set data_digest=x: data_digest: is filled in by memsweep and cannot be set; leave it "
+             "out"),
+            ("width=" + "9" * 4000, f"--set width={'9' * 136}...{'9' * 148}: width: given '{'9' * 47}...{'9' * 48}'; "
+             "valid: a whole number of at least 1 and at most 1,000,000 or null"),
         ],
-    )
+    )  # fmt: skip
     def test_refused(self, setting, message):
         with pytest.raises(SweepError) as caught:
             override(self.SWEEP, [setting])
         assert str(caught.value) == message
+
+    def test_shorter_trainings_leave_out_the_measures_of_later_epochs(self):
+        sweep = parse_sweep(
+            "name: x\nfixed: {epochs: 30}\nmeasure: [forgetting, {cumulative_loss: [1, 20, 30]}]", "s.yaml"
+        )
+        assert override(sweep, ["epochs=25"]).measurement.epochs == {"forgetting": None, "cumulative_loss": (1, 20)}
+        assert override(sweep, ["epochs=[1, 2]"]).measurement.epochs == {"forgetting": None, "cumulative_loss": (1,)}
+        assert override(sweep, ["epochs=40"]).measurement == sweep.measurement
+
+    def test_a_measure_that_would_never_be_taken_is_refused(self):
+        sweep = parse_sweep("name: x\nfixed: {epochs: 30}\nmeasure: [{forgetting: [20, 30]}]", "s.yaml")
+        with pytest.raises(
+            SweepError, match=r"measure\[0\].forgetting: given epoch 30, beyond the horizon of 2 epochs"
+        ):
+            override(sweep, ["epochs=2"]).points()
 
     def test_every_field_but_the_digest_can_be_set(self):
         assert set(settable()) == set(FIELDS) - {"data_digest", "model_digest"}
