@@ -1,0 +1,333 @@
+"""Generator of hostile sweep files and `--set` strings, and the examination of what memsweep answers to them.
+
+Valid presets are mutated in their structure and in their bytes. Each case must be accepted or refused with a short
+message, within seconds and a bounded memory; anything else raises.
+
+Usage: python -m tests.sweeps.spec.hostile SEED COUNT    prints how many cases were answered how, as JSON
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import random
+import resource
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from analysis.figures.parsing import figures_of
+from lightning_modules.errors import MemsweepError
+from sweeps.planning.plan import Plan
+from sweeps.spec.sweep_file import load_sweep, parse_sweep, settable
+from sweeps.spec.sweep_source import PRESETS
+
+CPU_SECONDS = 10
+LONGEST_MESSAGE = 2000
+MEMORY = 2**30
+FEW_POINTS = 2000
+"""The maximum number of points of a sweep that is also packed into cohorts."""
+
+NUMBERS = [0, -1, 1, 2, 3, 0.5, -0.0, 1.5, 7.0, 99, 10**4, 10**7, 10**9, 2**31, 2**63, 10**19, 10**30, 10**39, 10**45]
+NUMBERS += [-(2**63), 1e-320, 1e16, 1e308, math.inf, -math.inf, math.nan, 1.0000001]
+TEXTS = [
+    "",
+    " ",
+    "x",
+    "seed",
+    "log",
+    "every",
+    "asha",
+    "none",
+    "max",
+    "0..3",
+    "0..99",
+    "3..1",
+    "0..999999",
+    "5..5",
+    "0..1e3",
+]
+TEXTS += [
+    "0.." + "9" * 5000,
+    "9" * 5000 + "..",
+    "٣..٤",
+    "007",
+    "0x10",
+    "1_000",
+    "1e400",
+    "off",
+    "Yes",
+    "2020-13-45",
+    "~",
+]
+TEXTS += [
+    "x" * 5000,
+    "$a$b$",
+    r"\frac{",
+    "[bold]",
+    "<b>&amp;",
+    ":cat:",
+    "é",
+    "𝕏",
+    "\u202eabc",
+    "\u200b",
+    "a\nb",
+    "\x1b[31m",
+]
+TEXTS += [
+    "\ud800",
+    "\x00",
+    "\x7f",
+    "\ufeff",
+    "😀" * 200,
+    "parquet:/no/such$file$.parquet",
+    "parquet:",
+    "hub:",
+    ":",
+    "a:b:c",
+]
+TEXTS += [
+    "no.such:thing",
+    "..:x",
+    ".x:y",
+    "clusters",
+    "digits",
+    "mnist1d",
+    "resnet",
+    "convnet",
+    "transformer",
+    "linear",
+]
+ODD: list[Any] = [*NUMBERS, *TEXTS, None, True, False, [], {}, [[]], [None], {"a": 1}, {"": None}, [0, 0.0], [True, 1]]
+RAW = [
+    "!!python/name:os.system x", "!!int ''", "!!float ''", "!!bool x", "!!set {a, b}", "!!binary ====", "!!null x",
+    "!!timestamp x", "!!omap [a: 1]", "!x y", "!!str 7", "*nowhere", "&a [*a]", "&a {b: *a}", "{<<: 3}", "{<<: [1]}",
+    "{<<: {seed: 1}, seed: 2}", "{? [a] : b}", "{? {a: 1} : b}", "? x", "[1, 2", "{a: b", "'x", '"\\UFFFFFFFF"',
+    '"\\UDDDDDDDD"', '"\\ud800"', '"\\e[31m"', '"\\0"', "=", "<<", "2020-01-01", "2020-01-01T00:00:00Z", "12:30:45",
+    "010", "0b1", "0o7", "1__0", "+.inf", "-.nan", ".5e5", "1.e5", "-", "- - - x", "a: b: c", "\t", "@", "`",
+    "%YAML 9.9", "---", "...", "--- x\n--- y", "%TAG ! x", "#", "|", ">9", "|+\n  x", "9" * 5000, "1e" + "9" * 50,
+    "-" * 3000, "[" * 3000, "{a: " * 500, "[" * 500 + "]" * 500, "[" * 15 + "]" * 15, "&x 1",
+    "!<tag:yaml.org,2002:python/object/apply:os.abort> []",
+]  # fmt: skip
+
+
+def bomb(depth: int) -> str:
+    """Return a list that aliases multiply to 3^depth items."""
+    lists = ["&a0 [x, x, x]", *(f"&a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}]" for i in range(1, depth))]
+    return f"[{', '.join(lists)}]"
+
+
+@dataclass(frozen=True)
+class Case:
+    kind: str
+    text: bytes
+    settings: tuple[str, ...] = ()
+
+
+class Generator:
+    """Generates cases from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.texts = [path.read_text() for path in sorted(PRESETS.glob("*.yaml"))]
+        self.kinds: list[Callable[[], Case]] = [self.structure, self.structure, self.raw, self.bytes, self.setting]
+
+    def cases(self, count: int) -> Iterator[Case]:
+        for _ in range(count):
+            yield self.random.choice(self.kinds)()
+
+    def odd(self) -> Any:
+        """Return an odd value, which is sometimes nested or repeated."""
+        value = self.random.choice(ODD)
+        match self.random.randrange(12):
+            case 0:
+                return [value] * self.random.choice([1, 2, 3, 1000])
+            case 1:
+                return [value, self.odd()]
+            case 2:
+                return {self.key(): value, self.key(): self.odd()}
+            case 3:
+                for _ in range(self.random.choice([2, 5, 18, 30, 60])):
+                    value = [value] if self.random.random() < 0.7 else {self.key(): value}
+        return value
+
+    def key(self) -> Any:
+        return self.random.choice(
+            [*settable(), "kind", "x", "where", "metric", "scheduler", *TEXTS[:40], None, 7, True]
+        )
+
+    def structure(self) -> Case:
+        """Mutate the content of a preset at one to three places."""
+        content = yaml.safe_load(self.random.choice(self.texts))
+        for _ in range(self.random.choice([1, 1, 1, 2, 3])):
+            self._mutate(content)
+        wide = self.random.random() < 0.3
+        return Case("structure", _dumped(content, default_flow_style=wide, allow_unicode=self.random.random() < 0.5))
+
+    def _mutate(self, content: Any) -> None:
+        places = [*_places(content)]
+        parent, key = self.random.choice(places)
+        match self.random.randrange(8):
+            case 0 | 1 | 2:
+                parent[key] = self.odd()
+            case 3:
+                del parent[key]
+            case 4 if isinstance(parent, dict):
+                parent[self.key()] = parent.pop(key)
+            case 5 if isinstance(parent, dict):
+                parent[self.key()] = self.odd()
+            case 6:  # an alias to another place, which may contain this one
+                other, name = self.random.choice(places)
+                parent[key] = other[name]
+            case _:
+                parent[key] = [parent[key]] * self.random.choice([1, 2, 5])
+
+    def raw(self) -> Case:
+        """Put YAML that no dumper writes in the place of a value, or of a line."""
+        lines = self.random.choice(self.texts).splitlines()
+        place = self.random.randrange(len(lines))
+        odd = self.random.choice([*RAW, bomb(3), bomb(11), bomb(60), "x" * 300_000, "[" + "1, " * 60_000 + "1]"])
+        match self.random.randrange(4):
+            case 0:
+                lines[place] = odd
+            case 1:
+                lines.insert(place, odd)
+            case 2:
+                lines[place] = lines[place].partition(":")[0] + ": " + odd
+            case _:
+                first, colon, rest = lines[place].rpartition(self.random.choice([": ", "[", ", "]))
+                lines[place] = first + colon + odd + rest[self.random.randrange(4) :]
+        return Case("raw YAML", "\n".join(lines).encode("utf-8", "surrogatepass"))
+
+    def bytes(self) -> Case:
+        """Change, remove, insert, repeat or move bytes of a preset."""
+        text = bytearray(self.random.choice(self.texts).encode())
+        for _ in range(self.random.choice([1, 1, 2, 5, 30])):
+            start = self.random.randrange(max(len(text), 1))
+            end = start + self.random.choice([1, 1, 2, 8, 40])
+            match self.random.randrange(6):
+                case 0:
+                    text[start : start + 1] = bytes([self.random.randrange(256)])
+                case 1:
+                    del text[start:end]
+                case 2:
+                    text[start:start] = self.random.choice(b"\t\n :,-[]{}&*!|>'\"%@`#?~\x00\x7f\x85\xff").to_bytes(
+                        1, "big"
+                    )
+                case 3:
+                    text[start:start] = text[start:end] * self.random.choice([1, 3, 100])
+                case 4:
+                    place = self.random.randrange(max(len(text), 1))
+                    text[place:place] = text[start:end]
+                case _ if self.random.random() < 0.2:
+                    del text[start:]
+        return Case("bytes", bytes(text))
+
+    def setting(self) -> Case:
+        """Set one to three fields of a preset to odd values."""
+        settings = []
+        for _ in range(self.random.choice([1, 1, 2, 3])):
+            field = self.random.choice([*settable(), "seed", "depth", "epochs", self.random.choice(TEXTS)])
+            value = self.random.choice([*RAW, bomb(11)]) if self.random.random() < 0.3 else None
+            if value is None:
+                value = _dumped(self.odd(), default_flow_style=True, width=10**6).decode().removesuffix("...\n").strip()
+            settings.append(
+                self.random.choice([f"{field}={value}"] * 9 + [f"{field}", f"={value}", f"{field}=={value}"])
+            )
+        return Case("--set", self.random.choice(self.texts).encode(), tuple(settings))
+
+
+def _dumped(content: Any, **options: Any) -> bytes:
+    text: str = yaml.dump(content, Dumper=yaml.SafeDumper, sort_keys=False, **options)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _places(content: Any, depth: int = 0) -> Iterator[tuple[Any, Any]]:
+    """Yield the container and the key of each value, up to some depth, because content can contain itself."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in [*items][:50]:
+        yield content, key
+        if depth < 5:
+            yield from _places(value, depth + 1)
+
+
+def answer(case: Case, file: Path) -> str:
+    """Return how memsweep answers a case. Raise AssertionError for a long message, and any error but its own."""
+    file.write_bytes(case.text)
+    try:
+        sweep = load_sweep(str(file), case.settings)
+        figures_of(sweep)
+        again = parse_sweep(sweep.definition(), sweep.source)
+        assert again.definition() == sweep.definition(), "the definition of a sweep must give the same sweep"
+    except MemsweepError as error:
+        return f"refused when read: {_checked(error, file)}"
+    try:
+        points = sweep.points()
+        if len(points) <= FEW_POINTS:
+            assert Plan.of(sweep).cohorts
+    except MemsweepError as error:
+        return f"refused when planned: {_checked(error, file)}"
+    return "accepted"
+
+
+def _checked(error: MemsweepError, file: Path) -> str:
+    """Check that a message is short and can be printed on a line, and return its first words after the source."""
+    message = str(error)
+    assert len(message) <= LONGEST_MESSAGE, f"a message of {len(message):,} characters"
+    assert message, "an empty message"
+    return message.replace(str(file), "FILE")
+
+
+class HangError(BaseException):
+    """An alarm, which is no Exception because code under test catches those."""
+
+
+@contextlib.contextmanager
+def watchdog(seconds: float) -> Iterator[None]:
+    """Raise HangError in this thread after some seconds of processor time."""
+
+    def ring(*_: object) -> None:
+        raise HangError(f"more than {seconds} s")
+
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def examine(cases: Iterator[Case], file: Path) -> tuple[Counter[str], list[str]]:
+    """Answer all cases. Return how many of each kind were accepted and refused, and the cases that went wrong."""
+    counts: Counter[str] = Counter()
+    faults = []
+    for case in cases:
+        try:
+            with watchdog(CPU_SECONDS):
+                answered = answer(case, file).partition(":")[0]
+        except (Exception, HangError) as error:
+            answered = "wrong"
+            faults.append(f"{type(error).__name__}: {str(error)[:300]} for {case.settings} of {case.text[:3000]!r}")
+        counts[f"{case.kind}: {answered}"] += 1
+    return counts, faults
+
+
+def main(seed: int, count: int) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    with tempfile.TemporaryDirectory() as folder:
+        counts, faults = examine(Generator(seed).cases(count), Path(folder) / "hostile.yaml")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"counts": dict(sorted(counts.items())), "faults": faults, "peak": peak}))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

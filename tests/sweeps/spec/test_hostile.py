@@ -1,0 +1,58 @@
+"""Tests that hostile sweep files and `--set` strings are accepted or refused in a sentence, in bounded time and memory.
+
+`hostile.py` generates the cases from fixed seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sweeps.spec import hostile
+from tests.sweeps.spec.hostile import MEMORY, Case, Generator, examine
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+def test_two_hundred_cases(tmp_path):
+    counts, faults = examine(Generator(1).cases(200), tmp_path / "hostile.yaml")
+    assert not faults, "\n".join(faults)
+    assert counts.total() == 200
+    assert {name.partition(": ")[0] for name in counts} == {"structure", "raw YAML", "bytes", "--set"}
+
+
+@pytest.mark.slow
+def test_six_thousand_cases_in_a_gibibyte():
+    command = [sys.executable, "-m", "tests.sweeps.spec.hostile", "2", "6000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=3000)
+    answered = json.loads(done.stdout)
+    assert not answered["faults"], "\n".join(answered["faults"])
+    assert sum(answered["counts"].values()) == 6000
+    assert answered["peak"] < MEMORY
+    for kind in ("structure", "raw YAML", "bytes", "--set"):
+        assert answered["counts"][f"{kind}: accepted"] > 20
+        assert answered["counts"][f"{kind}: refused when read"] > 20
+
+
+def test_a_fault_of_each_kind_is_noticed(tmp_path, monkeypatch):
+    """The examination notices an exception, a long message, and a case that takes too long."""
+    cases = [Case("bytes", b"name: x"), Case("bytes", b"grid: 3"), Case("bytes", b"name: y")]
+
+    def load(file, settings):
+        text = Path(file).read_text()
+        if text == "name: x":
+            raise KeyError(text)
+        if text == "name: y":
+            while True:
+                pass
+        raise hostile.MemsweepError("x" * 2001)
+
+    monkeypatch.setattr(hostile, "load_sweep", load)
+    monkeypatch.setattr(hostile, "CPU_SECONDS", 0.05)
+    counts, faults = examine(iter(cases), tmp_path / "hostile.yaml")
+    assert counts == {"bytes: wrong": 3}
+    assert [fault.partition(":")[0] for fault in faults] == ["KeyError", "AssertionError", "HangError"]
