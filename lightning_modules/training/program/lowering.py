@@ -51,11 +51,13 @@ def hoist_sums(recording: Recording) -> Recording:
 
 def _conflict(before: Call, after: Call) -> bool:
     """Return whether two neighbouring calls must keep their order."""
+    if before.touched.isdisjoint(after.touched):
+        return False
     return any(
         _overlap(written, other)
         for first, second in ((before, after), (after, before))
-        for written in (*first.written, *(view for view in first.outputs if view))
-        for other in (*second.inputs, *(view for view in second.outputs if view))
+        for written in first.results
+        for other in second.uses
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,22 +57,37 @@ class Call:
     written: tuple[View, ...] = ()
     """The arguments that the operator changes in place."""
 
-    @property
+    @cached_property
     def inputs(self) -> list[View]:
         """The views among the arguments, those that are changed in place included."""
         return views_in((self.args, self.kwargs))
 
-    @property
+    @cached_property
     def reads(self) -> set[int]:
         """The storages on which the results depend."""
         if self.operator in FILLED:
             return set()
         return {view.storage for view in self.inputs}
 
-    @property
+    @cached_property
+    def results(self) -> tuple[View, ...]:
+        """The views that the call changes or creates."""
+        return tuple(view for view in (*self.written, *self.outputs) if view is not None)
+
+    @cached_property
     def writes(self) -> set[int]:
         """The storages that the call changes or creates."""
-        return {view.storage for view in (*self.written, *self.outputs) if view is not None}
+        return {view.storage for view in self.results}
+
+    @cached_property
+    def uses(self) -> tuple[View, ...]:
+        """The views that the call reads, changes or creates."""
+        return (*self.inputs, *(view for view in self.outputs if view is not None))
+
+    @cached_property
+    def touched(self) -> set[int]:
+        """The storages that the call reads, changes or creates."""
+        return {view.storage for view in self.uses}
 
 
 @dataclass(frozen=True)
