@@ -46,7 +46,8 @@ def console_here(quiet: bool = False) -> Console:
 class Display:
     """A context manager that shows the progress of a run; `listen` is the executor's listener.
 
-    The bar counts the epochs of all members, so that it advances while the first cohorts train. A terminal shows a live
+    The bar counts the epochs of each cohort by the seconds that they were estimated to take, so that it advances while
+    the first cohorts train, and tells the time that is left. A terminal shows a live
     bar, a notebook shows a bar under the cell, and other outputs receive occasional lines of text. At the end, a
     sentence summarizes the run; a notebook shows it only after an interruption, because the call returns it otherwise.
 
@@ -63,7 +64,9 @@ class Display:
         self._predicted = predicted_seconds(plan) if plan.missing and not plan.early_stopping else None
         self._epochs = [0] * len(plan.cohorts)
         # Running totals: adding up all cohorts at each event would take time quadratic in their number.
-        self._trained = 0
+        self._seconds_of_cohorts = [plan.seconds(cohort) for cohort in plan.cohorts]
+        self._trained = 0.0
+        """The estimated seconds of what was trained."""
         self._trainings = 0
         self._points = 0
         self._cohorts = 0
@@ -82,8 +85,7 @@ class Display:
             disable=not plan.missing or not console.is_terminal,
         )
         self._task = self._bar.add_task(
-            "", total=sum(self._work(i) for i in range(len(plan.cohorts))) or 1, trainings=0,
-            all_trainings=len(plan.trainings), rate=0.0,
+            "", total=sum(self._seconds_of_cohorts) or 1, trainings=0, all_trainings=len(plan.trainings), rate=0.0,
         )  # fmt: skip
         self._cell = _Cell() if plan.missing and not console.quiet and in_notebook() else None
 
@@ -110,7 +112,8 @@ class Display:
                 self._add_failure(failure)
         else:
             epochs = max(self._epochs[event.cohort], event.epochs)
-        self._trained += (epochs - self._epochs[event.cohort]) * len(cohort.members)
+        share = (epochs - self._epochs[event.cohort]) / cohort.epochs
+        self._trained += share * self._seconds_of_cohorts[event.cohort]
         self._epochs[event.cohort] = epochs
         self._bar.update(self._task, completed=self._trained, trainings=self._trainings, rate=self._rate)
         interval = FRAME_SECONDS if self._cell else LINE_SECONDS
@@ -136,9 +139,6 @@ class Display:
             "seconds": round(self._seconds, 3),
             "predicted_seconds": None if self._predicted is None else round(self._predicted, 3),
         }
-
-    def _work(self, cohort: int) -> int:
-        return self._plan.cohorts[cohort].epochs * len(self._plan.cohorts[cohort].members)
 
     def _add_failure(self, failure: Failure) -> None:
         if failure.outcome == "stopped":

@@ -96,17 +96,18 @@ def test_many_failures_are_counted_and_not_all_told():
     assert printed(display)[-1].endswith(", 30 failed")
 
 
-def test_the_bar_counts_epochs_of_members_while_they_train():
+def test_the_bar_counts_epochs_by_their_estimated_seconds_while_they_train():
+    first, second = (PLAN.seconds(cohort) for cohort in PLAN.cohorts)
     with Display(PLAN, console(terminal=True)) as display:
         (task,) = display._bar.tasks
-        assert (task.total, task.completed) == (8 * 2 + 8 * 1, 0)
-        display.listen(Progress(0, 3))
-        assert task.completed == 6
-        display.listen(Progress(0, 2))  # an event that arrives too late
-        assert task.completed == 6
+        assert (task.total, task.completed) == (pytest.approx(first + second), 0)
+        display.listen(Progress(0, 2))
+        assert task.completed == pytest.approx(first / 4)
+        display.listen(Progress(0, 1))  # an event that arrives too late
+        assert task.completed == pytest.approx(first / 4)
         display.listen(Progress(1, 8))
         display.listen(CohortEnded(0, ()))
-        assert task.completed == 24
+        assert task.completed == pytest.approx(first + second)
         assert task.fields["trainings"] == 2
 
 
@@ -115,7 +116,8 @@ def test_without_a_terminal_a_line_says_how_far_the_work_is(monkeypatch):
     display = Display(PLAN, console())
     with display:
         display.listen(Progress(0, PLAN.cohorts[0].epochs))
-    share = PLAN.cohorts[0].epochs * len(PLAN.cohorts[0].members) / sum(c.epochs * len(c.members) for c in PLAN.cohorts)
+    first, second = (PLAN.seconds(cohort) for cohort in PLAN.cohorts)
+    share = first / (first + second)
     assert printed(display)[0].startswith(f"{100 * share:3.0f} %  trained 0 of 3 trainings")
 
 
