@@ -129,7 +129,7 @@ MEASURES: dict[str, Metric] = {
 MEASURES_ON_DEMAND: dict[str, Measure] = {
     "critical_sample_ratio": Measure(
         summary="how often the prediction changes within a small box around an example (LASS search)",
-        cost="expensive: a measurement is up to 200 passes of 500 examples, as much as some 15 epochs of 4,000",
+        cost="expensive: a measurement is up to 200 passes of 500 examples, as much as some 24 epochs of 4,000",
         columns={
             "critical_sample_ratio": Metric.share(
                 "held-out (or test) examples with another prediction within 0.3/255 of the input's range, 0..1",
@@ -142,7 +142,7 @@ MEASURES_ON_DEMAND: dict[str, Measure] = {
         },
         paper="Arpit et al. 2017, arXiv 1706.05394",
         implementation=f"{_PACKAGE}.critical_samples:CriticalSamples",
-        effort=lambda updates, batch: len(updates) * 15 * 4000,
+        effort=lambda updates, batch: len(updates) * 24 * 4000,
     ),
     "input_gradient": Measure(
         summary="L1 norm of the gradient of an example's loss with respect to its input, averaged over presentations",
@@ -166,7 +166,7 @@ MEASURES_ON_DEMAND: dict[str, Measure] = {
     "loss_sensitivity": Measure(
         summary="L1 norm of the gradient of the mean training loss with respect to an example, through all of the "
         "training, averaged over updates",
-        cost="very expensive: rises with the square of the updates (200 of a small MLP on 1,000 digits: 4 s), "
+        cost="very expensive: rises with the square of the updates (200 of a small MLP on 1,000 digits: 8 s), "
         f"of which {MAX_UNROLLED_UPDATES:,} are allowed",
         columns={
             "loss_sensitivity": Metric(
@@ -182,7 +182,7 @@ MEASURES_ON_DEMAND: dict[str, Measure] = {
         implementation=f"{_PACKAGE}.unrolled:LossSensitivity",
         examples={"loss_sensitivity": "mean over updates so far, in nats per unit of input, at least 0"},
         check=check_unrolled,
-        effort=lambda updates, batch: 0.15 * batch * max(updates, default=0) ** 2 / 2,
+        effort=lambda updates, batch: 2.4 * batch * max(updates, default=0) ** 2 / 2,
     ),
     "forgetting": Measure(
         summary="how often a training example that was classified correctly no longer is",

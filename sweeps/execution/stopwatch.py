@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from sweeps.planning.plan import Cohort
 from sweeps.planning.throughput import Measured
+from sweeps.planning.work import effort_of_measures, names_of_measures, slowdown_of_measures
 
 FEWEST_EPOCHS = 3
 """The fewest epochs, after the first one, from which times are taken."""
@@ -44,20 +45,37 @@ class Stopwatch:
         self._listened += self._since - now
 
     def read(self) -> Measured | None:
-        """Return the times, or None if too few epochs were trained, or measures on demand took part of the time."""
+        """Return the times, or None if they say nothing, as after few epochs or if measurements differ by member."""
         members = self._cohort.members
-        if len(self._epochs) < FEWEST_EPOCHS or any(member.measured for member in members):
+        measured = members[0].measured
+        if len(self._epochs) < FEWEST_EPOCHS or any(member.measured != measured for member in members):
             return None
-        total = self._clock() - self._start - self._listened
-        evaluated = {epoch for member in members for epoch in member.evaluated}
-        plain = _median([seconds for epoch, seconds in self._epochs if epoch not in evaluated])
+        evaluated = {epoch for member in members for epoch in member.evaluated} - measured.keys()
+        plain = _median([seconds for epoch, seconds in self._epochs if epoch not in {*evaluated, *measured}])
         full = _median([seconds for epoch, seconds in self._epochs if epoch in evaluated])
+        if measured:
+            effort = self._effort(full or plain or 0.0)
+            if slowdown_of_measures(measured):
+                plain = full = None
+            times = Measured(members[0].work, len(members), None, plain, full, names_of_measures(measured), effort)
+            return times if effort or plain or full else None
+        total = self._clock() - self._start - self._listened
         first = (full if self._epochs[0][0] - 1 in evaluated else plain) or full or plain or 0.0
         fixed = total - first - sum(seconds for _, seconds in self._epochs)
-        return Measured(
-            members[0].work, len(members), None if self._is_first or fixed <= 0 else fixed, plain or None, full or None
-        )
+        return Measured(members[0].work, len(members), None if self._is_first or fixed <= 0 else fixed, plain, full)
+
+    def _effort(self, epoch: float) -> float | None:
+        """Return the seconds that the measurements took, per epoch that they were estimated to take as long as.
+
+        Args:
+            epoch: the seconds of an epoch without a measurement.
+        """
+        first = self._cohort.members[0]
+        seconds = sum(seconds - epoch for at, seconds in self._epochs if at in first.measured)
+        earlier = {at: names for at, names in first.measured.items() if at < self._epochs[0][0]}
+        estimated = effort_of_measures(first.measured, first.work) - effort_of_measures(earlier, first.work)
+        return seconds / estimated if seconds > 0 and estimated > 0 and not first.epoch else None
 
 
 def _median(seconds: list[float]) -> float | None:
-    return statistics.median(seconds) if seconds else None
+    return (statistics.median(seconds) if seconds else None) or None

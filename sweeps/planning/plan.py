@@ -25,7 +25,7 @@ from sweeps.errors import SweepError
 from sweeps.planning.cost import Cost, training_cost
 from sweeps.planning.gc_disabled import gc_disabled
 from sweeps.planning.packing import DEFAULT_PACKING, Packing, best_pieces, cuts
-from sweeps.planning.work import Work, epochs_of_measures, work_of
+from sweeps.planning.work import Work, work_of
 from sweeps.spec.evaluation import Evaluation, Measurement
 from sweeps.spec.point import Point, training_form
 from sweeps.spec.stopping import EarlyStopping
@@ -212,8 +212,7 @@ class Plan:
         """Estimate the time of a cohort of some members of a stack, whose trainings are taken to be alike."""
         first, speed, packing = stack[0], self.packing.speed, self.packing
         trained = speed.cohort(first.work, members, first.settings.epochs, len(first.evaluated))
-        extra = epochs_of_measures(first.measured, first.work) if first.measured else 0.0
-        return packing.cohort_seconds + trained + extra * speed.epoch(first.work, members)
+        return packing.cohort_seconds + trained + speed.measures(first.work, members, first.measured)
 
 
 def _cell(sweep: Sweep, point: Point) -> Cell:

@@ -3,6 +3,8 @@
     cohort  = fixed + epochs * epoch + evaluations * evaluation + measures on demand
     epoch   = a + updates * (b + K * c)
 
+Measures on demand are estimated as a number of epochs, and corrected by what these measures took on the device.
+
 The default model is linear in countable quantities (calls of torch, operations, bytes). Its coefficients (`REFERENCE`)
 were fitted to times of stacks of 1 to 48 members of all families on one core (`tests/benchmarks/cost_model.py`). Each
 estimate is multiplied by a correction: a mean of measured / estimated over the stacks that this device has trained, in
@@ -12,6 +14,7 @@ which stacks of a similar size and kind weigh most. What was trained before is t
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +22,7 @@ from functools import cached_property
 import numpy as np
 
 from sweeps.planning.throughput import Throughput
-from sweeps.planning.work import Work
+from sweeps.planning.work import Measurements, Work, effort_of_measures, names_of_measures, slowdown_of_measures
 
 REFERENCE_RATE = 73e9
 """The operations per second of `cost.core_rate` on the core on which the coefficients of `REFERENCE` were fitted."""
@@ -66,6 +69,10 @@ NEAR, FAR = 0.1, 4.0
 """A measured stack weighs 1 / (NEAR + distance²)², and the default model as much as a stack at a distance² of FAR."""
 
 Features = Mapping[str, float]
+
+EPOCH, EVALUATION, FIXED = range(3)
+Kind = int | tuple[str, ...]
+"""What is estimated: a part of a cohort, or measures on demand, by their names."""
 
 
 def epoch_features(work: Work, members: int, cache: int = CACHE_BYTES) -> Features:
@@ -138,15 +145,15 @@ class Speed:
 
     def epoch(self, work: Work, members: int) -> float:
         """Estimate the seconds of an epoch of a stack, without an evaluation."""
-        return self._estimate(0, work, members)
+        return self._estimate(EPOCH, work, members)
 
     def evaluation(self, work: Work, members: int) -> float:
         """Estimate the seconds of an evaluation of all members of a stack."""
-        return self._estimate(1, work, members)
+        return self._estimate(EVALUATION, work, members)
 
     def fixed(self, work: Work, members: int) -> float:
         """Estimate the seconds of a cohort besides its epochs and evaluations."""
-        return self._estimate(2, work, members)
+        return self._estimate(FIXED, work, members)
 
     def cohort(self, work: Work, members: int, epochs: int, evaluations: int) -> float:
         """Estimate the seconds of a cohort of equal trainings."""
@@ -155,6 +162,14 @@ class Speed:
             + epochs * self.epoch(work, members)
             + evaluations * self.evaluation(work, members)
         )
+
+    def measures(self, work: Work, members: int, measured: Measurements) -> float:
+        """Estimate the seconds that measures on demand add to a cohort. `measured` is that of `work`."""
+        if not measured:
+            return 0.0
+        effort = self._default(EPOCH, work, members) * self._correction(names_of_measures(measured), work, members)
+        slower = slowdown_of_measures(measured) * self.epoch(work, members)
+        return slower + effort_of_measures(measured, work) * effort
 
     def _estimate(self, kind: int, work: Work, members: int) -> float:
         seconds = self._estimates.get((kind, work, members))
@@ -176,23 +191,23 @@ class Speed:
             for name, quantity in quantities.items()
         )
 
-    def _correction(self, kind: int, work: Work, members: int) -> float:
+    def _correction(self, kind: Kind, work: Work, members: int) -> float:
         """Return the weighted geometric mean of measured / estimated over the measured stacks."""
-        coordinates, ratios = self._measured[kind]
-        if not len(ratios):
+        if kind not in self._measured:
             return 1.0
+        coordinates, ratios = self._measured[kind]
         distances = ((coordinates - _coordinates(work, members)) ** 2).sum(1)
         weights = 1.0 / (NEAR + distances) ** 2
         prior = 1.0 / (NEAR + FAR) ** 2
         return float(np.exp((weights @ ratios) / (weights.sum() + prior)))
 
     @cached_property
-    def _measured(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    def _measured(self) -> dict[Kind, tuple[np.ndarray, np.ndarray]]:
         """For each kind of estimate: the coordinates of the measured stacks, and log(measured / estimated)."""
-        points: tuple[list[np.ndarray], ...] = ([], [], [])
-        ratios: tuple[list[float], ...] = ([], [], [])
+        points: dict[Kind, list[np.ndarray]] = defaultdict(list)
+        ratios: dict[Kind, list[float]] = defaultdict(list)
 
-        def add(kind: int, place: np.ndarray, measured: float, estimated: float) -> None:
+        def add(kind: Kind, place: np.ndarray, measured: float, estimated: float) -> None:
             points[kind].append(place)
             ratios[kind].append(math.log(measured / estimated))
 
@@ -200,15 +215,17 @@ class Speed:
             place = _coordinates(stack.work, stack.members)
             epoch, evaluation, fixed = (self._default(kind, stack.work, stack.members) for kind in range(3))
             if stack.epoch:
-                add(0, place, stack.epoch, epoch)
+                add(EPOCH, place, stack.epoch, epoch)
             if stack.evaluated_epoch and not stack.epoch:  # the two parts cannot be told apart
-                add(0, place, stack.evaluated_epoch, epoch + evaluation)
-                add(1, place, stack.evaluated_epoch, epoch + evaluation)
+                add(EPOCH, place, stack.evaluated_epoch, epoch + evaluation)
+                add(EVALUATION, place, stack.evaluated_epoch, epoch + evaluation)
             elif stack.evaluated_epoch and stack.epoch and stack.evaluated_epoch > stack.epoch:
-                add(1, place, stack.evaluated_epoch - stack.epoch, evaluation)
+                add(EVALUATION, place, stack.evaluated_epoch - stack.epoch, evaluation)
             if stack.fixed:
-                add(2, place, stack.fixed, fixed)
-        return tuple((np.array(places), np.array(logs)) for places, logs in zip(points, ratios, strict=True))
+                add(FIXED, place, stack.fixed, fixed)
+            if stack.effort:
+                add(stack.measures, place, stack.effort, epoch)
+        return {kind: (np.array(places), np.array(ratios[kind])) for kind, places in points.items()}
 
 
 FEATURES: tuple[Callable[[Work, int, int], Features], ...] = (epoch_features, evaluation_features, fixed_features)

@@ -16,7 +16,7 @@ from pathlib import Path
 from lightning_modules.cache import cache_folder, write_to_cache
 from sweeps.planning.work import Work
 
-VERSION = 2
+VERSION = 3
 """The version of the format of a table, and of the program that trained. A step that becomes faster raises it."""
 
 LARGEST_TABLE = 1000
@@ -33,6 +33,8 @@ class Measured:
         fixed: the time of everything but epochs: building the stack and storing its results.
         epoch: an epoch without an evaluation.
         evaluated_epoch: an epoch with the evaluation at its end.
+        measures: the names of the measures on demand, sorted.
+        effort: the measurements, per epoch that they were estimated to take as long as (`work.effort_of_measures`).
     """
 
     work: Work
@@ -40,6 +42,8 @@ class Measured:
     fixed: float | None = None
     epoch: float | None = None
     evaluated_epoch: float | None = None
+    measures: tuple[str, ...] = ()
+    effort: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,10 @@ class Throughput:
 
     def with_stacks(self, measured: Iterable[Measured]) -> Throughput:
         """Add measured stacks. A stack that was measured before gets the geometric means of its old and new times."""
-        stacks = {(stack.work, stack.members): stack for stack in self.stacks}
+        stacks = {_key(stack): stack for stack in self.stacks}
         for new in measured:
-            old = stacks.pop((new.work, new.members), None)
-            stacks[new.work, new.members] = new if old is None else _mean(old, new)
+            old = stacks.pop(_key(new), None)
+            stacks[_key(new)] = new if old is None else _mean(old, new)
         return replace(self, stacks=tuple([*stacks.values()][-LARGEST_TABLE:]))
 
     def with_startup(self, executor: str, seconds: float) -> Throughput:
@@ -95,8 +99,8 @@ def remembered(device: str) -> Throughput:
 
 def _valid(stacks: Iterable[Measured]) -> Iterable[Measured]:
     for stack in stacks:
-        if stack.members >= 1 and _possible(stack.fixed, stack.epoch, stack.evaluated_epoch):
-            yield replace(stack, work=replace(stack.work, on=tuple(stack.work.on)))
+        if stack.members >= 1 and _possible(stack.fixed, stack.epoch, stack.evaluated_epoch, stack.effort):
+            yield replace(stack, work=replace(stack.work, on=tuple(stack.work.on)), measures=tuple(stack.measures))
 
 
 def _possible(*measured: float | None) -> bool:
@@ -107,12 +111,17 @@ def _path(device: str) -> Path:
     return cache_folder() / f"throughput-{blake2b(device.encode(), digest_size=6).hexdigest()}.json"
 
 
+def _key(stack: Measured) -> tuple[Work, int, tuple[str, ...]]:
+    return stack.work, stack.members, stack.measures
+
+
 def _mean(old: Measured, new: Measured) -> Measured:
     return replace(
         new,
         fixed=_middle(old.fixed, new.fixed),
         epoch=_middle(old.epoch, new.epoch),
         evaluated_epoch=_middle(old.evaluated_epoch, new.evaluated_epoch),
+        effort=_middle(old.effort, new.effort),
     )
 
 

@@ -19,6 +19,9 @@ BYTES = {"float32": 4, "tf32": 4, "bfloat16": 4, "float64": 8}
 of the parameters and inputs come on top."""
 OPTIMIZER_STATES = {"sgd": 1, "adamw": 2}
 
+Measurements = Mapping[int, Sequence[str]]
+"""Epoch -> the names of the measures on demand at its end."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -101,12 +104,29 @@ def work_of(point: Point) -> Work:
     )
 
 
-def epochs_of_measures(measured: Mapping[int, Sequence[str]], work: Work) -> float:
-    """Return the number of epochs that take as long as the measures on demand of a training, given by epoch."""
-    total = 0.0
-    for name in sorted({name for names in measured.values() for name in names}):
-        measure = MEASURES_ON_DEMAND[name]
-        epochs = [epoch for epoch, names in measured.items() if name in names]
-        total += measure.slowdown * max(epochs)
-        total += measure.effort([epoch * work.updates for epoch in epochs], work.batch) / max(1, work.trained)
-    return total
+def slowdown_of_measures(measured: Measurements) -> float:
+    """Return the number of epochs that take as long as what measures on demand add to the updates of a training.
+
+    Args:
+        measured: maps each epoch at which something is measured to the names of the measures.
+    """
+    return sum(MEASURES_ON_DEMAND[name].slowdown * max(epochs) for name, epochs in _epochs_by_name(measured).items())
+
+
+def effort_of_measures(measured: Measurements, work: Work) -> float:
+    """Return the number of epochs that take as long as the measurements themselves, roughly."""
+    examples = sum(
+        MEASURES_ON_DEMAND[name].effort([epoch * work.updates for epoch in epochs], work.batch)
+        for name, epochs in _epochs_by_name(measured).items()
+    )
+    return examples / max(1, work.trained)
+
+
+def names_of_measures(measured: Measurements) -> tuple[str, ...]:
+    """Return the names of the measures that are measured at some epoch, sorted."""
+    return tuple(_epochs_by_name(measured))
+
+
+def _epochs_by_name(measured: Measurements) -> dict[str, list[int]]:
+    names = sorted({name for names in measured.values() for name in names})
+    return {name: [epoch for epoch, names in measured.items() if name in names] for name in names}

@@ -17,6 +17,7 @@ from sweeps.planning.packing import Packing
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.planning.speed import Speed
 from sweeps.planning.throughput import Measured, Throughput, remembered
+from sweeps.planning.work import effort_of_measures
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
 
@@ -89,10 +90,44 @@ def test_a_disturbed_epoch_does_not_count(monkeypatch):
     SWEEP.replace("epochs: 6", "epochs: 3"),
     SWEEP + "measure: [forgetting]\n",
 ])  # fmt: skip
-def test_short_trainings_and_measures_on_demand_tell_nothing(text, monkeypatch):
+def test_short_trainings_and_slower_updates_tell_nothing(text, monkeypatch):
     (cohort,) = planned(text).cohorts
     epochs = EPOCHS[: cohort.epochs]
     assert read(cohort, epochs, Clock(), monkeypatch) is None
+
+
+SEARCHED = SWEEP + "measure: [{critical_sample_ratio: [2, 4]}]\n"
+SEARCHING = [(epoch, 2.0 + (epoch % 2 == 0) + 30.0 * (epoch in (2, 4))) for epoch in range(1, 7)]
+
+
+def test_measurements_are_told_apart_from_epochs(monkeypatch):
+    (cohort,) = planned(SEARCHED).cohorts
+    work = cohort.members[0].work
+    two = effort_of_measures({2: ("critical_sample_ratio",), 4: ("critical_sample_ratio",)}, work)
+    assert read(cohort, SEARCHING, Clock(), monkeypatch) == Measured(
+        work, 3, None, 2.0, 3.0, ("critical_sample_ratio",), pytest.approx(2 * 30.0 / two)
+    )
+
+
+def test_a_measurement_before_the_first_time_does_not_count(monkeypatch):
+    (cohort,) = planned(SEARCHED.replace("[2, 4]", "[1, 4]")).cohorts
+    work = cohort.members[0].work
+    one = effort_of_measures({4: ("critical_sample_ratio",)}, work)
+    epochs = [(1, 90.0), (2, 3.0), (3, 2.0), (4, 33.0), (5, 2.0), (6, 3.0)]
+    measured = read(cohort, epochs, Clock(), monkeypatch)
+    assert measured.effort == pytest.approx(30.0 / one)  # type: ignore[attr-defined]
+
+
+def test_measurements_of_a_resumed_training_tell_nothing(monkeypatch):
+    """The loss sensitivity replays the whole training, whatever was measured before the checkpoint."""
+    (cohort,) = planned(SEARCHED).cohorts
+    resumed = replace(cohort, members=tuple(replace(member, checkpoint=Resumed()) for member in cohort.members))
+    measured = read(resumed, SEARCHING, Clock(), monkeypatch)
+    assert (measured.effort, measured.epoch) == (None, 2.0)  # type: ignore[attr-defined]
+
+
+class Resumed:
+    epoch = 1
 
 
 def test_a_run_remembers_what_it_trained(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sweeps.planning.plan import resolved
 from sweeps.planning.speed import GPU, REFERENCE, REFERENCE_CALL, REFERENCE_RATE, Speed
 from sweeps.planning.throughput import Measured, Throughput
-from sweeps.planning.work import Work, epochs_of_measures, work_of
+from sweeps.planning.work import Work, effort_of_measures, slowdown_of_measures, work_of
 from sweeps.spec.point import Point
 
 BASE = {"data": "mnist1d", "model": "mlp", "width": 64, "depth": 2, "batch_size": 100, "dataset_size": 1000}
@@ -120,9 +120,22 @@ class TestAfterTraining:
 
 def test_measures_on_demand_take_their_time():
     shape = work(dataset_size=1000, batch_size=100)
-    assert epochs_of_measures({5: ("forgetting",), 10: ("forgetting",)}, shape) == pytest.approx(1.0)
-    assert epochs_of_measures({10: ("example_correctness",)}, shape) == 0.0
-    once, twice = (epochs_of_measures(dict.fromkeys(at, ("critical_sample_ratio",)), shape) for at in ([3], [3, 5]))
+    assert slowdown_of_measures({5: ("forgetting",), 10: ("forgetting",)}) == pytest.approx(1.0)
+    assert slowdown_of_measures({10: ("example_correctness",)}) == 0.0
+    assert effort_of_measures({10: ("example_correctness", "forgetting")}, shape) == 0.0
+    once, twice = (effort_of_measures(dict.fromkeys(at, ("critical_sample_ratio",)), shape) for at in ([3], [3, 5]))
     assert 0 < 2 * once == twice
-    short, long = (epochs_of_measures({epoch: ("loss_sensitivity",)}, shape) for epoch in (2, 4))
+    short, long = (effort_of_measures({epoch: ("loss_sensitivity",)}, shape) for epoch in (2, 4))
     assert 0 < 4 * short == long, "as the square of the updates"
+    speed, both = Speed(), {4: ("loss_sensitivity", "forgetting")}
+    assert speed.measures(shape, 8, {}) == 0.0
+    assert speed.measures(shape, 8, both) == pytest.approx((long + 0.4) * speed.epoch(shape, 8))
+
+
+def test_measurements_are_estimated_as_they_were_measured():
+    default, shape = Speed(), work()
+    searched, unrolled = ({4: (name,)} for name in ("critical_sample_ratio", "loss_sensitivity"))
+    speed = after(Measured(shape, 8, measures=("critical_sample_ratio",), effort=3 * default.epoch(shape, 8)))
+    assert speed.measures(shape, 8, searched) == pytest.approx(3 * default.measures(shape, 8, searched), rel=0.05)
+    assert speed.measures(shape, 8, unrolled) == default.measures(shape, 8, unrolled)
+    assert speed.epoch(shape, 8) == default.epoch(shape, 8)

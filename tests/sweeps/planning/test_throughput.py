@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def table() -> Throughput:
-    stacks = (Measured(work(), 4, 0.1, 0.2, 0.3), Measured(work(16), 1, None, 0.2, None))
+    stacks = (
+        Measured(work(), 4, 0.1, 0.2, 0.3),
+        Measured(work(16), 1, None, 0.2, None, ("critical_sample_ratio", "forgetting"), 0.4),
+    )
     return Throughput("EPYC", stacks, {"ray": 9.5}, 6e10, 4e-7)
 
 
@@ -62,6 +66,13 @@ def test_a_damaged_table_counts_as_empty_and_is_measured_anew(damage, folder):
     assert remembered("EPYC") == Throughput("EPYC")
     table().save()
     assert remembered("EPYC") == table()
+
+
+def test_stacks_with_and_without_measures_on_demand_are_kept_apart():
+    searched = Measured(work(), 4, epoch=0.2, measures=("critical_sample_ratio",), effort=0.1)
+    more = table().with_stacks([searched, replace(searched, effort=0.4)])
+    assert len(more.stacks) == 3
+    assert more.stacks[-1].effort == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("time", [0.0, -1.0, math.inf, math.nan])
