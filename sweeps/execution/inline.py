@@ -12,6 +12,7 @@ from lightning_modules.data.sources import Dataset
 from sweeps.errors import ExecutionError
 from sweeps.execution.defaults import CHECKPOINT_SECONDS, Device
 from sweeps.execution.gpus import visible_gpus
+from sweeps.execution.halving import most_failures
 from sweeps.execution.identity import load_data, planned_files
 from sweeps.execution.lane import Lane, check_pausing, dispatcher_of
 from sweeps.execution.protocol import Announcer, Listener, Progress
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 class Inline:
     """An executor that trains in this process. See `protocol.Executor` for the methods.
 
-    `device` is cpu, cuda, or auto, which selects cuda if there is a GPU.
+    `device` is cpu, cuda, or auto, which selects cuda if there is a GPU. `max_failures` is the number of failed
+    trainings after which no further cohort is started, or None for the default of `halving.most_failures`.
     """
 
     device: Device = "cpu"
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    max_failures: int | None = None
     train: Callable[..., CohortResult] | None = None
     """The function that trains a stack, or None for `train_cohort`."""
 
@@ -49,12 +52,12 @@ class Inline:
         store.prepare()
         check_pausing(plan, store)
         worker = Worker(
-            Run.begin(store.location), device, plan.packing.bytes_per_worker, self.checkpoint_seconds, train=self.train,
-            code=planned_files(plan),
+            Run.begin(store.location), device, plan.packing.bytes_per_worker, self.checkpoint_seconds,
+            max_failures=self.max_failures, train=self.train, code=planned_files(plan),
         )  # fmt: skip
         datasets: dict[sources.Reference, Dataset] = {}
         dispatcher = dispatcher_of(plan, store)
-        announce = Announcer(listen)
+        announce = Announcer(listen, most_failures(len(plan.trainings), self.max_failures))
         pending = [*plan.cohorts]
         while pending:
             deferred: list[Cohort] = []
@@ -74,6 +77,9 @@ class Inline:
                 else:
                     ended = train_and_store(cohort, dataset, store, worker, on_epoch)
                 announce(ended)
+                if announce.is_exhausted:
+                    announce.give_up()
+                    return
                 if ended.deferred:
                     deferred.append(cohort.part(ended.deferred))
             if deferred == pending:

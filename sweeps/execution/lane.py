@@ -7,7 +7,7 @@ Waiting members of the same shape take the free places. None of this affects the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lightning_modules.data.sources import Dataset
 from sweeps.errors import OF_THE_RUN, ExecutionError, StoreError
 from sweeps.execution.completed import completed_in
+from sweeps.execution.halving import Halving
 from sweeps.execution.identity import check_code
 from sweeps.execution.protocol import CohortEnded, Failure
 from sweeps.execution.worker import (
@@ -22,19 +23,17 @@ from sweeps.execution.worker import (
     append,
     by_epoch,
     free_memory,
-    halves,
     keep,
     most_that_fit,
     provenance,
     record_of,
     store_failure,
     told,
-    warn_of_halving,
     with_checkpoints,
 )
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
-from sweeps.stopping.dispatcher import Answer, Curve, LocalDispatcher, Report, settled_curves
+from sweeps.stopping.dispatcher import Answer, Curve, LocalDispatcher, Report, curves_of, settled_curves
 from sweeps.stopping.referee import Verdict
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease
@@ -57,7 +56,7 @@ class Dispatcher(Protocol):
     def restore(self, member: str, curve: Curve) -> bool: ...
     def release(self, members: Sequence[str]) -> None: ...
     def defer(self, members: Sequence[str]) -> None: ...
-    def mark_done_elsewhere(self, members: Sequence[str]) -> None: ...
+    def mark_done_elsewhere(self, curves: Mapping[str, Curve]) -> None: ...
     def open_members(self, lane: str, like: str) -> tuple[Training, ...]: ...
 
 
@@ -111,6 +110,9 @@ class Lane:
         """Ids of members that have a checkpoint in the store."""
         self._stored_at = monotonic()
         self._failures: list[Failure] = []
+        self._halving = Halving(worker.max_failures)
+        self._untried = 0
+        """The number of members that were not tried, because all others failed for one reason."""
         self._epochs = 0
         """Epochs trained, summed over all members."""
 
@@ -126,21 +128,25 @@ class Lane:
         with self._lease:
             self._train(self._joining(self._dispatcher.assign(self._name, wanted, places)), places)
         left = self._dispatcher.open_members(self._name, wanted[0])
-        return CohortEnded(self._cohort.index, tuple(self._failures), left)
+        return CohortEnded(self._cohort.index, tuple(self._failures), left, self._untried)
 
     def _train(self, members: Sequence[Training], places: int) -> None:
         """Train members. If the stack raises an error, train its members again in two halves from their checkpoints."""
         for part in self._of_one_epoch(members) if members else ():
+            if self._halving.is_hopeless:
+                self._untried += len(part)
+                self._dispatcher.mark_done_elsewhere({member.id: () for member in part})
+                continue
             error = self._attempt(part, places)
             if error is None:
                 continue
             free_memory()
             cohort = self._cohort.part(self._training)
             if len(cohort.members) > 1:
-                warn_of_halving(cohort, error)
-                for half in halves(cohort):
+                for half in self._halving.split(cohort, error):
                     self._train(half.members, len(half.members))
             else:
+                self._halving.failed(error)
                 self._failures += store_failure(cohort, self._store, self._worker.device, error)
                 self._dispatcher.report(self._name, [Report(cohort.members[0].id, 0, None)], cohort.members[0].id, None)
                 self._dispatcher.release([cohort.members[0].id])
@@ -227,6 +233,7 @@ class Lane:
         """Add the record of an ended member. `stopped` is its entry with a checkpoint if it was stopped early."""
         from lightning_modules.training.train import device_name
 
+        self._halving.trained()
         shared: dict[str, Any] = provenance(parameters, len(self._training), device_name(self._worker.device))
         self._held.append(record_of(member, left, shared, self._stopping if stopped else None))
         if stopped:
@@ -244,7 +251,10 @@ class Lane:
         first = self._lease.alone and not self._worker.again
         found = None if first else completed_in(self._store.uri, self._worker.run)
         over = found.among(tuple(members), self._stopping.digest()) if found else frozenset()
-        self._dispatcher.mark_done_elsewhere([*over])
+        if over:
+            ended = [member.id for member in members if member.id in over]
+            curves = curves_of(ended, self._store, self._stopping.metrics)
+            self._dispatcher.mark_done_elsewhere({member: curves.get(member, ()) for member in ended})
         self._dispatcher.defer([*(taken - over)])
         return [member for member in members if member.id not in taken | over]
 

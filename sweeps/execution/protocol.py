@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from sweeps.planning.plan import Plan, Training
 from sweeps.planning.throughput import Measured
+from sweeps.store.records import Outcome
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class CohortEnded:
     failures: tuple[Failure, ...] = ()
     deferred: tuple[Training, ...] = ()
     """Members that another run is training, or that wait for others to catch up. It is empty for listeners."""
+    untried: int = 0
+    """The number of members that were not trained, because those that were tried failed for one reason."""
     measured: tuple[Timed, ...] = field(default=(), compare=False)
     """How long the stacks of the cohort took, for later estimates."""
 
@@ -60,14 +63,24 @@ Listener = Callable[[Event], None]
 
 
 class Announcer:
-    """A filter that passes progress to a listener, and the end of a cohort once all parts of the cohort have ended."""
+    """A filter that passes progress to a listener, and the end of a cohort once all parts of the cohort have ended.
 
-    def __init__(self, listen: Listener) -> None:
+    Args:
+        most_failures: the number of failed trainings after which no further cohort is to be started.
+    """
+
+    def __init__(self, listen: Listener, most_failures: int) -> None:
         self._listen = listen
+        self._most_failures = most_failures
+        self._failed = 0
         self._open: dict[int, int] = {}
         """For each cohort that was split or has ended parts, the number of parts that have not ended."""
-        self._failures: dict[int, list[Failure]] = {}
-        self._measured: dict[int, list[Timed]] = {}
+        self._parts: dict[int, list[CohortEnded]] = {}
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether so many trainings have failed that no further cohort is to be started."""
+        return self._failed >= self._most_failures
 
     def split(self, cohort: int) -> None:
         """Record that one part of a cohort is replaced by two parts."""
@@ -77,14 +90,30 @@ class Announcer:
         if isinstance(event, Progress):
             self._listen(event)
             return
-        self._failures.setdefault(event.cohort, []).extend(event.failures)
-        self._measured.setdefault(event.cohort, []).extend(event.measured)
+        self._failed += sum(failure.outcome == Outcome.FAILED for failure in event.failures)
+        self._parts.setdefault(event.cohort, []).append(event)
         if event.deferred:
             return
         self._open[event.cohort] = self._open.get(event.cohort, 1) - 1
         if not self._open[event.cohort]:
-            failures, measured = self._failures[event.cohort], self._measured[event.cohort]
-            self._listen(CohortEnded(event.cohort, tuple(failures), measured=tuple(measured)))
+            self._listen(joined(self._parts.pop(event.cohort)))
+
+    def give_up(self) -> None:
+        """Pass on the ends of the cohorts that have ended only in part, because the rest will not be trained."""
+        for parts in self._parts.values():
+            ended = joined(parts)
+            self._listen(replace(ended, untried=ended.untried + len(parts[-1].deferred)))
+        self._parts = {}
+
+
+def joined(parts: Sequence[CohortEnded]) -> CohortEnded:
+    """Join the ends of all parts of a cohort."""
+    return CohortEnded(
+        parts[0].cohort,
+        failures=tuple(failure for part in parts for failure in part.failures),
+        untried=sum(part.untried for part in parts),
+        measured=tuple(timed for part in parts for timed in part.measured),
+    )
 
 
 class Executor(Protocol):
@@ -92,7 +121,8 @@ class Executor(Protocol):
 
     One test suite checks this contract for every executor:
     - a run that cannot work at all (no Ray, no GPU, a store out of reach) raises before the store is created;
-    - when `execute` returns, the store holds a record of every training of the plan, including failures;
+    - when `execute` returns, the store holds a record of every training of the plan, including failures, unless so many
+      failed that no further cohort was started, or all that were tried of a cohort failed for one reason;
     - a cohort is stored as a whole as soon as it is trained (or in parts if it raises and is split), so that an
       interruption loses only the cohorts that are being trained;
     - the records do not depend on the executor, the packing, or the order in which cohorts are trained;

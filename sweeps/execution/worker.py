@@ -18,8 +18,9 @@ from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import OF_THE_RUN
 from sweeps.execution.completed import completed_in
 from sweeps.execution.defaults import CHECKPOINT_SECONDS
+from sweeps.execution.halving import Halving
 from sweeps.execution.identity import Files, check_code, stored_code
-from sweeps.execution.protocol import CohortEnded, Failure, Timed
+from sweeps.execution.protocol import CohortEnded, Failure, Timed, joined
 from sweeps.execution.stopwatch import Stopwatch
 from sweeps.planning.cost import available_bytes
 from sweeps.planning.machine import processor
@@ -61,6 +62,7 @@ class Worker:
         bytes: the memory that a cohort may use, or 0 if the limit is not known.
         checkpoint_seconds: the time between two checkpoints of a cohort.
         again: whether the worker's cohort was lost before in this run, and may already be in the store.
+        max_failures: the number of failures after which the run stops, if the user has chosen one.
         train: the function that trains a stack, or None for `lightning_modules.training.train.train_cohort`.
         code: the files of the planned models, with which this worker's files are compared.
     """
@@ -70,6 +72,7 @@ class Worker:
     bytes: int = 0
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     again: bool = False
+    max_failures: int | None = None
     train: Callable[..., CohortResult] | None = None
     code: Files = field(default_factory=dict)
 
@@ -88,48 +91,46 @@ def train_and_store(
         over = frozenset() if first else completed_in(store.uri, worker.run).among(cohort.members)
         mine = [member for member in cohort.members if member.id not in lease.taken | over]
         deferred = tuple(member for member in cohort.members if member.id in lease.taken - over)
-        ended = _train_all(cohort.part(mine), dataset, store, worker, on_epoch) if mine else CohortEnded(cohort.index)
+        halving = Halving(worker.max_failures)
+        ended = CohortEnded(cohort.index)
+        if mine:
+            ended = _train_all(cohort.part(mine), dataset, store, worker, on_epoch, halving)
     return replace(ended, deferred=deferred)
 
 
 def _train_all(
-    cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
+    cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None], halving: Halving
 ) -> CohortEnded:
     """Train a cohort and store its results.
 
     Members with a checkpoint in the store resume from it, together with the members at the same epoch. A cohort that
     raises an error, such as a lack of memory, is trained again as two halves, and so on, until only the members that
     raise alone are recorded as failed. The outcome of a member therefore does not depend on the other members of its
-    stack. Raises only errors of the whole run.
+    stack. If the cohort turns out to be hopeless, its other members stay missing. Raises only errors of the whole run.
     """
     ended: list[CohortEnded] = []
     most = most_that_fit(cohort, dataset, worker)
     for members in by_epoch(with_checkpoints(cohort.members, store, worker.device)):
         for part in nearly_equal(members, math.ceil(len(members) / most)):
-            ended.append(_train_part(cohort.part(part), dataset, store, worker, on_epoch))
-    return _joined(ended)
-
-
-def _joined(parts: Sequence[CohortEnded]) -> CohortEnded:
-    """Join the ends of the parts of a cohort."""
-    return CohortEnded(
-        parts[0].cohort,
-        failures=tuple(failure for part in parts for failure in part.failures),
-        measured=tuple(timed for part in parts for timed in part.measured),
-    )
+            ended.append(_train_part(cohort.part(part), dataset, store, worker, on_epoch, halving))
+    return joined(ended)
 
 
 def _train_part(
-    cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
+    cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None], halving: Halving
 ) -> CohortEnded:
+    if halving.is_hopeless:
+        return CohortEnded(cohort.index, untried=len(cohort.members))
     ended = _attempt(cohort, dataset, store, worker, on_epoch)
     if not isinstance(ended, str):
+        halving.trained()
         return ended
     free_memory()
     if len(cohort.members) == 1:
+        halving.failed(ended)
         return CohortEnded(cohort.index, store_failure(cohort, store, worker.device, ended))
-    warn_of_halving(cohort, ended)
-    return _joined([_train_all(half, dataset, store, worker, on_epoch) for half in halves(cohort)])
+    parts = halving.split(cohort, ended)
+    return joined([_train_all(half, dataset, store, worker, on_epoch, halving) for half in parts])
 
 
 def wait_for_others(cohorts: Sequence[Cohort]) -> None:
@@ -140,15 +141,6 @@ def wait_for_others(cohorts: Sequence[Cohort]) -> None:
     count = sum(len(cohort.members) for cohort in cohorts)
     _log.info("another run is training the %d trainings that are left; looking again in some seconds", count)
     time.sleep(random.uniform(*WAIT_SECONDS))
-
-
-def warn_of_halving(cohort: Cohort, reason: str) -> None:
-    _log.warning("%s: %s; training it again as two halves", cohort, reason.partition("\n")[0])
-
-
-def halves(cohort: Cohort) -> tuple[Cohort, Cohort]:
-    middle = len(cohort.members) // 2
-    return cohort.part(cohort.members[:middle]), cohort.part(cohort.members[middle:])
 
 
 def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tuple[Failure, ...]:

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+from memsweep.causes import Cause, causes
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sweeps.execution.halving import kind_of
 from sweeps.execution.protocol import CohortEnded, Failure
 from sweeps.execution.protocol import Progress as EpochsDone
 from sweeps.planning.explain import predicted_seconds
@@ -27,7 +29,7 @@ FRAME_SECONDS = 0.2
 NOTEBOOK_COLUMNS = 90
 
 MAX_PRINTED = 20
-"""The maximum number of failures printed during a run; `memsweep status` lists all of them."""
+"""The maximum number of reasons of failures that are printed during a run and at its end."""
 
 
 def in_notebook() -> bool:
@@ -74,6 +76,8 @@ class Display:
         self.failed: list[Failure] = []
         self.diverged: list[Failure] = []
         self.stopped: list[Failure] = []
+        self._told: set[tuple[str, str]] = set()
+        """The outcomes and reasons that were printed."""
         self._bar = Progress(
             TextColumn("{task.fields[trainings]:,} of {task.fields[all_trainings]:,} trainings"),
             BarColumn(),
@@ -98,6 +102,8 @@ class Display:
         self._bar.stop()
         if self._cell:
             self._cell.draw(self._bar)
+        for line in self._last_lines(finished=error is None):
+            self._console.print(line, markup=False, soft_wrap=True)
         if self._plan.missing and (error or not self._cell):
             self._console.print(self.sentence(), markup=False, soft_wrap=True)
 
@@ -106,8 +112,9 @@ class Display:
         if isinstance(event, CohortEnded):
             epochs = cohort.epochs
             self._cohorts += 1
-            self._trainings += len(cohort.members)
-            self._points += sum(len(member.requested) for member in cohort.members)
+            trained = max(0, len(cohort.members) - event.untried)
+            self._trainings += trained
+            self._points += sum(len(member.requested) for member in cohort.members[:trained])
             for failure in event.failures:
                 self._add_failure(failure)
         else:
@@ -136,6 +143,8 @@ class Display:
             "failed": [vars(failure) for failure in self.failed],
             "diverged": [vars(failure) for failure in self.diverged],
             "stopped": [vars(failure) for failure in self.stopped],
+            "causes": [cause.plain() for cause in self._causes()],
+            "untried": self._untried,
             "seconds": round(self._seconds, 3),
             "predicted_seconds": None if self._predicted is None else round(self._predicted, 3),
         }
@@ -145,9 +154,28 @@ class Display:
             self.stopped.append(failure)
             return
         (self.failed if failure.outcome == "failed" else self.diverged).append(failure)
-        reason = failure.reason.splitlines()[0] if failure.reason else ""
-        if len(self.failed) + len(self.diverged) <= MAX_PRINTED:
+        kind = failure.outcome, kind_of(failure.reason)
+        if kind not in self._told and len(self._told) < MAX_PRINTED:
+            self._told.add(kind)
+            reason = failure.reason.partition("\n")[0]
             self._console.print(f"{failure.outcome} {failure.trajectory_id}: {reason}", markup=False, soft_wrap=True)
+
+    def _causes(self) -> list[Cause]:
+        return causes(self._plan, [*self.failed, *self.diverged])
+
+    @property
+    def _untried(self) -> int:
+        """The number of trainings that the run has left out, so far or for good."""
+        return len(self._plan.trainings) - self._trainings
+
+    def _last_lines(self, finished: bool) -> Iterator[str]:
+        """Yield what is said of failures at the end of a run. A reason that came once was said when it came."""
+        yield from (str(cause) for cause in self._causes()[:MAX_PRINTED] if len(cause.trainings) > 1)
+        if finished and self.failed and self._untried:
+            yield (
+                f"{self._untried:,} trainings were not tried, because {len(self.failed):,} failed; the next run tries "
+                "them, and --max-failures N lets more fail"
+            )
 
     def sentence(self) -> str:
         """Return a sentence that summarizes the run so far. After a whole run, it names the predicted time too."""

@@ -88,6 +88,7 @@ def run(
     device: Device = "cpu",
     checkpoint_every: float = CHECKPOINT_SECONDS,
     retries: int = RETRIES,
+    max_failures: int | None = None,
     retry_failed: bool = False,
     verbose: bool = False,
     progress: bool | Console = True,
@@ -111,6 +112,9 @@ def run(
         device: "cpu", "cuda" (cohorts share the memory of GPUs) or "auto" (GPUs, and the CPUs of nodes without a GPU).
         checkpoint_every: the number of seconds between two checkpoints of a cohort.
         retries: how often a cohort that was lost with its worker or node is retried before it is split into halves.
+        max_failures: the number of failed trainings after which no further cohort is started; by default a tenth of the
+            trainings, and at least 10. By default, if 8 members of a cohort have failed alone for one reason and none
+            has trained, its other members are not tried either. What is not tried stays missing.
         retry_failed: whether to retry trainings that are recorded as failed.
         verbose: whether to show the output of Ray and Tune.
         progress: whether to show the plan and a progress bar, or the console that shows them.
@@ -118,8 +122,9 @@ def run(
 
     Returns:
         A dictionary with the values of `memsweep run --json` (sweep, trained, points, cohorts, failed, diverged,
-        stopped and seconds), which prints as one sentence. `failed`, `diverged` and `stopped` list one mapping per
-        training, with the reason. The result of a job contains only `succeeded`.
+        stopped, causes, untried and seconds), which prints as one sentence. `failed`, `diverged` and `stopped` list one
+        mapping per training, with the reason; `causes` counts the trainings per reason. The result of a job contains
+        only `succeeded`.
 
     Raises:
         SweepError: if the sweep is not valid. Nothing is trained in that case.
@@ -143,8 +148,8 @@ def run(
         from sweeps.execution.on_ray.jobs import hand_over
 
         options = {"max-cohort": max_cohort, "workers": workers, "device": device,
-                   "checkpoint-every": checkpoint_every, "retries": retries, "retry-failed": retry_failed,
-                   "verbose": verbose}  # fmt: skip
+                   "checkpoint-every": checkpoint_every, "retries": retries, "max-failures": max_failures,
+                   "retry-failed": retry_failed, "verbose": verbose}  # fmt: skip
         if not study.words:
             problem = "a sweep written in Python cannot be handed over; valid: a preset or a sweep file"
             raise ExecutionError(f"--address {address}: {problem}, such as one with the text sweep.definition()")
@@ -169,7 +174,7 @@ def run(
         if inline or chosen or (todo and not todo.missing):
             from sweeps.execution.inline import Inline
 
-            executor = Inline(device, checkpoint_every)
+            executor = Inline(device, checkpoint_every, max_failures)
         else:  # Ray takes a second to import, so runs that do not need it do not import it
             if todo:
                 from sweeps.execution.on_ray.connection import started_while_importing
@@ -177,7 +182,7 @@ def run(
                 opened.enter_context(started_while_importing(min(todo.packing.workers, len(todo.cohorts)), verbose))
             from sweeps.execution.on_ray.executor import RayTune
 
-            executor = RayTune(address, device, verbose, checkpoint_every, retries)
+            executor = RayTune(address, device, verbose, checkpoint_every, retries, max_failures)
         resources = opened.enter_context(executor.resources(workers, say))
         if todo is None:
             todo = Plan.of(study, resources.packing(workers, max_cohort)).without(settled)

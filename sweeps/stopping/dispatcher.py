@@ -122,12 +122,19 @@ class LocalDispatcher:
             self._lane.pop(member, None)
             self._others[member] = None
 
-    def mark_done_elsewhere(self, members: Collection[str]) -> None:
-        """Record that another run has stored these members: they are finished, but their results are unavailable."""
-        for member in members:
-            self._referee.fail(member)
+    def mark_done_elsewhere(self, curves: Mapping[str, Curve]) -> None:
+        """Record that these members need no training here, with the curves that another run has stored of them.
+
+        Later members are compared with the curves, as with those of an earlier run. A member without a curve has
+        failed, or is left out.
+        """
+        for member, curve in curves.items():
+            if curve and not self._referee.settings.pauses:  # HyperBand waits for members that are in its brackets
+                self._referee.recall(member, curve, over=True)
+            else:
+                self._referee.fail(member)
             self._others.pop(member, None)
-        self.release(members)
+        self.release(curves)
 
     def open_members(self, lane: str, like: str) -> tuple[Training, ...]:
         """Return the members that still have to be trained or stored after a lane has ended.
@@ -187,16 +194,19 @@ def settled_curves(plan: Plan, store: Store) -> dict[str, Curve]:
     """Read the curves of completed trainings, with the measures that early stopping uses. Raises StoreError."""
     assert plan.early_stopping
     todo = {cell.trajectory_id for cell in plan.missing}
-    over = [trajectory_id for trajectory_id in plan.horizons if trajectory_id not in todo]
-    if not over:
+    return curves_of([each for each in plan.horizons if each not in todo], store, plan.early_stopping.metrics)
+
+
+def curves_of(trainings: Sequence[str], store: Store, names: Sequence[str]) -> dict[str, Curve]:
+    """Read the stored measures with these names of each of these trainings, in this order. Raises StoreError."""
+    if not trainings:
         return {}
-    names = plan.early_stopping.metrics
-    table = store.read(names).table
-    known = pc.is_in(table["trajectory_id"].cast(pa.string()), pa.array(over))
+    table = store.read([*names]).table
+    known = pc.is_in(table["trajectory_id"].cast(pa.string()), pa.array(trainings))
     table = table.filter(pc.and_(known, pc.equal(table["outcome"], Outcome.FINISHED)))
     curves: dict[str, list[tuple[int, dict[str, float | None]]]] = {}
     for row in table.select([*KEY, *names]).sort_by([("epoch", "ascending")]).to_pylist():
         curve = curves.setdefault(row.pop("trajectory_id"), [])
         curve.append((row.pop("epoch"), row))
-    # Use the plan's order, because later curves are compared with the curves that are recalled before them.
-    return {trajectory_id: curves[trajectory_id] for trajectory_id in over if trajectory_id in curves}
+    # Later curves are compared with the curves that are recalled before them, so the order matters.
+    return {training: curves[training] for training in trainings if training in curves}

@@ -92,8 +92,38 @@ def test_many_failures_are_counted_and_not_all_told():
     with Display(plan, console()) as display:
         display.listen(CohortEnded(0, tuple(Failure(str(i), "failed", "[red]no markup[/red]") for i in range(30))))
     assert len(display.failed) == 30
-    assert printed(display)[:-1] == [f"failed {i}: [red]no markup[/red]" for i in range(MAX_PRINTED)]
+    assert printed(display)[:-1] == ["failed 0: [red]no markup[/red]", "30 failed: [red]no markup[/red]"]
     assert printed(display)[-1].endswith(", 30 failed")
+
+
+def test_many_reasons_are_counted_and_not_all_told():
+    plan = Plan.of(parse_sweep(f"name: x\ngrid: {{seed: {list(range(30))}}}", ""), Packing(max_cohort=30))
+    reasons = ["".join(chr(97 + int(digit)) for digit in f"{i:02}") for i in range(30)]
+    with Display(plan, console()) as display:
+        display.listen(CohortEnded(0, tuple(Failure(reason, "failed", reason) for reason in reasons)))
+    assert printed(display)[:-1] == [f"failed {reason}: {reason}" for reason in reasons[:MAX_PRINTED]]
+    assert printed(display)[-1].endswith(", 30 failed")
+
+
+def test_the_end_counts_failures_by_reason_with_their_axes_and_what_was_not_tried():
+    sweep = parse_sweep("name: x\ngrid: {depth: [1, 2], dropout: [0, 0.5], seed: [0, 1, 2, 3, 4]}", "")
+    plan = Plan.of(sweep, Packing(max_cohort=5))
+    deep = [training.id for training in plan.trainings if training.settings.depth == 2]
+    shapes = [f"RuntimeError: shape [{i}, 40] is wrong" for i in range(5)]
+    with Display(plan, console()) as display:
+        at = next(c.index for c in plan.cohorts if c.members[0].id in deep)
+        failures = tuple(Failure(i, "failed", reason) for i, reason in zip(deep, shapes, strict=False))
+        display.listen(CohortEnded(at, failures[:4], untried=1))
+    *_, cause, untried, sentence = printed(display)
+    assert len(printed(display)) == 4
+    dropouts = sorted({training.settings.dropout for training in plan.trainings if training.id in deep[:4]})
+    assert cause.startswith("4 failed: RuntimeError: shape [0, 40] is wrong, all with depth 2")
+    assert ("dropout" in cause) == (len(dropouts) == 1)
+    assert untried.startswith("16 trainings were not tried, because 4 failed; ")
+    assert sentence.startswith("trained 4 of 20 trainings (4 points) in ")
+    result = display.summary()
+    assert result["untried"] == 16
+    assert [cause["trainings"] for cause in result["causes"]] == [4]
 
 
 def test_the_bar_counts_epochs_by_their_estimated_seconds_while_they_train():

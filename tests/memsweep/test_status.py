@@ -41,6 +41,13 @@ def test_a_store_with_everything_in_it(store, make_record):
                 key=lambda failure: IDS[failure[0]],
             )
         ],
+        "causes": [
+            {"outcome": outcome, "reason": reason, "trainings": 1, "settings": f"seed {seed}", "example": IDS[seed]}
+            for outcome, reason, seed in sorted(
+                [("diverged", "diverged in 5", 1), ("failed", "RuntimeError: broke", 2)],
+                key=lambda cause: IDS[cause[2]],
+            )
+        ],
         "damaged": {damaged: "not a part of memsweep"},
     }  # fmt: skip
     lines = describe(counts, "memsweep run x", "memsweep run x --retry-failed").splitlines()
@@ -91,10 +98,26 @@ def test_a_sweep_not_begun(store):
     )
 
 
-def test_many_failures_are_cut_short(store, make_record):
-    plan = Plan.of(parse_sweep(f"name: x\ngrid: {{seed: {list(range(13))}}}", ""))
+def test_failures_for_one_reason_are_told_once_with_what_they_have_in_common(store, make_record):
+    plan = Plan.of(parse_sweep(f"name: x\ngrid: {{depth: [2, 3], seed: {list(range(13))}}}", ""))
     store.prepare()
-    store.append([make_record(trajectory.id, failed=20) for trajectory in plan.trainings])
-    lines = describe(report(plan, store.read()), "memsweep run x", "again").splitlines()
-    assert sum(line.startswith("failed ") for line in lines) == 10
-    assert "and 3 more; all with --json" in lines
+    deep = [training for training in plan.trainings if training.settings.depth == 3]
+    store.append([make_record(training.id, failed=20) for training in deep])
+    counts = report(plan, store.read(["reason"]))
+    (cause,) = counts["causes"]
+    assert (cause["trainings"], cause["settings"], cause["reason"]) == (13, "depth 3", "RuntimeError: broke")
+    assert cause["example"] in {training.id for training in deep}
+    lines = describe(counts, "memsweep run x", "again").splitlines()
+    (line,) = [line for line in lines if line.startswith("failed ")]
+    assert line.endswith(" and 12 more, all with depth 3")
+    assert lines.count("  RuntimeError: broke") == 1
+
+
+def test_many_causes_are_cut_short(store, make_record):
+    counts = report(PLAN, store.read())
+    causes = [
+        {"outcome": "failed", "reason": f"{i}", "trainings": 1, "settings": "", "example": "a"} for i in range(13)
+    ]
+    shown = describe({**counts, "causes": causes, "failures": [{"trajectory_id": "a", "fields": "{}"}]}, "x", "again")
+    assert shown.count("failed a {}") == 10
+    assert "and 3 more reasons; all with --json" in shown.splitlines()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +49,8 @@ class RemoteDispatcher:
     def defer(self, members: Sequence[str]) -> None:
         self._ask("defer", members)
 
-    def mark_done_elsewhere(self, members: Sequence[str]) -> None:
-        self._ask("mark_done_elsewhere", members)
+    def mark_done_elsewhere(self, curves: Mapping[str, Curve]) -> None:
+        self._ask("mark_done_elsewhere", curves)
 
     def open_members(self, lane: str, like: str) -> tuple[Training, ...]:
         found: tuple[Training, ...] = self._ask("open_members", lane, like)

@@ -22,6 +22,7 @@ import ray
 import lightning_modules  # noqa: F401 (its folder is compared with the one that workers would import)
 from sweeps.errors import ExecutionError
 from sweeps.execution.defaults import CHECKPOINT_SECONDS, RETRIES, Device
+from sweeps.execution.halving import halves, most_failures
 from sweeps.execution.identity import planned_files
 from sweeps.execution.lane import check_pausing
 from sweeps.execution.on_ray.connection import ENVIRONMENT, connected, environment, started_here
@@ -29,10 +30,11 @@ from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
 from sweeps.execution.on_ray.lean import actors_in_any_worker
 from sweeps.execution.on_ray.native import scheduler_of
 from sweeps.execution.on_ray.resources import cluster_resources
-from sweeps.execution.on_ray.trials import Experiments, Piece, local_elsewhere
+from sweeps.execution.on_ray.trials import Experiments, local_elsewhere
+from sweeps.execution.on_ray.watching import Piece
 from sweeps.execution.protocol import Announcer, CohortEnded, Event, Listener
 from sweeps.execution.resources import Resources, check_precision, local_resources
-from sweeps.execution.worker import Worker, halves, store_failure, wait_for_others
+from sweeps.execution.worker import Worker, store_failure, wait_for_others
 from sweeps.planning.plan import Plan
 from sweeps.store.leases import Run
 from sweeps.store.store import Store
@@ -56,6 +58,8 @@ class RayTune:
         verbose: whether to show the output of Ray, Tune and the workers.
         checkpoint_seconds: the time between two checkpoints of a cohort.
         retries: how often a cohort that was lost with its worker or node is retried before it is split into halves.
+        max_failures: the number of failed trainings after which no further cohort is started, or None for the default
+            of `halving.most_failures`.
         on_gpu: torch's name for Ray's GPUs. With "cpu", a cluster with logical GPUs simulates one with real GPUs.
     """
 
@@ -64,6 +68,7 @@ class RayTune:
     verbose: bool = False
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     retries: int = RETRIES
+    max_failures: int | None = None
     on_gpu: str = "cuda"
 
     @contextmanager
@@ -91,17 +96,24 @@ class RayTune:
             store.prepare()
             check_pausing(plan, store)
             with actors_in_any_worker() if started_here() else nullcontext():
-                self._train(plan, store, resources, Announcer(listen))
+                most = most_failures(len(plan.trainings), self.max_failures)
+                self._train(plan, store, resources, Announcer(listen, most))
 
     def _train(self, plan: Plan, store: Store, resources: Resources, announce: Announcer) -> None:
-        """Run experiments until every cohort is stored, or is recorded as failed because it was lost too often."""
+        """Run experiments until every cohort is stored, or is recorded as failed because it was lost too often.
+
+        After too many failures, the cohorts in training are stored, and no others are started.
+        """
         native = _is_native(plan)
         all_at_once = native and plan.early_stopping is not None and plan.early_stopping.pauses
         experiments = Experiments.of(
             plan,
             store=store,
             worker=Worker(
-                Run.begin(store.location), checkpoint_seconds=self.checkpoint_seconds, code=planned_files(plan)
+                Run.begin(store.location),
+                checkpoint_seconds=self.checkpoint_seconds,
+                max_failures=self.max_failures,
+                code=planned_files(plan),
             ),
             on_gpu=self.on_gpu,
             retries=self.retries,
@@ -125,7 +137,10 @@ class RayTune:
 
             if native:
                 experiments = replace(experiments, scheduler=scheduler_of(left, store))
-            lost = experiments.run(pending, hear)
+            lost = experiments.run(pending, hear, lambda: announce.is_exhausted)
+            if announce.is_exhausted:
+                announce.give_up()
+                return
             again = [
                 piece for at in sorted(lost) for piece in self._again(pending[at], lost[at], experiments, announce)
             ]
@@ -156,7 +171,7 @@ class RayTune:
         _log.warning("%s; recording it as failed", lost)
         announce(CohortEnded(cohort.index, store_failure(cohort, experiments.store, self.device, reason)))
         if dispatcher:
-            dispatcher.mark_done_elsewhere([cohort.members[0].id])
+            dispatcher.mark_done_elsewhere({cohort.members[0].id: ()})
         return []
 
     def _resources(self, workers: int | None, say: Callable[[str], None]) -> Resources:

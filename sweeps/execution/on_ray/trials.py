@@ -20,7 +20,6 @@ from typing import Any
 import ray
 from ray import tune
 from ray.exceptions import RayError
-from ray.tune.schedulers import FIFOScheduler
 from ray.tune.stopper import CombinedStopper
 
 from lightning_modules.data import sources
@@ -32,8 +31,8 @@ from sweeps.execution.on_ray import native
 from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
 from sweeps.execution.on_ray.native import store_stopped
 from sweeps.execution.on_ray.schedulers import make_stopper
-from sweeps.execution.protocol import CohortEnded, Event, Progress
-from sweeps.execution.resources import Grant
+from sweeps.execution.on_ray.watching import Hear, InOrder, Piece, Watcher
+from sweeps.execution.protocol import CohortEnded, Progress
 from sweeps.execution.worker import Worker, train_and_store
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.plugins import load_plugins
@@ -46,23 +45,6 @@ _STDERR = logging.StreamHandler()
 
 REPORT_SECONDS = 0.5
 """The minimum number of seconds between two progress events of a trial."""
-
-Hear = Callable[[int, Event], None]
-"""A function that is called with the position of a piece and an event of its trial."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The input of one trial: a cohort of the plan, or the rest of a cohort that was lost."""
-
-    cohort: Cohort
-    grant: Grant
-    again: bool = False
-    """Whether the piece was lost before in this run."""
-    lane: str = ""
-    """The name of the piece's lane, if trainings are stopped early."""
-    rounds: int = 1
-    """The number of experiments that include the piece, counting the next one."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +75,12 @@ class Experiments:
         datasets = {key: ray.put(load_data(needed[key])) for key in sorted(needed, key=str)}
         return cls(datasets=datasets, stopping=plan.early_stopping, **more)
 
-    def run(self, pieces: Sequence[Piece], hear: Hear) -> dict[int, str]:
+    def run(self, pieces: Sequence[Piece], hear: Hear, is_exhausted: Callable[[], bool]) -> dict[int, str]:
         """Run one Tune experiment over these pieces, in their order.
+
+        Args:
+            is_exhausted: a function that returns whether no further piece is to be started. Native trials are stopped
+                then, since each of them has a checkpoint.
 
         Returns:
             A mapping from the position of each piece that was not stored to the reason.
@@ -126,7 +112,7 @@ class Experiments:
             search_path=[*dict.fromkeys(entry or os.getcwd() for entry in sys.path if os.path.isdir(entry or "."))],
             plugins=load_plugins(),
         )
-        watcher = _watcher(pieces, hear)
+        watcher = Watcher(pieces, hear, is_exhausted, native=self.scheduler is not None)
         body: Any = _train_trial if self.scheduler is None else native.trainable(_native_training)
         with tempfile.TemporaryDirectory(prefix="memsweep-") as scratch:
             tuner = tune.Tuner(
@@ -134,7 +120,7 @@ class Experiments:
                 param_space={"piece": tune.grid_search(list(range(len(pieces))))},
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
-                    scheduler=self.scheduler or _in_order(),
+                    scheduler=self.scheduler or InOrder(is_exhausted),
                     max_concurrent_trials=self.concurrent or None,
                 ),
                 run_config=tune.RunConfig(
@@ -282,64 +268,3 @@ def _worker(config: Mapping[str, Any], inputs: _Inputs) -> Worker:
     device = inputs.on_gpu if on_gpu else inputs.worker.device
     again = config.get("again", inputs.again[config["piece"]])
     return replace(inputs.worker, device=device, bytes=inputs.bytes[config["piece"]], again=again)
-
-
-def _in_order() -> Any:
-    """Return a Tune scheduler that never chooses the next trial, so that the controller starts trials in order.
-
-    Tune's FIFO scheduler chooses the first pending trial even if a worker for it is being started, gives the trial to a
-    free worker, and ends the new worker. If trials are shorter than a worker's start, only one worker ever runs.
-    """
-
-    class InOrder(FIFOScheduler):
-        def choose_trial_to_run(self, tune_controller: Any) -> None:
-            return None
-
-    return InOrder()
-
-
-def _watcher(pieces: Sequence[Piece], hear: Hear) -> Any:
-    """Return a Tune callback that passes events to `hear`, with a stopper that ends the run after an error of it."""
-
-    class Watcher(tune.Callback):
-        def __init__(self, pieces: Sequence[Piece], hear: Hear) -> None:
-            self.pieces = pieces
-            self.hear = hear
-            self.stored: set[int] = set()
-            self.ended: set[int] = set()
-            self.error: Exception | None = None
-            self.stopper = Stopper()
-
-        def __getstate__(self) -> dict[str, Any]:
-            return {}  # Tune pickles its callbacks to a file for restoring, and a listener may hold a terminal
-
-        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
-            piece = trial.config["piece"]
-            if result.get("error"):
-                self.error = result["error"]
-                self.stopper.stopped = True
-            elif piece not in self.stored:
-                event = result["event"]
-                if isinstance(event, CohortEnded):
-                    self.stored.add(piece)
-                else:
-                    trial.config["heard"] = event.epochs  # for a native trial that resumes in another worker
-                self.hear(piece, event)
-
-        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-            self.ended.add(trial.config["piece"])
-
-        def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-            trial.config["again"] = True  # the lost worker may have stored its part already
-            _log.warning("%s: lost with its worker; Ray starts it again", self.pieces[trial.config["piece"]].cohort)
-
-    class Stopper(tune.Stopper):
-        stopped = False
-
-        def __call__(self, trial_id: str, result: dict) -> bool:
-            return False
-
-        def stop_all(self) -> bool:
-            return self.stopped
-
-    return Watcher(pieces, hear)

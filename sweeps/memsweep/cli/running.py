@@ -93,6 +93,16 @@ def run(
             help="retries of a cohort that was lost with its worker or node, before it is split into halves",
         ),
     ] = RETRIES,
+    max_failures: Annotated[
+        int | None,
+        typer.Option(
+            "--max-failures",
+            min=1,
+            metavar="N",
+            help="failed trainings after which no more are started; default: a tenth of them, at least 10, and 8 per "
+            "cohort if all fail for one reason",
+        ),
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="train again what is recorded as failed")
     ] = False,
@@ -108,7 +118,8 @@ def run(
         done = running.run(
             load_sweep(sweep, settings or []), store, max_cohort=max_cohort, workers=workers, inline=inline,
             address=address, device=device, checkpoint_every=checkpoint_every, retries=retries,
-            retry_failed=retry_failed, verbose=verbose, progress=shown, job_options=["--json"] if as_json else [],
+            max_failures=max_failures, retry_failed=retry_failed, verbose=verbose, progress=shown,
+            job_options=["--json"] if as_json else [],
         )  # fmt: skip
     except KeyboardInterrupt:
         message = "interrupted; what was trained is in the store, and the same command goes on from there"

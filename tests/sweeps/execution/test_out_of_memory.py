@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -61,6 +62,7 @@ class Limited:
 @pytest.mark.parametrize("kind", ERRORS)
 def test_a_cohort_splits_until_it_fits(kind, tmp_path, undisturbed, caplog):
     whole = undisturbed(planned())
+    caplog.set_level(logging.INFO, "memsweep")
     train = Limited(ERRORS[kind], lambda entries: len(entries) <= 3)
     plan, store, events = planned(), Store(tmp_path / "store"), []
     Inline(train=train).execute(plan, store, events.append)

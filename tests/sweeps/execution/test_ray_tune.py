@@ -12,7 +12,8 @@ from ray import cloudpickle
 from analysis.tables.points import failures
 from sweeps.errors import ExecutionError
 from sweeps.execution.on_ray.executor import RayTune
-from sweeps.execution.on_ray.trials import Experiments, Piece, _watcher
+from sweeps.execution.on_ray.trials import Experiments
+from sweeps.execution.on_ray.watching import Piece, Watcher
 from sweeps.execution.protocol import Announcer, Event
 from sweeps.execution.resources import Grant
 from sweeps.execution.worker import Worker
@@ -95,7 +96,7 @@ def lost(cohort: Cohort, rounds: int, store: Store, events: list[Event]) -> list
     """Return the pieces that are tried again after a piece was lost in a round."""
     experiments = Experiments({}, store, Worker(Run("a")), "cuda", retries=0, concurrent=1)
     piece = Piece(cohort, Grant({"CPU": 1.0}, 0), lane="0", rounds=rounds)
-    return RayTune()._again(piece, "ActorDiedError: killed\nat length", experiments, Announcer(events.append))
+    return RayTune()._again(piece, "ActorDiedError: killed\nat length", experiments, Announcer(events.append, 9))
 
 
 def test_a_lost_cohort_is_tried_again_in_halves_and_a_lone_training_as_it_is(tmp_path, caplog):
@@ -119,7 +120,9 @@ def test_a_lost_cohort_is_tried_again_in_halves_and_a_lone_training_as_it_is(tmp
 
 def test_a_cohort_that_ray_starts_again_is_logged(caplog):
     cohort, terminal = harmless().cohorts[0], threading.RLock()
-    watcher = _watcher([Piece(cohort, Grant({"CPU": 1.0}, 0))], lambda place, event: terminal.acquire())
+    watcher = Watcher(
+        [Piece(cohort, Grant({"CPU": 1.0}, 0))], lambda place, event: terminal.acquire(), terminal.acquire
+    )
     assert cloudpickle.dumps(watcher), "Tune pickles its callbacks, and a listener may hold what cannot be pickled"
     trial = SimpleNamespace(config={"piece": 0})
     watcher.on_trial_recover(iteration=1, trials=[trial], trial=trial)

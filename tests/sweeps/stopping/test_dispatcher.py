@@ -104,7 +104,7 @@ def test_what_another_run_trains_goes_to_who_asks_for_it_by_name():
     assert ids(dispatcher.open_members("1", first[0])) == first[:2]
     assert ids(dispatcher.assign("2", first[:2], 2)) == first[:2]
     dispatcher.defer(first[:2])
-    dispatcher.mark_done_elsewhere(first[:2])
+    dispatcher.mark_done_elsewhere(dict.fromkeys(first[:2], ()))
     assert dispatcher.open_members("1", first[0]) == ()
 
 
@@ -196,3 +196,20 @@ def test_those_of_an_earlier_run_are_what_new_ones_are_compared_with(value):
     dispatcher = live(plan, settled=settled)
     answer = dispatcher.report("0", reports(dispatcher.assign("0", first, 1), 1, [5.0]), first[0], None)
     assert answer.verdicts == (Verdict.STOP if value < 5 else Verdict.CONTINUE,)
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "median", "hyperband"])
+@pytest.mark.parametrize("value", [0.0, 10.0])
+def test_those_that_another_run_ends_meanwhile_are_what_later_ones_are_compared_with(scheduler, value):
+    plan = planned(scheduler)
+    dispatcher, (first, _), (elsewhere, others) = live(plan), wanted(plan, 8), wanted(plan, 9)
+    dispatcher.assign("1", elsewhere, 3)  # a lane is about to train them when it finds them in the store
+    curve = [(epoch, {"validation_loss": value}) for epoch in (1, 3, 9)]
+    dispatcher.mark_done_elsewhere({**dict.fromkeys(elsewhere, curve), others[0]: (), others[1]: curve})
+    assert ids(dispatcher.open_members("1", elsewhere[0])) == others[2:]
+    (begun, *_) = dispatcher.assign("0", first, 3)
+    answer = dispatcher.report("0", reports([begun], 3, [5.0]), first[0], None)
+    if scheduler == "hyperband":
+        assert answer.verdicts != (Verdict.STOP,), "which waits for all members of a bracket"
+    else:
+        assert answer.verdicts == (Verdict.STOP if value < 5 else Verdict.CONTINUE,)
