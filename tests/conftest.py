@@ -64,6 +64,10 @@ def ray_on_two_cores() -> Iterator[None]:
     ray.shutdown()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=50, help="the number of kills of each kind of process in soak tests")
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """Start an S3 server with one bucket, `bucket`, on this machine, and yield its HOST:PORT."""

@@ -45,6 +45,14 @@ def main() -> None:
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    if sys.argv[1:2] == ["run"] and not {"--inline", "--help"} & {*sys.argv}:  # which may train on Ray
+        from sweeps.execution.supervision import supervise
+
+        supervise(_command_line)
+    _command_line()
+
+
+def _command_line() -> None:
     for name in PACKAGES:
         import_module(name)  # before the command line appends the user's folder to sys.path
     from memsweep.cli import main as run

@@ -12,11 +12,18 @@ from importlib import import_module
 from threading import Thread
 
 import ray
+from ray._private import services
 
 from sweeps.errors import ExecutionError
 from sweeps.execution.on_ray.lean import few_processes
+from sweeps.execution.supervision import GO_ON, stage
 
 KNOCK_SECONDS = 20.0
+START_SECONDS = 180.0
+"""The longest time that Ray may take to start or to answer, on a busy machine too."""
+
+STOP_SECONDS = 30.0
+REASON_LENGTH = 500
 
 ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the loggers write about five files per trial, which are never read
@@ -27,6 +34,7 @@ ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a custom model may open files by paths relative to the user's folder
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",  # nothing reads them, and their port asks for no token
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "PL_DISABLE_FORK": "1",  # Tune sets it for its actors; see `lean.actors_in_any_worker`
 }
@@ -59,19 +67,51 @@ def connected(address: str | None, workers: int | None, verbose: bool) -> Iterat
     level = logging.INFO if verbose else logging.CRITICAL  # failures are recorded with their reasons
     logging.getLogger("ray").setLevel(level)
     where = {"address": address} if address else {"address": "local", "num_cpus": workers}
+    if address:
+        advice = "valid: the address of a running cluster"
+    else:
+        advice = "run the same command again, with fewer --workers if memory is short, or with --inline"
+    unreached = f"--address {address or 'local'}: Ray cannot be reached: {{}}; {advice}"
+    gone = f"--address {address or 'local'}: Ray ended during the run: {{}}; {GO_ON}"
     try:
-        _knock(address)
-        with nullcontext() if address else few_processes(verbose):
-            ray.init(**where, include_dashboard=False, log_to_driver=verbose, logging_level=level)
-    except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
-        raise ExecutionError(f"--address {address or 'local'}: Ray cannot be reached: {error}") from error
+        with stage(unreached, START_SECONDS, starts_ray=address is None, mute=not verbose):
+            _knock(address)
+            with nullcontext() if address else few_processes(verbose):
+                ray.init(**where, include_dashboard=False, log_to_driver=verbose, logging_level=level)
+    except Exception as error:  # Ray raises errors of many types, and plain ones
+        _shut_down(verbose)
+        raise ExecutionError(unreached.replace("{}", _in_short(error))) from error
     joined, started = _joined.set(address), _started.set(address is None)
     try:
-        yield
+        with stage(gone, mute=not verbose):
+            yield
+    except Exception as error:
+        if address is None and (dead := _dead_servers()):
+            reason = f"its process {dead[0]} died"
+            raise ExecutionError(gone.replace("{}", reason)) from error
+        raise
     finally:
         _joined.reset(joined)
         _started.reset(started)
+        _shut_down(verbose)
+
+
+def _shut_down(verbose: bool) -> None:
+    """Disconnect from Ray, and end it if `connected` has started it."""
+    with stage(f"Ray did not end: {{}}; {GO_ON}", STOP_SECONDS, has_servers=False, mute=not verbose):
         ray.shutdown()
+
+
+def _dead_servers() -> list[str]:
+    """Return the names of the processes of Ray that this process has started and that have ended."""
+    node = ray._private.worker._global_node
+    return [name for name, _ in node.dead_processes()] if node else []
+
+
+def _in_short(error: Exception) -> str:
+    """Return the type and the message of an error in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{text[:REASON_LENGTH]}..." if len(text) > REASON_LENGTH else text
 
 
 def started_here() -> bool:
@@ -117,7 +157,13 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _knock(address: str | None) -> None:
-    """Raise OSError if nothing answers at HOST:PORT. Ray's own attempt may wait forever, as observed once in a test."""
+    """Raise OSError if nothing answers at the address. Ray itself would wait for minutes, or without end.
+
+    With "auto", the address is that of the variable RAY_ADDRESS, or of the last cluster that was started on this node,
+    which may have ended.
+    """
+    if address == "auto":
+        address = services.canonicalize_bootstrap_address(address)
     host, _, port = (address or "").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()

@@ -1,4 +1,5 @@
-"""A lean local Ray: without the processes that no run on one machine uses, and with workers that start early.
+"""A lean local Ray: without the processes that no run on one machine uses, with workers that start early, and with
+ports that only this machine reaches.
 
 Ray has no options for this, so attributes of its modules are replaced for a moment. With a version of Ray that lacks
 one of them, Ray starts as usual, which takes longer.
@@ -17,7 +18,10 @@ from typing import Any
 
 @contextmanager
 def few_processes(verbose: bool) -> Iterator[None]:
-    """Start Ray without dashboard and autoscaler in this context; unless `verbose`, without the reader of logs too."""
+    """Start Ray for this machine alone in this context, without dashboard and autoscaler.
+
+    Unless `verbose`, the reader of logs is left out too.
+    """
 
     def no_dashboard(node: Any, **options: Any) -> None:
         node._webui_url = ""
@@ -32,6 +36,7 @@ def few_processes(verbose: bool) -> Iterator[None]:
     if not verbose:
         starts["start_log_monitor"] = nothing
     with (
+        _replaced("ray._private.ray_constants", "", {"ENABLE_RAY_CLUSTER": False}),  # it listens on 127.0.0.1 alone
         _replaced("ray._private.node", "Node", starts),
         _replaced("ray._private.utils", "", {"get_dashboard_dependency_error": absent}),
     ):

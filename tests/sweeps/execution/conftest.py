@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from analysis.tables.points import points_table
 from sweeps.execution.inline import Inline
+from sweeps.execution.supervision import FIRST_WORKER
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import load_sweep
 from sweeps.store.store import Store
@@ -203,6 +204,16 @@ class Processes:
         """Return the Ray workers of a run that train or are about to train."""
         # Tune's names for trials that are functions and for trials that are classes.
         return [each for each in cls.family(process) if _says(each, "ImplicitFunc") or _says(each, "ResourceTrainable")]
+
+    @staticmethod
+    def is_kind(process: psutil.Process, kind: str) -> bool:
+        """Return whether a process is a server of Ray with the name `kind`, or a "first worker" that is starting."""
+        if kind == "first worker":
+            return _says(process, FIRST_WORKER) and not _says(process, "raylet/raylet")
+        try:
+            return process.name() == kind
+        except psutil.Error:
+            return False
 
     @classmethod
     def kill_all(cls, process: subprocess.Popen[str]) -> None:

@@ -1,4 +1,8 @@
-"""If drivers, workers or raylets are killed at random moments, no point is lost or stored twice, and no bit differs."""
+"""If processes of a run are killed at random moments, no point is lost or stored twice, and no bit differs.
+
+The processes are drivers, workers, servers of Ray, and the first workers while Ray starts. A run that cannot go on ends
+with one sentence.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -16,13 +21,13 @@ import pytest
 from analysis.tables.points import points_table
 from sweeps.execution.on_ray.executor import RayTune
 from sweeps.execution.protocol import CohortEnded
+from sweeps.execution.supervision import GO_ON
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.store.store import Store
 
 pytestmark = pytest.mark.xdist_group("ray")
 
-MOMENTS = 50
 POINTS, COHORTS = 32, 8
 ALWAYS = ("--checkpoint-every", "0")
 OFTEN = (*ALWAYS, "--retries", "1000")
@@ -55,17 +60,23 @@ def kill_drivers(study: Any, moments: int, chance: random.Random, longest: float
         return killed
 
 
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """Return how many processes of each kind a soak test kills: the option --kills."""
+    return int(request.config.getoption("--kills"))
+
+
 @pytest.mark.soak
-def test_drivers_at_random_moments(studies):
+def test_drivers_at_random_moments(studies, kills):
     chance = random.Random(1)
     begin = time.monotonic()
     undisturbed = next(studies)
     assert kill_drivers(undisturbed, 0, chance, 0) == 0
     longest = time.monotonic() - begin
     killed = 0
-    while killed < MOMENTS:
+    while killed < kills:
         study = next(studies)
-        killed += kill_drivers(study, MOMENTS - killed, chance, longest)
+        killed += kill_drivers(study, kills - killed, chance, longest)
         assert study.is_whole()
 
 
@@ -102,11 +113,11 @@ def kill_workers(study: Any, processes: Any, moments: int, chance: random.Random
 
 
 @pytest.mark.soak
-def test_workers_at_random_moments(studies, processes):
+def test_workers_at_random_moments(studies, processes, kills):
     chance, killed = random.Random(2), 0
-    while killed < MOMENTS:
+    while killed < kills:
         study = next(studies)
-        killed += kill_workers(study, processes, MOMENTS - killed, chance, 3.0)
+        killed += kill_workers(study, processes, kills - killed, chance, 3.0)
         assert study.is_whole()
 
 
@@ -134,26 +145,92 @@ def kill_raylets(study: Any, nodes: Any, processes: Any, moments: int, chance: r
 
 
 @pytest.mark.soak
-def test_raylets_at_random_moments(studies, nodes, processes):
+def test_raylets_of_nodes_at_random_moments(studies, nodes, processes, kills):
     chance, killed = random.Random(4), 0
-    while killed < MOMENTS:
+    while killed < kills:
         study = next(studies)
-        killed += kill_raylets(study, nodes, processes, MOMENTS - killed, chance, 3.0)
+        killed += kill_raylets(study, nodes, processes, kills - killed, chance, 3.0)
+        assert study.is_whole()
+
+
+def victim(processes: Any, process: Any, kind: str) -> Any:
+    """Wait for a process of a run, and return it, or None if the run ends before."""
+    while process.poll() is None:
+        for each in processes.family(process):
+            if processes.is_kind(each, kind):
+                return each
+        time.sleep(0.005)
+    return None
+
+
+def kill_servers(study: Any, processes: Any, moments: int, chance: random.Random, longest: float, kinds: Any) -> int:
+    """Run the sweep until it is done, killing a process of one of these kinds up to `longest` seconds after it started.
+
+    Return the number of kills, after a check that each killed run ended with one sentence and left no process.
+    """
+    killed = 0
+    while True:
+        process = study.started("--workers", "2", *ALWAYS)
+        kind = chance.choice(kinds)
+        if killed < moments and (target := victim(processes, process, kind)):
+            time.sleep(chance.uniform(0, longest))
+            family = processes.family(process)
+            with suppress(psutil.NoSuchProcess):
+                target.kill()
+        output, _ = process.communicate(timeout=240)
+        if process.returncode == 0:  # it ended before the kill, or it did not need the process any more
+            assert study.points() == POINTS, output
+            return killed
+        killed += 1
+        assert process.returncode == 2, output
+        (sentence,) = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert "Ray" in sentence, output
+        assert output.endswith(f"{sentence}\n"), output
+        assert "Traceback" not in output, output
+        assert not psutil.wait_procs(family, timeout=10)[1]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("kinds", "longest"),
+    [(["gcs_server"], 2.0), (["raylet"], 2.0), (["gcs_server", "raylet"], 20.0), (["first worker"], 0.5)],
+)
+def test_processes_of_a_ray_of_its_own_at_random_moments(studies, processes, kills, kinds, longest):
+    """The first two kill while Ray starts."""
+    chance, killed = random.Random(f"{kinds} {longest}"), 0
+    while killed < kills:
+        study = next(studies)
+        killed += kill_servers(study, processes, kills - killed, chance, longest, kinds)
         assert study.is_whole()
 
 
 @pytest.mark.slow
-def test_the_raylet_of_a_driver_of_its_own_ray(study, processes):
-    """The run ends with an error, and the next run resumes the sweep."""
+@pytest.mark.parametrize("kind", ["gcs_server", "raylet"])
+def test_a_server_of_a_ray_of_its_own(study, processes, kind):
+    """The run ends with a sentence at once, and the next run resumes the sweep."""
     process = study.started("--workers", "2", *ALWAYS)
     study.wait_for_parts(process, 2)
-    (raylet,) = [each for each in processes.family(process) if each.name().startswith("raylet")]
-    raylet.kill()
-    process.communicate(timeout=240)
-    assert process.returncode != 0
+    family = processes.family(process)
+    victim(processes, process, kind).kill()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 2, output
+    assert output.endswith(f"error: --address local: Ray ended during the run: its process {kind} died; {GO_ON}\n")
+    assert not psutil.wait_procs(family, timeout=10)[1]
     assert 0 < study.parts() < COHORTS
     processes.ended(study.started("--workers", "2"))
     assert study.is_whole()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["first worker", "gcs_server", "raylet"])
+def test_what_dies_while_ray_starts_is_one_sentence(study, processes, kind):
+    process = study.started("--workers", "2")
+    victim(processes, process, kind).kill()
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 2, output
+    assert output.splitlines()[-1].startswith("error: --address local: Ray cannot be "), output
+    assert output.count("error: ") == 1, output
+    assert "Traceback" not in output
 
 
 HALF_WAY = """
