@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from memsweep.cli import app
@@ -200,12 +202,41 @@ def simulated_aws() -> Iterator[None]:
     simulation.stop(remove_data=False)
 
 
+def head_statements() -> list[dict[str, Any]]:
+    """Return the statements of the policy that the page gives to the head's role, besides that of the bucket."""
+    (text,) = re.findall(r"^\$ workers='(.*?)'$", PAGE, re.DOTALL | re.MULTILINE)
+    statements: list[dict[str, Any]] = json.loads(text)["Statement"]
+    return statements
+
+
+def test_the_head_may_start_workers_and_nothing_else():
+    statements = head_statements()
+    assert "FullAccess" not in PAGE
+    assert {statement["Effect"] for statement in statements} == {"Allow"}
+    actions = [action for each in statements for action in np.atleast_1d(each["Action"])]
+    assert {*actions} == {
+        "ec2:DescribeInstances", "ec2:RunInstances", "ec2:CreateTags", "ec2:TerminateInstances", "iam:PassRole"
+    }  # fmt: skip
+    for statement in statements:
+        bounded = statement["Resource"] != "*" or "aws:RequestedRegion" in statement["Condition"]["StringEquals"]
+        assert bounded, statement
+    text = json.dumps(statements)
+    assert f'"aws:ResourceTag/ray-cluster-name": "{CLUSTER["cluster_name"]}"' in text
+    assert {*re.findall(r"\b\w+-\w+-\d\b", text)} == {CLUSTER["provider"]["region"]}
+    assert f":role/{CLUSTER['metadata']['worker_profile']}" in text
+    assert f":role/{CLUSTER['metadata']['head_profile']}" not in text
+
+
 @pytest.mark.slow
 def test_ray_starts_these_machines_in_a_simulated_aws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated_aws: None
 ):
-    """As under `ray up` and its autoscaler, Ray completes the file and starts the head and a worker of each type."""
+    """As under `ray up` and its autoscaler, Ray completes the file and starts the head and a worker of each type.
+
+    What the autoscaler requests of AWS, once it runs on the head, is what the head's role allows.
+    """
     import boto3
+    import botocore.client
     from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
     from ray.autoscaler._private.commands import _bootstrap_config
 
@@ -221,6 +252,14 @@ def test_ray_starts_these_machines_in_a_simulated_aws(
     image = ec2.describe_images()["Images"][0]["ImageId"]
     text = CLUSTER_TEXT.replace("ami-CHANGE-ME", image).replace("sg-CHANGE-ME", group)
     config = _bootstrap_config(yaml.safe_load(text), no_config_cache=True)
+    requested: set[str] = set()
+    call = botocore.client.BaseClient._make_api_call
+
+    def noting(client: Any, operation: str, arguments: Any) -> Any:
+        requested.add(f"{client.meta.service_model.service_name}:{operation}")
+        return call(client, operation, arguments)
+
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", noting)
     provider = AWSNodeProvider(config["provider"], config["cluster_name"])
     for name, kind in config["available_node_types"].items():
         provider.create_node(kind["node_config"], {"ray-user-node-type": name}, 1)
@@ -245,6 +284,13 @@ def test_ray_starts_these_machines_in_a_simulated_aws(
         gpus = sum(gpu["Count"] for gpu in kind.get("GpuInfo", {}).get("Gpus", []))
         if name != "head":
             assert CLUSTER[TYPES][name]["resources"] == {"CPU": kind["VCpuInfo"]["DefaultVCpus"], "GPU": gpus}
+    requested.clear()
+    provider.create_node(config[TYPES]["cpu_spot"]["node_config"], {"ray-user-node-type": "cpu_spot"}, 1)
+    workers = provider.non_terminated_nodes({"ray-user-node-type": "cpu_spot"})
+    provider.set_node_tags(workers[0], {"ray-node-status": "up-to-date"})
+    provider.terminate_nodes(workers)
+    allowed = {action for each in head_statements() for action in np.atleast_1d(each["Action"])}
+    assert requested == {action for action in allowed if action.startswith("ec2:")}
 
 
 def console_lines() -> list[str]:

@@ -24,6 +24,10 @@ else:
     _unavailable = None
 
 
+NOT_UPLOADED = (".?*", "*.pem", "*.key", "__pycache__")
+"""Patterns, as in a `.gitignore`, of files that no sweep needs, and of which many are secrets, such as `.env`."""
+
+
 def hand_over(
     address: str,
     words: Sequence[str],
@@ -69,7 +73,8 @@ def submit(address: str, command: Sequence[str], folder: str | None, say: Callab
 
     Args:
         address: `http://HOST:8265`, the address of the cluster's dashboard.
-        folder: a folder to upload as the working folder, without the files that its `.gitignore` names.
+        folder: a folder to upload as the working folder, without the files that its `.gitignore` names, and without
+            those of `NOT_UPLOADED`.
 
     Raises:
         ExecutionError: if no cluster answers, or if the cluster refuses the job.
@@ -78,7 +83,7 @@ def submit(address: str, command: Sequence[str], folder: str | None, say: Callab
         raise ExecutionError(f"--address {address}: {_unavailable}; valid with pip install 'memsweep[cluster]'")
     try:
         client = JobSubmissionClient(address)
-        environment: dict[str, Any] = {"working_dir": folder} if folder else {}
+        environment: dict[str, Any] = {"working_dir": folder, "excludes": [*NOT_UPLOADED]} if folder else {}
         if named := os.environ.get(VARIABLE):
             environment["env_vars"] = {VARIABLE: named}
         job = client.submit_job(entrypoint=shlex.join(command), runtime_env=environment)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,24 @@ def test_the_folder_of_a_sweep_file_that_lies_elsewhere_is_uploaded(monkeypatch,
         ("inside/my.yaml", str(tmp_path / "here")),
         ("my.yaml", "../there"),
     ]
+
+
+def test_secrets_and_hidden_files_are_not_uploaded(tmp_path):
+    from ray._private.runtime_env.packaging import create_package
+
+    from sweeps.execution.on_ray.jobs import NOT_UPLOADED
+
+    needed = {"my.yaml", "my_models.py", "helpers/noise.py", "data/train.parquet"}
+    secret = {".env", ".git/config", ".aws/credentials", "helpers/.env", "server.pem", "keys/id.key",
+              "helpers/__pycache__/noise.pyc", "ignored.txt"}  # fmt: skip
+    for name in needed | secret:
+        (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / name).write_text(name)
+    (tmp_path / "folder" / ".gitignore").write_text("ignored.txt")
+    package = tmp_path / "package.zip"
+    create_package(str(tmp_path / "folder"), package, include_gitignore=True, excludes=[*NOT_UPLOADED])
+    with zipfile.ZipFile(package) as zipped:
+        assert {name for name in zipped.namelist() if not name.endswith("/")} == needed
 
 
 def test_a_job_that_failed_is_1(monkeypatch):

@@ -35,8 +35,8 @@ STOPPING = {
 }
 
 
-def planned(stopping: str, max_cohort: int) -> Plan:
-    return Plan.of(parse_sweep(SWEEP + stopping, "same.yaml"), Packing(workers=PLACES, max_cohort=max_cohort))
+def planned(stopping: str, max_cohort: int, workers: int = 1) -> Plan:
+    return Plan.of(parse_sweep(SWEEP + stopping, "same.yaml"), Packing(workers=workers, max_cohort=max_cohort))
 
 
 def curves(plan: Plan, store: Store) -> pd.DataFrame:
@@ -107,7 +107,7 @@ def test_packed_or_not_the_same_arrivals_stop_the_same_trainings_at_the_same_epo
 
         NativeTraining.step = gated  # type: ignore[method-assign]
 
-    plan = planned(STOPPING[scheduler], 1)
+    plan = planned(STOPPING[scheduler], 1, workers=PLACES)
     ids = [trajectory.id for trajectory in plan.trainings]
     scheduler_of = ray_tune.scheduler_of
 
