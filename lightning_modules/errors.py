@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -47,6 +47,8 @@ class ModelError(InputError):
 
 LONGEST_VALUE = 120
 """The maximum length of a value in a message."""
+LONGEST_REASON = 500
+"""The maximum length of another error's message in a message."""
 
 
 class _Quote(reprlib.Repr):
@@ -99,3 +101,8 @@ def did_you_mean(given: object, valid: Iterable[str]) -> str:
     # Only text is compared, and no long text, since the time grows with the square of the length.
     near = difflib.get_close_matches(given[:LONGEST_VALUE], list(valid), n=1) if isinstance(given, str) else []
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def one_line(error: BaseException, redact: Callable[[str], str] = str) -> str:
+    """Return the message of an error as one line of bounded length; the name of its class if it has no message."""
+    return shortened(" ".join(redact(str(error)).split()) or type(error).__name__, LONGEST_REASON)

@@ -84,6 +84,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "sweeps.errors",
     ),
     "sweeps.store": (
+        "lightning_modules.errors",
         "lightning_modules.settings",
         "lightning_modules.measures",
         "lightning_modules.training",

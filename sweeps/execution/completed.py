@@ -7,6 +7,7 @@ from functools import cache
 import pyarrow as pa
 
 from sweeps.planning.plan import Training
+from sweeps.store.address import Address
 from sweeps.store.deduplication import KEY, deduplicate
 from sweeps.store.deduplication import LATEST as LATEST_COLUMNS
 from sweeps.store.done import STOPPED_BY, Done, marks
@@ -55,6 +56,6 @@ def _covers(done: Done, training: Training, stopped_by: str | None) -> bool:
 
 
 @cache
-def completed_in(uri: str, run: Run) -> CompletedElsewhere:
+def completed_in(uri: Address, run: Run) -> CompletedElsewhere:
     """Return the view of a run. The process shares one view, so that a worker reads no part twice."""
     return CompletedElsewhere(Store(uri))

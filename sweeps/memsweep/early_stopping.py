@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_store, as_sweep, run_command
+from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_sweep, existing_store, run_command
 from memsweep.messages import table_text, warn_of_damage
 from memsweep.progress import console_here, counted
 from memsweep.running import plan_of
@@ -105,7 +105,7 @@ def replay(
     from analysis.stopping import replayed as counting
     from sweeps.replay.replay import frame, replay_all
 
-    study, place = as_sweep(sweep), as_store(store)
+    study, place = as_sweep(sweep), existing_store(store)
     planned = plan_of(study)
     options = {"scheduler": scheduler, "metric": metric, "mode": mode, "grace_period": grace_period,
                "reduction_factor": reduction_factor, "brackets": brackets, "min_samples": min_samples}  # fmt: skip
@@ -174,7 +174,7 @@ def stopping_study(
     from analysis.stopping import evidence as early
     from analysis.stopping.compared import question
 
-    study, place = as_sweep(sweep), as_store(store)
+    study, place = as_sweep(sweep), existing_store(store)
     planned = plan_of(study)
     asked = question(planned, schedulers, metrics, seeds, workers, by)
     evidence = early.evidence(planned, place, asked, run_command(study, place))

@@ -185,8 +185,13 @@ def as_sweep(sweep: SweepLike, settings: Mapping[str, Any] | Sequence[str] = ())
 
 
 def as_store(store: StoreLike) -> Store:
-    """Return a store unchanged, or create a `Store` for this folder or URI."""
+    """Return a store unchanged, or create a `Store` for this folder or URI, where a run may begin one."""
     return store if isinstance(store, Store) else Store(store)
+
+
+def existing_store(store: StoreLike) -> Store:
+    """Return a store to read results from. Reading raises StoreError if there is none."""
+    return Store(as_store(store).uri, must_exist=True)
 
 
 def run_command(sweep: Sweep, store: Store, retry_failed: bool = False) -> str:
@@ -199,7 +204,7 @@ def run_command(sweep: Sweep, store: Store, retry_failed: bool = False) -> str:
 
 def store_option(store: Store) -> list[str]:
     """Return the --store option for this store, or an empty list for the default store."""
-    return ["--store", store.uri] if store.uri != DEFAULT_STORE else []
+    return ["--store", str(store)] if str(store) != DEFAULT_STORE else []
 
 
 def plain(value: Any, source: str, key: str) -> Any:

@@ -11,9 +11,9 @@ from memsweep.inputs import (
     DEFAULT_STORE,
     StoreLike,
     SweepLike,
-    as_store,
     as_sweep,
     command_name,
+    existing_store,
     store_option,
 )
 from memsweep.messages import table_text, warn_of_damage
@@ -123,7 +123,7 @@ def decide_claims(
 
     asked = default_sweeps() if sweeps is None else [sweeps] if isinstance(sweeps, SweepLike) else sweeps
     studies = [as_sweep(sweep, settings) for index, sweep in enumerate(asked) if sweep not in asked[:index]]
-    place = as_store(store)
+    place = existing_store(store)
     check_claimed(studies)
     contents = place.read()
     warn_of_damage(contents.damaged)

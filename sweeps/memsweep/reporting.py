@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_store, as_sweep, command_name, store_option
+from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_sweep, command_name, existing_store, store_option
 from memsweep.messages import warn, warn_of_damage
 from memsweep.running import plan_of
 
@@ -37,7 +37,7 @@ def report(sweep: SweepLike, store: StoreLike = DEFAULT_STORE, out: str | Path |
     from analysis.figures.parsing import figures_of
     from analysis.report.study import draw_report
 
-    study, place = as_sweep(sweep), as_store(store)
+    study, place = as_sweep(sweep), existing_store(store)
     figures = figures_of(study)
     planned, contents = Plan.of(study), place.read()
     warn_of_damage(contents.damaged)
@@ -72,6 +72,6 @@ def write_heatmap(
 
     spec = FigureSpec("heatmap", x, y, value, tuple(facet), epoch=epoch, annotate=annotate)
     planned = plan_of(as_sweep(sweep))
-    contents = spec.needs.read(planned, as_store(store))
+    contents = spec.needs.read(planned, existing_store(store))
     warn_of_damage(contents.damaged)
     draw_heatmap(planned, contents, out, spec)

@@ -9,7 +9,17 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from memsweep.inputs import DEFAULT_STORE, StoreLike, Sweep, SweepLike, as_store, as_sweep, plain, run_command
+from memsweep.inputs import (
+    DEFAULT_STORE,
+    StoreLike,
+    Sweep,
+    SweepLike,
+    as_store,
+    as_sweep,
+    existing_store,
+    plain,
+    run_command,
+)
 from memsweep.messages import Summary, warn_of_damage
 from rich.console import Console
 
@@ -153,7 +163,7 @@ def run(
         if not study.words:
             problem = "a sweep written in Python cannot be handed over; valid: a preset or a sweep file"
             raise ExecutionError(f"--address {address}: {problem}, such as one with the text sweep.definition()")
-        succeeded = hand_over(address, study.words, place.uri, options, job_options, say)
+        succeeded = hand_over(address, study.words, place, options, job_options, say)
         return Summary({"succeeded": succeeded}, f"the job {'succeeded' if succeeded else 'failed'}")
     figures_of(study)  # a figure that cannot be drawn is refused before the training, not after
     stored = _stored(place, study)
@@ -214,7 +224,7 @@ def status(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> Summary:
     """
     from memsweep import completion
 
-    study, place = as_sweep(sweep), as_store(store)
+    study, place = as_sweep(sweep), existing_store(store)
     planned = plan_of(study)
     contents = place.read(["reason", *planned.outcome_columns], {cell.epoch for cell in planned.cells})
     found = completion.report(planned, contents)
@@ -236,9 +246,10 @@ def compact(store: StoreLike = DEFAULT_STORE) -> Summary:
         results: 6 parts (0.2 MB) before, 1 (0.1 MB) after
     """
     place = as_store(store)
+    place.check_exists()
     merged = merge_parts(place)
     warn_of_damage(merged.left_alone)
-    return Summary(asdict(merged), f"{place.uri}: {merged.words()}")
+    return Summary(asdict(merged), f"{place}: {merged.words()}")
 
 
 def train(

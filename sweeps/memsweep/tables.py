@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_store, as_sweep
+from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_sweep, existing_store
 from memsweep.messages import warn_of_damage
 from memsweep.options import Rows
 from memsweep.running import plan_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def arrow_table(rows: Rows, sweep: SweepLike, store: StoreLike) -> pa.Table:
     """Return a table that `memsweep export` writes, with the column types of the store."""
     study = as_sweep(sweep)
-    table, damaged = exported(rows, study, plan_of(study), as_store(store))
+    table, damaged = exported(rows, study, plan_of(study), existing_store(store))
     warn_of_damage(damaged)
     return table
 
@@ -117,7 +117,7 @@ def read(store: StoreLike = DEFAULT_STORE, columns: Sequence[str] | None = None)
     Examples:
         >>> ms.read("results", ["test_accuracy", "label_noise"]).groupby("label_noise")["test_accuracy"].max()
     """
-    contents = as_store(store).read(columns)
+    contents = existing_store(store).read(columns)
     warn_of_damage(contents.damaged)
     return plain_columns(contents.table).to_pandas()
 

@@ -7,6 +7,7 @@ as success: if a connection ends early, the content can have the right length bu
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import random
@@ -15,15 +16,15 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
 from pyarrow import fs
 
+from lightning_modules.errors import one_line
 from sweeps.errors import StoreError
+from sweeps.store.address import Address
 
 T = TypeVar("T")
 _log = logging.getLogger(f"memsweep.{__name__}")
@@ -37,11 +38,13 @@ READ_AGAIN = 3
 SDK_ATTEMPTS = 3
 CONNECT_SECONDS, ANSWER_SECONDS = 10, 20
 """S3's client gives up a silent connection after 3 s by default, but a store under load may stay silent for longer."""
-GCS_RETRIES = timedelta(seconds=30)
+GCS_RETRIES = datetime.timedelta(seconds=30)
 """Google's client retries for 15 minutes by default."""
 
 CHUNK = 2**24
 """Number of bytes requested at once."""
+FOLDERS = frozenset({"parts", "examples", "leases", "checkpoints"})
+"""The folders of a store."""
 VALID = "valid: a folder, s3://BUCKET/PATH or gs://BUCKET/PATH"
 LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp|\.probe-[0-9a-f]{32}")
 """Matches the names of files that a killed writer can leave behind. Such files are never read."""
@@ -50,8 +53,13 @@ _GONE = re.compile("NO_SUCH_KEY|RESOURCE_NOT_FOUND")
 _PERMANENT = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID|"
     r"UNRECOGNIZED_CLIENT|INVALID_SIGNATURE|MISSING_AUTHENTICATION_TOKEN|HTTP status (?:3|4(?!08|29))\d|"
-    r"Bucket '.*' not found|PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ARGUMENT|NOT_FOUND"
+    r"REQUEST_TIME_TOO_SKEWED|RequestTimeTooSkewed|Bucket '.*' not found|"
+    r"PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ARGUMENT|NOT_FOUND"
 )
+
+_UNREACHABLE = re.compile(r"curlCode: (?:6|35|51|53|54|58|59|60|66|77|80|83|90|91)\b|Couldn't resolve host|SSL")
+"""Matches a host name without an address, and TLS that fails or is spoken to plain http. Of a store that has answered
+before, these are outages."""
 
 
 class Location:
@@ -62,30 +70,39 @@ class Location:
     help (no permission, no such bucket).
     """
 
-    def __init__(self, uri: str | Path) -> None:
-        self.uri = str(uri)
+    def __init__(self, uri: str | Path | Address) -> None:
+        self.uri = Address(uri)
+        self._answered = False
+        """Whether the store has been reached. Until then, a wrong name is likelier than an outage."""
 
-    @property
-    def shown(self) -> str:
-        """The URI without access keys."""
-        return _without_keys(self.uri)
+        self._possible = False
+        """Whether there is a bucket or a folder of this name, or there may be one."""
+
+    def __str__(self) -> str:
+        return str(self.uri)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.uri, spec)
+
+    def __repr__(self) -> str:
+        return f"Location({str(self)!r})"
 
     @cached_property
     def _opened(self) -> tuple[fs.FileSystem, str]:
-        if "://" not in self.uri:
-            return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
+        raw = self.uri.raw
         try:  # from_uri may send a request for the bucket's region
-            filesystem, root = _retry(lambda: fs.FileSystem.from_uri(self.uri), f"store {self.shown}: cannot be opened")
-        except (pa.ArrowException, OSError, ValueError) as error:
-            message = one_line(error).replace(self.uri, self.shown)
-            raise StoreError(f"store {self.shown}: cannot be opened: {message}; {VALID}") from None
+            if "://" not in raw:
+                return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(raw))
+            filesystem, root = self._retry("cannot be opened", lambda: fs.FileSystem.from_uri(raw))
+        except Exception as error:  # pyarrow has no common base class for the errors of a URI
+            raise StoreError(f"store {self}: cannot be opened: {self._said(error)}; {VALID}") from None
         if not root.strip("/"):
-            raise StoreError(f"store {self.shown}: names no bucket; {VALID}")
+            raise StoreError(f"store {self}: names no bucket; {VALID}")
         return _with_our_limits(filesystem), root.rstrip("/")
 
     @property
     def is_local(self) -> bool:
-        return "://" not in self.uri or self.uri.startswith("file://")  # opening a bucket may take a minute
+        return self.uri.is_local  # opening a bucket may take a minute
 
     @property
     def root(self) -> str:
@@ -130,7 +147,7 @@ class Location:
             content = self._try(f"{path} cannot be read", whole)
             if wait is None or content is None or sound is None or self.is_local or sound(content):
                 break
-            _log.warning("store %s: %s arrived damaged; reading it again within %g s", self.shown, path, wait)
+            _log.warning("store %s: %s arrived damaged; reading it again within %g s", self, path, wait)
             _sleep(wait)
         return content
 
@@ -144,12 +161,48 @@ class Location:
         self._try(f"{path} cannot be deleted", delete)
 
     def list(self, folder: str) -> list[fs.FileInfo]:
-        """Return the files and subfolders of a folder, sorted by name, or [] if the folder does not exist."""
-        if self.is_local and os.path.exists(self.root) and not os.path.isdir(self.root):
-            raise StoreError(f"store {self.shown}: is a file; {VALID}")
+        """Return the files and subfolders of a folder, sorted by name, or [] if the folder does not exist.
+
+        Raises StoreError, also if the store itself cannot exist: it is a file, below a file, or in no bucket.
+        """
         selector = fs.FileSelector(self.full(folder), allow_not_found=True)
         infos = self._try("cannot be read", lambda: self._opened[0].get_file_info(selector))
+        if self.is_local:  # Arrow leaves out links that lead nowhere
+            infos += self._try("cannot be read", lambda: _broken_links(self.full(folder)))
+        if not infos and not self._possible:
+            self._check_possible()
+        self._possible = True
         return sorted(infos, key=lambda info: info.path)
+
+    def exists(self) -> bool:
+        """Return whether there is anything of a store. Raises StoreError if there cannot be."""
+        return bool({info.base_name for info in self.list("")} & FOLDERS)
+
+    def now(self, folder: str) -> datetime.datetime:
+        """Return the time of the store's clock, by which it dates its files: that of a file which is written for this.
+
+        The clock of this machine may differ, and so may the dates of other files, which anybody can set.
+        """
+        probe = f"{folder}/.probe-{uuid.uuid4().hex}"
+        self.write(probe, b"memsweep")
+        (info,) = self._try("cannot be read", lambda: self._opened[0].get_file_info([self.full(probe)]))
+        self.delete(probe)
+        return info.mtime or datetime.datetime.now(datetime.UTC)
+
+    def _check_possible(self) -> None:
+        if self.is_local:
+            place = Path(self.root)
+            first = next(part for part in (place, *place.parents) if os.path.exists(part))
+            if not first.is_dir():
+                raise StoreError(f"store {self}: {'is' if first == place else 'is below'} a file; {VALID}")
+            return
+        bucket = self.root.partition("/")[0]
+        try:
+            (info,) = self._try("cannot be read", lambda: self._opened[0].get_file_info([bucket]))
+        except StoreError:  # the right to list one folder does not include the right to ask for the bucket
+            return
+        if info.type == fs.FileType.NotFound:
+            raise StoreError(f"store {self}: there is no bucket {bucket}; {VALID}")
 
     def _write(self, path: str, content: bytes) -> None:
         if not self.is_local:
@@ -172,9 +225,33 @@ class Location:
 
     def _try(self, problem: str, action: Callable[[], T]) -> T:
         try:
-            return action() if self.is_local else _retry(action, f"store {self.shown}: {problem}")
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"store {self.shown}: {problem}: {one_line(error)}") from None
+            return action() if self.is_local else self._retry(problem, action)
+        except StoreError:
+            raise
+        except Exception as error:  # the libraries raise more than they document
+            raise StoreError(f"store {self}: {problem}: {self._said(error)}") from None
+
+    def _retry(self, problem: str, action: Callable[[], T]) -> T:
+        """Call an action, and again after errors that may pass."""
+        end = time.monotonic() + PATIENCE
+        for wait in (*WAITS, None):
+            try:
+                result = action()
+            except OSError as error:
+                said = str(error)
+                unreachable = not self._answered and _UNREACHABLE.search(said)
+                permanent = isinstance(error, FileNotFoundError | PermissionError) or _PERMANENT.search(said)
+                if permanent or unreachable or wait is None or time.monotonic() > end:
+                    raise
+                _log.warning("store %s: %s: %s; trying again within %g s", self, problem, self._said(error), wait)
+                _sleep(wait)
+            else:
+                self._answered = True
+                return result
+        raise AssertionError("unreachable")
+
+    def _said(self, error: BaseException) -> str:
+        return one_line(error, self.uri.redact)
 
 
 def _with_our_limits(filesystem: fs.FileSystem) -> fs.FileSystem:
@@ -190,26 +267,15 @@ def _with_our_limits(filesystem: fs.FileSystem) -> fs.FileSystem:
     return fs.GcsFileSystem(**options)
 
 
-def _retry(action: Callable[[], T], problem: str) -> T:
-    end = time.monotonic() + PATIENCE
-    for wait in WAITS:
-        try:
-            return action()
-        except OSError as error:
-            permanent = isinstance(error, FileNotFoundError | PermissionError) or _PERMANENT.search(str(error))
-            if permanent or time.monotonic() > end:
-                raise
-            _log.warning("%s: %s; trying again within %g s", problem, _without_keys(one_line(error)), wait)
-        _sleep(wait)
-    return action()
-
-
-def _without_keys(text: str) -> str:
-    return re.sub(r"(?<=://)[^/@]*@", "", text)
-
-
 def _sleep(wait: float) -> None:
     time.sleep(wait * random.uniform(0.5, 1))
+
+
+def _broken_links(folder: str) -> list[fs.FileInfo]:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        links = [entry.path for entry in entries if entry.is_symlink()]
+        return [fs.FileInfo(link, fs.FileType.Unknown) for link in links if not os.path.exists(link)]
+    return []
 
 
 def _sync_folder(folder: str) -> None:
@@ -219,7 +285,3 @@ def _sync_folder(folder: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -9,17 +9,23 @@ the same or other cohorts. A new checkpoint replaces the old one, and is deleted
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from pyarrow import fs
+
 from sweeps.errors import StoreError
 from sweeps.store.atomic_files import Location
+
+_log = logging.getLogger(f"memsweep.{__name__}")
 
 FOLDER = "checkpoints"
 SUFFIX = ".pt"
 HASH_BYTES = 20
 PROBE = "probe"
+NAMED = 20
 AT_ONCE = 16
 """Number of objects to write or delete at once: a remote store takes tens of milliseconds per object."""
 
@@ -32,7 +38,8 @@ class Checkpoints:
 
     def ids(self) -> set[str]:
         """Return the ids of the trainings that have a checkpoint."""
-        return {info.base_name.removesuffix(SUFFIX) for info in self.location.list(FOLDER) if info.base_name[0] != "."}
+        names = [info.base_name for info in self.location.list(FOLDER) if info.type == fs.FileType.File]
+        return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and name[0] != "."}
 
     def read(self, trajectory_id: str) -> bytes | None:
         """Return a training's checkpoint, or None if the checkpoint is missing or damaged."""
@@ -43,7 +50,7 @@ class Checkpoints:
         """Check in advance, by writing a test object and reading it back, that the store can hold checkpoints."""
         self.write({PROBE: b""})
         if self.read(PROBE) is None:
-            raise StoreError(f"store {self.location.shown}: what is written to {FOLDER}/ cannot be read again")
+            raise StoreError(f"store {self.location}: what is written to {FOLDER}/ cannot be read again")
         self.delete([PROBE])
 
     def write(self, contents: Mapping[str, bytes]) -> None:
@@ -57,6 +64,15 @@ class Checkpoints:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for _ in pool.map(self.location.delete, map(_path, trajectory_ids)):
                 pass
+
+    def discard(self, trajectory_ids: Collection[str], problem: str) -> None:
+        """Delete checkpoints from which their trainings cannot resume, and log why."""
+        ids = sorted(trajectory_ids)
+        _log.warning(
+            "store %s: checkpoint of %s%s: %s; deleted, and the training begins anew",
+            self.location, ", ".join(ids[:NAMED]), f" and {len(ids) - NAMED} more" if ids[NAMED:] else "", problem,
+        )  # fmt: skip
+        self.delete(trajectory_ids)
 
 
 def _is_sound(stored: bytes) -> bool:

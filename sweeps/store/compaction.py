@@ -157,22 +157,30 @@ def _merge(location: Location, folder: str, sources: list[_Source]) -> str | Non
     location.write(path, content)
     back = location.read(path, lambda back: name_of(back) == name)
     if back is not None and name_of(back) != name:
-        raise StoreError(f"store {location.shown}: {path} is not read as it was written; nothing was deleted for it")
+        raise StoreError(f"store {location}: {path} is not read as it was written; nothing was deleted for it")
     return None if back is None else path
 
 
 def _remove_leftovers(location: Location) -> int:
     """Delete old files that killed writers left behind, and return their number. Newer files may still be in use."""
-    cutoff = datetime.datetime.now(datetime.UTC) - OLD
-    paths = [
-        f"{folder}/{info.base_name}"
+    left = [
+        info
         for folder in (*KINDS, CHECKPOINTS, LEASES)
         for info in location.list(folder)
-        if info.type == fs.FileType.File and LEFTOVER.fullmatch(info.base_name) and info.mtime < cutoff
+        if info.type == fs.FileType.File and LEFTOVER.fullmatch(info.base_name)
     ]
+    paths = [info.path.removeprefix(f"{location.root}/") for info in _old(location, left)]
     for path in paths:
         location.delete(path)
     return len(paths)
+
+
+def _old(location: Location, infos: list[fs.FileInfo]) -> list[fs.FileInfo]:
+    """Return the files that are more than a day old by the store's clock."""
+    if not infos:
+        return []
+    cutoff = location.now(PARTS) - OLD
+    return [info for info in infos if info.mtime < cutoff]
 
 
 def _remove_obsolete_checkpoints(store: Store) -> int:
@@ -182,12 +190,12 @@ def _remove_obsolete_checkpoints(store: Store) -> int:
     every epoch that the checkpoint reached. A checkpoint is kept if its training was stopped on the way to a later
     epoch or failed and may be retried, or if another version of memsweep or torch wrote the checkpoint.
     """
-    cutoff = datetime.datetime.now(datetime.UTC) - OLD
-    old = {
-        info.base_name.removesuffix(SUFFIX): info.mtime
+    kept = [
+        info
         for info in store.location.list(CHECKPOINTS)
-        if info.base_name[0] != "." and info.base_name.endswith(SUFFIX) and info.mtime < cutoff
-    }
+        if info.type == fs.FileType.File and info.base_name[0] != "." and info.base_name.endswith(SUFFIX)
+    ]
+    old = {info.base_name.removesuffix(SUFFIX): info.mtime for info in _old(store.location, kept)}
     if not old:
         return 0
     from lightning_modules.training.checkpoint import decode

@@ -4,14 +4,17 @@
     ROOT/leases/<run>-<id>.lease   names one worker process of the run and the ids of its current trainings
 
 Workers renew their leases. A lease that is not renewed belongs to a dead worker. The age of a lease is measured by
-the store's own clock. To lease trainings, a worker writes a lease, lists all other leases, and gives up every training
-that another lease contains. If two workers lease a training at the same moment, both give it up and try again later.
+the store's own clock, which a worker reads from the date of the file that it has just written, and never from the files
+of others: anybody may date these. To lease trainings, a worker writes a lease, lists all other leases, and gives up
+every training that another lease contains. If two workers lease a training at the same moment, both give it up and try
+again later.
 """
 
 from __future__ import annotations
 
 import datetime
 import logging
+import re
 import socket
 import threading
 import uuid
@@ -29,11 +32,14 @@ from sweeps.store.atomic_files import Location
 _log = logging.getLogger(f"memsweep.{__name__}")
 
 FOLDER = "leases"
+_NAME = re.compile(r"[^.].*\.(?:run|lease)")
 RENEW_SECONDS = 5.0
 HELD_SECONDS = 30.0
 """Seconds without renewal after which a worker counts as dead. On the same machine, its death is seen at once."""
+HELD = datetime.timedelta(seconds=HELD_SECONDS)
+"""A lease that is dated further ahead than this is not renewed either: its date would be the present."""
 FORGET = datetime.timedelta(days=2)
-"""Files of runs that began longer ago than this are ignored, and deleted by the next run."""
+"""Files of runs that began longer ago than this, or are dated as far ahead, are deleted by the next run."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,13 @@ class Run:
     def begin(cls, location: Location) -> Run:
         """Announce a new run in the store. Raises StoreError."""
         run = cls(uuid.uuid4().hex)
-        location.write(f"{FOLDER}/{run.id}.run", b"")
-        _delete_old(location)
+        path = f"{FOLDER}/{run.id}.run"
+        location.write(path, b"")
+        infos = _listed(location)
+        now = _now(infos, path)
+        for info in infos:
+            if abs(now - info.mtime) > FORGET:
+                location.delete(f"{FOLDER}/{info.base_name}")
         return run
 
 
@@ -85,14 +96,11 @@ class Lease:
     def _claim(self) -> frozenset[str]:
         """Write this lease, and give up and return the trainings in it that another run has already leased."""
         self._write()
-        infos = self._location.list(FOLDER)
-        others = [info for info in infos if not info.base_name.startswith((self._run.id, "."))]
+        infos = _listed(self._location)
+        others = [info for info in infos if not info.base_name.startswith(self._run.id)]
         self.alone = not others
-        now = max(info.mtime for info in infos if self._path.endswith(info.base_name))
-        recent = [
-            info for info in others
-            if info.base_name.endswith(".lease") and (now - info.mtime).total_seconds() < HELD_SECONDS
-        ]  # fmt: skip
+        now = _now(infos, self._path)
+        recent = [info for info in others if info.base_name.endswith(".lease") and abs(now - info.mtime) < HELD]
         taken = frozenset(i for info in recent for i in self._leased_ids(info)) & self._ids
         if taken:
             _log.info("lease of %d trainings given up: another run is training them", len(taken))
@@ -147,9 +155,13 @@ def _name(process: psutil.Process) -> str:
     return f"{process.pid}@{process.create_time():.2f}"
 
 
-def _delete_old(location: Location) -> None:
+def _listed(location: Location) -> list[fs.FileInfo]:
+    """Return the files of runs and leases, and no others."""
     infos = location.list(FOLDER)
-    now = max(info.mtime for info in infos)
-    for info in infos:
-        if now - info.mtime > FORGET:
-            location.delete(f"{FOLDER}/{info.base_name}")
+    return [info for info in infos if info.type == fs.FileType.File and _NAME.fullmatch(info.base_name)]
+
+
+def _now(infos: list[fs.FileInfo], written: str) -> datetime.datetime:
+    """Return the date of the file that this process has just written; this machine's time if it is not listed."""
+    dates = [info.mtime for info in infos if written.endswith(f"/{info.base_name}")]
+    return dates[0] if dates else datetime.datetime.now(datetime.UTC)

@@ -1,12 +1,15 @@
 """Parts: Parquet files of rows, named by the hash of their bytes.
 
 Parquet's page checksums do not cover headers and the footer, but this hash covers all bytes: a part whose bytes do not
-hash to its name is damaged. A row may be in several parts. The choice between copies depends only on the rows.
+hash to its name is damaged. The hash proves only that a part is what somebody wrote, so `part_checks` also checks what
+its columns mean. A part that fails is reported and left as it is, and the rest of the store is read without it. A row
+may be in several parts. The choice between copies depends only on the rows.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,11 +20,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from lightning_modules.errors import one_line
 from lightning_modules.measures.catalogue import ALL_MEASURES
 from lightning_modules.settings import DEFAULTS
 from sweeps.errors import StoreError
-from sweeps.store.atomic_files import Location, one_line
+from sweeps.store.atomic_files import Location
 from sweeps.store.deduplication import KEY, deduplicate, deduplicate_examples
+from sweeps.store.part_checks import problem_of_columns, problem_of_rows
 from sweeps.store.records import SCHEMA_VERSION, Outcome, example_schema, schema
 
 _NAME = re.compile(r"[0-9a-f]{20}\.parquet")
@@ -80,7 +85,8 @@ def listed(location: Location, folder: str) -> tuple[list[fs.FileInfo], dict[str
         if info.type == fs.FileType.File and _NAME.fullmatch(info.base_name):
             parts.append(info)
         elif not info.base_name.startswith("."):
-            foreign[info.path] = "not a part of memsweep"
+            broken = location.is_local and os.path.islink(info.path) and info.type == fs.FileType.Unknown
+            foreign[info.path] = "a link to a file that is not there" if broken else "not a part of memsweep"
     return parts, foreign
 
 
@@ -96,34 +102,48 @@ def load(location: Location, path: str, kept: pa.Schema, condition: pc.Expressio
         if not location.is_local:
             raise
         return f"damaged: {error}"
-    return None if content is None else _decode(name, content, kept, condition)
+    return None if content is None else _decode(path, content, kept, condition)
 
 
-def _decode(name: str, content: bytes, kept: pa.Schema, condition: pc.Expression | None) -> Part | str:
+def _decode(path: str, content: bytes, kept: pa.Schema, condition: pc.Expression | None) -> Part | str:
+    folder, _, name = path.rpartition("/")
     if name_of(content) != name:
         return "damaged: its bytes do not hash to its name"
-    dictionaries = [column.name for column in kept if pa.types.is_dictionary(column.type)]
     try:
-        with _open(content, dictionaries) as file:
-            about, names = file.metadata.metadata or {}, file.schema.names
-            version = about.get(b"memsweep_schema")
-            if version is None:
-                return "a Parquet file, but not one of memsweep's"
-            if int(version) > SCHEMA_VERSION:
-                return f"written by a newer memsweep (schema {int(version)}; this one reads up to {SCHEMA_VERSION})"
-            # Do not use threads, since several parts are already read at once.
-            table = file.read([name for name in kept.names if name in names], use_threads=False)
-        for column in kept:
-            if column.name not in names:  # the field was added later: these rows were trained at its default
-                table = table.append_column(column, _default_column(column, table.num_rows))
-        rows = table.select(kept.names)
-        if not rows.schema.equals(kept):
-            rows = rows.cast(kept)
-        if condition is not None:
-            rows = rows.filter(condition)
-        return Part(rows, _MERGED in about, set(names) <= set(kept.names))
-    except (OSError, pa.ArrowException, ValueError) as error:
+        return _checked(content, folder, kept, condition)
+    except Exception as error:  # a library may raise anything about bytes that it has not written
         return f"damaged: {one_line(error)}"
+
+
+def _checked(content: bytes, folder: str, kept: pa.Schema, condition: pc.Expression | None) -> Part | str:
+    expected, _, most_rows = KINDS[folder]
+    dictionaries = [column.name for column in kept if pa.types.is_dictionary(column.type)]
+    with _open(content, dictionaries) as file:
+        about, names = file.metadata.metadata or {}, file.schema_arrow.names
+        version = about.get(b"memsweep_schema")
+        if version is None:
+            return "a Parquet file, but not one of memsweep's"
+        if int(version) > SCHEMA_VERSION:
+            return f"written by a newer memsweep (schema {int(version)}; this one reads up to {SCHEMA_VERSION})"
+        if int(version) < 1:
+            return f"damaged: its schema is {int(version)}; valid: 1 to {SCHEMA_VERSION}"
+        if file.metadata.num_rows > most_rows:
+            return f"damaged: it declares {file.metadata.num_rows:,} rows; valid: up to {most_rows:,}"
+        if problem := problem_of_columns(file.schema_arrow, expected()):
+            return f"damaged: {problem}"
+        # Do not use threads, since several parts are already read at once.
+        table = file.read([name for name in kept.names if name in names], use_threads=False)
+    for column in kept:
+        if column.name not in names:  # the field was added later: these rows were trained at its default
+            table = table.append_column(column, _default_column(column, table.num_rows))
+    rows = table.select(kept.names)
+    if problem := problem_of_rows(rows, kept):
+        return f"damaged: {problem}"
+    if not rows.schema.equals(kept):
+        rows = rows.cast(kept)
+    if condition is not None:
+        rows = rows.filter(condition)
+    return Part(rows, _MERGED in about, set(names) <= set(kept.names))
 
 
 def _open(content: bytes, dictionaries: list[str]) -> pq.ParquetFile:
@@ -142,8 +162,10 @@ def _default_column(column: pa.Field, rows: int) -> pa.Array:
 
 
 PARTS, EXAMPLES = "parts", "examples"
-KINDS: dict[str, tuple[Callable[[], pa.Schema], Callable[[pa.Table], pa.Table]]] = {
-    PARTS: (schema, deduplicate),
-    EXAMPLES: (example_schema, deduplicate_examples),
+KINDS: dict[str, tuple[Callable[[], pa.Schema], Callable[[pa.Table], pa.Table], int]] = {
+    PARTS: (schema, deduplicate, 2**24),
+    EXAMPLES: (example_schema, deduplicate_examples, 2**30),
 }
-"""folder -> (the columns of its parts, the function that deduplicates their rows)."""
+"""folder -> (the columns of its parts, the function that deduplicates their rows, the most rows of one part).
+
+A few bytes of Parquet can declare any number of equal rows. No cohort fits into memory that writes so many."""

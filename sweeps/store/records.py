@@ -38,6 +38,8 @@ class Outcome(StrEnum):
     """There is no row yet. No stored row has this outcome."""
 
 
+STORED_OUTCOMES = tuple(outcome for outcome in Outcome if outcome is not Outcome.MISSING)
+
 PROVENANCE: dict[str, tuple[pa.DataType, str]] = {
     "parameters": (pa.int64(), "trainable parameters of the network, counted"),
     "reason": (pa.string(), "why it failed, diverged or was stopped"),

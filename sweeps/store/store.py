@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sweeps.errors import StoreError
+from sweeps.store.address import Address
 from sweeps.store.atomic_files import Location
 from sweeps.store.deduplication import KEY, LATEST, deduplicate, deduplicate_examples
 from sweeps.store.done import STOPPED_BY, Done, Pairs, marks
@@ -52,12 +53,26 @@ class Store:
 
     A store is cheap to create and to pickle. A relative folder is resolved against the driver's working directory, even
     for workers that run elsewhere.
+
+    Args:
+        uri: a folder or a URI.
+        must_exist: whether it is an error to read a store that does not exist, and not one without results.
     """
 
-    def __init__(self, uri: str | Path) -> None:
-        self.uri = str(uri)
+    def __init__(self, uri: str | Path | Address, *, must_exist: bool = False) -> None:
+        self.uri = Address(uri)
+        self._must_exist = must_exist
 
-    def __reduce__(self) -> tuple[type, tuple[str]]:
+    def __str__(self) -> str:
+        return str(self.uri)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.uri, spec)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self)!r})"
+
+    def __reduce__(self) -> tuple[type, tuple[str | Address]]:
         return Store, (self.location.root if self.is_local else self.uri,)
 
     @cached_property
@@ -67,6 +82,11 @@ class Store:
     @property
     def is_local(self) -> bool:
         return self.location.is_local
+
+    def check_exists(self) -> None:
+        """Raise StoreError if there is no store, so that a misspelt name does not look like lost results."""
+        if not self.location.exists():
+            raise StoreError(f"there is no store at {self}; valid: a folder or URI to which `memsweep run` has written")
 
     def prepare(self) -> None:
         """Create the store if it does not exist, and check that it is writable before any training starts."""
@@ -163,9 +183,9 @@ class Store:
                 if not changed:
                     break
             else:
-                raise StoreError(
-                    f"store {self.location.shown}: changed {ROUNDS} times while it was read; read it again"
-                )
+                raise StoreError(f"store {self}: changed {ROUNDS} times while it was read; read it again")
+        if not seen and self._must_exist:
+            self.check_exists()
         damaged = {self.location.full(f"{folder}/{name}"): part for name, part in seen.items() if isinstance(part, str)}
         parts = [part for _, part in sorted(seen.items()) if isinstance(part, Part)]
         return parts, dict(sorted({**damaged, **foreign}.items()))

@@ -169,6 +169,8 @@ class TestBadInput:
     )  # fmt: skip
     def test_is_one_message_with_code_2_and_nothing_written(self, memsweep, tmp_path, args, message):
         (tmp_path / "figure.yaml").write_text(SWEEP.replace("test_accuracy", "test_acuracy"))
+        for store in ("results", "my store"):
+            (tmp_path / store / "parts").mkdir(parents=True)
         before = sorted(path.name for path in tmp_path.rglob("*"))
         said = memsweep(*args)
         assert said.code == 2
@@ -435,11 +437,12 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 
 def test_lists_plans_and_shows_the_status_without_torch_and_ray(tmp_path):
     """The commands and the functions run in one process."""
+    (tmp_path / "results" / "parts").mkdir(parents=True)
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=tmp_path)
     imported = set(json.loads(done.stdout.splitlines()[-1]))
     assert "sweeps" in imported
     assert not imported & {"torch", "ray", "pytorch_lightning", "matplotlib", "seaborn", "scipy", "sklearn"}
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / "results", tmp_path / "results" / "parts"]
 
 
 def test_the_help_of_every_command_loads_no_library_but_that_of_the_command_line():

@@ -31,7 +31,7 @@ NOT_UPLOADED = (".?*", "*.pem", "*.key", "__pycache__")
 def hand_over(
     address: str,
     words: Sequence[str],
-    store: str,
+    store: Store,
     options: Mapping[str, str | float | None],
     more: Sequence[str],
     say: Callable[[str], None],
@@ -44,7 +44,7 @@ def hand_over(
     Args:
         address: the address at which the cluster accepts jobs.
         words: the arguments that select the sweep: a preset or a file, and --set options.
-        store: the URI of the store.
+        store: the store, in which the job finds what is done and stores its results.
         options: further options by name. True stands for a flag, and options that are None or False are omitted.
         more: further arguments, which are passed unchanged.
         say: a function that receives the output of the job.
@@ -52,12 +52,17 @@ def hand_over(
     Raises:
         ExecutionError: as `submit` does, and if the cluster cannot see the store.
     """
-    if Store(store).is_local:
+    if store.is_local:
         raise ExecutionError(f"--store {store}: a folder of this machine; valid on a cluster: s3://BUCKET/PATH")
+    if store.uri.has_secrets:
+        raise ExecutionError(
+            f"--store {store}: holds access keys, which everybody who reaches the cluster's dashboard could read in "
+            "the job's command; valid for a job: a URI without keys, and keys or a role in the nodes' environment"
+        )
     folder, file = Path.cwd(), Path(words[0])
     if file.is_file() and not file.resolve().is_relative_to(folder):
         folder, words = file.parent, [file.name, *words[1:]]
-    command = ["memsweep", "run", *words, "--store", store, "--address", "auto"]
+    command = ["memsweep", "run", *words, "--store", str(store), "--address", "auto"]
     for name, value in options.items():
         if value is not None and value is not False:
             command += [f"--{name}"] if value is True else [f"--{name}", str(value)]

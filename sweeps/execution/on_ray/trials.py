@@ -165,7 +165,7 @@ class Experiments:
 def local_elsewhere(store: Store, hosts: Sequence[str]) -> str:
     """Return the error message for a local store that workers on these hosts cannot access."""
     return (
-        f"--store {store.uri}: a folder of this machine, but workers on {', '.join(hosts)} would write to folders of "
+        f"--store {store}: a folder of this machine, but workers on {', '.join(hosts)} would write to folders of "
         "theirs; valid with nodes elsewhere: s3://BUCKET/PATH"
     )
 

@@ -30,9 +30,9 @@ def files(store: Store) -> list[str]:
 
 
 def filesystem_of(store: Store) -> tuple[fs.FileSystem, str]:
-    if "://" not in store.uri:
-        return fs.LocalFileSystem(), store.uri
-    return fs.FileSystem.from_uri(store.uri)
+    if store.is_local:
+        return fs.LocalFileSystem(), str(store)
+    return fs.FileSystem.from_uri(store.uri.raw)
 
 
 def content_of(store: Store, name: str) -> bytes:
@@ -233,7 +233,7 @@ class StoreSuite:
         part = store.append([make_record("a", (1, 2), learning_rate=0.5, momentum=0.1, optimizer="adamw", depth=2)])
         table = pq.read_table(pa.BufferReader(content_of(store, part)))
         content = _encode(table.drop_columns(["momentum", "optimizer", "depth", "test_loss", "commit"]))
-        older = Store(store.uri.replace("store", "older"))
+        older = Store(store.uri.raw.replace("store", "older"))
         older.prepare()
         put(older, hash_name(content), content)
         contents = older.read()

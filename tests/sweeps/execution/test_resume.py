@@ -151,7 +151,7 @@ def test_without_room_for_a_checkpoint_the_run_ends_with_a_clear_error(tmp_path,
 
     def full(self: Location, path: str, content: bytes) -> None:
         if path.startswith("checkpoints/"):
-            raise StoreError(f"store {self.shown}: {path} cannot be written: No space left on device")
+            raise StoreError(f"store {self}: {path} cannot be written: No space left on device")
         write(self, path, content)
 
     monkeypatch.setattr(Location, "write", full)

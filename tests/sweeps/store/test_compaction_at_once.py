@@ -119,7 +119,7 @@ def churning(fork: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     """Return a function that starts a process that appends the same rows in new parts, compacts, or both, forever."""
 
     def start(store: Store, task: str, seed: int) -> Any:
-        process = fork(CHURN, ["churn", store.uri, task, str(seed)], tmp_path)
+        process = fork(CHURN, ["churn", str(store), task, str(seed)], tmp_path)
         process.wait_for("ready")
         return process
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,40 @@ def test_it_is_given_back_and_after_days_nothing_is_left(location, tmp_path):
     assert [path.name for path in (tmp_path / "store" / "leases").iterdir()] == [f"{later.id}.run"]
 
 
+YEAR = 365 * 86_400
+
+
+@pytest.mark.parametrize("ahead", [YEAR, -YEAR])
+def test_the_date_of_another_file_changes_no_lease(location, tmp_path, ahead):
+    """A file of another machine, or with another clock, says nothing about the present."""
+    folder = tmp_path / "store" / "leases"
+    run, other = Run.begin(location), Run.begin(location)
+    with Lease(location, run, ["a"], renew_seconds=600):
+        strange = folder / f"{'0' * 32}-1.lease"
+        for name in (strange.name, f"{'0' * 32}.run", "notes.txt", ".0.tmp"):
+            (folder / name).write_text("elsewhere 1@2.00\nb")
+            os.utime(folder / name, (time.time() + ahead,) * 2)
+        (folder / "a folder").mkdir()
+        with Lease(location, other, ["a", "b"]) as lease:
+            assert lease.taken == {"a"}, "a lease that is not renewed holds nothing"
+        living = {path.name for path in folder.iterdir()} - {strange.name, f"{'0' * 32}.run"}
+        later = Run.begin(location)
+        assert {path.name for path in folder.iterdir()} == {*living, f"{later.id}.run"}
+
+
+class Forgetful(Location):
+    """A store whose listing is empty, as between a deletion and the next write."""
+
+    def list(self, folder: str) -> list[Any]:
+        return []
+
+
+def test_an_empty_listing_is_not_an_error(tmp_path):
+    location = Forgetful(tmp_path / "store")
+    with Lease(location, Run.begin(location), ["a"]) as lease:
+        assert lease.taken == frozenset()
+
+
 HOLDER = """
 import sys, time
 from sweeps.store.leases import Lease, Run
@@ -71,7 +106,7 @@ with Lease(location, Run.begin(location), ["a"]):
 
 @pytest.mark.xdist_group("forks")
 def test_a_dead_process_of_this_machine_holds_nothing(location, tmp_path, fork):
-    holder = fork(HOLDER, ["holder", location.uri], tmp_path)
+    holder = fork(HOLDER, ["holder", str(location)], tmp_path)
     holder.wait_for("held")
     with Lease(location, Run.begin(location), ["a"]) as lease:
         assert lease.taken == {"a"}
