@@ -78,7 +78,7 @@ class OnDemandMeasure(Protocol):
         """
 
     def state(self) -> Mapping[str, Tensor]:
-        """Return the accumulated tensors, each [K, ...], for a checkpoint."""
+        """Return the accumulated tensors, each [K, ...] of a shape that does not change, for a checkpoint."""
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Restore a state of tensors [K, ...]. Called directly after construction, before the first update."""

@@ -23,7 +23,7 @@ from lightning_modules.measures.on_demand import OnDemandMeasure, Presentation
 from lightning_modules.measures.values import PerExample
 from lightning_modules.models import Family, find
 from lightning_modules.schedules import learning_rates
-from lightning_modules.training.checkpoint import Checkpoint
+from lightning_modules.training.checkpoint import Checkpoint, check_tensors
 from lightning_modules.training.dropout import DropoutMasks
 from lightning_modules.training.entry import Entry
 from lightning_modules.training.evaluation import Evaluation
@@ -205,13 +205,28 @@ class CohortModule(pl.LightningModule):
         ]
 
     def _restore(self) -> None:
-        """Restore the results and on-demand measures of the members that have checkpoints."""
+        """Restore the results and on-demand measures of the members that have checkpoints.
+
+        Raises:
+            CheckpointError: a checkpoint is of another optimizer or data set.
+        """
         states = [entry.checkpoint for entry in self.entries]
+        if not any(states):
+            return
+        kept = [(entry.id, entry.checkpoint) for entry in self.entries if entry.checkpoint]
+        updated = [(id_, _flat(state.optimizer)) for id_, state in kept if state.epoch]  # at epoch 0 there is no state
+        check_tensors(updated, _flat(self._optimizer.state_of(0)), "optimizer's tensors")
         for k, state in enumerate(states):
             if state is not None:
                 self._optimizer.restore(k, state.optimizer)
                 self.rows[k], self.examples[k] = list(state.rows), list(state.examples)
                 self._diverged[k] = state.diverged or 0
-        for name, measure in self._on_demand.items() if any(states) else ():
+        for name, measure in self._on_demand.items():
             sums = [state.probes[name] for state in states if state]
-            measure.restore({part: torch.stack([each[part] for each in sums]) for part in sums[0]})
+            expected = {part: value[0] for part, value in measure.state().items()}
+            check_tensors([(id_, state.probes[name]) for id_, state in kept], expected, f"sums of {name}")
+            measure.restore({part: torch.stack([each[part] for each in sums]) for part in expected})
+
+
+def _flat(state: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{parameter}.{name}": value for parameter, values in state.items() for name, value in values.items()}

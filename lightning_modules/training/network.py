@@ -16,6 +16,7 @@ from torch.func import functional_call, vmap
 from lightning_modules.data.datamodule import CohortData
 from lightning_modules.measures.chunks import chunk_size
 from lightning_modules.models.seeded import build_member
+from lightning_modules.training.checkpoint import check_tensors
 from lightning_modules.training.dropout import mask_shapes, replace_dropout
 from lightning_modules.training.entry import Entry
 from lightning_modules.training.flat import Layout
@@ -40,6 +41,7 @@ class StackedNetwork:
 
     Raises:
         ModelError: the networks have different parameters.
+        CheckpointError: a checkpoint is of another network.
     """
 
     def __init__(self, entries: Sequence[Entry], data: CohortData) -> None:
@@ -57,10 +59,15 @@ class StackedNetwork:
         }
         network = next(iter(networks.values()))
         trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+        own = state_of(network)
+        learned, constant = ({name: own[name] for name in own if (name in trained) is kind} for kind in (True, False))
+        kept = [(entry.id, entry.checkpoint) for entry in entries if entry.checkpoint]
+        check_tensors([(id_, state.parameters) for id_, state in kept], learned, "parameters")
+        check_tensors([(id_, state.constants) for id_, state in kept], constant, "buffers")
         states = [
             entry.checkpoint.state if entry.checkpoint else state_of(networks[k]) for k, entry in enumerate(entries)
         ]
-        stacked = {name: value.to(device) for name, value in stack_states(states, [*state_of(network)]).items()}
+        stacked = {name: value.to(device) for name, value in stack_states(states, [*own]).items()}
         parameters = {name: value for name, value in stacked.items() if name in trained}
         self.layout = Layout.of(parameters)
         self.matrix = self.layout.filled(parameters)

@@ -41,6 +41,7 @@ from sweeps.store.records import Record
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
+    from lightning_modules.training.checkpoint import CheckpointError
     from lightning_modules.training.entry import Entry
     from lightning_modules.training.stack import MemberResult, Stack
 
@@ -131,7 +132,12 @@ class Lane:
         return CohortEnded(self._cohort.index, tuple(self._failures), left, self._untried)
 
     def _train(self, members: Sequence[Training], places: int) -> None:
-        """Train members. If the stack raises an error, train its members again in two halves from their checkpoints."""
+        """Train members. If the stack raises an error, train its members again in two halves from their checkpoints.
+
+        If a checkpoint cannot be used, it is deleted, and the members are trained again together.
+        """
+        from lightning_modules.training.checkpoint import CheckpointError
+
         for part in self._of_one_epoch(members) if members else ():
             if self._halving.is_hopeless:
                 self._untried += len(part)
@@ -141,6 +147,10 @@ class Lane:
             if error is None:
                 continue
             free_memory()
+            if isinstance(error, CheckpointError):
+                Checkpoints(self._store.location).discard(error.ids, str(error))
+                self._train(self._training, places)
+                continue
             cohort = self._cohort.part(self._training)
             if len(cohort.members) > 1:
                 for half in self._halving.split(cohort, error):
@@ -157,14 +167,18 @@ class Lane:
             return [[*members]]
         return by_epoch(with_checkpoints(members, self._store, self._worker.device))
 
-    def _attempt(self, members: Sequence[Training], places: int) -> str | None:
+    def _attempt(self, members: Sequence[Training], places: int) -> str | CheckpointError | None:
         """Train members, and return the text of an error, or None. Afterwards no frame holds the stack's tensors."""
+        from lightning_modules.training.checkpoint import CheckpointError
+
         self._training = [*members]
         try:
             self._fill_and_train(members, places)
             self._put_away()
         except OF_THE_RUN:
             raise
+        except CheckpointError as error:
+            return error.with_traceback(None)
         except Exception as error:
             if not self._training:
                 raise  # the stack has no members, so this is an error in memsweep and not in a training

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_modules.data.sources import Dataset
+from lightning_modules.errors import one_line
 from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import OF_THE_RUN
 from sweeps.execution.completed import completed_in
@@ -26,7 +27,6 @@ from sweeps.planning.cost import available_bytes
 from sweeps.planning.machine import processor
 from sweeps.planning.plan import Cohort, Training, nearly_equal
 from sweeps.spec.stopping import EarlyStopping
-from sweeps.store.atomic_files import one_line
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease, Run
 from sweeps.store.provenance import software
@@ -161,6 +161,7 @@ def _attempt(
     Returns:
         The members that did not finish and the time that it took, or the text of the error if the training raised one.
     """
+    from lightning_modules.training.checkpoint import CheckpointError
     from lightning_modules.training.stack import Keeper
     from lightning_modules.training.train import train_cohort
 
@@ -178,8 +179,13 @@ def _attempt(
         result = train(cohort.members, dataset, device=worker.device, on_epoch=stopwatch.on_epoch, keeper=keeper)
     except OF_THE_RUN:
         raise
+    except CheckpointError as error:
+        Checkpoints(store.location).discard(error.ids, str(error))
+        result = None
     except Exception as error:
         return told(error, cohort, worker.device)
+    if result is None:  # not in the handler, because the error's frames hold the stack's tensors
+        return _train_all(cohort, dataset, store, worker, on_epoch)
     failures = append(records_of(cohort, result), store)
     if kept:
         Checkpoints(store.location).delete(member.id for member in cohort.members)
@@ -231,9 +237,16 @@ def with_checkpoints(members: Iterable[Training], store: Store, device: str) -> 
 
 
 def _checkpoint(member: Training, checkpoints: Checkpoints, device: str) -> Checkpoint | None:
-    from lightning_modules.training.checkpoint import decode
+    from lightning_modules.training.checkpoint import CheckpointError, load
 
-    state = decode(checkpoints.read(member.id) or b"")
+    content = checkpoints.read(member.id)
+    try:
+        if content is None:
+            raise CheckpointError("its bytes are not those that were written")
+        state = load(content)
+    except CheckpointError as error:
+        checkpoints.discard([member.id], str(error))
+        return None
     serves = (
         state is not None
         and state.device == device

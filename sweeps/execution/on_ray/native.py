@@ -160,13 +160,18 @@ class NativeTraining:
         return row
 
     def _begun(self) -> Stack:
+        from lightning_modules.training.checkpoint import CheckpointError
         from lightning_modules.training.stack import Keeper, Stack
 
         joining = with_checkpoints([self._member], self._store, self._worker.device)
         self._kept_at = joining[0].epoch or None
         keeper = Keeper(self._keep, self._worker.checkpoint_seconds)
         stack = Stack(self._dataset(), self._worker.device, keeper=keeper)
-        stack.change(joining=joining)
+        try:
+            stack.change(joining=joining)
+        except CheckpointError as error:
+            Checkpoints(self._store.location).discard(error.ids, str(error))
+            return self._begun()
         return stack
 
     def _keep(self, entries: Sequence[Entry]) -> None:
