@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lightning_modules.data.border import listed, short
 from lightning_modules.data.dataset import Dataset, Floats, Ints, Shape, content_hash
 from lightning_modules.data.images import decode
 from lightning_modules.errors import DataError
@@ -135,7 +136,7 @@ def _input_column(table: pa.Table, name: str) -> str:
 
 
 def _listed(table: pa.Table) -> str:
-    return ", ".join(f"`{column}`" for column in table.column_names) or "none"
+    return listed(table.column_names) or "none"
 
 
 def _column(table: pa.Table, column: str, name: str, wanted: str) -> pa.Array:
@@ -159,7 +160,7 @@ def _first(mask: pa.Array) -> int:
 
 
 def _wrong_type(array: pa.Array, column: str, name: str, wanted: str) -> DataError:
-    return DataError("data", f"{name}: column `{column}` is of type {array.type}; it must hold {wanted}")
+    return DataError("data", f"{name}: column `{column}` is of type {short(array.type)}; it must hold {wanted}")
 
 
 def _integers(array: pa.Array, column: str, name: str) -> Ints:
@@ -182,7 +183,9 @@ def _splits(table: pa.Table, name: str) -> NDArray[np.bool_]:
     invalid = np.asarray(pc.invert(pc.is_in(array, value_set=pa.array(["train", "test"], array.type))))
     if invalid.any():
         row = int(np.flatnonzero(invalid)[0])
-        raise DataError("data", f"{name}: column `split` is {array[row].as_py()!r} in row {row}; valid is {wanted}")
+        raise DataError(
+            "data", f"{name}: column `split` is {short(repr(array[row].as_py()))} in row {row}; valid is {wanted}"
+        )
     return np.asarray(pc.equal(array, pa.scalar("train", array.type)))
 
 
@@ -226,7 +229,8 @@ def _numbers(array: Any, column: str, name: str) -> Floats:
     if flat.null_count:
         row = _first(flat.is_null()) // int(lengths[0])
         raise DataError("data", f"{name}: column `{column}` has a null in row {row}; every number must be there")
-    values = np.ascontiguousarray(flat.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(array), -1)
+    with np.errstate(over="ignore"):  # what is infinite afterwards is refused
+        values = np.ascontiguousarray(flat.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(array), -1)
     if not np.isfinite(values).all():
         row, place = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
         raise DataError(
@@ -245,8 +249,9 @@ def _shape(table: pa.Table, length: int, column: str, name: str) -> Shape:
         if len(shape) not in (1, 2, 3) or min(shape) < 1 or prod(shape) != length:
             raise DataError(
                 "data",
-                f"{name}: the schema's metadata has shape {text.decode(errors='replace')!r} and column `{column}` "
-                f"{length} numbers per row; valid are 1 to 3 positive integers, as '3,32,32', whose product is that",
+                f"{name}: the schema's metadata has shape {short(repr(text.decode(errors='replace')))} and column "
+                f"`{column}` {length} numbers per row; valid are 1 to 3 positive integers, as '3,32,32', whose product "
+                "is that",
             )
         return shape
     if column == "features":

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_modules.errors import DataError
+from lightning_modules.errors import DataError, one_line
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -151,7 +151,8 @@ def _inputs(values: ArrayLike, name: str, array: str) -> Floats:
         raise DataError(
             "data", f"{name}: {array} has shape {given.shape}; valid is [examples, *shape], none empty, with {SHAPES}"
         )
-    result = np.ascontiguousarray(given, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is infinite afterwards is refused
+        result = np.ascontiguousarray(given, dtype=np.float32)
     if not np.isfinite(result).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
         raise DataError("data", f"{name}: {array}{list(where)} is {result[where]}; every number must be finite")
@@ -172,5 +173,6 @@ def _labels(values: ArrayLike, expected: int, name: str, array: str) -> Ints:
 def _array(values: Any, name: str, array: str) -> np.ndarray:
     try:
         return np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError("data", f"{name}: {array} is a {type(values).__name__} that is no array: {error}") from error
+    except Exception as error:  # a user's class may raise anything
+        problem = f"{array} is a {type(values).__name__} that is no array: {one_line(error)}"
+        raise DataError("data", f"{name}: {problem}") from error

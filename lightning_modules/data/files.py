@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lightning_modules.data.border import MOST_ENTRIES, check_memory, reading
 from lightning_modules.data.cached import versions
 from lightning_modules.data.dataset import Dataset
-from lightning_modules.errors import DataError
+from lightning_modules.errors import DataError, one_line
 from lightning_modules.hashing import hash_of_code
 
 if TYPE_CHECKING:
     from lightning_modules.data.columns import Columns
+
+NUMBER_BYTES = 12
+"""A number of 8 bytes, as it is in a file, and of 4, as it is trained on."""
 
 
 def parquet(path: str) -> Dataset:
@@ -42,11 +48,8 @@ def parquet_recipe(path: str) -> str:
 
     state = hashlib.blake2b(digest_size=20)
     for file in _files(path):
-        try:
-            with file.open("rb") as opened:
-                state.update(hashlib.file_digest(opened, "blake2b").digest())
-        except OSError as error:
-            raise DataError("data", f"{file}: cannot be read: {_said(error)}") from error
+        with reading(str(file)), file.open("rb") as opened:
+            state.update(hashlib.file_digest(opened, "blake2b").digest())
     code = " ".join(hash_of_code(function) for function in (_read_file, columns.read_columns, images.decode))
     return f"parquet {state.hexdigest()} {code} {versions('pyarrow', 'pillow', 'numpy')}"
 
@@ -61,14 +64,28 @@ def _files(path: str) -> list[Path]:
     """List the Parquet files of a folder at any depth, sorted, without names that start with a dot or underscore."""
     given = Path(path).expanduser()
     if given.is_dir():
-        inside = (file.relative_to(given) for file in given.rglob("*.parquet") if file.is_file())
-        data = sorted(file for file in inside if not any(part.startswith((".", "_")) for part in file.parts))
+        data = sorted(file.relative_to(given) for file in _searched(given))
         if not data:
             raise DataError("data", f"{path}: the folder holds no file that ends in .parquet")
         return [given / file for file in data]
     if not given.is_file():
-        raise DataError("data", f"{path}: there is no such file or folder; valid is parquet:PATH of one that exists")
+        problem = "this is neither a file nor a folder" if given.exists() else "there is no such file or folder"
+        raise DataError("data", f"{path}: {problem}; valid is parquet:PATH of one that exists")
     return [given]
+
+
+def _searched(folder: Path) -> Iterator[Path]:
+    entries = 0
+    for parent, folders, files in os.walk(folder):
+        entries += len(folders) + len(files)
+        if entries > MOST_ENTRIES:
+            raise DataError(
+                "data", f"{folder}: holds more than {MOST_ENTRIES:,} files and folders; valid: a folder of data alone"
+            )
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        for name in files:
+            if name.endswith(".parquet") and not name.startswith((".", "_")) and os.path.isfile(f"{parent}/{name}"):
+                yield Path(parent, name)
 
 
 def _read_file(file: Path) -> Columns:
@@ -77,25 +94,33 @@ def _read_file(file: Path) -> Columns:
 
     from lightning_modules.data.columns import NUMBERS, read_columns
 
+    names: list[str] = []
     try:
         # pq.read_table is not used, because it adds columns from the names of the folders.
-        with pq.ParquetFile(file) as opened:
+        with reading(str(file)), pq.ParquetFile(file) as opened:
             names = opened.schema_arrow.names
-            # A file with none of these columns is read in full, so that the refusal lists its columns.
-            table = opened.read(columns=[name for name in names if name in (*NUMBERS, "label", "split")] or None)
-    except pa.ArrowException as error:
-        raise DataError("data", f"{file}: not a readable Parquet file: {_said(error)}") from error
-    except OSError as error:
-        raise DataError("data", f"{file}: cannot be read: {_said(error)}") from error
-    try:
-        return read_columns(table, str(file))
+            columns = [name for name in names if name in (*NUMBERS, "label", "split")]
+            check_memory(_bytes(opened.metadata, columns), str(file))
+            # For a file with none of these columns, the refusal lists its columns.
+            table = opened.read(columns) if columns else opened.schema_arrow.empty_table()
+            return read_columns(table, str(file))
     except DataError as error:
-        if "split" not in names and "`split`" in str(error):
+        if isinstance(error.__cause__, pa.ArrowException):
+            raise DataError("data", f"{file}: not a readable Parquet file: {one_line(error.__cause__)}") from error
+        if names and "split" not in names and "`split`" in str(error):
             raise DataError(
                 "data", f"{error} (a folder with one file per split, as the hub has them, is read by hub:PATH)"
             ) from error
         raise
 
 
-def _said(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _bytes(metadata: Any, columns: Sequence[str]) -> int:
+    """Return the bytes that columns take when they are read, which may be a thousand times those of the file."""
+    total = 0
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        for j in range(group.num_columns):
+            chunk = group.column(j)
+            if chunk.path_in_schema.partition(".")[0] in columns:
+                total += max(NUMBER_BYTES * chunk.num_values, chunk.total_uncompressed_size)
+    return total

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lightning_modules.data.border import listed
 from lightning_modules.data.dataset import Dataset
-from lightning_modules.errors import DataError
+from lightning_modules.errors import DataError, one_line
 
 if TYPE_CHECKING:
     import datasets
@@ -46,7 +47,7 @@ def _read(name: str) -> Columns:
             loaded = datasets.load_dataset(name)
     except Exception as error:
         # The possible errors (network, authentication, malformed files) have no common base class.
-        raise DataError("data", f"hub:{name} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise DataError("data", f"hub:{name} cannot be loaded: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(loaded, datasets.DatasetDict) or not set(SPLITS) <= set(loaded):
         splits = ", ".join(sorted(map(str, loaded))) if isinstance(loaded, datasets.DatasetDict) else "none"
         raise DataError("data", f"hub:{name} has the splits {splits}; it needs train and test")
@@ -96,7 +97,7 @@ def _one(features: Any, names: tuple[str, ...], kind: type, wanted: str, place: 
             return candidates[0]
     raise DataError(
         "data",
-        f"{place}: found the columns {', '.join(f'`{name}`' for name in features)}; valid is one of {wanted}, or one "
+        f"{place}: found the columns {listed(features)}; valid is one of {wanted}, or one "
         f"with the feature {kind.__name__}",
     )
 

@@ -1,18 +1,26 @@
-"""Decode images (PNG, JPEG and all other formats that Pillow reads) to one array."""
+"""Decode images (see FORMATS) to one array."""
 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lightning_modules.data.border import MOST_PIXELS, check_memory
 from lightning_modules.data.dataset import Floats
-from lightning_modules.errors import DataError
+from lightning_modules.errors import DataError, one_line
+
+FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000")
+"""The formats that are read. Pillow knows others; for EPS it runs a program."""
 
 GREY = frozenset({"1", "L", "LA"})
 COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 """Pillow's modes with at most 8 bits per channel. Transparency is dropped."""
+
+BYTES = 1 + 4 + 4
+"""Bytes per number: the level, and the numbers before and after they are scaled."""
 
 
 def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
@@ -31,13 +39,20 @@ def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
 
     def opened(position: int) -> Image.Image:
         try:
-            return Image.open(io.BytesIO(encoded[position]))
-        except (OSError, SyntaxError, ValueError) as error:
+            with warnings.catch_warnings(action="ignore"):  # of sizes, which are checked below
+                return Image.open(io.BytesIO(encoded[position]), formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise _too_large(position) from error
+        except Exception as error:  # decoders raise more than they document
             raise _undecodable(position, error) from error
 
     def _undecodable(position: int, error: Exception) -> DataError:
-        count = len(encoded[position])
-        return DataError("data", f"{place(position)}: column `image` has {count} bytes that are not an image: {error}")
+        problem = f"column `image` has {len(encoded[position])} bytes that are not an image: {one_line(error)}"
+        return DataError("data", f"{place(position)}: {problem}")
+
+    def _too_large(position: int) -> DataError:
+        problem = f"the image has more than {MOST_PIXELS:,} pixels; valid are smaller ones"
+        return DataError("data", f"{place(position)}: {problem}")
 
     colour = False
     size = (0, 0)
@@ -49,6 +64,8 @@ def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
                     "data",
                     f"{place(position)}: the image is of mode {image.mode}; valid are at most 8 bits per channel",
                 )
+            if image.size[0] * image.size[1] > MOST_PIXELS:
+                raise _too_large(position)
             colour = colour or image.mode in COLOUR
             size = size if position else image.size
             if image.size != size:
@@ -57,12 +74,14 @@ def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
                     f"{place(position)}: the image is {image.size[0]} x {image.size[1]} pixels, and the first is "
                     f"{size[0]} x {size[1]}; all must be of one size",
                 )
+    numbers = len(encoded) * size[0] * size[1] * (3 if colour else 1)
+    check_memory(BYTES * numbers, place(0))
     levels = np.empty((len(encoded), size[1], size[0], 3 if colour else 1), dtype=np.uint8)
     for position in range(len(encoded)):
         with opened(position) as image:
             try:
                 pixels = np.asarray(image.convert("RGB" if colour else "L"))
-            except (OSError, SyntaxError, ValueError) as error:
+            except Exception as error:
                 raise _undecodable(position, error) from error
         levels[position] = pixels.reshape(levels.shape[1:])
     return np.ascontiguousarray(levels.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(127.5) - np.float32(1)

@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from lightning_modules.data import builtin, files, hub, user_function
+from lightning_modules.data.border import reading
 from lightning_modules.data.cached import through_cache, versions
 from lightning_modules.data.dataset import Dataset, Facts
 from lightning_modules.errors import DataError, choices, did_you_mean
@@ -177,7 +178,8 @@ def load(name: str, *values: Any) -> Dataset:
         return through_cache(lambda: recipe, build)
     source, argument = _outside(name)
     build = partial(source.load, argument)
-    return through_cache(partial(source.recipe, argument), build) if source.recipe else build()
+    with reading(name):
+        return through_cache(partial(source.recipe, argument), build) if source.recipe else build()
 
 
 def load_planned(settings: Any) -> Dataset:
@@ -210,7 +212,8 @@ def content_digest(name: str) -> str:
     if name in BUILT_IN:
         return BUILT_IN[name].digest
     source, argument = _outside(name)
-    return source.digest(argument)
+    with reading(name):
+        return source.digest(argument)
 
 
 def _outside(name: str) -> tuple[Outside, str]:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from lightning_modules.data.border import LISTED, short
 from lightning_modules.data.dataset import Dataset
 from lightning_modules.default_type import float32_by_default
-from lightning_modules.errors import DataError, did_you_mean
+from lightning_modules.errors import DataError, did_you_mean, one_line
 from lightning_modules.user_code import CodeError, code_of, load
 
 ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
@@ -29,7 +30,7 @@ def imported(path: str) -> Dataset:
         given: dict[str, Any] = {**vars(result)}
     elif isinstance(result, Mapping):
         if set(result) != set(ARRAYS):
-            keys = ", ".join(str(key) for key in result)
+            keys = ", ".join(short(key) for key in [*result][:LISTED])
             raise DataError("data", f"{path} returned a dict of {keys or 'nothing'}; it must have {', '.join(ARRAYS)}")
         given = {name: result[name] for name in ARRAYS}
     elif isinstance(result, tuple) and len(result) == len(ARRAYS):
@@ -74,7 +75,7 @@ def _call(path: str) -> Any:
     except DataError:
         raise
     except (Exception, SystemExit) as error:
-        raise DataError("data", f"{path} failed: {type(error).__name__}: {error}") from error
+        raise DataError("data", f"{path} failed: {type(error).__name__}: {one_line(error)}") from error
 
 
 def _function(path: str) -> Any:
@@ -84,7 +85,9 @@ def _function(path: str) -> Any:
             module = load(module_name)
     except (Exception, SystemExit) as error:
         # A user's module may raise anything on import.
-        raise DataError("data", f"{path}: cannot import {module_name}: {type(error).__name__}: {error}") from error
+        raise DataError(
+            "data", f"{path}: cannot import {module_name}: {type(error).__name__}: {one_line(error)}"
+        ) from error
     function = getattr(module, attribute, None)
     if not callable(function):
         problem = "has no function" if function is None else "has no function, but a value,"
