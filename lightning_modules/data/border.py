@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from lightning_modules.errors import DataError, MemsweepError, one_line
+from lightning_modules.errors import DataError, MemsweepError, one_line, shortened
 
 MOST_ENTRIES = 100_000
 """Files and folders that are looked at in search of data. The search of a whole disk would take minutes."""
@@ -50,5 +50,4 @@ def listed(names: Iterable[object]) -> str:
 
 
 def short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= LENGTH else f"{text[:LENGTH]}..."
+    return shortened(str(value), LENGTH)

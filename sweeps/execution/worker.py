@@ -122,6 +122,9 @@ def _train_part(
     if halving.is_hopeless:
         return CohortEnded(cohort.index, untried=len(cohort.members))
     ended = _attempt(cohort, dataset, store, worker, on_epoch)
+    if ended is None:
+        free_memory()
+        return _train_all(cohort, dataset, store, worker, on_epoch, halving)
     if not isinstance(ended, str):
         halving.trained()
         return ended
@@ -153,13 +156,14 @@ def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tup
 
 def _attempt(
     cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
-) -> CohortEnded | str:
+) -> CohortEnded | str | None:
     """Train and store members that are at the same epoch.
 
     After the return, no frame holds the stack's tensors.
 
     Returns:
-        The members that did not finish and the time that it took, or the text of the error if the training raised one.
+        The members that did not finish and the time that it took, or the text of the error if the training raised one,
+        or None if nothing was trained, because a checkpoint could not be used and was deleted.
     """
     from lightning_modules.training.checkpoint import CheckpointError
     from lightning_modules.training.stack import Keeper
@@ -181,11 +185,9 @@ def _attempt(
         raise
     except CheckpointError as error:
         Checkpoints(store.location).discard(error.ids, str(error))
-        result = None
+        return None
     except Exception as error:
         return told(error, cohort, worker.device)
-    if result is None:  # not in the handler, because the error's frames hold the stack's tensors
-        return _train_all(cohort, dataset, store, worker, on_epoch)
     failures = append(records_of(cohort, result), store)
     if kept:
         Checkpoints(store.location).delete(member.id for member in cohort.members)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_modules.errors import MESSAGE_LENGTH
+from lightning_modules.errors import LONGEST_REASON
 from sweeps.store.compaction import compact
 from sweeps.store.parts import KINDS, PARTS, encode, name_of
 from sweeps.store.records import SCHEMA_VERSION, STORED_OUTCOMES, schema, table_of
@@ -179,7 +179,7 @@ def test_any_values_are_read_as_rows_or_named_in_one_short_sentence(tmp_path_fac
         ((named, reason),) = contents.damaged.items()
         assert named == path
         assert "\n" not in reason
-        assert len(reason) < MESSAGE_LENGTH + 100
+        assert len(reason) < LONGEST_REASON + 100
     assert ("a", 1) in shared.done().rows
     rows = contents.table.to_pylist()
     assert len(rows) == 1 if contents.damaged else 1 < len(rows) <= 4
