@@ -1,6 +1,7 @@
 """Layers of a stacked network as operations that have the same bits in any stack.
 
-Linear layers and convolutions become batched matrix products, and batch normalisation elementary operations.
+Linear layers and convolutions become batched matrix products, and batch normalisation, activation functions and
+attention elementary operations.
 
 torch trains a stack of convolutions as one grouped convolution, whose kernels round differently than those of a single
 network, and are slower for wide layers. A product of unfolded inputs has one kernel for any number of members, so a
@@ -13,12 +14,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from lightning_modules.training.stacked_functions import FUNCTIONS, attention, sigmoid
 
 Sides = tuple[int, ...]
 """One number per spatial axis."""
@@ -29,7 +33,7 @@ FEW_OUTPUTS = 16
 
 
 class BatchedProducts(TorchFunctionMode):
-    """Inside a `with` block, linear layers and convolutions are matrix products."""
+    """Inside a `with` block, linear layers and convolutions are matrix products, and `_REPLACED` lists the rest."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -112,6 +116,30 @@ def batch_norm(
     if bias is not None:
         result = result + bias.reshape(shape)
     return result.to(input.dtype)
+
+
+def gru_cell(
+    input: Tensor, hidden: Tensor, of_input: Tensor, of_hidden: Tensor, input_bias: Tensor | None = None,
+    hidden_bias: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Compute one step of nn.GRUCell."""
+    from_input = linear(input, of_input, input_bias).chunk(3, -1)
+    from_hidden = linear(hidden, of_hidden, hidden_bias).chunk(3, -1)
+    reset, update = (sigmoid(a + b) for a, b in zip(from_input[:2], from_hidden[:2], strict=True))
+    new = torch.tanh(from_input[2] + reset * from_hidden[2])
+    return new + update * (hidden - new)
+
+
+def lstm_cell(
+    input: Tensor, state: Sequence[Tensor], of_input: Tensor, of_hidden: Tensor, input_bias: Tensor | None = None,
+    hidden_bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Compute one step of nn.LSTMCell. Return the hidden state and the memory."""
+    hidden, memory = state
+    gates = linear(input, of_input, input_bias) + linear(hidden, of_hidden, hidden_bias)
+    write, keep, new, read = gates.chunk(4, -1)
+    memory = sigmoid(keep) * memory + sigmoid(write) * torch.tanh(new)
+    return sigmoid(read) * torch.tanh(memory), memory
 
 
 class _Product(torch.autograd.Function):
@@ -204,9 +232,35 @@ def _paddings(padding: int | str | Sequence[int], kernel: Sides, dilation: Sides
     return sizes, sizes
 
 
+def _rebound(function: Callable[..., Any], **names: Any) -> Callable[..., Any]:
+    """Return a copy of a Python function that finds other objects under some global names."""
+    assert isinstance(function, FunctionType)
+    copied = FunctionType(
+        function.__code__, {**function.__globals__, **names}, function.__name__, function.__defaults__,
+        function.__closure__,
+    )  # fmt: skip
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
+
+
+# torch turns a mode off inside of the functions that the mode is told of, so this one's own calls are replaced by name.
+multi_head_attention = _rebound(
+    functional.multi_head_attention_forward,
+    linear=linear,
+    **{
+        name: _rebound(getattr(functional, name), linear=linear) for name in ("_in_projection", "_in_projection_packed")
+    },
+    scaled_dot_product_attention=attention,
+    has_torch_function=lambda tensors: False,
+)
+
 _REPLACED: dict[Callable[..., Any], Callable[..., Any]] = {
     functional.linear: linear,
     functional.batch_norm: batch_norm,
+    torch.gru_cell: gru_cell,
+    torch.lstm_cell: lstm_cell,
+    functional.multi_head_attention_forward: multi_head_attention,
+    **FUNCTIONS,
     **dict.fromkeys(
         (functional.conv1d, functional.conv2d, functional.conv3d, torch.conv1d, torch.conv2d, torch.conv3d), convolution
     ),
