@@ -153,7 +153,7 @@ def bits_memorized(stack: EvaluatedStack) -> Tensor:
 
 def weight_norm(stack: EvaluatedStack) -> Tensor:
     parameters = [values for _, values in sorted(stack.parameters.items())]  # a sum's bits depend on its terms' order
-    squares = sum(values.detach().double().flatten(1).square().sum(1) for values in parameters)
+    squares = sum(values.detach().double().reshape(len(values), -1).square().sum(1) for values in parameters)
     return torch.as_tensor(squares).sqrt().expand(len(stack.train.loss))
 
 

@@ -35,6 +35,10 @@ class MaskedDropout(nn.Module):
         """For each use, the shape of its mask for one example."""
         self._turn = 0
 
+    def begin(self) -> None:
+        """Expect the first use of a forward pass next."""
+        self._turn = 0
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
@@ -63,16 +67,25 @@ def replace_dropout(network: nn.Module, masked: bool) -> nn.Module:
 def mask_shapes(network: nn.Module, example: Tensor) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of each mask for one example, by running the network once on `example` [1, *shape].
 
-    Registers a buffer for every use of each `MaskedDropout` in the network.
+    The network runs in training mode, in which alone it may use dropout, and on two copies of the example, because
+    BatchNorm cannot train on one value. Its own buffers keep their values. Registers a buffer for every use of each
+    `MaskedDropout` in the network.
     """
     masked = {name: module for name, module in network.named_modules() if isinstance(module, MaskedDropout)}
+    if not masked:
+        return {}
     hooks = [module.register_forward_pre_hook(module.note) for module in masked.values()]
     was_training = network.training
+    own = {name: (value, value.clone()) for name, value in network.named_buffers()}
     with torch.no_grad():
-        network.eval()(example)
+        network.train()(example.repeat(2, *(1,) * (example.dim() - 1)))
+        for value, before in own.values():
+            value.copy_(before)
     network.train(was_training)
     for hook in hooks:
         hook.remove()
+    for module in masked.values():
+        module.begin()
     return {f"{name}.keep{i}": shape for name, module in masked.items() for i, shape in enumerate(module.shapes)}
 
 

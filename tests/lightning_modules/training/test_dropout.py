@@ -141,3 +141,21 @@ def test_a_member_that_joins_later_has_the_masks_of_its_own_updates():
         alone = DropoutMasks([members[k]], {"drop.keep0": (31,)}, CPU, torch.float64)
         alone.begin_epoch([0], 9)
         assert torch.equal(alone.draw(alone.keys[update], 10)["drop.keep0"][0], drawn[k])
+
+
+def test_masks_of_training_mode_are_found_and_leave_buffers_alone() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.norm = nn.Dropout(), nn.BatchNorm1d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.norm(x)
+            return self.drop(self.drop(x)[:, :2]) if self.training else x
+
+    network = replace_dropout(Network(), True).eval()
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    assert mask_shapes(network, torch.randn(1, 3)) == {"drop.keep0": (3,), "drop.keep1": (2,)}
+    assert not network.training
+    buffers = dict(network.named_buffers())
+    assert all(torch.equal(buffers[name], value) for name, value in before.items())
