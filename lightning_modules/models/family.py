@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from lightning_modules.errors import ModelError
-from lightning_modules.models.layers import Layer, Shape, Size
+from lightning_modules.models.layers import Layer, NothingLeft, Shape, Size, largest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,8 +51,24 @@ class Family:
         return self.layout(shape, classes, width or self.default_width or 0, depth or self.default_depth or 0)
 
     def size(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> Size:
-        size = self.network(shape, classes, width, depth).size(shape)
+        try:
+            size = self.network(shape, classes, width, depth).size(shape)
+        except NothingLeft as reason:
+            raise ModelError("model", self._refusal(str(reason), shape, classes, width, depth)) from None
         return replace(size, activations=size.activations + prod(shape))
+
+    def _refusal(self, reason: str, shape: Shape, classes: int, width: int | None, depth: int | None) -> str:
+        def fits(depth: int) -> bool:
+            try:
+                self.network(shape, classes, width, depth).size(shape)
+            except NothingLeft:
+                return False
+            return True
+
+        chosen = depth or self.default_depth or 1
+        most = largest(fits, chosen - 1)
+        hint = f"; the largest depth for this shape is {most}" if most else ""
+        return f"{self.name} cannot use data of shape {shape} with depth={chosen}: {reason}{hint}"
 
     def build(self, shape: Shape, classes: int, width: int | None, depth: int | None) -> nn.Module:
         from lightning_modules.models.modules import module

@@ -11,7 +11,7 @@ A shape is that of one example, without the batch axis: (features,), (tokens, fe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -54,6 +54,10 @@ class Size:
         )
 
 
+class NothingLeft(ValueError):
+    """Raised for inputs that are too small for the layers."""
+
+
 class Layer(ABC):
     @abstractmethod
     def size(self, shape: Shape) -> Size:
@@ -69,7 +73,10 @@ class Chain(Layer):
     def size(self, shape: Shape) -> Size:
         total = Size(shape, calls=0)
         for layer in self.layers:
-            total = total.then(layer.size(total.shape))
+            size = layer.size(total.shape)
+            if min(size.shape, default=1) < 1:
+                raise NothingLeft(f"{type(layer).__name__} leaves nothing of {total.shape}")
+            total = total.then(size)
         return total
 
 
@@ -244,3 +251,12 @@ class Attention(Layer):
             4 * tokens * inner + scores,
             calls=8,
         )
+
+
+def largest(fits: Callable[[int], bool], most: int) -> int:
+    """Return the largest number in 1..most that fits, where every number fits below one that does; 0 if none does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low

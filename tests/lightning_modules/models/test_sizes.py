@@ -10,6 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_modules.errors import ModelError
 from lightning_modules.models import FAMILIES, Resolved, build, resolve
+from lightning_modules.models.family import Family
+from lightning_modules.models.layers import Conv, Flatten, Layer, Linear, ReLU, Shape, chain, largest
 from lightning_modules.models.sizes import (
     activation_floats,
     forward_flops,
@@ -242,3 +244,46 @@ def test_build_refuses_what_resolve_refuses() -> None:
         build("linear", (40,), 10, 8)
     with pytest.raises(ModelError, match="it takes"):
         build("resnet", (40,), 10)
+
+
+@given(
+    model=st.sampled_from([*FAMILIES]),
+    shape=st.one_of(
+        st.tuples(st.integers(1, 40)),
+        st.tuples(st.integers(1, 3), st.integers(1, 40)),
+        st.tuples(st.integers(1, 3), st.integers(1, 33), st.integers(1, 33)),
+    ),
+    depth=st.integers(1, 9),
+)
+def test_a_size_that_is_accepted_can_run(model: str, shape: tuple[int, ...], depth: int) -> None:
+    family = FAMILIES[model]
+    sizes = {"width": 2 if family.takes_width else None, "depth": depth if family.takes_depth else None}
+    try:
+        resolve(model, shape, 3, **sizes)
+    except ModelError:
+        return  # whatever the depth
+    with torch.device("meta"):
+        network = build(model, shape, 3, **sizes)
+        assert network(torch.empty(2, *shape)).shape == (2, 3)
+
+
+def test_a_depth_that_leaves_nothing_of_the_data_is_refused_with_the_largest_that_fits() -> None:
+    def shrinking(shape: Shape, classes: int, width: int, depth: int) -> Layer:
+        return chain([Conv(width, 3), ReLU()] * depth, Flatten(), Linear(classes))
+
+    family = Family("shrinking", "no padding", shrinking, default_width=2, default_depth=2)
+    assert family.size((1, 8, 8), 3, None, 3).shape == (3,)
+    with pytest.raises(ModelError) as caught:
+        family.size((1, 8, 8), 3, None, 4)
+    assert caught.value.field == "model"
+    assert str(caught.value) == (
+        "shrinking cannot use data of shape (1, 8, 8) with depth=4: Conv leaves nothing of (2, 2, 2); "
+        "the largest depth for this shape is 3"
+    )
+    with pytest.raises(ModelError, match=r"with depth=2: Conv leaves nothing of \(1, 2, 2\)$"):
+        family.size((1, 2, 2), 3, None, None)
+
+
+@given(fitting=st.integers(0, 50), most=st.integers(0, 60))
+def test_the_largest_number_that_fits_is_found(fitting: int, most: int) -> None:
+    assert largest(lambda number: number <= fitting, most) == min(fitting, most)
