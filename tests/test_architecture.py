@@ -60,6 +60,9 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "lightning_modules.models",
     ),
     "lightning_modules.training": (
+        "lightning_modules",
+        "lightning_modules.cache",
+        "lightning_modules.hashing",
         "lightning_modules.lightning",
         "lightning_modules.errors",
         "lightning_modules.draws",

@@ -2,7 +2,8 @@
 
 The function (or class) returns an `nn.Module` that maps [batch, *shape] to [batch, classes]. It is called with the
 keywords among `shape`, `classes`, `width` and `depth` that it accepts, except for an unset `width` or `depth`. The
-network's size is measured on torch's meta device, so planning with such a family imports torch.
+network's size is measured on torch's meta device, so planning with such a family imports torch. What else a network
+must do is checked where it is trained (`lightning_modules.training.inspection`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_modules.default_type import float32_by_default
 from lightning_modules.errors import ModelError, did_you_mean
-from lightning_modules.models.layers import Shape, Size
+from lightning_modules.models.layers import Shape, Size, largest
+from lightning_modules.models.reasons import in_short, reason
 from lightning_modules.user_code import load
 
 if TYPE_CHECKING:
@@ -73,10 +75,19 @@ class ImportedFamily:
         if not isinstance(module, nn.Module):
             raise ModelError("model", f"{self.name} returned {type(module).__name__}; it must return a torch nn.Module")
         for key, tensor in (*module.named_parameters(), *module.named_buffers()):
+            if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
+                problem = f"{self.name} has the lazy tensor {key!r}, whose size only the first batch decides"
+                raise ModelError("model", f"{problem}; give the size, as in nn.Linear(inputs, outputs)")
             if tensor.is_complex():
                 problem = f"{self.name} has the complex tensor {key!r}, whose imaginary part would be lost"
                 raise ModelError("model", f"{problem}; valid: a real tensor with an axis for the two parts")
         return module
+
+    def sizes(self, width: int | None, depth: int | None) -> str:
+        """Describe the size of a network, as in " with width=8, depth=2"; "" if it has neither."""
+        chosen = {"width": width or self.default_width, "depth": depth or self.default_depth}
+        given = ", ".join(f"{name}={value}" for name, value in chosen.items() if value is not None)
+        return f" with {given}" if given else ""
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -117,6 +128,16 @@ def _text(error: BaseException) -> str:
 
 @lru_cache(maxsize=4096)
 def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | None, depth: int | None) -> Size:
+    try:
+        return _measured_on("meta", family, shape, classes, width, depth)
+    except ModelError:
+        # A network may read a number or call numpy while it is built, which takes tensors with values.
+        return _measured_on("cpu", family, shape, classes, width, depth)
+
+
+def _measured_on(
+    device: str, family: ImportedFamily, shape: Shape, classes: int, width: int | None, depth: int | None
+) -> Size:
     import torch
     from torch.nn import Conv1d, Conv2d, Conv3d
     from torch.utils.flop_counter import FlopCounterMode
@@ -128,7 +149,7 @@ def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | N
     def unfolded(layer: Conv1d | Conv2d | Conv3d, inputs: object, out: torch.Tensor) -> None:
         columns.append(out.numel() // len(layer.weight) * layer.weight[0].numel() * layer.groups)
 
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         module = family.build(shape, classes, width, depth).train()
         weights = {tensor.untyped_storage()._cdata for tensor in module.parameters()}
 
@@ -145,15 +166,16 @@ def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | N
         counter = FlopCounterMode(display=False)
         try:
             with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                out = module(torch.empty(batch, *shape))
+                out = module(torch.zeros(batch, *shape))
         except Exception as error:
-            raise ModelError("model", f"{family.name} cannot use data of shape {shape}: {_text(error)}") from error
-    if tuple(out.shape) != (batch, classes):
-        raise ModelError(
-            "model",
-            f"{family.name} maps {batch} examples of shape {shape} to {tuple(out.shape)}; "
-            f"it must give ({batch}, {classes})",
-        )
+            words = reason(error)
+            if words is None:
+                words = f"cannot use data of shape {shape}{family.sizes(width, depth)}: {in_short(error)}"
+                if device == "cpu":
+                    words += _largest_depth(family, shape, classes, width, depth)
+            raise refusal(family.name, module, words) from error
+    if problem := output_problem(out, batch, shape, classes):
+        raise refusal(family.name, module, problem)
     parameters = sum(tensor.numel() for tensor in module.parameters() if tensor.requires_grad)
     return Size(
         (classes,),
@@ -163,3 +185,39 @@ def _measured(family: ImportedFamily, shape: Shape, classes: int, width: int | N
         columns=sum(columns) // batch,
         calls=sum(not [*part.children()] for part in module.modules()),
     )
+
+
+def refusal(model: str, network: nn.Module, words: str) -> ModelError:
+    """Return the error of a network, named by its model and, where it has another name, its class."""
+    kind = type(network)
+    named = kind.__module__.partition(".")[0] == "torch" or model.endswith(f":{kind.__name__}")
+    return ModelError("model", f"{model}{'' if named else f' ({kind.__name__})'} {words}")
+
+
+def output_problem(out: Any, batch: int, shape: Shape, classes: int) -> str | None:
+    """Say what is wrong with the output for a batch of examples, in words that follow the network's name."""
+    import torch
+
+    if not isinstance(out, torch.Tensor):
+        given = "nothing" if out is None else f"an output of type {type(out).__name__}"
+        return f"returns {given}; `forward` must return one tensor of logits, [batch, {classes}]"
+    if tuple(out.shape) != (batch, classes):
+        return f"maps {batch} examples of shape {shape} to {tuple(out.shape)}; it must give ({batch}, {classes})"
+    if not out.dtype.is_floating_point:
+        return f"returns numbers of type {out.dtype}; it must return logits, which are real numbers"
+    return None
+
+
+def _largest_depth(family: ImportedFamily, shape: Shape, classes: int, width: int | None, depth: int | None) -> str:
+    """Say which depth the data allow, if the depth is what they do not allow."""
+    import torch
+
+    def fits(depth: int) -> bool:
+        try:
+            family.build(shape, classes, width, depth).train()(torch.zeros(2, *shape))
+        except Exception:
+            return False
+        return True
+
+    most = largest(fits, (depth or family.default_depth or 1) - 1) if family.takes_depth else 0
+    return f"; the largest depth for this shape is {most}" if most else ""

@@ -32,6 +32,7 @@ from sweeps.execution.observer import Observer
 from sweeps.execution.protocol import Executor, is_job_address
 from sweeps.execution.resources import local_resources
 from sweeps.planning.explain import explain, in_short, summary
+from sweeps.planning.inspection import inspect_networks
 from sweeps.planning.plan import Cohort, Plan
 from sweeps.planning.superseded import columns, superseded
 from sweeps.spec.point import Point
@@ -71,7 +72,7 @@ def plan(
         ...). Its repr is the output of `memsweep plan`.
 
     Raises:
-        SweepError: if the sweep is not valid.
+        SweepError: if the sweep is not valid, or if a network of your own cannot be trained in a stack.
         StoreError: if the store cannot be read.
 
     Examples:
@@ -83,6 +84,7 @@ def plan(
     figures_of(study)
     stored = _stored(as_store(store), study)
     planned = plan_of(study, max_cohort, workers).without(Done.of(stored))
+    inspect_networks(planned, study.source)
     notes = superseded(planned, stored)
     return Summary({**summary(planned), "superseded": notes}, explain(planned, notes))
 
@@ -172,6 +174,7 @@ def run(
     todo = chosen = None
     if not inline and (address, device) == (None, "cpu"):  # such a plan is known without starting Ray
         todo = plan_of(study, max_cohort, workers).without(settled)
+        inspect_networks(todo, study.source)
         if inline is None and workers is None and not _connected_to_ray():
             chosen = packed_for_this_process(todo)
         todo = chosen or todo
@@ -196,6 +199,7 @@ def run(
         resources = opened.enter_context(executor.resources(workers, say))
         if todo is None:
             todo = Plan.of(study, resources.packing(workers, max_cohort)).without(settled)
+            inspect_networks(todo, study.source)
             say(explain(todo, superseded(todo, stored)))
             began = time.monotonic()  # a cluster may have started a node before, which takes minutes
         with Display(todo, console, began) as display:
@@ -293,6 +297,7 @@ def train(
     given = [points] if isinstance(points, Point | Mapping) else [*points]
     grid = [{name: [value] for name, value in _fields(point).items()} for point in given]
     planned = Plan.of(Sweep("train", grid=grid, evaluate=evaluate, measure=measure))
+    inspect_networks(planned, "train")
     if len(planned.stacks) > 1:
         raise ExecutionError(
             f"train: the trainings make {len(planned.stacks)} stacks of different shapes; valid: one stack, or `run` "
