@@ -42,7 +42,7 @@ Values = Mapping[str, Value]
 def plain_values(network: nn.Module) -> dict[str, Value]:
     """Return what the user's modules keep besides parameters, buffers and modules. torch's modules are trusted."""
     values: dict[str, Value] = {}
-    seen: set[int] = set()
+    seen = {id(module) for module in network.modules()}  # in a list too, a registered module is in the stack
     for name, module in network.named_modules():
         if not is_of_torch(type(module)):
             for key, value in _attributes(module):
@@ -53,7 +53,7 @@ def plain_values(network: nn.Module) -> dict[str, Value]:
 def plain_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors among the plain values, those of modules in lists included."""
     found: list[tuple[str, Tensor]] = []
-    seen: set[int] = set()
+    seen = {id(module) for module in network.modules()}
     for name, module in network.named_modules():
         if not is_of_torch(type(module)):
             for key, value in _attributes(module):

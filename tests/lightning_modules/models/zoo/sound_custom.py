@@ -256,3 +256,18 @@ class Scaled(nn.Module):
             x = x + rate * layer(x).relu()
         logits: Tensor = self.out(x)
         return logits
+
+
+class Ordered(nn.Module):
+    """Registered layers that a list holds as well."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(36, 5), nn.Linear(5, classes)
+        self.order = [self.first, self.second]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        for layer in self.order:
+            x = layer(x.relu())
+        return x
