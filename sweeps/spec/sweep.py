@@ -168,11 +168,11 @@ class Sweep:
 
     def definition(self) -> str:
         """Return the sweep as YAML that parses to the same sweep."""
-        grids = [{name: list(values) for name, values in grid.items()} for grid in self.grids]
+        grids = [{name: _written(values) for name, values in grid.items()} for grid in self.grids]
         content: dict[str, Any] = {"name": self.name, "question": self.question, "fixed": dict(self.fixed)}
         content["grid"] = grids[0] if len(grids) == 1 else grids
         if self.exclude:
-            content["exclude"] = [{name: list(values) for name, values in rule.items()} for rule in self.exclude]
+            content["exclude"] = [{name: _written(values) for name, values in rule.items()} for rule in self.exclude]
         if self.evaluation.every:
             content["evaluate"] = self.evaluation.every
         if self.measurement.epochs:
@@ -186,6 +186,13 @@ class Sweep:
         return yaml.dump(
             content, Dumper=Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
         )
+
+
+def _written(values: tuple[Any, ...]) -> list[Any] | str:
+    """Write the values of an axis as a list, or as FIRST..LAST if they are more than 9 consecutive whole numbers."""
+    first, count = values[0], len(values)
+    is_range = count > 9 and type(first) is int and first >= 0 and values == tuple(range(first, first + count))
+    return f"{first}..{first + count - 1}" if is_range else list(values)
 
 
 def _check_horizon(source: str, horizon: int, measurement: Measurement) -> None:

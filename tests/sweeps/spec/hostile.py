@@ -23,10 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from analysis.figures.parsing import figures_of
 from lightning_modules.errors import MemsweepError
+from sweeps.planning.explain import explain, summary
 from sweeps.planning.plan import Plan
+from sweeps.spec.point import valid_values, validate_value
 from sweeps.spec.sweep_file import load_sweep, parse_sweep, settable
 from sweeps.spec.sweep_source import PRESETS
 
@@ -37,6 +40,7 @@ FEW_POINTS = 2000
 """The maximum number of points of a sweep that is also packed into cohorts."""
 
 NUMBERS = [0, -1, 1, 2, 3, 0.5, -0.0, 1.5, 7.0, 99, 10**4, 10**7, 10**9, 2**31, 2**63, 10**19, 10**30, 10**39, 10**45]
+NUMBERS += [17, 64, 250, 1000, 1437, 4000, 10**6, 10**12, 2**31 - 1, 2**63 - 1, 0.25, 0.999999, 180, 1e-9, 1e6]
 NUMBERS += [-(2**63), 1e-320, 1e16, 1e308, math.inf, -math.inf, math.nan, 1.0000001]
 TEXTS = [
     "",
@@ -159,6 +163,16 @@ class Generator:
                     value = [value] if self.random.random() < 0.7 else {self.key(): value}
         return value
 
+    def valid(self, field: str) -> Any:
+        """Return a value that a field can have, often an extreme one, or an axis of such values."""
+        values = VALID[field]
+        match self.random.randrange(4):
+            case 0:
+                return self.random.sample(values, self.random.randint(1, min(3, len(values))))
+            case 1 if 1 in values and 2 in values:
+                return self.random.choice(["1..2", "1..3", "2..40", "1..1000", "1..30000"])
+        return self.random.choice(values)
+
     def key(self) -> Any:
         return self.random.choice(
             [*settable(), "kind", "x", "where", "metric", "scheduler", *TEXTS[:40], None, 7, True]
@@ -168,7 +182,17 @@ class Generator:
         """Mutate the content of a preset at one to three places."""
         content = yaml.safe_load(self.random.choice(self.texts))
         for _ in range(self.random.choice([1, 1, 1, 2, 3])):
-            self._mutate(content)
+            if self.random.random() < 0.5:
+                self._mutate(content)
+                continue
+            field = self.random.choice(settable())
+            value = self.valid(field)
+            is_axis = isinstance(value, list) or (isinstance(value, str) and ".." in value)
+            for key in ("fixed", "grid"):
+                if isinstance(content.get(key), dict):
+                    content[key].pop(field, None)
+            if isinstance(content.get("grid" if is_axis else "fixed"), dict):
+                content["grid" if is_axis else "fixed"][field] = value
         wide = self.random.random() < 0.3
         return Case("structure", _dumped(content, default_flow_style=wide, allow_unicode=self.random.random() < 0.5))
 
@@ -236,13 +260,27 @@ class Generator:
         settings = []
         for _ in range(self.random.choice([1, 1, 2, 3])):
             field = self.random.choice([*settable(), "seed", "depth", "epochs", self.random.choice(TEXTS)])
-            value = self.random.choice([*RAW, bomb(11)]) if self.random.random() < 0.3 else None
-            if value is None:
-                value = _dumped(self.odd(), default_flow_style=True, width=10**6).decode().removesuffix("...\n").strip()
+            given = self.valid(field) if field in VALID and self.random.random() < 0.7 else self.odd()
+            value = _dumped(given, default_flow_style=True, width=10**6).decode().removesuffix("...\n").strip()
+            if self.random.random() < 0.2:
+                value = self.random.choice([*RAW, bomb(11)])
             settings.append(
                 self.random.choice([f"{field}={value}"] * 9 + [f"{field}", f"={value}", f"{field}=={value}"])
             )
         return Case("--set", self.random.choice(self.texts).encode(), tuple(settings))
+
+
+def _valid(field: str) -> list[Any]:
+    values = []
+    for value in [*NUMBERS, *TEXTS, None, *valid_values(field).split(", ")]:
+        with contextlib.suppress(ValidationError):
+            validate_value(field, value)
+            values.append(value)
+    return values
+
+
+VALID = {field: _valid(field) for field in settable()}
+"""Values of each field that are valid by themselves."""
 
 
 def _dumped(content: Any, **options: Any) -> bytes:
@@ -272,7 +310,10 @@ def answer(case: Case, file: Path) -> str:
     try:
         points = sweep.points()
         if len(points) <= FEW_POINTS:
-            assert Plan.of(sweep).cohorts
+            plan = Plan.of(sweep)
+            assert plan.cohorts
+            assert json.dumps(summary(plan))
+            assert explain(plan)
     except MemsweepError as error:
         return f"refused when planned: {_checked(error, file)}"
     return "accepted"

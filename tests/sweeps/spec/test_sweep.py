@@ -86,6 +86,21 @@ class TestDefinition:
         )
         assert parse_sweep(text, "s.yaml").definition() == text
 
+    @pytest.mark.parametrize(
+        ("values", "written"),
+        [
+            (range(10), "seed: 0..9"),
+            (range(7, 100_007), "seed: 7..100006"),
+            (range(9), "seed: [0, 1, 2, 3, 4, 5, 6, 7, 8]"),
+            ([*range(9), 2**62], f"seed: [0, 1, 2, 3, 4, 5, 6, 7, 8, {2**62}]"),
+        ],
+    )
+    def test_consecutive_numbers_are_written_by_their_ends(self, values, written):
+        sweep = Sweep("x", "", {}, ({"seed": tuple(values)},), ({"seed": tuple(values)},))
+        text = sweep.definition()
+        assert text.count(written) == 2
+        assert parse_sweep(text, "s.yaml") == sweep
+
     def test_one_axis_shared_by_two_grids_is_written_out_twice(self):
         shared = (0.1, 0.2)
         text = Sweep("x", "", {}, ({"label_noise": shared}, {"label_noise": shared, "seed": (1,)})).definition()
