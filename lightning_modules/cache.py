@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import uuid
-from contextlib import suppress
 from pathlib import Path
+
+from lightning_modules.whole_files import written_whole
 
 
 def cache_folder() -> Path:
@@ -20,14 +20,9 @@ def write_to_cache(path: Path, *content: bytes | memoryview) -> bool:
 
     A cache that cannot be written (a full disk, a folder without permission) costs time and is no error.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with written_whole(path, durable=False) as aside, aside.open("wb") as file:
             file.writelines(content)
-        partial.replace(path)
     except OSError:
-        with suppress(OSError):
-            partial.unlink()
         return False
     return True

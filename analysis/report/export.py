@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from analysis.tables.points import curves_table, examples_table, points_table, stored_columns, with_derived
+from lightning_modules.whole_files import written_whole
 from sweeps.errors import ExportError
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep import Sweep
@@ -59,12 +60,8 @@ def write_table(table: pa.Table, out: Path) -> None:
     """
     if out.suffix not in (".parquet", ".csv"):
         raise ExportError(f"--out {out}: given {out.suffix!r}; valid suffixes: .parquet, .csv")
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix == ".csv":
-            csv.write_csv(table, out)
-        else:
-            parquet.write_table(table, out)
+    with writing(out), written_whole(out) as aside, aside.open("wb") as file:
+        csv.write_csv(table, file) if out.suffix == ".csv" else parquet.write_table(table, file)
 
 
 @contextmanager

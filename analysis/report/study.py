@@ -42,7 +42,6 @@ def draw_heatmap(plan: Plan, contents: Contents, out: Path, spec: FigureSpec) ->
     points, curves = frames(plan, contents, spec.needs)
     picture = draw(spec, points, curves, chance(plan))
     with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
         save_figure(picture, out)
 
 

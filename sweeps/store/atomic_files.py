@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from pyarrow import fs
 
 from lightning_modules.errors import one_line
+from lightning_modules.whole_files import written_whole
 from sweeps.errors import StoreError
 from sweeps.store.address import Address
 
@@ -209,19 +210,8 @@ class Location:
             with self._opened[0].open_output_stream(self.full(path)) as stream:
                 stream.write(content)  # the object appears when the upload is complete
             return
-        folder = os.path.dirname(self.full(path))
-        temporary = f"{folder}/.{uuid.uuid4().hex}.tmp"
-        os.makedirs(folder, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.full(path))
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
-        _sync_folder(folder)
+        with written_whole(self.full(path)) as aside:
+            aside.write_bytes(content)
 
     def _try(self, problem: str, action: Callable[[], T]) -> T:
         try:
@@ -276,12 +266,3 @@ def _broken_links(folder: str) -> list[fs.FileInfo]:
         links = [entry.path for entry in entries if entry.is_symlink()]
         return [fs.FileInfo(link, fs.FileType.Unknown) for link in links if not os.path.exists(link)]
     return []
-
-
-def _sync_folder(folder: str) -> None:
-    """Flush a folder to disk, since otherwise a new file in it may not survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

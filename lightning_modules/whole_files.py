@@ -1,0 +1,53 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield the path of a new file beside `path`, which takes its place when the block ends.
+
+    If the block fails or the process is killed, a file that was at `path` stays as it was. Missing folders are created.
+    A symbolic link stays, and the file that it points to is replaced. A device or a pipe, which cannot be replaced, is
+    itself yielded.
+
+    Args:
+        path: The file to write.
+        durable: Whether the file also survives a power failure once the block has ended.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    if target.exists() and not os.access(target, os.W_OK):  # to replace it would need no permission for the file itself
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        yield aside
+        with suppress(FileNotFoundError):
+            shutil.copymode(target, aside)
+        if durable:
+            _sync(aside)
+        os.replace(aside, target)
+        if durable:
+            _sync(target.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Flush a file to disk, or a folder, since otherwise a new file in it may not survive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,81 @@
+"""A file is written whole or not at all, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.whole_files import written_whole
+
+
+def write(path: Path, content: str) -> None:
+    with written_whole(path) as aside:
+        aside.write_text(content)
+
+
+def test_a_file_and_its_folders_are_made_and_nothing_is_left_beside(tmp_path):
+    path = tmp_path / "deep" / "er" / "file"
+    write(path, "one")
+    write(path, "two")
+    assert path.read_text() == "two"
+    assert [*path.parent.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("a bug"), KeyboardInterrupt()])
+def test_whatever_ends_the_writing_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def half() -> None:
+        with written_whole(path) as aside:
+            aside.write_text("ne")
+            raise error
+
+    with pytest.raises(type(error)):
+        half()
+    assert path.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failure_after_the_last_byte_leaves_the_old_file(tmp_path, monkeypatch, call):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(*args: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match="Input/output"):
+            write(path, "new")
+    assert path.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_link_stays_a_link_and_the_rights_stay(tmp_path):
+    path, link = tmp_path / "kept" / "file", tmp_path / "link"
+    write(path, "old")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    write(link, "new")
+    assert link.is_symlink()
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("old")
+    monkeypatch.setattr(os, "access", lambda *args: False)  # a test may run as root, who may write everything
+    with pytest.raises(PermissionError):
+        write(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_device_is_written_and_not_replaced():
+    write(Path(os.devnull), "gone")
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
