@@ -199,12 +199,13 @@ def printed(findings: Findings) -> list[Table]:
     from analysis.stopping.tables import heads, note, rows_of
 
     tables = []
+    shown = findings.summary[findings.summary["scheduler"] != "random"]
     for metric in dict.fromkeys(findings.summary["signal"]):
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"scheduler sees {metric}", title_justify="left")
-        for index, head in enumerate(heads(metric)[:PRINTED]):
+        for index, head in enumerate(heads(shown, metric)[:PRINTED]):
             width = 15 if index > 1 else None
             table.add_column(head, justify="right" if index else "left", no_wrap=not index, min_width=width)
-        for row in rows_of(findings.summary[findings.summary["scheduler"] != "random"], metric):
+        for row in rows_of(shown, metric):
             table.add_row(*row[:PRINTED])
         table.caption, table.caption_justify = note(findings.summary), "left"
         tables.append(table)

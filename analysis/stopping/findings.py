@@ -53,7 +53,6 @@ def measure_findings(recorded: Recorded, stops: pd.DataFrame) -> Findings:
     table = outcomes(recorded, stops)
     unseen = stopped_before_descent(recorded, stops, epoch_wise(recorded, CLEAN))
     sides = model_wise(recorded, CLEAN)
-    corrupted = "memorized_fraction" in recorded.curves and recorded.curves["memorized_fraction"].notna().any()
     return Findings(
         outcomes=table,
         summary=wide(summary(table)),
@@ -62,7 +61,7 @@ def measure_findings(recorded: Recorded, stops: pd.DataFrame) -> Findings:
         unseen=unseen if len(unseen) else None,
         sides=stopped_by(recorded, stops, sides[1]) if sides else None,
         capacity=sides[0] if sides else "",
-        memorized=memorized_at_stop(recorded, stops) if corrupted else None,
+        memorized=memorized_at_stop(recorded, stops) if recorded.has("memorized_fraction") else None,
         ranks=rank_correlations(recorded),
         chosen=representatives(table),
     )

@@ -55,7 +55,7 @@ def outcomes(recorded: Recorded, stops: pd.DataFrame) -> pd.DataFrame:
     """
     stops = check_stops(stops, recorded)
     clean = recorded.final(CLEAN)
-    memorized = recorded.final("memorized_fraction") if "memorized_fraction" in recorded.curves else clean * np.nan
+    memorized = recorded.final("memorized_fraction") if recorded.has("memorized_fraction") else clean * np.nan
     whole = _whole(stops)
     parts = [
         _of_signal(recorded, part, str(signal), whole, clean, memorized)

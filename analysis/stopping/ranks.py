@@ -54,8 +54,7 @@ def default_pairs(recorded: Recorded) -> list[tuple[str, str]]:
     The pairs are validation and validation accuracy, validation and clean test accuracy, and clean test accuracy twice.
     """
     noisy = "validation_accuracy"
-    have = noisy in recorded.curves and recorded.curves[noisy].notna().any()
-    return [*([(noisy, noisy), (noisy, CLEAN)] if have else []), (CLEAN, CLEAN)]
+    return [*([(noisy, noisy), (noisy, CLEAN)] if recorded.has(noisy) else []), (CLEAN, CLEAN)]
 
 
 def tau(early: np.ndarray, late: np.ndarray) -> float:

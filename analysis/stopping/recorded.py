@@ -65,6 +65,10 @@ class Recorded:
         seed = self.members["seed"] if "seed" in self.by else 0
         return self.members[["search", "problem"]].assign(seed=seed)
 
+    def has(self, column: str) -> bool:
+        """Return whether a measure was recorded. One that does not apply, such as of corrupted labels, is null."""
+        return column in self.curves and bool(self.curves[column].notna().any())
+
     def values(self, metric: str) -> pd.DataFrame:
         """Return a metric in its stored unit, with one row per member and one column per evaluated epoch.
 
@@ -75,9 +79,8 @@ class Recorded:
         """
         about = METRICS.get(metric)
         column = (about.complement or metric) if about else metric
-        if about is None or column not in self.curves or self.curves[column].isna().all():
-            recorded = [name for name in METRICS if name in self.curves and self.curves[name].notna().any()]
-            raise unknown("metric", metric, recorded)
+        if about is None or not self.has(column):
+            raise unknown("metric", metric, [name for name in METRICS if self.has(name)])
         taken = pd.to_numeric(self.curves[column]).astype(float).replace([np.inf, -np.inf], np.nan)
         table = taken.set_axis(pd.MultiIndex.from_frame(self.curves[["trajectory_id", "epoch"]])).unstack()
         table = table.reindex(index=self.members.index, columns=self.epochs)

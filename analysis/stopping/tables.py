@@ -39,18 +39,23 @@ def interval(mean: float, low: float, high: float, digits: int = 1) -> str:
 
 
 def rows_of(table: pd.DataFrame, signal: str) -> list[list[str]]:
-    """Format the rows of a wide summary for one signal: the setting, then each of `COLUMNS`."""
+    """Format the rows of a wide summary for one signal, with the columns of `heads`."""
     part = table[table["signal"] == signal]
     return [
-        [shortened(str(row["setting"])), *(_cell(row, name, signal) for name in COLUMNS if name in row)]
+        [shortened(str(row["setting"])), *(_cell(row, name, signal) for name in _defined(table))]
         for _, row in part.iterrows()
     ]
 
 
-def heads(signal: str) -> list[str]:
-    about = METRICS[signal]
-    unit = about.difference_unit
-    return ["setting", *(f"{words} ({unit})" if name == "regret" else words for name, words in COLUMNS.items())]
+def heads(table: pd.DataFrame, signal: str) -> list[str]:
+    """Return the headings of a wide summary for one signal: the setting, then each measure that is defined."""
+    words = COLUMNS | {"regret": f"{COLUMNS['regret']} ({METRICS[signal].difference_unit})"}
+    return ["setting", *(words[name] for name in _defined(table))]
+
+
+def _defined(table: pd.DataFrame) -> list[str]:
+    """Return the measures with a number. Without corrupted labels, for example, none of them can be memorized."""
+    return [name for name in COLUMNS if name in table and table[name].notna().any()]
 
 
 def page_tables(findings: Findings) -> list[PageTable]:
@@ -61,7 +66,7 @@ def page_tables(findings: Findings) -> list[PageTable]:
     tables = [
         PageTable(
             f"What it saves and costs: the scheduler {signal_words(signal)}",
-            heads(signal),
+            heads(findings.summary, signal),
             rows_of(findings.summary, signal),
             f"{note(findings.summary)}. Cost of stopping: the regret less that of no stopping, where the best by the "
             "same signal is handed over. Better than random stopping: than the same stop epochs dealt out by lot, in "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from analysis.stopping import study as drawing
 from analysis.stopping.compared import question, settings_of
 from analysis.stopping.evidence import evidence, replayed
 from analysis.stopping.recorded import STOPS
+from lightning_modules.measures.catalogue import MEASURES
 from sweeps.planning.plan import Plan
 from sweeps.replay.clock import referee_for, simulate
 from sweeps.replay.curves import Curves
@@ -140,6 +142,27 @@ def test_the_command_writes_a_page_and_prints_the_tables(memsweep, recorded_swee
     assert outcomes.groupby("signal")["search"].nunique().to_dict() == {"test_accuracy": 6, "validation_accuracy": 6}
     text = (tmp_path / "stopping" / "small" / "index.html").read_text()
     assert "6 searches, 2 orders of arrival, 3 at once" in text
+
+
+def test_without_label_noise_what_needs_it_is_left_out(memsweep, undrawn, tmp_path, make_record):
+    """Such a sweep was once replayed as a whole, and then refused with `metric: given 'memorized_fraction'`."""
+    (tmp_path / "clean.yaml").write_text(SWEEP.replace("[0, 0.4]", "[0]"))
+    records = []
+    for training in plan_of((tmp_path / "clean.yaml").read_text()).trainings:
+        record = make_record(training.id, training.evaluated, **training.settings.model_dump(exclude_unset=True))
+        none = {name: None for name, about in MEASURES.items() if about.needs == "corrupted"}
+        assert "memorized_fraction" in none
+        rows = tuple(dataclasses.replace(row, measures={**row.measures, **none}) for row in record.rows)
+        records.append(dataclasses.replace(record, rows=rows))
+    Store(tmp_path / "results").append(records)
+    said = memsweep("clean.yaml", "--seeds", "2", "--scheduler", "asha")
+    assert (said.code, said.err) == (0, "")
+    folder = tmp_path / "stopping" / "small"
+    assert not (folder / "memorized_at_stop.csv").exists()
+    assert pd.read_parquet(folder / "outcomes.parquet")["memorized"].isna().all()
+    page_text = (folder / "index.html").read_text()
+    assert "regret in clean test accuracy" in page_text
+    assert "memorized" not in page_text.partition("Definition")[0]
 
 
 def test_for_machines(memsweep, recorded_sweep, undrawn):
