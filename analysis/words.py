@@ -9,6 +9,7 @@ from typing import SupportsFloat
 from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND, MEASURES
 from lightning_modules.measures.metric import Metric as Metric
 from lightning_modules.settings import FIELDS, Axis
+from lightning_modules.shown_text import visible
 
 DERIVED: dict[str, Metric] = {
     "generalization_gap": Metric(
@@ -83,7 +84,7 @@ def _text(field: str, value: object, digits: int) -> str:
         return axis.unset
     if isinstance(value, SupportsFloat):
         return _number(float(value), axis.count, digits)
-    text = str(value)
+    text = _shown(value)
     # Keep the end, which distinguishes paths and hub names.
     return text if len(text) <= 24 else "…" + text[-23:]
 
@@ -99,7 +100,11 @@ def value_labels(field: str, values: Sequence[object]) -> list[str]:
         labels = [_text(field, value, digits) for value in values]
         if len(set(labels)) == len(values):
             return labels
-    return [AXES[field].unset if is_unset(value) else str(value) for value in values]
+    return [AXES[field].unset if is_unset(value) else _shown(value) for value in values]
+
+
+def _shown(value: object) -> str:
+    return visible(str(value)).replace("\n", " ")
 
 
 def setting(field: str, value: object) -> str:

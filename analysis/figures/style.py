@@ -19,8 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Patch
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 
 from analysis.errors import AnalysisError, unknown
+from lightning_modules.whole_files import written_whole
 
 COLUMN = 3.5
 """Width of a column of a two-column paper, in inches."""
@@ -64,6 +67,7 @@ _RC: dict[str, object] = {
     "hatch.linewidth": 0.6,
     "pdf.fonttype": 42,
     "svg.hashsalt": "memsweep",
+    "text.parse_math": False,  # a dollar in a name is a dollar
 }
 
 HOLES = {
@@ -200,10 +204,36 @@ def finish(figure: Picture, heading: str, caption: str, alt: str, handles: Seque
         )
     top = share - legend_height / (height + strip)
     figure.text(0.02, top, "\n".join(lines), va="top", ha="left", fontsize=6.3, color="#555555", linespacing=1.3)
+    for ax in figure.axes:
+        _write_plain_ticks(ax)
     # Solve the layout once. A layout solved at every save would drift, and the saved bytes would differ.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
+
+
+def _write_plain_ticks(ax: Axes) -> None:
+    """Write the ticks of logarithmic axes (of base 10) as numbers, for matplotlib would write formulas."""
+    for axis in (ax.xaxis, ax.yaxis):
+        for current, choose in (
+            (axis.get_major_formatter(), axis.set_major_formatter),
+            (axis.get_minor_formatter(), axis.set_minor_formatter),
+        ):
+            if isinstance(current, LogFormatterMathtext):
+                choose(LogFormatter(labelOnlyBase=current.labelOnlyBase, minor_thresholds=current.minor_thresholds))
+
+
+def _read_no_formulas(ax: Axes) -> None:
+    """Show the texts in a caller's axes as given, except for ticks that matplotlib writes as formulas."""
+    formulas = {
+        label
+        for axis in (ax.xaxis, ax.yaxis)
+        if isinstance(axis.get_major_formatter(), LogFormatterMathtext)
+        for label in axis.get_ticklabels(which="both")
+    }
+    for text in ax.findobj(Text):
+        if text not in formulas:
+            text.set_parse_math(False)
 
 
 def complete(
@@ -215,6 +245,7 @@ def complete(
         return finish(figure, heading, caption, alt, handles)
     if handles:
         ax.legend(handles=list(handles))
+    _read_no_formulas(ax)
     return ax
 
 
@@ -246,7 +277,7 @@ def check_suffix(path: Path | str) -> str:
 
 
 def save_figure(figure: Figure, path: Path | str | BinaryIO, suffix: str | None = None) -> None:
-    """Write a figure as PNG (200 dpi), SVG or PDF. The same figure always gives the same bytes.
+    """Write a figure as PNG (200 dpi), SVG or PDF, whole or not at all. The same figure always gives the same bytes.
 
     Args:
         figure: The figure.
@@ -259,5 +290,11 @@ def save_figure(figure: Figure, path: Path | str | BinaryIO, suffix: str | None 
     """
     suffix = check_suffix(path if isinstance(path, Path | str) and suffix is None else f"out.{suffix}")
     undated = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[suffix]
+    content = io.BytesIO()
     with look():
-        figure.savefig(path, format=suffix, dpi=DPI, metadata=undated)
+        figure.savefig(content, format=suffix, dpi=DPI, metadata=undated)
+    if not isinstance(path, str | Path):
+        path.write(content.getvalue())
+        return
+    with written_whole(path) as aside:
+        aside.write_bytes(content.getvalue())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,8 @@ from analysis.figures.kinds import FigureSpec
 from analysis.figures.style import SUFFIXES, Picture, save_figure
 from analysis.report.verdicts import claim_rows
 from analysis.tables.cells import OUTCOMES
+from lightning_modules.shown_text import visible
+from lightning_modules.whole_files import written_whole
 
 FIGURES = "figures"
 
@@ -216,8 +216,9 @@ def _settings(description: Mapping[str, Any]) -> dict[str, str]:
 def _template() -> jinja2.Template:
     loader = jinja2.PackageLoader("analysis.report", ".")
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=lambda value: visible(value) if isinstance(value, str) else value,
+    )  # fmt: skip
     return environment.get_template("page.html.j2")
 
 
@@ -228,11 +229,6 @@ def _written(out: Path, page: str, files: Mapping[str, bytes]) -> list[Path]:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+    with written_whole(path) as aside:
         aside.write_bytes(content)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
     return path

@@ -93,7 +93,8 @@ def _muted() -> Iterator[None]:
 def supervise(body: Callable[[], None]) -> NoReturn:
     """Run `body` in a child process, and exit as it does. If it is lost, print one sentence and exit with code 2."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if stream is not None:
+            stream.flush()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # so that processes which lose their parent become children of this process
     reading, writing = os.pipe()
     handled = {number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}  # nohup ignores SIGHUP
@@ -143,7 +144,8 @@ def _be_supervised(writing: int) -> None:
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, on_interruption)
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="replace")
+    if sys.stderr is not None:
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="replace")
 
 
 class _Supervisor:

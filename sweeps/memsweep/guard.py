@@ -39,17 +39,17 @@ def check_packages() -> None:
 
 
 def main() -> None:
-    """Run the command line. If another package shadows one of memsweep's, print the reason and exit with code 2."""
+    """Run the command line. If something of memsweep cannot be imported, print the reason and exit with code 2."""
     try:
         check_packages()
-    except ImportError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    if sys.argv[1:2] == ["run"] and not {"--inline", "--help"} & {*sys.argv}:  # which may train on Ray
-        from sweeps.execution.supervision import supervise
+        if sys.argv[1:2] == ["run"] and not {"--inline", "--help"} & {*sys.argv}:  # which may train on Ray
+            from sweeps.execution.supervision import supervise
 
-        supervise(_command_line)
-    _command_line()
+            supervise(_command_line)
+        _command_line()
+    except ImportError as error:
+        print(f"error: {_reason(error)}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _command_line() -> None:
@@ -58,3 +58,9 @@ def _command_line() -> None:
     from memsweep.cli import main as run
 
     run()
+
+
+def _reason(error: ImportError) -> str:
+    if error.name is None:
+        return str(error)
+    return f"memsweep is not installed completely: {error}; install it again: pip install --force-reinstall memsweep"

@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from memsweep.terminal import Terminal
+
+from lightning_modules.shown_text import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +20,7 @@ class Summary(dict[str, Any]):
 
     def __init__(self, figures: Mapping[str, Any], text: str) -> None:
         super().__init__(figures)
-        self.text = text
+        self.text = visible(text)
 
     def __repr__(self) -> str:
         return self.text
@@ -43,7 +45,7 @@ def warn(messages: Iterable[str]) -> None:
 
 def table_text(table: Table, width: int) -> str:
     """Render a table of the command line as plain text of this width."""
-    paper = Console(file=io.StringIO(), width=width, highlight=False, force_terminal=False, force_jupyter=False)
+    paper = Terminal(file=io.StringIO(), width=width, force_terminal=False, force_jupyter=False)
     with paper.capture() as text:
         paper.print(table)
     return text.get().rstrip()

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from memsweep.causes import Cause, causes
+from memsweep.terminal import Terminal, tell
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -42,7 +43,7 @@ def in_notebook() -> bool:
 def console_here(quiet: bool = False) -> Console:
     """Return a console on standard output. It prints plain text even in a notebook, to keep saved notebooks small."""
     # A notebook kernel's output stream claims to be a terminal, but the notebook would save every redraw of the bar.
-    return Console(highlight=False, force_jupyter=False, force_terminal=False if in_notebook() else None, quiet=quiet)
+    return Terminal(force_jupyter=False, force_terminal=False if in_notebook() else None, quiet=quiet)
 
 
 class Display:
@@ -103,18 +104,19 @@ class Display:
         if self._cell:
             self._cell.draw(self._bar)
         for line in self._last_lines(finished=error is None):
-            self._console.print(line, markup=False, soft_wrap=True)
+            tell(self._console, line)
         if self._plan.missing and (error or not self._cell):
-            self._console.print(self.sentence(), markup=False, soft_wrap=True)
+            tell(self._console, self.sentence())
 
     def listen(self, event: EpochsDone | CohortEnded) -> None:
         cohort = self._plan.cohorts[event.cohort]
         if isinstance(event, CohortEnded):
             epochs = cohort.epochs
             self._cohorts += 1
-            trained = max(0, len(cohort.members) - event.untried)
-            self._trainings += trained
-            self._points += sum(len(member.requested) for member in cohort.members[:trained])
+            ended = cohort.members[: max(0, len(cohort.members) - event.untried)]
+            failed = {failure.trajectory_id for failure in event.failures if failure.outcome == "failed"}
+            self._trainings += len(ended)
+            self._points += sum(len(member.requested) for member in ended if member.id not in failed)
             for failure in event.failures:
                 self._add_failure(failure)
         else:
@@ -131,13 +133,13 @@ class Display:
             self._cell.draw(self._bar)
         else:
             percent = self._bar.tasks[0].percentage
-            self._console.print(f"{percent:3.0f} %  {self.sentence()}", markup=False, soft_wrap=True)
+            tell(self._console, f"{percent:3.0f} %  {self.sentence()}")
 
     def summary(self) -> dict[str, Any]:
         """Return the counts, failures and duration so far, as `memsweep run --json` prints them."""
         return {
             "sweep": self._plan.name,
-            "trained": self._trainings,
+            "trained": self._trained_to_an_end,
             "points": self._points,
             "cohorts": self._cohorts,
             "failed": [vars(failure) for failure in self.failed],
@@ -158,7 +160,7 @@ class Display:
         if kind not in self._told and len(self._told) < MAX_PRINTED:
             self._told.add(kind)
             reason = failure.reason.partition("\n")[0]
-            self._console.print(f"{failure.outcome} {failure.trajectory_id}: {reason}", markup=False, soft_wrap=True)
+            tell(self._console, f"{failure.outcome} {failure.trajectory_id}: {reason}")
 
     def _causes(self) -> list[Cause]:
         return causes(self._plan, [*self.failed, *self.diverged])
@@ -182,12 +184,17 @@ class Display:
         whole = self._end is not None and self._trainings == len(self._plan.trainings)
         predicted = f" (predicted {self._predicted:.1f} s)" if whole and self._predicted is not None else ""
         parts = [
-            f"trained {self._trainings:,} of {len(self._plan.trainings):,} trainings "
+            f"trained {self._trained_to_an_end:,} of {len(self._plan.trainings):,} trainings "
             f"({self._points:,} points) in {self._seconds:.1f} s{predicted}, {self._rate:.3g} points/s"
         ]
         ended = {"stopped early": self.stopped, "diverged": self.diverged, "failed": self.failed}
         parts += [f"{len(trainings):,} {outcome}" for outcome, trainings in ended.items() if trainings]
         return ", ".join(parts)
+
+    @property
+    def _trained_to_an_end(self) -> int:
+        """The number of trainings that ended and did not fail."""
+        return self._trainings - len(self.failed)
 
     @property
     def _seconds(self) -> float:
@@ -207,7 +214,7 @@ class _Cell:
         self._handle = display({"text/plain": ""}, raw=True, display_id=True)
 
     def draw(self, bar: Progress) -> None:
-        paper = Console(file=io.StringIO(), width=NOTEBOOK_COLUMNS, force_jupyter=False, force_terminal=False)
+        paper = Terminal(file=io.StringIO(), width=NOTEBOOK_COLUMNS, force_jupyter=False, force_terminal=False)
         with paper.capture() as text:
             paper.print(bar.get_renderable())
         self._handle.update({"text/plain": text.get().rstrip()}, raw=True)

@@ -21,6 +21,7 @@ from memsweep.inputs import (
     run_command,
 )
 from memsweep.messages import Summary, warn_of_damage
+from memsweep.terminal import tell
 from rich.console import Console
 
 from analysis.figures.parsing import figures_of
@@ -154,7 +155,7 @@ def run(
     console = progress if isinstance(progress, Console) else console_here(quiet=not progress)
 
     def say(message: str) -> None:
-        console.print(message, markup=False, soft_wrap=True)
+        tell(console, message)
 
     if is_job_address(address):
         from sweeps.execution.on_ray.jobs import hand_over

@@ -6,9 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -24,72 +21,15 @@ from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep
 from sweeps.spec.sweep_source import preset_names
 from sweeps.store.store import Store
+from tests.memsweep.command import SWEEP
 
 pytestmark = pytest.mark.usefixtures("without_layout")
 
-SWEEP = """
-name: small
-question: How small?
-fixed: {data: digits, depth: 1, width: 4}
-grid: {label_noise: [0, 0.5], seed: [0, 1], epochs: [1, 2]}
-figures:
-  - {kind: heatmap, x: label_noise, y: epochs, value: test_accuracy}
-"""
 COMMANDS = (
     *("list", "plan", "run", "status", "export", "point", "heatmap", "claims", "report"),
     *("replay", "stopping-study", "compact"),
 )
 REPLAY = ("replay", "small.yaml", "--scheduler")
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Memsweep = Callable[..., Said]
-
-
-@pytest.fixture
-def memsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Memsweep:
-    """Return a function that runs the program in this process, in a folder with only small.yaml."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setenv("COLUMNS", "200")  # for the help; all other output must be complete at any width
-    (tmp_path / "small.yaml").write_text(SWEEP)
-
-    def run(*args: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["memsweep", *args])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit:
-            code = exit.code if isinstance(exit.code, int) else 0 if exit.code is None else 1
-        out, err = capsys.readouterr()
-        return Said(code, out, err)
-
-    return run
-
-
-@pytest.fixture
-def trains(monkeypatch: pytest.MonkeyPatch, make_record) -> list[Plan]:
-    """Replace inline training by fake records, and return the list of plans that were executed."""
-    asked: list[Plan] = []
-
-    def execute(self: Inline, plan: Plan, store: Store, listen: Listener) -> None:
-        asked.append(plan)
-        for index, cohort in enumerate(plan.cohorts):
-            store.append([make_record(m.id, m.evaluated, **_fields(m.settings), flops=1e9, wall_seconds=1.0)
-                          for m in cohort.members])  # fmt: skip
-            listen(CohortEnded(index))
-
-    monkeypatch.setattr(Inline, "execute", execute)
-    return asked
-
-
-def _fields(point):
-    return {name: value for name, value in vars(point).items() if value is not None}
 
 
 def flat(text: str) -> str:
@@ -200,13 +140,17 @@ class TestBadInput:
         assert "Traceback" not in said.err
         assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
-    def test_an_error_of_the_program_is_not_dressed_up_as_the_users(self, memsweep, monkeypatch):
+    def test_an_error_of_the_program_is_not_dressed_up_as_the_users(self, memsweep, monkeypatch, tmp_path):
         def broken(*args: object) -> None:
             raise ValueError("a bug")
 
         monkeypatch.setattr("memsweep.inputs.load_sweep", broken)
-        with pytest.raises(ValueError, match="a bug"):
-            memsweep("plan", "small.yaml")
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        said = memsweep("plan", "small.yaml")
+        assert said.code == 70
+        assert said.err.startswith("error: this is a fault of memsweep, not of your input: ValueError: a bug; ")
+        (account,) = tmp_path.glob("memsweep-fault-*.txt")
+        assert "ValueError: a bug" in account.read_text()
 
 
 class TestList:

@@ -70,13 +70,24 @@ def test_an_interrupted_run_says_how_far_it_came():
 
     def interrupted() -> None:
         with display:
-            display.listen(CohortEnded(1, (Failure("b", "failed", ""),)))
+            display.listen(CohortEnded(1, (Failure(PLAN.cohorts[1].members[0].id, "failed", ""),)))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert printed(display)[-1].startswith("trained 1 of 3 trainings (2 points) in ")
+    assert printed(display)[-1].startswith("trained 0 of 3 trainings (0 points) in ")
     assert printed(display)[-1].endswith(", 1 failed")
+
+
+def test_what_failed_is_not_counted_as_trained():
+    """A run of which every training failed once said `trained 64 of 64 trainings (64 points), 64 failed`."""
+    failures = tuple(Failure(member.id, "failed", "broke") for member in PLAN.cohorts[0].members)
+    with Display(PLAN, console()) as display:
+        display.listen(CohortEnded(0, failures[:1]))
+        assert (display.summary()["trained"], display.summary()["points"]) == (1, 2)
+        display.listen(CohortEnded(1, (Failure(PLAN.cohorts[1].members[0].id, "diverged", "infinite"),)))
+    assert printed(display)[-1].startswith("trained 2 of 3 trainings (4 points) in ")
+    assert printed(display)[-1].endswith(", 1 diverged, 1 failed")
 
 
 def test_nothing_to_train_says_nothing():

@@ -1,11 +1,10 @@
-"""The command-line program. Commands register on `app`, and `main` converts errors to a message and an exit code."""
+"""The command-line program, on which commands register."""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,10 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import typer
+from memsweep.border import border, working_folder
 from memsweep.messages import MemsweepWarning
-from rich.console import Console
+from memsweep.terminal import Terminal, tell
 
-from lightning_modules.errors import MemsweepError
+from lightning_modules.shown_text import visible
 from sweeps.plugins import load_plugins
 
 app = typer.Typer(
@@ -27,23 +27,19 @@ app = typer.Typer(
     help="Train whole grids of networks on partly random labels, and map where they memorize and where they "
     "generalize.",
 )
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = Terminal()
+errors = Terminal(stderr=True)
 
 
 def main() -> None:
-    """Run the program. Bad input causes one message on standard error and exit code 2."""
-    sys.path.append(os.getcwd())  # for custom data sets and models; last, so that the folder shadows no package
+    """Run the program. Whatever goes wrong ends in one sentence on standard error and an exit code (see `border`)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot print × must not end the program
-    try:
+    with border():
+        sys.path.append(working_folder())  # for custom data and models; last, so that the folder shadows no package
         load_plugins()
         app(standalone_mode=True)  # this converts a KeyboardInterrupt to exit code 130
-    except MemsweepError as error:
-        _fail(str(error))
-    except BrokenPipeError:
-        sys.exit(1)
 
 
 @app.callback()
@@ -58,7 +54,8 @@ class _ToStderr(logging.Handler):
         stream: Any = sys.stderr
         # While rich draws a bar, sys.stderr is a proxy, which prints above the bar on standard output.
         real = getattr(stream, "rich_proxied_file", stream)
-        print(f"{record.levelname.lower()}: {record.getMessage()}", file=stream if real.isatty() else real)
+        text = visible(f"{record.levelname.lower()}: {record.getMessage()}")
+        print(text, file=stream if real.isatty() else real)
 
 
 @contextmanager
@@ -68,7 +65,7 @@ def _one_line_warnings() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
         if issubclass(category, MemsweepWarning):
-            errors.print(f"warning: {message}", markup=False, soft_wrap=True)
+            tell(errors, f"warning: {message}")
         else:
             others(message, category, *more, **named)
 
@@ -82,21 +79,16 @@ def _one_line_warnings() -> Iterator[None]:
             log.removeHandler(handler)
 
 
-def _fail(message: str) -> None:
-    errors.print(f"error: {message}", markup=False, soft_wrap=True)
-    sys.exit(2)
-
-
 def say(text: object) -> None:
     """Print text to standard output without wrapping long lines."""
-    console.print(str(text), markup=False, soft_wrap=True)
+    tell(console, text)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON to standard output."""
-    typer.echo(json.dumps(value, indent=2, default=list))
+    print(json.dumps(value, indent=2, default=list))
 
 
-def wide(columns: int) -> Console:
+def wide(columns: int) -> Terminal:
     """Return a console on standard output: as wide as the terminal if there is one, otherwise `columns` or wider."""
-    return console if console.is_terminal else Console(width=max(console.width, columns), highlight=False)
+    return console if console.is_terminal else Terminal(width=max(console.width, columns))

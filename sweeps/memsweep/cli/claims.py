@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from memsweep.cli.app import app, errors, print_json, say, wide
 from memsweep.cli.options import Json, Settings, StoreUri
+from memsweep.terminal import tell
 
 
 @app.command()
@@ -32,4 +33,4 @@ def claims(
         wide(120).print(decisions.table())
         say(decisions.sentence())
     if out:
-        errors.print(str(decisions.write(out)), markup=False, soft_wrap=True)
+        tell(errors, decisions.write(out))
