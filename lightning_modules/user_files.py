@@ -86,6 +86,18 @@ def source_of(name: str) -> Source | None:
     return _source(_spec_of(name))
 
 
+def places_of(package: str) -> list[str]:
+    """Return where Python finds a package or module that lies in no other: its file, or the folders of a namespace.
+
+    It is not imported. The list is empty if Python finds nothing.
+    """
+    spec = _spec_of(package)
+    if spec is None:
+        loaded = sys.modules.get(package)
+        return [getattr(loaded, "__file__", None) or package] if loaded else []
+    return [spec.origin] if spec.origin else [*(spec.submodule_search_locations or [])]
+
+
 def _is_own(name: str, spec: ModuleSpec | None) -> bool:
     if spec is None or spec.origin is None or _is_ours(name) or is_standard(name):
         return False

@@ -40,7 +40,7 @@ def load_plugins(modules: Iterable[str] = ()) -> tuple[str, ...]:
             _loaded[name] = None  # before the import, since a plug-in may import memsweep and so call this again
             try:
                 import_module(name)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 del _loaded[name]
                 raise PluginError(
                     f"{origins}: plug-in {name!r} cannot be imported: {type(error).__name__}: {error}"

@@ -29,7 +29,10 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "lightning_modules.user_files": ("lightning_modules.hashing",),
     "lightning_modules.user_code": ("lightning_modules.hashing", "lightning_modules.user_files"),
     "lightning_modules.default_type": ("lightning_modules.user_code",),
-    "lightning_modules.cache": (),
+    "lightning_modules.user_call": ("lightning_modules.user_code", "lightning_modules.default_type"),
+    "lightning_modules.whole_files": (),
+    "lightning_modules.shown_text": (),
+    "lightning_modules.cache": ("lightning_modules.whole_files",),
     "lightning_modules.lightning": (),
     "lightning_modules.settings": ("lightning_modules.errors",),
     "lightning_modules.schedules": ("lightning_modules.settings",),
@@ -37,7 +40,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "lightning_modules.cache",
         "lightning_modules.hashing",
         "lightning_modules.user_code",
-        "lightning_modules.default_type",
+        "lightning_modules.user_call",
         "lightning_modules.lightning",
         "lightning_modules.errors",
         "lightning_modules.draws",
@@ -46,7 +49,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     ),
     "lightning_modules.models": (
         "lightning_modules.user_code",
-        "lightning_modules.default_type",
+        "lightning_modules.user_call",
         "lightning_modules.errors",
         "lightning_modules.streams",
         "lightning_modules.settings",
@@ -88,6 +91,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     ),
     "sweeps.store": (
         "lightning_modules.errors",
+        "lightning_modules.whole_files",
         "lightning_modules.settings",
         "lightning_modules.measures",
         "lightning_modules.training",
@@ -148,6 +152,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "analysis": (),
     "analysis.errors": ("lightning_modules.errors",),
     "analysis.words": (
+        "lightning_modules.shown_text",
         "lightning_modules.errors",
         "lightning_modules.settings",
         "lightning_modules.measures",
@@ -176,6 +181,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "analysis.tables",
     ),
     "analysis.figures": (
+        "lightning_modules.whole_files",
         "lightning_modules.errors",
         "lightning_modules.settings",
         "sweeps.errors",
@@ -200,6 +206,8 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "analysis.figures",
     ),
     "analysis.report": (
+        "lightning_modules.shown_text",
+        "lightning_modules.whole_files",
         "lightning_modules.errors",
         "lightning_modules.data",
         "sweeps.errors",

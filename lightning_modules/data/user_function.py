@@ -13,8 +13,8 @@ from typing import Any
 
 from lightning_modules.data.border import LISTED, short
 from lightning_modules.data.dataset import Dataset
-from lightning_modules.default_type import float32_by_default
 from lightning_modules.errors import DataError, did_you_mean, one_line
+from lightning_modules.user_call import contained
 from lightning_modules.user_code import CodeError, code_of, load
 
 ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
@@ -70,27 +70,29 @@ def _digest(path: str) -> str:
 def _call(path: str) -> Any:
     function = _function(path)
     try:
-        with float32_by_default(path):
+        with contained(path):
             return function()
     except DataError:
         raise
-    except (Exception, SystemExit) as error:
-        raise DataError("data", f"{path} failed: {type(error).__name__}: {one_line(error)}") from error
+    except Exception as error:
+        raise DataError("data", f"{path} failed: {_text(error)}") from error
 
 
 def _function(path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
-        with float32_by_default(module_name):
+        with contained(module_name):
             module = load(module_name)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         # A user's module may raise anything on import.
-        raise DataError(
-            "data", f"{path}: cannot import {module_name}: {type(error).__name__}: {one_line(error)}"
-        ) from error
+        raise DataError("data", f"{path}: cannot import {module_name}: {_text(error)}") from error
     function = getattr(module, attribute, None)
     if not callable(function):
         problem = "has no function" if function is None else "has no function, but a value,"
         hint = did_you_mean(attribute, [name for name in vars(module) if not name.startswith("_")])
         raise DataError("data", f"{path}: {module_name} {problem} {attribute}{hint}")
     return function
+
+
+def _text(error: Exception) -> str:
+    return one_line(error) if isinstance(error, CodeError) else f"{type(error).__name__}: {one_line(error)}"

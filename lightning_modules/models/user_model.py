@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from lightning_modules.default_type import float32_by_default
 from lightning_modules.errors import ModelError, did_you_mean
 from lightning_modules.models.layers import Shape, Size, largest
 from lightning_modules.models.reasons import in_short, reason
+from lightning_modules.user_call import contained
 from lightning_modules.user_code import load
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ class ImportedFamily:
                 raise ModelError(keyword, f"not given, and {self.name} has no default for it")
         chosen = {key: value for key, value in given.items() if key in self.parameters and value is not None}
         try:
-            with float32_by_default(self.name):
+            with contained(self.name):
                 module = self.make(**chosen)
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             words = ", ".join(f"{key}={value}" for key, value in chosen.items())
             raise ModelError("model", f"{self.name} failed for {words}: {_text(error)}") from error
         if not isinstance(module, nn.Module):
@@ -97,9 +97,9 @@ def import_family(path: str) -> ImportedFamily:
     """Import a user's function. Raises ModelError("model", ...), which names the missing module or attribute."""
     module_name, _, attribute = path.partition(":")
     try:
-        with float32_by_default(module_name):
+        with contained(module_name):
             module = load(module_name)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         problem = f"module {module_name!r} cannot be imported: {_text(error)}"
         raise ModelError("model", f"given {path!r}; {problem}") from error
     make = getattr(module, attribute, None)

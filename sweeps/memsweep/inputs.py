@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from memsweep.trust import trusted_by_name
 
 from lightning_modules.errors import quoted
 from sweeps.errors import SweepError
@@ -62,8 +64,8 @@ class Sweep(parsed.Sweep):
     """
 
     words: tuple[str, ...]
-    """The command-line arguments that select this sweep: the preset or file, and --set options. Empty if the sweep was
-    not loaded by name."""
+    """The command-line arguments that select this sweep: the preset or file, and the options --set and --trust-module.
+    Empty if the sweep was not loaded by name."""
 
     def __init__(
         self,
@@ -131,7 +133,7 @@ class Sweep(parsed.Sweep):
         return self.definition()
 
 
-def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = ()) -> Sweep:
+def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = (), trust: Sequence[str] = ()) -> Sweep:
     """Load a preset or a sweep file. Its data and models are searched beside the file, then in the working folder.
 
     Args:
@@ -139,9 +141,12 @@ def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = (
             variant, which the sweep defines under the key `full`.
         settings: the fields to replace, such as {"seed": [0, 1], "epochs": 5}. A list makes the field an axis, and any
             other value fixes the field. Strings such as "seed=[0, 1]" are parsed like the option --set.
+        trust: modules that the sweep may name although they are neither beside the file nor in the working folder, such
+            as an installed package. The environment variable MEMSWEEP_TRUSTED_MODULES can name them too.
 
     Raises:
-        SweepError: if there is no such sweep, or if the sweep or the settings are not valid.
+        SweepError: if there is no such sweep, if the sweep or the settings are not valid, or if data or a model lie in
+            a module that is not trusted.
 
     Examples:
         >>> ms.load_sweep("quickstart", settings={"seed": [0, 1]}).axes
@@ -155,8 +160,10 @@ def load_sweep(name: str | Path, settings: Mapping[str, Any] | Sequence[str] = (
     folder = folder_of(str(name))
     if folder is not None:
         _search_first(folder)
-    words = (str(name), *(word for text in texts for word in ("--set", text)))
-    return Sweep.of(sweep_file.load_sweep(str(name), settings), words)
+    sweep = sweep_file.load_sweep(str(name), settings)
+    trusted = trusted_by_name(sweep, folder, trust)
+    options = [*(("--set", text) for text in texts), *(("--trust-module", module) for module in trusted)]
+    return Sweep.of(sweep, (str(name), *itertools.chain(*options)))
 
 
 def _search_first(folder: Path) -> None:
@@ -198,8 +205,12 @@ def run_command(sweep: Sweep, store: Store, retry_failed: bool = False) -> str:
     """Return the command that trains the rest of a sweep, or a Python call if the sweep was not loaded by name."""
     if not sweep.words:
         return f"ms.run(sweep, store{', retry_failed=True' if retry_failed else ''})"
-    flag = ["--retry-failed"] if retry_failed else []
-    return shlex.join(["memsweep", "run", *sweep.words, *store_option(store), *flag])
+    return command_line("run", sweep, store, *(["--retry-failed"] if retry_failed else []))
+
+
+def command_line(command: str, sweep: Sweep, store: Store, *flags: str) -> str:
+    """Return a command on this sweep and this store, as a line for a shell."""
+    return shlex.join(["memsweep", command, *sweep.words, *store_option(store), *flags])
 
 
 def store_option(store: Store) -> list[str]:

@@ -14,6 +14,14 @@ Settings = Annotated[
         "--set", metavar="FIELD=VALUE", help="fix a field, or make it an axis: --set 'seed=[0, 1]'; repeatable"
     ),
 ]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-module",
+        metavar="NAME",
+        help="let the sweep name data or models in this module, which is not in its folder; repeatable",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON for programs")]
 MaxCohort = Annotated[
     int | None,

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 from memsweep.cli.app import app, console, errors, print_json, say
-from memsweep.cli.options import Json, MaxCohort, Settings, StoreUri, SweepName, Workers
-from rich.console import Console
+from memsweep.cli.options import Json, MaxCohort, Settings, StoreUri, SweepName, Trust, Workers
+from memsweep.terminal import tell
 from rich.table import Table
 
 from sweeps.execution.defaults import CHECKPOINT_SECONDS, RETRIES, Device
@@ -41,6 +41,7 @@ def plan(
     sweep: SweepName,
     store: StoreUri = "results",
     settings: Settings = None,
+    trust: Trust = None,
     max_cohort: MaxCohort = None,
     workers: Workers = None,
     as_json: Json = False,
@@ -49,7 +50,9 @@ def plan(
     from memsweep import running
     from memsweep.inputs import load_sweep
 
-    planned = running.plan(load_sweep(sweep, settings or []), store, max_cohort=max_cohort, workers=workers)
+    planned = running.plan(
+        load_sweep(sweep, settings or [], trust or []), store, max_cohort=max_cohort, workers=workers
+    )
     print_json(planned) if as_json else say(planned)
 
 
@@ -58,6 +61,7 @@ def run(
     sweep: SweepName,
     store: StoreUri = "results",
     settings: Settings = None,
+    trust: Trust = None,
     max_cohort: MaxCohort = None,
     workers: Workers = None,
     inline: Annotated[
@@ -111,35 +115,41 @@ def run(
 ) -> None:
     """Train what is missing and store it. You can interrupt it at any time; the same command resumes it."""
     from memsweep import running
-    from memsweep.inputs import load_sweep
+    from memsweep.inputs import as_store, command_line, load_sweep
 
-    shown = Console(stderr=True, highlight=False) if as_json else console
+    study, place = load_sweep(sweep, settings or [], trust or []), as_store(store)
+    shown = errors if as_json else console
     try:
         done = running.run(
-            load_sweep(sweep, settings or []), store, max_cohort=max_cohort, workers=workers, inline=inline,
+            study, place, max_cohort=max_cohort, workers=workers, inline=inline,
             address=address, device=device, checkpoint_every=checkpoint_every, retries=retries,
             max_failures=max_failures, retry_failed=retry_failed, verbose=verbose, progress=shown,
             job_options=["--json"] if as_json else [],
         )  # fmt: skip
     except KeyboardInterrupt:
-        message = "interrupted; what was trained is in the store, and the same command goes on from there"
-        errors.print(message, markup=False, soft_wrap=True)
+        tell(errors, "interrupted; what was trained is in the store, and the same command goes on from there")
         raise typer.Exit(130) from None
     if "succeeded" in done:
         raise typer.Exit(int(not done["succeeded"]))
     if as_json:
         print_json(done)
     if done["failed"]:
-        hint = f"see `memsweep status {sweep}` for what failed, `--retry-failed` to train it again"
-        shown.print(hint, markup=False, soft_wrap=True)
+        status = command_line("status", study, place)
+        tell(shown, f"see `{status}` for what failed; `--retry-failed` tries it again")
         raise typer.Exit(1)
 
 
 @app.command()
-def status(sweep: SweepName, store: StoreUri = "results", settings: Settings = None, as_json: Json = False) -> None:
+def status(
+    sweep: SweepName,
+    store: StoreUri = "results",
+    settings: Settings = None,
+    trust: Trust = None,
+    as_json: Json = False,
+) -> None:
     """Show how much of the grid is done, and what failed and why."""
     from memsweep import running
     from memsweep.inputs import load_sweep
 
-    summary = running.status(load_sweep(sweep, settings or []), store)
+    summary = running.status(load_sweep(sweep, settings or [], trust or []), store)
     print_json(summary) if as_json else say(summary)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 from memsweep.cli.app import app, errors, print_json, say, wide
-from memsweep.cli.options import AtOnce, Json, Orders, Settings, StoreUri, SweepName
+from memsweep.cli.options import AtOnce, Json, Orders, Settings, StoreUri, SweepName, Trust
 
 
 def scheduler_name(text: str) -> str:
@@ -62,6 +62,7 @@ def replay(
     ] = None,
     store: StoreUri = "results",
     settings: Settings = None,
+    trust: Trust = None,
     as_json: Json = False,
 ) -> None:
     """Show what an early-stopping scheduler would have done on the recorded curves, compared with baselines."""
@@ -69,7 +70,7 @@ def replay(
     from memsweep.inputs import load_sweep
 
     replayed = early_stopping.replay(
-        load_sweep(sweep, settings or []), store, scheduler=scheduler, metric=metric, mode=mode,
+        load_sweep(sweep, settings or [], trust or []), store, scheduler=scheduler, metric=metric, mode=mode,
         grace_period=grace_period, reduction_factor=reduction_factor, brackets=brackets, min_samples=min_samples,
         workers=workers, seeds=seeds, progress=errors,
     )  # fmt: skip
@@ -106,6 +107,7 @@ def stopping_study(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="default: stopping/SWEEP")] = None,
     store: StoreUri = "results",
     settings: Settings = None,
+    trust: Trust = None,
     as_json: Json = False,
 ) -> None:
     """Show what Tune's schedulers save at many settings, what it costs, and which trainings they stop."""
@@ -113,8 +115,8 @@ def stopping_study(
     from memsweep.inputs import load_sweep
 
     study = early_stopping.stopping_study(
-        load_sweep(sweep, settings or []), store, schedulers=scheduler or [], metrics=metric or [], by=by or [],
-        workers=workers, seeds=seeds, out=out, progress=errors,
+        load_sweep(sweep, settings or [], trust or []), store, schedulers=scheduler or [], metrics=metric or [],
+        by=by or [], workers=workers, seeds=seeds, out=out, progress=errors,
     )  # fmt: skip
     if as_json:
         print_json(study.figures())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from memsweep.cli.app import app, say
-from memsweep.cli.options import Settings, StoreUri, SweepName
+from memsweep.cli.options import Settings, StoreUri, SweepName, Trust
 from memsweep.options import Rows
 
 
@@ -17,6 +17,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="a .parquet or .csv file")],
     store: StoreUri = "results",
     settings: Settings = None,
+    trust: Trust = None,
     table: Annotated[
         Rows,
         typer.Option(
@@ -30,7 +31,7 @@ def export(
     from memsweep.inputs import load_sweep
     from memsweep.tables import export as write_rows
 
-    count = write_rows(load_sweep(sweep, settings or []), store, out, table)
+    count = write_rows(load_sweep(sweep, settings or [], trust or []), store, out, table)
     say(f"{out}: {count:,} rows")
 
 
@@ -66,13 +67,16 @@ def heatmap(
     ] = "auto",
     store: StoreUri = "results",
     settings: Settings = None,
+    trust: Trust = None,
 ) -> None:
     """Draw a measure over two fields, averaged over seeds, with missing cells hatched."""
     from memsweep import reporting
     from memsweep.inputs import load_sweep
 
     shown = None if annotate == "none" else annotate
-    reporting.write_heatmap(load_sweep(sweep, settings or []), store, out, x, y, value, facet or (), epoch, shown)
+    reporting.write_heatmap(
+        load_sweep(sweep, settings or [], trust or []), store, out, x, y, value, facet or (), epoch, shown
+    )
     say(out)
 
 
@@ -82,10 +86,11 @@ def write_report(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="default: report/SWEEP")] = None,
     store: StoreUri = "results",
     settings: Settings = None,
+    trust: Trust = None,
 ) -> None:
     """Draw every figure of the sweep (PNG, SVG and PDF), and write a page that shows them."""
     from memsweep import reporting
     from memsweep.inputs import load_sweep
 
-    paths = reporting.report(load_sweep(sweep, settings or []), store, out)
+    paths = reporting.report(load_sweep(sweep, settings or [], trust or []), store, out)
     say("\n".join(str(path) for path in paths if path.suffix in (".png", ".html")))
