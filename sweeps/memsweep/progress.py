@@ -113,10 +113,11 @@ class Display:
         if isinstance(event, CohortEnded):
             epochs = cohort.epochs
             self._cohorts += 1
-            ended = cohort.members[: max(0, len(cohort.members) - event.untried)]
+            points = {member.id: len(member.requested) for member in cohort.members}
+            ended = max(0, len(cohort.members) - event.untried)
+            self._trainings += ended
             failed = {failure.trajectory_id for failure in event.failures if failure.outcome == "failed"}
-            self._trainings += len(ended)
-            self._points += sum(len(member.requested) for member in ended if member.id not in failed)
+            self._points += sum([*points.values()][:ended]) - sum(points.get(each, 0) for each in failed)
             for failure in event.failures:
                 self._add_failure(failure)
         else:

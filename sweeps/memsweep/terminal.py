@@ -18,6 +18,14 @@ class Terminal(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except Exception:
+            self.begin_capture()
+            self.end_capture()  # drops what could not be written, which the next call would write again
+            raise
+
     def on_broken_pipe(self) -> None:
         raise
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lightning_modules.data.sources import BUILT_IN, IMPORT_PATH, OUTSIDE
+from lightning_modules.errors import quoted
 from lightning_modules.models import FAMILIES
 from lightning_modules.user_files import INSTALLED, OURS, is_standard, places_of
 from sweeps.errors import SweepError
@@ -46,7 +47,7 @@ def trusted_by_name(sweep: Sweep, folder: Path | None, given: Sequence[str] = ()
             continue
         name = next((name for name in trusted if _within(module, [name])), None)
         if name is None:
-            problem = f"given {path!r}, whose module {_where(_package(module))}"
+            problem = f"given {quoted(path)}, whose module {_where(_package(module))}"
             valid = "valid: a module in the folder of the sweep file or in the working folder"
             allow = f"--trust-module {_package(module)} allows the sweep to run this code too"
             raise SweepError(sweep.source, key, f"{problem}; {valid}; {allow}")

@@ -16,6 +16,9 @@ import typer
 from memsweep import cli
 
 from analysis.report import page
+from sweeps.planning.plan import Plan
+from sweeps.spec.sweep_file import parse_sweep
+from tests.memsweep.command import SWEEP
 
 pytestmark = pytest.mark.usefixtures("without_layout")
 
@@ -35,8 +38,8 @@ WRITING = {
 PRINTING = {
     "list": (), "plan": ("small.yaml",), "run": ("small.yaml", "--inline"), "status": ("small.yaml",),
     "export": WRITING["export as CSV"][1:], "heatmap": WRITING["heatmap as SVG"][1:], "report": ("small.yaml",),
-    "claims": ("quickstart", "toneva2019-forgetting")[1:], "replay": REPLAY[1:-1],
-    "stopping-study": WRITING["stopping-study"][1:], "compact": (),
+    "claims": ("toneva2019-forgetting",), "replay": REPLAY[1:-1], "stopping-study": WRITING["stopping-study"][1:],
+    "compact": (), "point": ("small.yaml", Plan.of(parse_sweep(SWEEP, "")).trainings[0].id),
 }  # fmt: skip
 
 

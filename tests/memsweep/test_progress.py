@@ -119,10 +119,10 @@ def test_many_reasons_are_counted_and_not_all_told():
 def test_the_end_counts_failures_by_reason_with_their_axes_and_what_was_not_tried():
     sweep = parse_sweep("name: x\ngrid: {depth: [1, 2], dropout: [0, 0.5], seed: [0, 1, 2, 3, 4]}", "")
     plan = Plan.of(sweep, Packing(max_cohort=5))
-    deep = [training.id for training in plan.trainings if training.settings.depth == 2]
+    at = next(cohort.index for cohort in plan.cohorts if cohort.members[0].settings.depth == 2)
+    deep = [member.id for member in plan.cohorts[at].members]
     shapes = [f"RuntimeError: shape [{i}, 40] is wrong" for i in range(5)]
     with Display(plan, console()) as display:
-        at = next(c.index for c in plan.cohorts if c.members[0].id in deep)
         failures = tuple(Failure(i, "failed", reason) for i, reason in zip(deep, shapes, strict=False))
         display.listen(CohortEnded(at, failures[:4], untried=1))
     *_, cause, untried, sentence = printed(display)
@@ -131,7 +131,7 @@ def test_the_end_counts_failures_by_reason_with_their_axes_and_what_was_not_trie
     assert cause.startswith("4 failed: RuntimeError: shape [0, 40] is wrong, all with depth 2")
     assert ("dropout" in cause) == (len(dropouts) == 1)
     assert untried.startswith("16 trainings were not tried, because 4 failed; ")
-    assert sentence.startswith("trained 4 of 20 trainings (4 points) in ")
+    assert sentence.startswith("trained 0 of 20 trainings (0 points) in ")
     result = display.summary()
     assert result["untried"] == 16
     assert [cause["trainings"] for cause in result["causes"]] == [4]

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import memsweep as ms
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from memsweep import cli
 
 from sweeps.errors import SweepError
 
@@ -159,6 +161,14 @@ def test_a_pool_of_processes_in_the_users_code_works(memsweep, tmp_path):
     (tmp_path / "pools_data.py").write_text(DATA.replace("def make():\n", f"def make():\n{pool}"))
     (tmp_path / "s.yaml").write_text(sweep_of("data", "pools_data:make"))
     assert memsweep("plan", "s.yaml").code == 0
+
+
+def test_every_command_on_a_sweep_takes_the_option():
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    named = {name: {each.name for each in command.params} for name, command in commands.items()}
+    assert {name for name, options in named.items() if "trust" in options} == {
+        name for name, options in named.items() if "sweep" in options
+    }
 
 
 def test_the_names_that_documents_give_are_the_names_of_the_program():

@@ -41,11 +41,12 @@ def point(
     row: Annotated[str, typer.Argument(metavar="ID", help="a point_id, or a trajectory_id, or the beginning of one")],
     cell: Annotated[bool, typer.Option("--cell", help="the point with all seeds of the sweep")] = False,
     settings: Settings = None,
+    trust: Trust = None,
 ) -> None:
     """Print the sweep file of one row of a table: of a point, a training, or a cell."""
     from memsweep.inputs import load_sweep
 
-    say(str(load_sweep(sweep, settings or []).excerpt(row, cell)).rstrip())
+    say(str(load_sweep(sweep, settings or [], trust or []).excerpt(row, cell)).rstrip())
 
 
 @app.command()
