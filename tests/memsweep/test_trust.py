@@ -86,6 +86,7 @@ def test_a_module_elsewhere_needs_trust_and_suggested_commands_keep_it(
     (elsewhere / "kept_elsewhere.py").write_text(DATA)
     monkeypatch.syspath_prepend(elsewhere)
     (tmp_path / "s.yaml").write_text(sweep_of("data", "kept_elsewhere:make"))
+    (tmp_path / "results" / "parts").mkdir(parents=True)
     refused = memsweep("status", "s.yaml")
     assert refused.code == 2
     assert (
