@@ -7,7 +7,7 @@ pickle without their state, because a listener may hold a terminal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +57,16 @@ class InOrder(FIFOScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         if self._is_exhausted():
-            for trial in tune_controller.get_trials():
-                if trial.status == Trial.PENDING:
-                    tune_controller.stop_trial(trial)
+            for trial in _pending(tune_controller.get_trials()):
+                tune_controller.stop_trial(trial)
+
+
+def _pending(trials: Iterable[Any]) -> list[Any]:
+    """Return the trials that have not started, each with a folder. Tune cannot list results of trials without one."""
+    pending = [trial for trial in trials if trial.status == Trial.PENDING]
+    for trial in pending:
+        trial.init_local_path()
+    return pending
 
 
 class Watcher(tune.Callback):
@@ -102,6 +109,8 @@ class Watcher(tune.Callback):
             else:
                 trial.config["heard"] = event.epochs  # for a native trial that resumes in another worker
             self._hear(piece, event)
+        if self.stops_all:
+            _pending(trials)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         if not self._is_exhausted():
