@@ -18,6 +18,12 @@ from tests.sweeps.spec.hostile import MEMORY, Case, Generator, examine
 ROOT = Path(__file__).parent.parent.parent.parent
 
 
+@pytest.fixture(autouse=True)
+def _own_path(monkeypatch):
+    """Restore the import path, to which the folders of loaded sweep files are added."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
 def test_two_hundred_cases(tmp_path):
     counts, faults = examine(Generator(1).cases(200), tmp_path / "hostile.yaml")
     assert not faults, "\n".join(faults)
