@@ -58,7 +58,9 @@ _PERMANENT = re.compile(
     r"PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ARGUMENT|NOT_FOUND"
 )
 
-_UNREACHABLE = re.compile(r"curlCode: (?:6|35|51|53|54|58|59|60|66|77|80|83|90|91)\b|Couldn't resolve host|SSL")
+_UNREACHABLE = re.compile(
+    r"(?i)curl(?:Code: | error \[)(?:6|35|51|53|54|58|59|60|66|77|80|83|90|91)\b|SSL connect error"
+)
 """Matches a host name without an address, and TLS that fails or is spoken to plain http. Of a store that has answered
 before, these are outages."""
 
@@ -236,7 +238,7 @@ class Location:
                 _log.warning("store %s: %s: %s; trying again within %g s", self, problem, self._said(error), wait)
                 _sleep(wait)
             else:
-                self._answered = True
+                self._answered = "_opened" in vars(self)  # to open a location, no request may be needed
                 return result
         raise AssertionError("unreachable")
 

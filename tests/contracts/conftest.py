@@ -203,6 +203,10 @@ class GcsHandler(Handler):
     def respond(self) -> None:
         body, url = self.body(), urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        if about := re.fullmatch("/storage/v1/b/([^/]+)", url.path):
+            if about[1] != "bucket":
+                return self.refuse(404, "The specified bucket does not exist.")
+            return self.say({"kind": "storage#bucket", "id": "bucket", "name": "bucket"})
         asked = re.fullmatch(r"(/upload)?/storage/v1/b/([^/]+)/o(?:/(.*))?", url.path)
         assert asked, self.path
         name, objects = unquote(asked[3] or ""), self.server.objects

@@ -110,6 +110,8 @@ def test_what_will_never_succeed_is_said_at_once(faulty, make_record, use):
 
 def test_a_bucket_that_is_not_there_is_said_at_once(faulty, make_record):
     store = Store(faulty.uri.replace("s3://bucket", "s3://nowhere"))
+    with pytest.raises(StoreError, match=r"^store s3://nowhere/.*: there is no bucket nowhere; valid: "):
+        store.read()
     with pytest.raises(StoreError, match="Bucket 'nowhere' not found"):
         store.prepare()
     before = faulty.done["none"]

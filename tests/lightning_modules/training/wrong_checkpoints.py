@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lightning_modules.measures.catalogue import MEASURES
 from lightning_modules.training.checkpoint import Checkpoint, encode
 
 Fields = dict[str, Any]
@@ -147,10 +148,8 @@ def odd_checkpoints(good: bytes, count: int, seed: int) -> Iterator[bytes]:
 
 def good_checkpoint(**changes: Any) -> bytes:
     """Return the checkpoint of a network with two parameters."""
-    from lightning_modules.measures.catalogue import MEASURES
-
     weights = {"weight": torch.ones(3, 2), "bias": torch.zeros(3)}
-    row = dict.fromkeys(MEASURES, 0.5)
+    row: dict[str, float | None] = dict.fromkeys(MEASURES, 0.5)
     given = {
         "epoch": 3, "device": "cpu", "parameters": weights, "constants": {},
         "optimizer": {name: {"velocity": value} for name, value in weights.items()},

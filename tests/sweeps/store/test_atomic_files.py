@@ -107,6 +107,7 @@ class TestAgain:
             "AWS Error UNKNOWN (HTTP status 400) during PutObject operation: ExpiredToken",
             "AWS Error UNKNOWN (HTTP status 301) during ListObjectsV2 operation",
             "google::cloud::Status(PERMISSION_DENIED: Permanent error)",
+            "AWS Error UNKNOWN (HTTP status 403) during ListObjectsV2 operation: RequestTimeTooSkewed",
         ],
     )
     def test_what_will_not_pass_is_not_tried_again(self, waited, said):
@@ -130,6 +131,32 @@ class TestAgain:
     def test_what_may_pass_is_tried_again(self, waited, said):
         assert answering(OSError(said), b"content")[0].read("a") == b"content"
         assert len(waited) == 1
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "AWS Error NETWORK_CONNECTION during ListObjectsV2 operation: curlCode: 6, Could not resolve hostname",
+            "AWS Error NETWORK_CONNECTION during ListObjectsV2 operation: curlCode: 35, SSL connect error",
+            "google::cloud::Status(UNAVAILABLE: Retry policy exhausted: CURL error [6]=Could not resolve hostname",
+        ],
+    )
+    def test_what_cannot_be_reached_is_said_at_once_unless_it_has_answered_before(self, waited, said):
+        remote, handler = answering(OSError(said), b"content", OSError(said), b"content")
+        with pytest.raises(StoreError, match="cannot be read"):
+            remote.read("a")
+        assert waited == []
+        assert remote.read("a") == remote.read("a") == b"content"
+        assert len(waited) == 1
+        assert handler.answers == []
+
+    def test_a_host_that_is_not_there_and_tls_spoken_to_plain_http_are_said_at_once(self, waited, s3):
+        for uri in (
+            f"s3://bucket/path?endpoint_override={s3}&region=us-east-1",
+            "s3://bucket/path?endpoint_override=no-such-host.invalid:1&scheme=http&region=us-east-1",
+        ):
+            with pytest.raises(StoreError, match=r"cannot be read: .*(SSL connect error|Could not resolve)"):
+                Location(uri).list("parts")
+        assert waited == []
 
     @pytest.mark.parametrize("error", [FileNotFoundError(2, "x"), OSError("AWS Error NO_SUCH_KEY during GetObject")])
     def test_what_is_not_there_is_not_asked_for_again(self, waited, error):

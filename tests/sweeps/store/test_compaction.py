@@ -18,9 +18,8 @@ from memsweep.cli import app
 from pyarrow import fs
 from typer.testing import CliRunner
 
+from lightning_modules.measures.catalogue import MEASURES
 from lightning_modules.measures.values import PerExample
-from lightning_modules.training.checkpoint import Checkpoint
-from lightning_modules.training.checkpoint import encode as encode_checkpoint
 from sweeps.errors import StoreError
 from sweeps.store.atomic_files import Location
 from sweeps.store.checkpoints import Checkpoints
@@ -28,6 +27,7 @@ from sweeps.store.compaction import compact
 from sweeps.store.parts import encode, name_of
 from sweeps.store.records import SCHEMA_VERSION, Record
 from sweeps.store.store import Contents, Store
+from tests.lightning_modules.training.wrong_checkpoints import good_checkpoint
 from tests.sweeps.store.contents import parts, plain, seen
 
 
@@ -185,11 +185,9 @@ class TestCheckpoints:
 
     def left(self, store: Store, epoch: int, days: float, trajectory_id: str = "a") -> Path:
         """Write a checkpoint, `days` old, of a training that reached `epoch` and was evaluated at every epoch."""
-        state = Checkpoint(
-            epoch=epoch, device="cpu", parameters={}, constants={}, optimizer={}, probes={},
-            rows=[(past, {}) for past in range(1, epoch + 1)], examples=[], measured={}, diverged=None, seconds=1.0,
-        )  # fmt: skip
-        Checkpoints(store.location).write({trajectory_id: encode_checkpoint(state)})
+        measures = dict.fromkeys(MEASURES, 0.5)
+        content = good_checkpoint(epoch=epoch, rows=[(past, measures) for past in range(1, epoch + 1)])
+        Checkpoints(store.location).write({trajectory_id: content})
         path = Path(store.uri) / "checkpoints" / f"{trajectory_id}.pt"
         os.utime(path, (time.time() - days * 86400,) * 2)
         return path

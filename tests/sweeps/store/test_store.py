@@ -241,6 +241,19 @@ class TestPlaces:
                 use(Store(tmp_path / "results"))
         assert (tmp_path / "results").read_text() == "precious"
 
+    def test_where_there_is_no_store_reading_results_says_so(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        (tmp_path / "empty").mkdir()
+        for name in ("empty", "nothing", "deep/nothing"):
+            with pytest.raises(StoreError, match=f"^there is no store at {tmp_path}/{name}; valid: "):
+                Store(tmp_path / name, must_exist=True).read()
+            assert Store(tmp_path / name).read().table.num_rows == 0, "a run may begin one here"
+        for store in (Store(tmp_path / "file" / "store"), Store(tmp_path / "file" / "store", must_exist=True)):
+            with pytest.raises(StoreError, match="is below a file"):
+                store.read()
+        Store(tmp_path / "prepared").prepare()
+        assert Store(tmp_path / "prepared", must_exist=True).done().rows == frozenset()
+
     def test_a_place_that_cannot_be_written(self, tmp_path, make_record):
         (tmp_path / "file").write_text("")
         store = Store(tmp_path / "file" / "results")
