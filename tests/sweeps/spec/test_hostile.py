@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.sweeps.spec import hostile
-from tests.sweeps.spec.hostile import MEMORY, Case, Generator, examine
+from tests.sweeps.spec.hostile import MEMORY, Case, Generator, answer, examine, watchdog
+from tests.sweeps.spec.hostile_values import bomb
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -62,3 +63,26 @@ def test_a_fault_of_each_kind_is_noticed(tmp_path, monkeypatch):
     counts, faults = examine(iter(cases), tmp_path / "hostile.yaml")
     assert counts == {"bytes: wrong": 3}
     assert [fault.partition(":")[0] for fault in faults] == ["KeyError", "AssertionError", "HangError"]
+
+
+KNOWN = {
+    "aliases that multiply": (f"name: x\nfigures: {bomb(60)}", "not valid YAML: line 2, column 194: more than 50,000 "),
+    "a long value": (f"name: x\nfixed: {{seed: {bomb(8)}}}", "fixed.seed: given [['x', 'x', 'x'], [['x', 'x', 'x'], "),
+    "a long name": (
+        f"name: {'x' * 4000}",
+        f"name: given '{'x' * 47}...{'x' * 48}'; valid: text of at most 100 letters",
+    ),
+    "a long file": (f"name: {'x' * 10**7}", "not valid YAML: more than 250,000 characters"),
+    "many keys": ("".join(f"k{i}: 1\n" for i in range(15_000)), "k0: unknown key; given 'k0'; valid: "),
+    "many rules": (f"name: x\nexclude: [{', '.join(f'{{seed: {i}, width: 3}}' for i in range(4000))}]", ""),
+}
+SLOW = ("many keys", "many rules")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in KNOWN])
+def test_a_known_file_takes_little_time_and_gets_a_short_answer(tmp_path, name):
+    text, problem = KNOWN[name]
+    with watchdog(10):
+        answered = answer(Case("file", text.encode()), tmp_path / "s.yaml")
+    assert answered.startswith(f"refused when read: FILE: {problem}" if problem else "accepted")
+    assert len(answered) < 500
