@@ -24,8 +24,11 @@ class SweepError(MemsweepError):
     """
 
     def __init__(self, source: str, key: str, problem: str) -> None:
-        # A source is a path or an option, and a key can contain text of the file: both may be of any length.
-        source, key, problem = shortened(source, 300), shortened(key, 200), shortened(problem, 1400)
+        # A source is a path or an option, and a key can contain text of the file: both may be any text.
+        source, key, problem = (
+            shortened(" ".join(text.splitlines()), length)
+            for text, length in ((source, 300), (key, 200), (problem, 1400))
+        )
         super().__init__(": ".join(part for part in (source, key, problem) if part))
         self.source, self.key, self.problem = source, key, problem
 

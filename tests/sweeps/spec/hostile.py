@@ -220,7 +220,7 @@ def _checked(error: MemsweepError, file: Path) -> str:
     """Check that a message is short and can be printed on a line, and return its first words after the source."""
     message = str(error)
     assert len(message) <= LONGEST_MESSAGE, f"a message of {len(message):,} characters"
-    assert message, "an empty message"
+    assert len(message.splitlines()) == 1, f"a message of {len(message.splitlines())} lines"
     return message.replace(str(file), "FILE")
 
 

@@ -267,6 +267,7 @@ class TestOverride:
              "']', but got '<stream end>' (while parsing a flow sequence that begins in line 1)"),
             ("precision=2001-99-99", "--set precision=2001-99-99: precision: given '2001-99-99'; valid: float32, tf32, "
              "bfloat16, float64"),
+            ("a\nb=1", f"--set a b=1: a b: unknown field; given 'a\\nb'; valid: {ALL_FIELDS}"),
             ("seed=off", "--set seed=off: seed: given 'off'; valid: a whole number of at least 0 and below 2^63"),
             ("depth=007", "--set depth=007: depth: given '007'; valid: a whole number of at least 1 and at most "
              "1,000 or null"),
