@@ -12,8 +12,8 @@ from lightning_modules.data.border import MOST_PIXELS, check_memory
 from lightning_modules.data.dataset import Floats
 from lightning_modules.errors import DataError, one_line
 
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000")
-"""The formats that are read. Pillow knows others; for EPS it runs a program."""
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "JPEG2000")
+"""The formats that are read (MPO as JPEG). Pillow knows others; for EPS it runs a program."""
 
 GREY = frozenset({"1", "L", "LA"})
 COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
@@ -35,7 +35,7 @@ def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
     Raises:
         DataError: "data", for bytes that are not an image, more than 8 bits per channel, or images of different sizes.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     def opened(position: int) -> Image.Image:
         try:
@@ -47,8 +47,9 @@ def decode(encoded: Sequence[bytes], place: Callable[[int], str]) -> Floats:
             raise _undecodable(position, error) from error
 
     def _undecodable(position: int, error: Exception) -> DataError:
-        problem = f"column `image` has {len(encoded[position])} bytes that are not an image: {one_line(error)}"
-        return DataError("data", f"{place(position)}: {problem}")
+        said = "" if isinstance(error, UnidentifiedImageError) else f": {one_line(error)}"
+        problem = f"column `image` has {len(encoded[position])} bytes that are not an image{said}"
+        return DataError("data", f"{place(position)}: {problem}; valid: {', '.join(FORMATS)}")
 
     def _too_large(position: int) -> DataError:
         problem = f"the image has more than {MOST_PIXELS:,} pixels; valid are smaller ones"

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from lightning_modules.data.files import parquet, parquet_digest
+from lightning_modules.data.images import FORMATS, decode
 from lightning_modules.errors import DataError
 
 ROWS: dict[str, Any] = {
@@ -39,6 +40,14 @@ def picture(array: Any, mode: str = "L", kind: str = "PNG") -> bytes:
 def images(*encoded: bytes | None) -> pa.Array:
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     return pa.array([{"bytes": part, "path": f"{i}.png"} for i, part in enumerate(encoded)], kind)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_is_read(kind):
+    """The formats after MPO, which Pillow opens as JPEG alone, were refused with `not an image: 'MPO'`."""
+    white = decode([picture(255 * np.ones((4, 2)), kind=kind)], str)
+    assert white.shape in ((1, 1, 4, 2), (1, 3, 4, 2))
+    assert white.min() > 0.97
 
 
 class TestNumbers:
