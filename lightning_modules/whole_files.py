@@ -29,7 +29,10 @@ def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         return
     if target.exists() and not os.access(target, os.W_OK):  # to replace it would need no permission for the file itself
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # a file is in the way, and not at `path`
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from None
     aside = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         yield aside

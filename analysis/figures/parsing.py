@@ -113,7 +113,7 @@ def _listed(at: str, key: str, given: Any, kind: Kind) -> Any:
         raise AnalysisError(at, f"{at}: given {quoted(given)}; valid is a name or a list of names")
     if key == "facet" and len(names) > MOST_FACETS:
         raise AnalysisError(
-            key, f"{key}: given {len(names)} fields ({', '.join(names)}); valid are at most {MOST_FACETS}"
+            at, f"{at}: given {len(names)} fields ({', '.join(names)}); valid are at most {MOST_FACETS}"
         )
     if key == "y":
         return given if isinstance(given, str | None) else tuple(given)

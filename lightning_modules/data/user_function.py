@@ -87,10 +87,11 @@ def _function(path: str) -> Any:
         # A user's module may raise anything on import.
         raise DataError("data", f"{path}: cannot import {module_name}: {_text(error)}") from error
     function = getattr(module, attribute, None)
-    if not callable(function):
-        problem = "has no function" if function is None else "has no function, but a value,"
+    if function is not None and not callable(function):
+        raise DataError("data", f"{path}: {attribute} is not a function but {type(function).__name__}")
+    if function is None:
         hint = did_you_mean(attribute, [name for name in vars(module) if not name.startswith("_")])
-        raise DataError("data", f"{path}: {module_name} {problem} {attribute}{hint}")
+        raise DataError("data", f"{path}: {module_name} has no function {attribute}{hint}")
     return function
 
 

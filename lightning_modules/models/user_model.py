@@ -71,7 +71,7 @@ class ImportedFamily:
                 module = self.make(**chosen)
         except Exception as error:
             words = ", ".join(f"{key}={value}" for key, value in chosen.items())
-            raise ModelError("model", f"{self.name} failed for {words}: {_text(error)}") from error
+            raise ModelError("model", f"{self.name} failed{words and f' for {words}'}: {_text(error)}") from error
         if not isinstance(module, nn.Module):
             raise ModelError("model", f"{self.name} returned {type(module).__name__}; it must return a torch nn.Module")
         for key, tensor in (*module.named_parameters(), *module.named_buffers()):

@@ -49,7 +49,9 @@ def read_text(given: str) -> str:
     try:
         with path.open(encoding="utf-8") as file:
             return file.read(MAX_CHARACTERS + 1)
-    except (OSError, ValueError) as error:  # a ValueError: not UTF-8, or a path that no file can have
+    except UnicodeDecodeError as error:
+        raise SweepError(given, "", f"is not UTF-8 text at byte {error.start}; save it as UTF-8") from None
+    except (OSError, ValueError) as error:  # a ValueError: a path that no file can have
         raise SweepError(given, "", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 

@@ -169,7 +169,7 @@ def test_figures_are_checked_without_a_plotting_library() -> None:
         ([{"kind": "curves", "hue": 3}], r"figures\[0\].hue: given 3; valid is one word or name"),
         ([{"kind": "heatmap", "x": "a", "y": ["b"], "value": "c"}], r"figures\[0\].y: given \['b'\]"),
         ([{"kind": "lines", "x": "a", "y": "b", "epoch": "ten"}], r"figures\[0\].epoch: given 'ten'; valid is a whole"),
-        ([{"kind": "curves", "facet": ["a", "b", "c"]}], "facet: given 3 fields"),
+        ([{"kind": "curves", "facet": ["a", "b", "c"]}], r"figures\[0\]\.facet: given 3 fields"),
     ],
 )
 def test_a_figure_that_cannot_be_is_refused_before_there_is_data(given: Any, message: str) -> None:

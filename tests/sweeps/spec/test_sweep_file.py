@@ -82,7 +82,7 @@ class TestLoad:
 
     def test_a_file_that_is_no_text(self, tmp_path):
         (tmp_path / "s.yaml").write_bytes(b"name: \xff\xfe")
-        with pytest.raises(SweepError, match=r"s\.yaml: cannot be read: 'utf-8' codec can't decode byte 0xff"):
+        with pytest.raises(SweepError, match=r"s\.yaml: is not UTF-8 text at byte 6; save it as UTF-8"):
             load_sweep(f"{tmp_path}/s.yaml")
 
     def test_a_file_without_suffix(self, tmp_path):
