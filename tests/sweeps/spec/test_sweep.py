@@ -33,6 +33,7 @@ axes = st.fixed_dictionaries(
     {}, optional={name: st.lists(st.sampled_from(options), min_size=1, max_size=3, unique=True).map(tuple)
                   for name, options in VALUES.items()}
 )  # fmt: skip
+valid_axes = axes.map(lambda grid: {name: values for name, values in grid.items() if name not in ("model", "width")})
 names = st.from_regex(r"[abz019e_][abz019e._-]{0,5}", fullmatch=True)
 questions = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=60).map(
     lambda text: " ".join(text.split())
@@ -137,6 +138,17 @@ class TestPoints:
         )
         assert [(point.seed, point.width) for point in sweep.points()] == [(0, 8), (1, 8), (2, 4)]
 
+    @given(valid_axes, st.lists(valid_axes.filter(bool), min_size=1, max_size=4).map(tuple))
+    def test_excluded_are_the_points_of_the_definition(self, grid, exclude):
+        every = Sweep("x", "", {}, (grid,)).points()
+        left = [p for p in every if not any(all(vars(p)[name] in rule[name] for name in rule) for rule in exclude)]
+        sweep = Sweep("x", "", {}, (grid,), exclude)
+        if left:
+            assert sweep.points() == left
+        else:
+            with pytest.raises(SweepError, match=r"^exclude: leaves no point of the grid$"):
+                sweep.points()
+
     def test_what_contradicts_itself_can_be_excluded(self):
         text = "name: x\ngrid: {{lr_schedule: [constant, cosine], epochs: [0, 1]}}\n{}"
         with pytest.raises(SweepError, match="epochs: given 0 with lr_schedule cosine"):
@@ -144,7 +156,7 @@ class TestPoints:
         excluding = parse_sweep(text.format("exclude: [{lr_schedule: cosine, epochs: 0}]"), "s.yaml")
         assert len(excluding.points()) == 3
 
-    @given(axes.filter(lambda a: "model" not in a and "width" not in a))
+    @given(valid_axes)
     def test_are_valid_distinct_and_as_many_as_the_axes_say(self, grid):
         sweep = Sweep("x", "", {}, (grid,))
         points = sweep.points()
