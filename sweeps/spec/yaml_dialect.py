@@ -44,6 +44,20 @@ _RESOLVERS = {
 """The tags of plain scalars other than text: the pattern, and the first characters that it can match."""
 
 
+_WORDS = {
+    r"found character '\\t' that cannot start any token": "a tab, which cannot indent; valid: spaces",
+    r"found character (.*) that cannot start any token": r"a text cannot start with \1; put it in quotes",
+    r"mapping values are not allowed here": "a key within a line, or after a wrong indentation; a text with ': ' needs "
+    "quotes",
+    r"could not find expected ':'": "a line without ':' after its key",
+    r"expected <block end>, but found .*": "an indentation or a character that does not fit the lines above",
+    r"expected '<document start>', but found .*": "an indentation that does not fit the lines above",
+    r"but found another document": "a second document; valid: one",
+    r"found undefined alias (.*)": r"the alias \1, of which there is no anchor above",
+}
+"""PyYAML's problems (the patterns) in the words of somebody who writes a sweep file."""
+
+
 class InvalidYaml(ValueError):
     """Text that is not YAML of this dialect. The message states the line, the column and the problem."""
 
@@ -75,10 +89,10 @@ def control_character(text: str) -> str | None:
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
-    problem = error.problem or "cannot be parsed"
-    if problem.startswith(r"found character '\t'"):
-        return "a tab, which cannot indent; valid: spaces"
-    problem = shortened(problem, 300)
+    problem = shortened(error.problem or "cannot be parsed", 300)
+    for pattern, words in _WORDS.items():
+        if match := re.fullmatch(pattern, problem):
+            return match.expand(words)
     if not error.context or not error.context_mark:
         return problem
     return f"{problem} ({shortened(error.context, 100)} that begins in line {error.context_mark.line + 1})"

@@ -57,12 +57,19 @@ def test_a_key_is_text(key):
         ("a:\n\tb: 1", "line 2, column 1: a tab, which cannot indent; valid: spaces"),
         ("a: [1, 2", "line 1, column 9: expected ',' or ']', but got '<stream end>' (while parsing a flow sequence "
          "that begins in line 1)"),
-        ("a: b: c", "line 1, column 5: mapping values are not allowed here"),
+        ("a: b: c", "line 1, column 5: a key within a line, or after a wrong indentation; a text with ': ' "
+         "needs quotes"),
         ("a: !!python/name:os.system x", "line 1, column 4: the tag 'tag:yaml.org,2002:python/name:os.system'; valid: "
          "no tag, or !!str"),
         ("a: !!int ''", "line 1, column 4: the tag 'tag:yaml.org,2002:int'; valid: no tag, or !!str"),
         ("{? [a] : b}", "line 1, column 4: a key that is a list or a mapping; valid: text"),
-        ("a: *b", "line 1, column 4: found undefined alias 'b'"),
+        ("a: *b", "line 1, column 4: the alias 'b', of which there is no anchor above"),
+        ("a: @b", "line 1, column 4: a text cannot start with '@'; put it in quotes"),
+        ("a: 1\nb\nc: 2", "line 3, column 1: a line without ':' after its key"),
+        ("a: [1]\n  b: 2", "line 2, column 3: an indentation or a character that does not fit the lines above"),
+        ("- a\nb: 1", "line 2, column 1: an indentation or a character that does not fit the lines above"),
+        ("[1]\nb: 1", "line 2, column 1: an indentation that does not fit the lines above"),
+        ("--- a\n--- b", "line 2, column 1: a second document; valid: one"),
         ("a: &a [1, *a]", "line 1, column 11: the alias *a lies in the value that it repeats"),
         ("a: &a {b: [*a]}", "line 1, column 12: the alias *a lies in the value that it repeats"),
         (r'a: "\e[31m"', r"line 1, column 4: the control character '\x1b' in a text; valid: printable characters"),
