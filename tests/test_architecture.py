@@ -64,6 +64,8 @@ ROOMS: Mapping[str, Sequence[str]] = {
     ),
     "lightning_modules.training": (
         "lightning_modules",
+        "lightning_modules.user_code",
+        "lightning_modules.user_call",
         "lightning_modules.cache",
         "lightning_modules.hashing",
         "lightning_modules.lightning",

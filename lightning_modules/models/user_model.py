@@ -165,7 +165,7 @@ def _measured_on(
 
         counter = FlopCounterMode(display=False)
         try:
-            with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            with contained(family.name), counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 out = module(torch.zeros(batch, *shape))
         except Exception as error:
             words = reason(error)

@@ -44,9 +44,9 @@ PRINTING = {
 
 
 def marked(names: Iterable[str]) -> list[Any]:
-    """Mark as slow what draws or computes for a second. A heatmap as PNG stands for the others."""
-    slow = {"stopping-study", "report", "heatmap as SVG", "heatmap as PDF", "heatmap"}
-    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+    """Mark as slow what draws or computes for half a second, but for one case of each kind."""
+    quick = {"export as CSV", "heatmap as PNG", "list", "plan", "run", "export", "compact"}
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(autouse=True)

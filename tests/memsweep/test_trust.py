@@ -131,8 +131,15 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("call", ENDINGS)
-@pytest.mark.parametrize("where", ["import", "call"])
-@pytest.mark.parametrize("field", ["data", "model"])
+@pytest.mark.parametrize(
+    ("field", "where"),
+    [
+        ("data", "call"),
+        pytest.param("data", "import", marks=pytest.mark.slow),
+        pytest.param("model", "call", marks=pytest.mark.slow),
+        ("model", "import"),
+    ],
+)
 def test_code_that_ends_the_program_or_reads_the_terminal_is_one_sentence(memsweep, tmp_path, call, where, field):
     module = f"ends_{abs(hash((call, where, field)))}"
     body = f"import os, sys\n{call}\n" if where == "import" else f"import os, sys\ndef make():\n    {call}\n"
@@ -145,7 +152,33 @@ def test_code_that_ends_the_program_or_reads_the_terminal_is_one_sentence(memswe
     assert len(said.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("end", ["", "\n    os._exit(7)"])
+@pytest.mark.parametrize(
+    ("call", "when"),
+    [
+        ("sys.exit(0)", "at once"),
+        pytest.param("os._exit(0)", "in training mode alone, with real numbers", marks=pytest.mark.slow),
+        *(pytest.param(call, "at once", marks=pytest.mark.slow) for call in list(ENDINGS)[1:]),
+    ],
+)
+def test_a_forward_pass_that_ends_the_program_is_one_sentence_too(memsweep, tmp_path, call, when):
+    """The size of a network is measured without numbers, and then it is inspected with them."""
+    condition = "True" if when == "at once" else "self.training and x.device.type == 'cpu'"
+    module = f"forward_ends_{abs(hash((call, when)))}"
+    (tmp_path / f"{module}.py").write_text(
+        "import os, sys\nfrom torch import nn\nclass Network(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.layer = nn.Linear(64, 10)\n    def forward(self, x):\n"
+        f"        if {condition}:\n            {call}\n        return self.layer(x.flatten(1))\n"
+        "def make():\n    return Network()\n"
+    )
+    (tmp_path / "s.yaml").write_text(sweep_of("model", f"{module}:make"))
+    said = memsweep("plan", "s.yaml")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"error: s.yaml: model: {module}:make")
+    assert ENDINGS[call] in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("end", ["", pytest.param("\n    os._exit(7)", marks=pytest.mark.slow)])
 def test_a_child_of_the_users_code_does_not_go_on_as_a_second_memsweep(tmp_path, end):
     """Without an end of its own, the child of `fork` would return into the plan, and print it a second time."""
     fork = f"    if os.fork() == 0:\n        pass{end.replace('    ', '        ')}\n    else:\n        os.wait()\n"

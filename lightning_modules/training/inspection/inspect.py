@@ -10,8 +10,11 @@ from lightning_modules.cache import cache_folder, write_to_cache
 from lightning_modules.data import sources
 from lightning_modules.data.cached import versions
 from lightning_modules.data.dataset import Dataset
+from lightning_modules.errors import ModelError
 from lightning_modules.hashing import hash_of_text
 from lightning_modules.settings import Settings
+from lightning_modules.user_call import contained
+from lightning_modules.user_code import CodeError
 
 CHECKS = 1
 """The version of the checks. Networks that passed an earlier one are checked again."""
@@ -41,7 +44,12 @@ def inspect(settings: Settings, load: Callable[[], Dataset]) -> bool:
     path = cache_folder() / "networks" / key
     known = bool(settings.model_digest) and (key in _passed or path.exists())
     if not known:
-        _check(settings, load())
+        dataset = load()
+        try:
+            with contained(settings.model):
+                _check(settings, dataset)
+        except CodeError as error:
+            raise ModelError("model", f"{settings.model}: {error}") from None
         if settings.model_digest:
             write_to_cache(path, json.dumps({"model": settings.model}).encode())
     _passed.add(key)
