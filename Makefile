@@ -29,7 +29,7 @@ test-bits: $(DEV)  ## the slow tests of what the fast ones show on a part of the
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow --timeout 600 tests/contracts tests/memsweep \
 		tests/lightning_modules tests/analysis/claims tests/sweeps/planning tests/sweeps/execution/test_early_stopping.py
 
-test-soak: $(DEV)  ## fifty kills each of drivers, workers and nodes, published figures: more than half an hour
+test-soak: $(DEV)  ## fifty kills of each kind of process, published figures: more than an hour
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 coverage: $(DEV)  ## which lines the fast tests execute: a figure to read, not a gate

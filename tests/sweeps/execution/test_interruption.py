@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.xdist_group("forks")
@@ -38,6 +40,27 @@ def test_interrupted_and_killed_in_one_process_and_run_again(study, processes, f
     assert study.is_whole()
     assert "nothing to train" in study.run()
     assert study.parts() == COHORTS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [0, 1])
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 3), (signal.SIGHUP, 2), (signal.SIGTERM, 1)])
+def test_an_interrupted_run_on_ray_leaves_no_process(study, processes, number, times, parts):
+    """With 0 parts, the signals come while Ray starts."""
+    process = study.started("--workers", "2", "--checkpoint-every", "0")
+    study.wait_for_parts(process, parts)
+    while not any(processes.is_kind(each, "raylet") for each in processes.family(process)):
+        time.sleep(0.01)
+    family = processes.family(process)
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.1)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, output
+    assert output.count("interrupted; what was trained is in the store") == 1
+    assert "Traceback" not in output
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert study.store.read().damaged == {}
 
 
 def test_two_runs_at_once_share_the_work(study, processes, fork):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,6 +91,20 @@ def test_a_local_store_is_refused_where_nodes_have_other_disks(ray_on_two_cores,
 def test_an_address_where_no_ray_is_is_one_sentence(tmp_path: Path):
     with pytest.raises(ExecutionError, match=r"--address 127\.0\.0\.1:1: Ray cannot be reached"):
         RayTune(address="127.0.0.1:1").execute(harmless(), Store(tmp_path / "store"), lambda event: None)
+
+
+@pytest.mark.parametrize("by", ["RAY_ADDRESS", "file"])
+def test_the_address_of_a_cluster_that_has_ended_is_one_sentence(tmp_path: Path, monkeypatch, by):
+    """Ray itself logs for minutes that it cannot connect to the cluster that was started last on this machine."""
+    if by == "file":
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.setattr("ray._private.services.find_gcs_addresses", functools.cache(set))
+        monkeypatch.setattr("ray._private.utils.read_ray_address", lambda folder: "127.0.0.1:1")
+    else:
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    said = r"^--address auto: Ray cannot be reached: .*refused; valid: the address of a running cluster$"
+    with pytest.raises(ExecutionError, match=said):
+        RayTune(address="auto").execute(harmless(), Store(tmp_path / "store"), lambda event: None)
 
 
 def lost(cohort: Cohort, rounds: int, store: Store, events: list[Event]) -> list[Piece]:
