@@ -263,7 +263,7 @@ REFUSED_BY_THE_POINTS = {
     ),
     "too many": (
         "name: x\ngrid:\n" + "".join(f"  {axis}: {[*range(1, 60)]}\n" for axis in ("seed", "epochs", "width", "depth")),
-        "s.yaml: grid: has 12,117,361 cells; at most 500,000 are allowed: split it into sweeps, which can share a "
+        "s.yaml: grid: has 12,117,361 cells; at most 250,000 are allowed: split it into sweeps, which can share a "
         "store",
     ),
 }  # fmt: skip
