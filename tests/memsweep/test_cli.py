@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -29,6 +31,7 @@ COMMANDS = (
     *("list", "plan", "run", "status", "export", "point", "heatmap", "claims", "report"),
     *("replay", "stopping-study", "compact"),
 )
+REASON = "RuntimeError: [red]:cat: \x1b[2J $x$"
 REPLAY = ("replay", "small.yaml", "--scheduler")
 
 
@@ -229,6 +232,27 @@ class TestRun:
         assert memsweep("status", "small.yaml").out.startswith(
             "small: 0 of 8 points finished (0%)\n  8 failed\nfailed "
         )
+
+    def test_failures_point_to_the_status_of_the_same_sweep_and_store(self, memsweep, monkeypatch, make_record):
+        """The suggested command once left out --set and --store, and so showed another sweep in another store."""
+
+        def execute(self: Inline, plan: Plan, store: Store, listen: Listener) -> None:
+            for index, cohort in enumerate(plan.cohorts):
+                records = [make_record(m.id, failed=m.settings.epochs) for m in cohort.members]
+                rows = [tuple(dataclasses.replace(row, reason=REASON) for row in each.rows) for each in records]
+                store.append([dataclasses.replace(a, rows=b) for a, b in zip(records, rows, strict=True)])
+                listen(CohortEnded(index, tuple(Failure(m.id, "failed", REASON) for m in cohort.members)))
+
+        monkeypatch.setattr(Inline, "execute", execute)
+        said = memsweep("run", "small.yaml", "--inline", "--set", "seed=[0, 7]", "--store", "my store")
+        command = "memsweep status small.yaml --set 'seed=[0, 7]' --store 'my store'"
+        assert f"see `{command}` for what failed" in said.out
+        assert "trained 0 of 4 trainings (0 points)" in said.out
+        status = memsweep(*shlex.split(command)[1:])
+        assert status.out.startswith("small: 0 of 8 points finished")
+        for out in (said.out, status.out):
+            assert "RuntimeError: [red]:cat: \\x1b[2J $x$" in out
+            assert "\x1b" not in out
 
     def test_an_interruption_says_what_it_left(self, memsweep, monkeypatch):
         def execute(self: Inline, plan: Plan, store: Store, listen: Listener) -> None:
