@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import memsweep as ms
@@ -13,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memsweep import cli
 
+from lightning_modules.training.checkpoint import decode
 from sweeps.errors import SweepError
 
 NETWORK = """
@@ -195,6 +200,37 @@ def test_a_pool_of_processes_in_the_users_code_works(memsweep, tmp_path):
     (tmp_path / "pools_data.py").write_text(DATA.replace("def make():\n", f"def make():\n{pool}"))
     (tmp_path / "s.yaml").write_text(sweep_of("data", "pools_data:make"))
     assert memsweep("plan", "s.yaml").code == 0
+
+
+class Hostile:
+    """An object whose pickle makes a folder when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_checkpoint_with_code_runs_nothing(tmp_path):
+    import torch
+
+    content = io.BytesIO()
+    torch.save({"version": Hostile(tmp_path / "from_torch")}, content)
+    for hostile in (content.getvalue(), pickle.dumps(Hostile(tmp_path / "from_pickle"))):
+        assert decode(hostile) is None
+    assert [*tmp_path.iterdir()] == []
+    pickle.loads(pickle.dumps(Hostile(tmp_path / "made")))
+    assert (tmp_path / "made").is_dir(), "the pickle would have done something"
+
+
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.mkdir [made]", "!!python/name:os.mkdir", "!include made"])
+def test_a_tag_makes_no_object(memsweep, tmp_path, tag):
+    (tmp_path / "s.yaml").write_text(f"name: s\nquestion: {tag}\n")
+    for words in (("plan", "s.yaml"), ("plan", "small.yaml", "--set", f"data={tag}")):
+        said = memsweep(*words)
+        assert (said.code, len(said.err.splitlines())) == (2, 1)
+    assert not (tmp_path / "made").exists()
 
 
 def test_every_command_on_a_sweep_takes_the_option():
