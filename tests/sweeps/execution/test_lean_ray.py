@@ -30,11 +30,13 @@ with started_while_importing(1, False):
 
     tree = psutil.Process().children(recursive=True)
     started = [" ".join(process.cmdline()) for process in tree]
+    ports = [each for process in (psutil.Process(), *tree) for each in process.net_connections()]
+    listens = sorted({each.laddr.ip for each in ports if each.status == psutil.CONN_LISTEN})
     with actors_in_any_worker(), tempfile.TemporaryDirectory() as scratch:
         tuner = tune.Tuner(trial, run_config=tune.RunConfig(storage_path=scratch, verbose=0))
         metrics = tuner.fit()[0].metrics
 print(json.dumps({
-    "processes": started, "before": [process.pid for process in tree], "here": started_here(),
+    "processes": started, "listens": listens, "before": [process.pid for process in tree], "here": started_here(),
     **{name: metrics[name] for name in ("pid", "torch", "folder", "PL_DISABLE_FORK", "RAY_CHDIR_TO_TRIAL_DIR")},
 }))
 """
@@ -60,6 +62,12 @@ def test_a_local_ray_has_no_dashboard_autoscaler_and_reader_of_logs(told):
     names = " ".join(told["processes"])
     assert "raylet" in names
     assert not [name for name in ("dashboard.py", "monitor.py", "log_monitor.py") if name in names]
+
+
+@pytest.mark.slow
+def test_a_local_ray_listens_on_the_loopback_address_alone(told):
+    assert told["listens"]
+    assert {*told["listens"]} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
 
 
 @pytest.mark.slow
