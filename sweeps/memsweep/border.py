@@ -17,7 +17,6 @@ from typing import Any, TextIO
 
 from lightning_modules.errors import MemsweepError
 from lightning_modules.shown_text import visible
-from lightning_modules.user_code import CodeError
 from sweeps.errors import ExportError
 
 BAD_INPUT, FAULT, INTERRUPTED = 2, 70, 130
@@ -154,6 +153,8 @@ class _NoInput(io.TextIOBase):
     """Standard input, which no command reads, so that code of a user cannot wait there for ever without a word."""
 
     def read(self, size: int | None = -1) -> str:
+        from lightning_modules.user_code import CodeError  # `memsweep --help` needs no code of a user
+
         raise CodeError("it reads standard input, which memsweep keeps closed; valid: code that asks nothing")
 
     def readline(self, size: int = -1) -> str:  # type: ignore[override]
