@@ -35,6 +35,7 @@ from sweeps.store.compaction import compact
 from sweeps.store.parts import encode, name_of
 from sweeps.store.records import STORED_OUTCOMES, table_of
 from sweeps.store.store import Store
+from tests.peak_memory import peak_bytes
 
 SECONDS = 10
 BYTES = 2**30
@@ -278,7 +279,7 @@ def main(kind: str, count: int, seed: int) -> None:
                 faults.append(f"{kind} {i}: {traceback.format_exc()[-3000:]}")
             slowest = max(slowest, time.monotonic() - began)
             faulthandler.cancel_dump_traceback_later()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     print(json.dumps({"outcomes": outcomes, "faults": faults, "longest": longest, "slowest": slowest, "peak": peak}))
 
 

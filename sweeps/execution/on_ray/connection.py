@@ -64,6 +64,7 @@ def connected(address: str | None, workers: int | None, verbose: bool) -> Iterat
     if ray.is_initialized() and address == _joined.get():  # an outer context, a notebook or a test connected it
         yield
         return
+    connected_before = ray.is_initialized()
     level = logging.INFO if verbose else logging.CRITICAL  # failures are recorded with their reasons
     logging.getLogger("ray").setLevel(level)
     where = {"address": address} if address else {"address": "local", "num_cpus": workers}
@@ -79,7 +80,8 @@ def connected(address: str | None, workers: int | None, verbose: bool) -> Iterat
             with nullcontext() if address else few_processes(verbose):
                 ray.init(**where, include_dashboard=False, log_to_driver=verbose, logging_level=level)
     except Exception as error:  # Ray raises errors of many types, and plain ones
-        _shut_down(verbose)
+        if not connected_before:
+            _shut_down(verbose)
         raise ExecutionError(unreached.replace("{}", _in_short(error))) from error
     joined, started = _joined.set(address), _started.set(address is None)
     try:

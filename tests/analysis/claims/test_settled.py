@@ -259,6 +259,7 @@ class TestCommand:
         return run
 
     def test_prints_the_table_and_what_to_run(self, memsweep):
+        Store("some where").prepare()
         code, out, _ = memsweep("map.yaml", "--store", "some where")
         assert code == 0
         assert "Dropout holds memorization" in out

@@ -107,6 +107,14 @@ def test_the_address_of_a_cluster_that_has_ended_is_one_sentence(tmp_path: Path,
         RayTune(address="auto").execute(harmless(), Store(tmp_path / "store"), lambda event: None)
 
 
+def test_a_failed_connection_leaves_the_ray_that_the_process_uses(ray_on_two_cores, tmp_path):
+    import ray
+
+    with pytest.raises(ExecutionError, match="cannot be reached"):
+        RayTune(address="127.0.0.1:1").execute(harmless(), Store(tmp_path / "store"), lambda event: None)
+    assert ray.is_initialized()
+
+
 def lost(cohort: Cohort, rounds: int, store: Store, events: list[Event]) -> list[Piece]:
     """Return the pieces that are tried again after a piece was lost in a round."""
     experiments = Experiments({}, store, Worker(Run("a")), "cuda", retries=0, concurrent=1)

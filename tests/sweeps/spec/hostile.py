@@ -30,6 +30,7 @@ from sweeps.planning.explain import explain, summary
 from sweeps.planning.plan import Plan
 from sweeps.spec.sweep_file import parse_sweep, settable
 from sweeps.spec.sweep_source import PRESETS
+from tests.peak_memory import peak_bytes
 from tests.sweeps.spec.hostile_values import ODD, RAW, TEXTS, VALID, bomb
 
 CPU_SECONDS = 10
@@ -263,7 +264,7 @@ def main(seed: int, count: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     with tempfile.TemporaryDirectory() as folder:
         counts, faults = examine(Generator(seed).cases(count), Path(folder) / "hostile.yaml")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_bytes()
     print(json.dumps({"counts": dict(sorted(counts.items())), "faults": faults, "peak": peak}))
 
 

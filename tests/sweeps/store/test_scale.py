@@ -288,7 +288,7 @@ def test_what_tune_unpickles_for_each_trial_does_not_grow_with_the_trials(ray_on
         grants = [Grant({"CPU": 1.0}, 2**30), Grant({"CPU": 1.0, "GPU": 0.5}, 2**30)]
         pieces = [Piece(Cohort(cohort.members), grants[i % 2]) for i, cohort in enumerate(plan.cohorts)]
         with pytest.raises(Enough):
-            experiments.run(pieces, lambda piece, event: None)
+            experiments.run(pieces, lambda piece, event: None, lambda: False)
         return sizes[0]
 
     few, many = size(4), size(104)
