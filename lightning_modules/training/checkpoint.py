@@ -18,7 +18,16 @@ from importlib import metadata
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 from torch import Tensor
 
 from lightning_modules.measures.catalogue import MEASURES
@@ -176,11 +185,22 @@ def _vector(kind: torch.dtype) -> Callable[[Tensor], Tensor]:
     return check
 
 
+def _listed(value: object) -> object:
+    """Refuse everything else that has elements, such as a tensor, which pydantic would read one by one."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("not a list or tuple")
+    return value
+
+
+_LISTED = BeforeValidator(_listed)
 _Tensors = dict[StrictStr, Annotated[Tensor, AfterValidator(_dense)]]
 _Ids = Annotated[Tensor, AfterValidator(_dense), AfterValidator(_vector(torch.int64))]
 _Values = Annotated[Tensor, AfterValidator(_dense), AfterValidator(_vector(torch.float64))]
 _Number = Annotated[float, Field(strict=True)]
 _Epoch = Annotated[StrictInt, Field(ge=0)]
+_Row = Annotated[tuple[_Epoch, dict[StrictStr, _Number | None]], _LISTED]
+_Split = Literal["train", "left_out", "validation", "test"]
+_Example = Annotated[tuple[_Epoch, StrictStr, _Split, _Ids, _Values], _LISTED]
 
 
 class _Stored(BaseModel):
@@ -194,9 +214,9 @@ class _Stored(BaseModel):
     constants: _Tensors
     optimizer: dict[StrictStr, _Tensors]
     probes: dict[StrictStr, _Tensors]
-    rows: list[tuple[_Epoch, dict[StrictStr, _Number | None]]]
-    examples: list[tuple[_Epoch, StrictStr, Literal["train", "left_out", "validation", "test"], _Ids, _Values]]
-    measured: dict[_Epoch, tuple[StrictStr, ...]]
+    rows: Annotated[list[_Row], _LISTED]
+    examples: Annotated[list[_Example], _LISTED]
+    measured: dict[_Epoch, Annotated[tuple[StrictStr, ...], _LISTED]]
     diverged: Annotated[StrictInt, Field(ge=1)] | None
     seconds: Annotated[_Number, Field(ge=0, allow_inf_nan=False)]
 

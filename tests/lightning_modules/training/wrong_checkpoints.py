@@ -39,6 +39,9 @@ BY_ITSELF: dict[str, Callable[[Fields], Any]] = {
     "rows in reverse": lambda fields: {**fields, "rows": fields["rows"][::-1]},
     "rows twice": lambda fields: {**fields, "rows": fields["rows"] * 2},
     "rows of later epochs": lambda fields: {**fields, "rows": [(epoch + 99, row) for epoch, row in fields["rows"]]},
+    "rows in a tensor of which the file holds one number": lambda fields: {
+        **fields, "rows": torch.zeros(()).expand(10**9, 10**9)
+    },
     "rows of text": lambda fields: {**fields, "rows": "rows"},
     "measures of text": lambda fields: {
         **fields, "rows": [(epoch, dict.fromkeys(row, "0.5")) for epoch, row in fields["rows"]]
