@@ -12,7 +12,7 @@ import pytest
 from tests.contracts.hostile import BYTES, LONGEST, SECONDS
 
 ROOT = Path(__file__).parents[2]
-COUNTS = {"data": (150, 3000), "parts": (60, 1500), "checkpoints": (150, 3000)}
+COUNTS = {"data": (150, 1000), "parts": (60, 1500), "checkpoints": (150, 3000)}
 
 
 @pytest.mark.parametrize("kind", COUNTS)
