@@ -26,7 +26,8 @@ test-slow: $(DEV)  ## what takes longer, and every property of the fast tests on
 		--timeout 600 --hypothesis-profile thorough
 
 test-bits: $(DEV)  ## the slow tests of what the fast ones show on a part of the cases: what CI runs besides the fast ones
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow --timeout 600 tests/contracts tests/memsweep \
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow --timeout 600 \
+		--ignore=tests/contracts/test_hostile.py tests/contracts tests/memsweep \
 		tests/lightning_modules tests/analysis/claims tests/sweeps/planning tests/sweeps/execution/test_early_stopping.py
 
 test-soak: $(DEV)  ## fifty kills of each kind of process, published figures: more than an hour
