@@ -18,19 +18,9 @@ from sweeps.execution.completed import completed_in
 from sweeps.execution.halving import Halving
 from sweeps.execution.identity import check_code
 from sweeps.execution.protocol import CohortEnded, Failure
-from sweeps.execution.worker import (
-    Worker,
-    append,
-    by_epoch,
-    free_memory,
-    keep,
-    most_that_fit,
-    provenance,
-    record_of,
-    store_failure,
-    told,
-    with_checkpoints,
-)
+from sweeps.execution.results import append, provenance, record_of, store_failure, told
+from sweeps.execution.resuming import by_epoch, keep, with_checkpoints
+from sweeps.execution.worker import Worker, free_memory, most_that_fit
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.stopping.dispatcher import Answer, Curve, LocalDispatcher, Report, curves_of, settled_curves

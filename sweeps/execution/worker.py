@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import datetime
 import gc
 import logging
 import math
 import random
 import time
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_modules.data.sources import Dataset
 from lightning_modules.errors import one_line
-from lightning_modules.measures.catalogue import MEASURES
 from sweeps.errors import OF_THE_RUN
 from sweeps.execution.completed import completed_in
 from sweeps.execution.defaults import CHECKPOINT_SECONDS
 from sweeps.execution.halving import Halving
-from sweeps.execution.identity import Files, check_code, stored_code
-from sweeps.execution.protocol import CohortEnded, Failure, Timed, joined
+from sweeps.execution.identity import Files, check_code
+from sweeps.execution.protocol import CohortEnded, Timed, joined
+from sweeps.execution.results import append, records_of, store_failure, told
+from sweeps.execution.resuming import by_epoch, keep, with_checkpoints
 from sweeps.execution.stopwatch import Stopwatch
-from sweeps.planning.cost import available_bytes
 from sweeps.planning.machine import processor
-from sweeps.planning.plan import Cohort, Training, nearly_equal
-from sweeps.spec.stopping import EarlyStopping
+from sweeps.planning.plan import Cohort, nearly_equal
 from sweeps.store.checkpoints import Checkpoints
 from sweeps.store.leases import Lease, Run
-from sweeps.store.provenance import software
-from sweeps.store.records import Outcome, Record, Row
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
-    from lightning_modules.training.checkpoint import Checkpoint
     from lightning_modules.training.entry import Entry
-    from lightning_modules.training.stack import MemberResult
     from lightning_modules.training.train import CohortResult
 
 _log = logging.getLogger(f"memsweep.{__name__}")
 
-REASON_LENGTH = 4000
 WAIT_SECONDS = (0.5, 3.0)
 """The minimum and maximum number of seconds between two checks of the trainings that other runs are training."""
 
@@ -146,14 +138,6 @@ def wait_for_others(cohorts: Sequence[Cohort]) -> None:
     time.sleep(random.uniform(*WAIT_SECONDS))
 
 
-def store_failure(cohort: Cohort, store: Store, device: str, reason: str) -> tuple[Failure, ...]:
-    """Store a record with the outcome "failed" for each member, and return the failures. Raises StoreError."""
-    row = Row(cohort.epochs, Outcome.FAILED, dict.fromkeys(MEASURES), reason[:REASON_LENGTH])
-    shared = {**software(), "finished_at": _now(), "cohort_size": len(cohort.members), "device": device,
-              "code": stored_code(cohort.members[0].settings)}  # fmt: skip
-    return append([Record(member.id, member.settings, (row,), shared) for member in cohort.members], store)
-
-
 def _attempt(
     cohort: Cohort, dataset: Dataset, store: Store, worker: Worker, on_epoch: Callable[[int], None]
 ) -> CohortEnded | str | None:
@@ -220,127 +204,6 @@ def most_that_fit(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:
     return most
 
 
-def by_epoch(members: Iterable[Training]) -> list[list[Training]]:
-    """Group members by the epoch of their checkpoints, in ascending order."""
-    groups: dict[int, list[Training]] = {}
-    for member in members:
-        groups.setdefault(member.epoch, []).append(member)
-    return [groups[epoch] for epoch in sorted(groups)]
-
-
-def with_checkpoints(members: Iterable[Training], store: Store, device: str) -> list[Training]:
-    """Return the members, with a checkpoint from the store for each member that can resume from it on this device."""
-    checkpoints = Checkpoints(store.location)
-    there = checkpoints.ids()
-    return [
-        replace(member, checkpoint=_checkpoint(member, checkpoints, device) if member.id in there else None)
-        for member in members
-    ]
-
-
-def _checkpoint(member: Training, checkpoints: Checkpoints, device: str) -> Checkpoint | None:
-    from lightning_modules.training.checkpoint import CheckpointError, load
-
-    content = checkpoints.read(member.id)
-    try:
-        if content is None:
-            raise CheckpointError("its bytes are not those that were written")
-        state = load(content)
-    except CheckpointError as error:
-        checkpoints.discard([member.id], str(error))
-        return None
-    serves = (
-        state is not None
-        and state.device == device
-        and state.serves(member.settings.epochs, member.evaluated, member.measured)
-    )
-    return state if serves else None
-
-
-def keep(entries: Iterable[Entry], store: Store) -> None:
-    """Write the checkpoints of the entries. Raises errors of the whole run, as `append` does."""
-    from lightning_modules.training.checkpoint import encode
-
-    entries = [*entries]
-    check_code(entry.settings for entry in entries)
-    Checkpoints(store.location).write({each.id: encode(each.checkpoint) for each in entries if each.checkpoint})
-
-
-def append(records: Sequence[Record], store: Store) -> tuple[Failure, ...]:
-    """Store the records as one part, and return the members that did not finish.
-
-    Raises StoreError, or ExecutionError if their code is not the planned one.
-    """
-    check_code(record.point for record in records)
-    store.append(records)
-    return tuple(
-        Failure(record.trajectory_id, row.outcome, row.reason or "")
-        for record in records
-        for row in record.rows
-        if row.outcome != Outcome.FINISHED
-    )
-
-
-def records_of(cohort: Cohort, result: CohortResult) -> list[Record]:
-    """Return the records of a cohort that has finished training."""
-    shared = provenance(result.parameters, len(cohort.members), result.device)
-    return [record_of(member, left, shared) for member, left in zip(cohort.members, result.members, strict=True)]
-
-
-def provenance(parameters: int, cohort_size: int, device: str) -> dict[str, Any]:
-    """Return the columns that are equal for all members of a stack."""
-    return {
-        **software(),
-        "finished_at": _now(),
-        "parameters": parameters,
-        "cohort_size": cohort_size,
-        "device": device,
-    }
-
-
-def record_of(
-    member: Training, trained: MemberResult, shared: Mapping[str, Any], stopped: EarlyStopping | None = None
-) -> Record:
-    """Return the record of a member. `stopped` holds the settings of early stopping if they ended the training."""
-    rows = [Row(epoch, Outcome.FINISHED, measures) for epoch, measures in trained.rows]
-    own: dict[str, Any] = {
-        "flops": member.cost.flops, "wall_seconds": trained.seconds, "code": stored_code(member.settings),
-    }  # fmt: skip
-    if trained.diverged is not None:
-        rows.append(_diverged(trained.diverged))
-    elif stopped:
-        own["flops"] *= trained.epoch / member.settings.epochs
-        own |= {"stopped_after": trained.epoch, "stopped_by": stopped.digest()}
-        reason = f"stopped after epoch {trained.epoch} by {stopped.words()}"
-        rows.append(Row(member.settings.epochs, Outcome.STOPPED, dict.fromkeys(MEASURES), reason))
-    return Record(member.id, member.settings, tuple(rows), {**shared, **own}, trained.examples)
-
-
-def _diverged(epoch: int) -> Row:
-    reason = f"loss or parameters were no longer finite, or the loss beyond any bound, in epoch {epoch}"
-    return Row(epoch, Outcome.DIVERGED, dict.fromkeys(MEASURES), reason)
-
-
-def told(error: Exception, cohort: Cohort, device: str) -> str:
-    """Return the text to record for an error of a cohort. Call this function in the handler of the error."""
-    return f"{type(error).__name__}: {error}{_memory(error, cohort, device)}\n\n{traceback.format_exc()}"
-
-
-def _memory(error: Exception, cohort: Cohort, device: str) -> str:
-    """Describe the estimated and the free memory if the error is a lack of memory; otherwise return an empty string."""
-    import torch
-
-    refused = isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    if not (refused or isinstance(error, MemoryError | torch.OutOfMemoryError)):
-        return ""
-    free, total = torch.cuda.mem_get_info() if device == "cuda" else (available_bytes(), 0)
-    of = f" of {total / 2**30:.1f}" if total else ""
-    return (
-        f" (a stack of {len(cohort.members)} is estimated at {cohort.cost.bytes / 2**30:.2g} GiB besides the data; "
-        f"{free / 2**30:.1f}{of} GiB were free on {device})"
-    )
-
-
 def free_memory() -> None:
     """Free the memory of a deleted stack, so that a smaller one can be built."""
     import torch
@@ -348,7 +211,3 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

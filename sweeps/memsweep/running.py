@@ -292,7 +292,7 @@ def train(
     from analysis.tables.points import curves_table
     from lightning_modules.data import sources
     from lightning_modules.training.train import train_cohort
-    from sweeps.execution.worker import records_of
+    from sweeps.execution.results import records_of
     from sweeps.store.records import table_of
 
     given = [points] if isinstance(points, Point | Mapping) else [*points]

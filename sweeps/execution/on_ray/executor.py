@@ -34,7 +34,8 @@ from sweeps.execution.on_ray.trials import Experiments, local_elsewhere
 from sweeps.execution.on_ray.watching import Piece
 from sweeps.execution.protocol import Announcer, CohortEnded, Event, Listener
 from sweeps.execution.resources import Resources, check_precision, local_resources
-from sweeps.execution.worker import Worker, store_failure, wait_for_others
+from sweeps.execution.results import store_failure
+from sweeps.execution.worker import Worker, wait_for_others
 from sweeps.planning.plan import Plan
 from sweeps.store.leases import Run
 from sweeps.store.store import Store

@@ -19,17 +19,9 @@ from sweeps.errors import OF_THE_RUN
 from sweeps.execution.completed import completed_in
 from sweeps.execution.identity import check_code
 from sweeps.execution.protocol import CohortEnded, Failure, Progress
-from sweeps.execution.worker import (
-    Worker,
-    append,
-    free_memory,
-    keep,
-    provenance,
-    record_of,
-    store_failure,
-    told,
-    with_checkpoints,
-)
+from sweeps.execution.results import append, provenance, record_of, store_failure, told
+from sweeps.execution.resuming import keep, with_checkpoints
+from sweeps.execution.worker import Worker, free_memory
 from sweeps.planning.plan import Cohort, Plan, Training
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.stopping.dispatcher import settled_curves

@@ -11,6 +11,7 @@ from memsweep.terminal import tell
 from rich.table import Table
 
 from sweeps.execution.defaults import CHECKPOINT_SECONDS, RETRIES, Device
+from sweeps.execution.supervision import INTERRUPTED
 
 
 @app.command("list")
@@ -127,7 +128,7 @@ def run(
             job_options=["--json"] if as_json else [],
         )  # fmt: skip
     except KeyboardInterrupt:
-        tell(errors, "interrupted; what was trained is in the store, and the same command goes on from there")
+        tell(errors, INTERRUPTED)
         raise typer.Exit(130) from None
     if "succeeded" in done:
         raise typer.Exit(int(not done["succeeded"]))

@@ -28,7 +28,7 @@ TARGETS: dict[str, dict[str, str]] = {
     "sweeps.store.store": {f"Store.{name}": "store" for name in ("prepare", "done", "append", "read")},
     "sweeps.store.leases": {f"Lease.{name}": "store" for name in ("__enter__", "__exit__", "take")},
     "sweeps.store.checkpoints": {f"Checkpoints.{name}": "checkpoints" for name in ("ids", "read", "write", "delete")},
-    "sweeps.execution.worker": {"keep": "checkpoints"},
+    "sweeps.execution.resuming": {"keep": "checkpoints"},
     "sweeps.execution.on_ray.dispatcher_actor": {"RemoteDispatcher._ask": "asking the dispatcher"},
     "ray._private.worker": {"init": "starting and stopping Ray", "shutdown": "starting and stopping Ray"},
     "ray.tune.tuner": {"Tuner.fit": "Tune"},
