@@ -6,6 +6,8 @@ MemsweepError
 │   └── ModelError   a model family or size that cannot be built
 ├── SweepError, StoreError, ...   see `sweeps.errors`
 └── AnalysisError                 see `analysis.errors`
+
+A CheckpointError is none of them: the training begins anew, and no command ends with it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import difflib
 import math
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 
@@ -43,6 +45,18 @@ class DataError(InputError):
 
 class ModelError(InputError):
     pass
+
+
+class CheckpointError(Exception):
+    """Raised for checkpoints from which their trainings cannot resume.
+
+    Attributes:
+        ids: the ids of the trainings, if they are known.
+    """
+
+    def __init__(self, problem: str, ids: Collection[str] = ()) -> None:
+        super().__init__(problem)
+        self.ids = frozenset(ids)
 
 
 LONGEST_VALUE = 120

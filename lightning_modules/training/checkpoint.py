@@ -30,6 +30,7 @@ from pydantic import (
 )
 from torch import Tensor
 
+from lightning_modules.errors import CheckpointError
 from lightning_modules.measures.catalogue import MEASURES
 from lightning_modules.measures.values import PerExample
 
@@ -93,18 +94,6 @@ def encode(checkpoint: Checkpoint) -> bytes:
     content = io.BytesIO()
     torch.save({"version": _version(), **checkpoint.__dict__, "examples": examples}, content)
     return content.getvalue()
-
-
-class CheckpointError(Exception):
-    """Raised for checkpoints from which their trainings cannot resume.
-
-    Attributes:
-        ids: the ids of the trainings, if they are known.
-    """
-
-    def __init__(self, problem: str, ids: Collection[str] = ()) -> None:
-        super().__init__(problem)
-        self.ids = frozenset(ids)
 
 
 def decode(content: bytes) -> Checkpoint | None:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lightning_modules.data.sources import Dataset
+from lightning_modules.errors import CheckpointError
 from sweeps.errors import OF_THE_RUN, ExecutionError, StoreError
 from sweeps.execution.completed import completed_in
 from sweeps.execution.halving import Halving
@@ -31,7 +32,6 @@ from sweeps.store.records import Record
 from sweeps.store.store import Store
 
 if TYPE_CHECKING:
-    from lightning_modules.training.checkpoint import CheckpointError
     from lightning_modules.training.entry import Entry
     from lightning_modules.training.stack import MemberResult, Stack
 
@@ -126,8 +126,6 @@ class Lane:
 
         If a checkpoint cannot be used, it is deleted, and the members are trained again together.
         """
-        from lightning_modules.training.checkpoint import CheckpointError
-
         for part in self._of_one_epoch(members) if members else ():
             if self._halving.is_hopeless:
                 self._untried += len(part)
@@ -159,7 +157,6 @@ class Lane:
 
     def _attempt(self, members: Sequence[Training], places: int) -> str | CheckpointError | None:
         """Train members, and return the text of an error, or None. Afterwards no frame holds the stack's tensors."""
-        from lightning_modules.training.checkpoint import CheckpointError
 
         self._training = [*members]
         try:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lightning_modules.errors import CheckpointError
 from sweeps.execution.identity import check_code
 from sweeps.planning.plan import Training
 from sweeps.store.checkpoints import Checkpoints
@@ -35,7 +36,7 @@ def with_checkpoints(members: Iterable[Training], store: Store, device: str) -> 
 
 
 def _checkpoint(member: Training, checkpoints: Checkpoints, device: str) -> Checkpoint | None:
-    from lightning_modules.training.checkpoint import CheckpointError, load
+    from lightning_modules.training.checkpoint import load
 
     content = checkpoints.read(member.id)
     try:

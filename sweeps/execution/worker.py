@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lightning_modules.data.sources import Dataset
-from lightning_modules.errors import one_line
+from lightning_modules.errors import CheckpointError, one_line
 from sweeps.errors import OF_THE_RUN
 from sweeps.execution.completed import completed_in
 from sweeps.execution.defaults import CHECKPOINT_SECONDS
@@ -149,7 +149,6 @@ def _attempt(
         The members that did not finish and the time that it took, or the text of the error if the training raised one,
         or None if nothing was trained, because a checkpoint could not be used and was deleted.
     """
-    from lightning_modules.training.checkpoint import CheckpointError
     from lightning_modules.training.stack import Keeper
     from lightning_modules.training.train import train_cohort
 

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from lightning_modules.errors import MemsweepError
+from lightning_modules.errors import CheckpointError, MemsweepError
 from sweeps.store.checkpoints import HASH_BYTES, Checkpoints, _hash
 from sweeps.store.compaction import compact
 from sweeps.store.parts import encode, name_of
@@ -228,7 +228,7 @@ def part_cases(folder: Path, count: int, draws: random.Random) -> Iterator[Case]
 
 
 def checkpoint_cases(folder: Path, count: int, draws: random.Random) -> Iterator[Case]:
-    from lightning_modules.training.checkpoint import CheckpointError, load
+    from lightning_modules.training.checkpoint import load
     from tests.lightning_modules.training.wrong_checkpoints import good_checkpoint, odd_checkpoints
 
     checkpoints = Checkpoints(Store(folder).location)

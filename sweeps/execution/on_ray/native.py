@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from lightning_modules.data.sources import Dataset
+from lightning_modules.errors import CheckpointError
 from sweeps.errors import OF_THE_RUN
 from sweeps.execution.completed import completed_in
 from sweeps.execution.identity import check_code
@@ -152,7 +153,6 @@ class NativeTraining:
         return row
 
     def _begun(self) -> Stack:
-        from lightning_modules.training.checkpoint import CheckpointError
         from lightning_modules.training.stack import Keeper, Stack
 
         joining = with_checkpoints([self._member], self._store, self._worker.device)

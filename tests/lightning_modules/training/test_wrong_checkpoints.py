@@ -8,7 +8,8 @@ import zipfile
 import pytest
 import torch
 
-from lightning_modules.training.checkpoint import CheckpointError, decode, load
+from lightning_modules.errors import CheckpointError
+from lightning_modules.training.checkpoint import decode, load
 from tests.lightning_modules.training.wrong_checkpoints import (
     BESIDE_ITS_TRAINING,
     BY_ITSELF,
