@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import entry_points
 
+from lightning_modules.errors import one_line
 from sweeps.errors import PluginError
 
 GROUP = "memsweep.plugins"
@@ -43,6 +44,6 @@ def load_plugins(modules: Iterable[str] = ()) -> tuple[str, ...]:
             except (Exception, SystemExit) as error:
                 del _loaded[name]
                 raise PluginError(
-                    f"{origins}: plug-in {name!r} cannot be imported: {type(error).__name__}: {error}"
+                    f"{origins}: plug-in {name!r} cannot be imported: {type(error).__name__}: {one_line(error)}"
                 ) from error
     return tuple(_loaded)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from lightning_modules.errors import ModelError, did_you_mean
+from lightning_modules.errors import ModelError, did_you_mean, one_line
 from lightning_modules.models.layers import Shape, Size, largest
 from lightning_modules.models.reasons import in_short, reason
 from lightning_modules.user_call import contained
@@ -71,7 +71,7 @@ class ImportedFamily:
                 module = self.make(**chosen)
         except Exception as error:
             words = ", ".join(f"{key}={value}" for key, value in chosen.items())
-            raise ModelError("model", f"{self.name} failed{words and f' for {words}'}: {_text(error)}") from error
+            raise ModelError("model", f"{self.name} failed{words and f' for {words}'}: {one_line(error)}") from error
         if not isinstance(module, nn.Module):
             raise ModelError("model", f"{self.name} returned {type(module).__name__}; it must return a torch nn.Module")
         for key, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -100,7 +100,7 @@ def import_family(path: str) -> ImportedFamily:
         with contained(module_name):
             module = load(module_name)
     except Exception as error:
-        problem = f"module {module_name!r} cannot be imported: {_text(error)}"
+        problem = f"module {module_name!r} cannot be imported: {one_line(error)}"
         raise ModelError("model", f"given {path!r}; {problem}") from error
     make = getattr(module, attribute, None)
     if make is None:
@@ -112,7 +112,7 @@ def import_family(path: str) -> ImportedFamily:
     try:
         accepted = inspect.signature(make).parameters
     except ValueError as error:
-        raise ModelError("model", f"given {path!r}; {_text(error)}") from error
+        raise ModelError("model", f"given {path!r}; {one_line(error)}") from error
     var_keyword = next((p for p in accepted.values() if p.kind is inspect.Parameter.VAR_KEYWORD), None)
     parameters = {key: accepted.get(key, var_keyword) for key in KEYWORDS}
     return ImportedFamily(path, make, {key: value for key, value in parameters.items() if value is not None})
@@ -120,10 +120,6 @@ def import_family(path: str) -> ImportedFamily:
 
 def _is_named(parameter: inspect.Parameter) -> bool:
     return parameter.kind is not inspect.Parameter.VAR_KEYWORD
-
-
-def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 @lru_cache(maxsize=4096)

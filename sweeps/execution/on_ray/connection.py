@@ -14,6 +14,7 @@ from threading import Thread
 import ray
 from ray._private import services
 
+from lightning_modules.errors import one_line
 from sweeps.errors import ExecutionError
 from sweeps.execution.on_ray.lean import few_processes
 from sweeps.execution.supervision import GO_ON, stage
@@ -23,7 +24,6 @@ START_SECONDS = 180.0
 """The longest time that Ray may take to start or to answer, on a busy machine too."""
 
 STOP_SECONDS = 30.0
-REASON_LENGTH = 500
 
 ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the loggers write about five files per trial, which are never read
@@ -82,7 +82,7 @@ def connected(address: str | None, workers: int | None, verbose: bool) -> Iterat
     except Exception as error:  # Ray raises errors of many types, and plain ones
         if not connected_before:
             _shut_down(verbose)
-        raise ExecutionError(unreached.replace("{}", _in_short(error))) from error
+        raise ExecutionError(unreached.replace("{}", one_line(error))) from error
     joined, started = _joined.set(address), _started.set(address is None)
     try:
         with stage(gone, mute=not verbose):
@@ -108,12 +108,6 @@ def _dead_servers() -> list[str]:
     """Return the names of the processes of Ray that this process has started and that have ended."""
     node = ray._private.worker._global_node
     return [name for name, _ in node.dead_processes()] if node else []
-
-
-def _in_short(error: Exception) -> str:
-    """Return the type and the message of an error in one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return f"{text[:REASON_LENGTH]}..." if len(text) > REASON_LENGTH else text
 
 
 def started_here() -> bool:
