@@ -81,7 +81,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     # Orchestration.
     "sweeps": (),
     "sweeps.errors": ("lightning_modules.errors",),
-    "sweeps.plugins": ("sweeps.errors",),
+    "sweeps.plugins": ("lightning_modules.errors", "sweeps.errors"),
     "sweeps.spec": (
         "lightning_modules.hashing",
         "lightning_modules.errors",
@@ -130,6 +130,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "sweeps.execution.on_ray": (
         "sweeps.plugins",
         "lightning_modules",
+        "lightning_modules.errors",
         "lightning_modules.data",
         "lightning_modules.measures",
         "lightning_modules.training",
