@@ -31,6 +31,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "lightning_modules.default_type": ("lightning_modules.user_code",),
     "lightning_modules.user_call": ("lightning_modules.user_code", "lightning_modules.default_type"),
     "lightning_modules.whole_files": (),
+    "lightning_modules.machine_limits": (),
     "lightning_modules.shown_text": (),
     "lightning_modules.cache": ("lightning_modules.whole_files",),
     "lightning_modules.lightning": (),
@@ -42,6 +43,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "lightning_modules.user_code",
         "lightning_modules.user_call",
         "lightning_modules.lightning",
+        "lightning_modules.machine_limits",
         "lightning_modules.errors",
         "lightning_modules.draws",
         "lightning_modules.streams",
@@ -92,6 +94,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "sweeps.errors",
     ),
     "sweeps.store": (
+        "lightning_modules.machine_limits",
         "lightning_modules.errors",
         "lightning_modules.whole_files",
         "lightning_modules.settings",
@@ -103,6 +106,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "sweeps.planning": (
         "lightning_modules.cache",
         "lightning_modules.hashing",
+        "lightning_modules.machine_limits",
         "lightning_modules.errors",
         "lightning_modules.settings",
         "lightning_modules.data",
@@ -115,6 +119,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     ),
     "sweeps.stopping": ("sweeps.errors", "sweeps.spec", "sweeps.store", "sweeps.planning"),
     "sweeps.execution": (
+        "lightning_modules.machine_limits",
         "lightning_modules.errors",
         "lightning_modules.settings",
         "lightning_modules.data",
@@ -130,6 +135,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "sweeps.execution.on_ray": (
         "sweeps.plugins",
         "lightning_modules",
+        "lightning_modules.machine_limits",
         "lightning_modules.errors",
         "lightning_modules.data",
         "lightning_modules.measures",
@@ -142,6 +148,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "sweeps.execution",
     ),
     "sweeps.replay": (
+        "lightning_modules.machine_limits",
         "lightning_modules.errors",
         "lightning_modules.measures",
         "sweeps.errors",
@@ -226,6 +233,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
         "analysis.claims",
     ),
     "analysis.stopping": (
+        "lightning_modules.machine_limits",
         "lightning_modules.errors",
         "lightning_modules.settings",
         "lightning_modules.measures",

@@ -6,7 +6,6 @@ The data flow is: sweep -> searches (one problem and one seed each) -> replays -
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from analysis.stopping.compared import Question, i_epochs, settings_of
 from analysis.tables.points import curves_table
+from lightning_modules.machine_limits import usable_cores
 from sweeps.planning.plan import Plan
 from sweeps.replay.curves import Curves
 from sweeps.replay.replay import PARALLEL_FROM, Listener, Replay, frame, replay_all
@@ -84,7 +84,7 @@ class _Job:
 
 def _computed(jobs: Sequence[_Job]) -> Iterator[pd.DataFrame]:
     """Yield the stops of each job, in order, using several processes if that is faster."""
-    cores = min(len(os.sched_getaffinity(0)), len(jobs))
+    cores = min(usable_cores(), len(jobs))
     if cores <= 1 or sum(job.epochs for job in jobs) <= PARALLEL_FROM:
         yield from map(_stops, jobs)
         return

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-import psutil
-
 from lightning_modules.errors import DataError, MemsweepError, one_line, shortened
+from lightning_modules.machine_limits import available_bytes
 
 MOST_ENTRIES = 100_000
 """Files and folders that are looked at in search of data. The search of a whole disk would take minutes."""
@@ -33,7 +32,7 @@ def reading(place: str) -> Iterator[None]:
 
 def check_memory(bytes_needed: int, place: str) -> None:
     """Raise DataError if data need more memory than is free, before the memory is taken."""
-    free = psutil.virtual_memory().available
+    free = available_bytes()
     if bytes_needed > free:
         raise DataError(
             "data",

@@ -7,13 +7,12 @@ its members, so that only small cohorts share a GPU.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lightning_modules.machine_limits import available_bytes, usable_cores
 from sweeps.errors import ExecutionError
 from sweeps.execution.gpus import Gpu
-from sweeps.planning.cost import available_bytes
 from sweeps.planning.machine import gpu_speed, local_speed
 from sweeps.planning.packing import STACK_BYTES, Packing
 from sweeps.planning.plan import Cohort, Plan
@@ -143,5 +142,5 @@ def gpu_resources(gpu: Gpu) -> Resources:
 
 def local_resources(workers: int | None = None, executor: str = "ray") -> Resources:
     """Return the resources of this many cores of this machine, by default all cores."""
-    count = workers or len(os.sched_getaffinity(0))
+    count = workers or usable_cores()
     return Resources(Kind(count, int(HEADROOM * available_bytes() / count), 1.0), None, executor)

@@ -7,10 +7,10 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightning_modules.machine_limits import available_bytes
 from lightning_modules.measures.catalogue import MEASURES
 from sweeps.execution.identity import check_code, stored_code
 from sweeps.execution.protocol import Failure
-from sweeps.planning.cost import available_bytes
 from sweeps.planning.plan import Cohort, Training
 from sweeps.spec.stopping import EarlyStopping
 from sweeps.store.provenance import software

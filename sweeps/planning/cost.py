@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 
 from lightning_modules.data import sources
 from lightning_modules.data.split_sizes import split_sizes
@@ -82,8 +81,3 @@ def call_seconds() -> float:
             np.add(a, a, out)
         seconds.append(time.perf_counter() - start)
     return sorted(seconds)[len(seconds) // 4] / 100
-
-
-def available_bytes() -> int:
-    """Return the number of bytes of memory available on this machine, including the page cache."""
-    return int(psutil.virtual_memory().available)

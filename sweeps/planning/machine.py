@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from contextlib import suppress
@@ -10,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from lightning_modules.machine_limits import usable_cores
 from sweeps.planning.cost import call_seconds, core_rate
 from sweeps.planning.speed import BULK, CACHE_BYTES, GPU, GPU_MULTIPROCESSORS, Speed
 from sweeps.planning.throughput import remembered
@@ -35,7 +35,7 @@ def cache_share() -> int:
         unit = {"K": 2**10, "M": 2**20}.get(size[-1:], 1)
         ranges = [part.split("-") for part in (last / "shared_cpu_list").read_text().split(",")]
         cores = sum(int(part[-1]) - int(part[0]) + 1 for part in ranges)
-        return int(size.rstrip("KM")) * unit // min(cores, len(os.sched_getaffinity(0)))
+        return int(size.rstrip("KM")) * unit // min(cores, usable_cores())
     except (OSError, ValueError):
         return CACHE_BYTES
 

@@ -6,7 +6,6 @@ curves -> event simulation + Ray's scheduler -> epoch at which each training wou
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lightning_modules.machine_limits import usable_cores
 from sweeps.replay.baselines import IEpoch, at_random, hindsight, no_stopping, within_budget
 from sweeps.replay.clock import Stops, referee_for, simulate
 from sweeps.replay.curves import Curves
@@ -140,7 +140,7 @@ def _first_epoch(curves: Curves, settings: EarlyStopping) -> int:
 
 def _compute(curves: Curves, jobs: Sequence[tuple[EarlyStopping, int, int]], processes: int | None) -> Iterator[Stops]:
     """Yield the stops of each job, in the order of the jobs."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     pays = len(jobs) > 1 and curves.lengths.sum() * len(jobs) > PARALLEL_FROM
     count = min(processes or (cores if pays else 1), len(jobs))
     if count <= 1:

@@ -10,7 +10,6 @@ both, and any number of processes may append, read and compact at once.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lightning_modules.machine_limits import usable_cores
 from sweeps.errors import StoreError
 from sweeps.store.address import Address
 from sweeps.store.atomic_files import Location
@@ -166,7 +166,7 @@ class Store:
         seen: dict[str, Part | str] = {}
         gone: Counter[str] = Counter()
         # Reads from a disk do not wait, so more threads than cores would only compete.
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if self.is_local else READERS) as pool:
+        with ThreadPoolExecutor(usable_cores() if self.is_local else READERS) as pool:
             for attempt in range(ROUNDS):
                 infos, foreign = listed(self.location, folder)
                 new = [info.base_name for info in infos if info.base_name not in seen]

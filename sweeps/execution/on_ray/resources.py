@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,10 +9,11 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from lightning_modules.machine_limits import available_bytes, usable_cores
 from sweeps.errors import ExecutionError
 from sweeps.execution.defaults import Device
 from sweeps.execution.resources import EIGHTHS, GPU_HEADROOM, HEADROOM, Kind, Resources
-from sweeps.planning.cost import available_bytes, core_rate
+from sweeps.planning.cost import core_rate
 
 Look = Callable[[Mapping[str, float], str], dict[str, Any]]
 
@@ -93,7 +93,7 @@ def _look(resources: Mapping[str, float], device: str, wait_seconds: float = WAI
 def _seen(device: str) -> dict[str, Any]:
     """Measure the memory and speed of the worker on which this function runs."""
     if device == "cpu":
-        cores = len(os.sched_getaffinity(0))
+        cores = usable_cores()
         return {"bytes": int(HEADROOM * available_bytes() / cores), "flops": core_rate()}
     import torch
 

@@ -112,7 +112,7 @@ def test_several_processes_say_the_same(recorded_sweep, monkeypatch):
     halves = [np.arange(12), np.arange(12, 24)]
     alone = replayed(asked, curves, halves)
     monkeypatch.setattr(study, "PARALLEL_FROM", 0)
-    monkeypatch.setattr(study.os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(study, "usable_cores", lambda: 2)
     seen = []
     pd.testing.assert_frame_equal(replayed(asked, curves, halves, lambda *counts: seen.append(counts)), alone)
     assert seen == [(1, 2), (2, 2)]

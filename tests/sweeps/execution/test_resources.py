@@ -11,13 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_modules import machine_limits
 from sweeps.errors import ExecutionError
 from sweeps.execution.defaults import Device
 from sweeps.execution.gpus import Gpu
 from sweeps.execution.inline import Inline
 from sweeps.execution.on_ray import resources as on_ray
 from sweeps.execution.on_ray.resources import cluster_resources
-from sweeps.execution.resources import GPU_OVERHEAD, Kind, Resources, gpu_resources, gpu_share, local_resources
+from sweeps.execution.resources import (
+    GPU_OVERHEAD,
+    HEADROOM,
+    Kind,
+    Resources,
+    gpu_resources,
+    gpu_share,
+    local_resources,
+)
 from sweeps.planning.cost import Cost
 from sweeps.planning.machine import gpu_speed
 from sweeps.planning.plan import Cohort
@@ -154,6 +163,20 @@ def test_a_plan_for_this_process_has_one_worker():
     """`run --inline --workers 4` trains one cohort at a time, so four workers would promise a quarter of its time."""
     for resources in (local_resources(1, "inline"), gpu_resources(Gpu("T", 10, GPU, 0, (9, 0), "13.0"))):
         assert resources.packing(4, None).workers == 1
+
+
+def test_a_container_limits_the_workers_and_the_memory_of_a_plan(monkeypatch, tmp_path):
+    """A quota of 1.5 cores and 2 GiB of memory, of which 1 GiB is in use, as a container shows them."""
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "self" / "cgroup").write_text("0::/\n")
+    limits = {"cpu.max": "150000 100000", "memory.max": f"{2 * 2**30}", "memory.current": f"{2**30}"}
+    (tmp_path / "sys" / "fs" / "cgroup").mkdir(parents=True)
+    for name, text in limits.items():
+        (tmp_path / "sys" / "fs" / "cgroup" / name).write_text(text)
+    monkeypatch.setattr(machine_limits, "ROOT", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
+    packing = local_resources().packing(None, None)
+    assert (packing.workers, packing.bytes_per_worker) == (2, int(HEADROOM * 2**29))
 
 
 def test_this_machine_has_its_cores_and_their_memory():
