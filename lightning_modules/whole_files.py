@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_log = logging.getLogger(f"memsweep.{__name__}")
+
+_CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES, errno.EPERM}
+"""How file systems answer that they cannot flush a file or a folder, or open a folder for it. A full or a broken disk
+answers otherwise."""
 
 
 @contextmanager
@@ -48,9 +55,17 @@ def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file to disk, or a folder, since otherwise a new file in it may not survive a power failure."""
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file to disk, or a folder, since otherwise a new file in it may not survive a power failure.
+
+    Some file systems cannot do this, such as CIFS and sshfs for a folder; what was written there is there all the same.
+    """
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+        _log.info("%s: may not survive a power failure: its file system cannot sync it: %s", path, error.strerror)

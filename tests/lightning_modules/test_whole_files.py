@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import stat
 from pathlib import Path
@@ -54,6 +56,23 @@ def test_a_failure_after_the_last_byte_leaves_the_old_file(tmp_path, monkeypatch
             write(path, "new")
     assert path.read_text() == "old"
     assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF])
+def test_a_file_system_that_cannot_sync_a_folder_is_noted_and_no_failure(tmp_path, monkeypatch, caplog, error):
+    """CIFS, sshfs and other file systems below FUSE answer so, after the bytes are there."""
+    sync = os.fsync
+
+    def of_files(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(error, os.strerror(error))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", of_files)
+    with caplog.at_level(logging.INFO, "memsweep"):
+        write(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "new"
+    assert f"{tmp_path}: may not survive a power failure" in caplog.text
 
 
 def test_a_link_stays_a_link_and_the_rights_stay(tmp_path):
