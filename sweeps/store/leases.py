@@ -15,7 +15,6 @@ from __future__ import annotations
 import datetime
 import logging
 import re
-import socket
 import threading
 import uuid
 from collections.abc import Collection
@@ -23,11 +22,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
-import psutil
 from pyarrow import fs
 
 from sweeps.errors import StoreError
 from sweeps.store.atomic_files import Location
+from sweeps.store.holders import has_died, own_name
 
 _log = logging.getLogger(f"memsweep.{__name__}")
 
@@ -35,11 +34,12 @@ FOLDER = "leases"
 _NAME = re.compile(r"[^.].*\.(?:run|lease)")
 RENEW_SECONDS = 5.0
 HELD_SECONDS = 30.0
-"""Seconds without renewal after which a worker counts as dead. On the same machine, its death is seen at once."""
+"""Seconds without renewal after which a worker counts as dead. In its own machine or container, its death is seen at
+once."""
 HELD = datetime.timedelta(seconds=HELD_SECONDS)
 """A lease that is dated further ahead than this is not renewed either: its date would be the present."""
 FORGET = datetime.timedelta(days=2)
-"""Files of runs that began longer ago than this, or are dated as far ahead, are deleted by the next run."""
+"""Files of runs that wrote nothing for longer than this, or are dated as far ahead, are deleted by the next run."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,18 @@ class Run:
         location.write(path, b"")
         infos = _listed(location)
         now = _now(infos, path)
+        living = {_run_of(info) for info in infos if abs(now - info.mtime) < FORGET}
         for info in infos:
-            if abs(now - info.mtime) > FORGET:
+            if _run_of(info) not in living:
                 location.delete(f"{FOLDER}/{info.base_name}")
         return run
+
+    def is_seen_at(self, location: Location) -> bool:
+        """Return whether this run has begun in this store, which a folder of the same name elsewhere does not show.
+
+        Raises StoreError.
+        """
+        return location.read(f"{FOLDER}/{self.id}.run") is not None
 
 
 class Lease:
@@ -118,11 +126,10 @@ class Lease:
         """Return the training ids in a lease, or [] if its process ran on this machine and is dead."""
         content = self._location.read(f"{FOLDER}/{info.base_name}") or b"\n"
         holder, *ids = content.decode("utf-8", "replace").split("\n")
-        host, _, process = holder.rpartition(" ")
-        return [] if host == socket.gethostname() and process not in _processes() else ids
+        return [] if has_died(holder) else ids
 
     def _write(self) -> None:
-        lines = [f"{socket.gethostname()} {_name(psutil.Process())}", *sorted(self._ids)]
+        lines = [own_name(), *sorted(self._ids)]
         self._location.write(self._path, "\n".join(lines).encode())
 
     def _renew(self) -> None:
@@ -140,19 +147,10 @@ class Lease:
                 lost = True
 
 
-def _processes() -> set[str]:
-    """Return the names of the processes that run on this machine."""
-    living = set()
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                living.add(_name(process))
-    return living
-
-
-def _name(process: psutil.Process) -> str:
-    """Return a name that differs from the names of later processes with the same id."""
-    return f"{process.pid}@{process.create_time():.2f}"
+def _run_of(info: fs.FileInfo) -> str:
+    """Return the id of the run to which a file of `_listed` belongs."""
+    name: str = info.base_name
+    return name.removesuffix(".run").partition("-")[0]
 
 
 def _listed(location: Location) -> list[fs.FileInfo]:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
-
-import ray
 
 import lightning_modules  # noqa: F401 (its folder is compared with the one that workers would import)
 from sweeps.errors import ExecutionError
@@ -30,7 +27,8 @@ from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
 from sweeps.execution.on_ray.lean import actors_in_any_worker
 from sweeps.execution.on_ray.native import scheduler_of
 from sweeps.execution.on_ray.resources import cluster_resources
-from sweeps.execution.on_ray.trials import Experiments, local_elsewhere
+from sweeps.execution.on_ray.shared_folder import check_nodes
+from sweeps.execution.on_ray.trials import Experiments
 from sweeps.execution.on_ray.watching import Piece
 from sweeps.execution.protocol import Announcer, CohortEnded, Event, Listener
 from sweeps.execution.resources import Resources, check_precision, local_resources
@@ -91,16 +89,17 @@ class RayTune:
         settings = {**ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(waiting)}
         with environment(settings), connected(self.address, workers, self.verbose):
             self._check_packages()
-            self._check_store(store)
             resources = self._resources(workers, _discard)
             check_precision(plan, resources.cores is not None)
             store.prepare()
             check_pausing(plan, store)
+            run = Run.begin(store.location)
+            check_nodes(store, run)
             with actors_in_any_worker() if started_here() else nullcontext():
                 most = most_failures(len(plan.trainings), self.max_failures)
-                self._train(plan, store, resources, Announcer(listen, most))
+                self._train(plan, store, run, resources, Announcer(listen, most))
 
-    def _train(self, plan: Plan, store: Store, resources: Resources, announce: Announcer) -> None:
+    def _train(self, plan: Plan, store: Store, run: Run, resources: Resources, announce: Announcer) -> None:
         """Run experiments until every cohort is stored, or is recorded as failed because it was lost too often.
 
         After too many failures, the cohorts in training are stored, and no others are started.
@@ -111,7 +110,7 @@ class RayTune:
             plan,
             store=store,
             worker=Worker(
-                Run.begin(store.location),
+                run,
                 checkpoint_seconds=self.checkpoint_seconds,
                 max_failures=self.max_failures,
                 code=planned_files(plan),
@@ -186,15 +185,6 @@ class RayTune:
                 f"package {name!r}: Ray's workers would take it from {place}, which is not memsweep's; "
                 "run from another folder, or with --inline"
             )
-
-    def _check_store(self, store: Store) -> None:
-        """Raise ExecutionError if the store is a local folder and the cluster has other nodes.
-
-        `execute` checks this before it writes anything. Nodes may join later, so every worker checks the store too.
-        """
-        hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-        if store.is_local and hosts != {socket.gethostname()}:
-            raise ExecutionError(local_elsewhere(store, sorted(hosts)))
 
 
 def _is_native(plan: Plan) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -24,13 +23,14 @@ from ray.tune.stopper import CombinedStopper
 
 from lightning_modules.data import sources
 from lightning_modules.data.sources import Dataset
-from sweeps.errors import OF_THE_RUN, ExecutionError, StoreError
+from sweeps.errors import OF_THE_RUN, ExecutionError
 from sweeps.execution.identity import load_data
 from sweeps.execution.lane import Lane
 from sweeps.execution.on_ray import native
 from sweeps.execution.on_ray.dispatcher_actor import RemoteDispatcher
 from sweeps.execution.on_ray.native import store_stopped
 from sweeps.execution.on_ray.schedulers import make_stopper
+from sweeps.execution.on_ray.shared_folder import check_here
 from sweeps.execution.on_ray.watching import Hear, InOrder, Piece, Watcher
 from sweeps.execution.protocol import CohortEnded, Progress
 from sweeps.execution.worker import Worker, train_and_store
@@ -108,7 +108,6 @@ class Experiments:
             store=self.store,
             worker=self.worker,
             on_gpu=self.on_gpu,
-            host=socket.gethostname(),
             search_path=[*dict.fromkeys(entry or os.getcwd() for entry in sys.path if os.path.isdir(entry or "."))],
             plugins=load_plugins(),
         )
@@ -162,14 +161,6 @@ class Experiments:
             hear(place, CohortEnded(pieces[place].cohort.index, (failure,)))
 
 
-def local_elsewhere(store: Store, hosts: Sequence[str]) -> str:
-    """Return the error message for a local store that workers on these hosts cannot access."""
-    return (
-        f"--store {store}: a folder of this machine, but workers on {', '.join(hosts)} would write to folders of "
-        "theirs; valid with nodes elsewhere: s3://BUCKET/PATH"
-    )
-
-
 @dataclass(frozen=True)
 class _Inputs:
     """The input of every trial. Cohorts and data sets are references into Ray's object store."""
@@ -185,8 +176,6 @@ class _Inputs:
     store: Store
     worker: Worker
     on_gpu: str
-    host: str
-    """The driver's host."""
     search_path: list[str]
     """The driver's import path, which may contain the user's data sets, models and plug-ins. Ray itself puts the
     working folder first, but a folder of the user must shadow no package."""
@@ -230,8 +219,7 @@ def _train_trial(config: Mapping[str, Any], shared: _Shared) -> None:
             tune.report({"event": Progress(cohort.index, epoch)})
 
     try:
-        if inputs.store.is_local and socket.gethostname() != inputs.host:
-            raise StoreError(local_elsewhere(inputs.store, [socket.gethostname()]))
+        check_here(inputs.store, inputs.worker.run)
         dataset = ray.get(inputs.datasets[sources.reference(first)])
         if inputs.dispatcher and inputs.stopping:
             name = inputs.lanes[config["piece"]]
@@ -252,8 +240,7 @@ def _native_training(config: Mapping[str, Any], shared: _Shared) -> native.Nativ
     reference = sources.reference(cohort.members[0].settings)
 
     def dataset() -> Dataset:
-        if inputs.store.is_local and socket.gethostname() != inputs.host:
-            raise StoreError(local_elsewhere(inputs.store, [socket.gethostname()]))
+        check_here(inputs.store, inputs.worker.run)
         found: Dataset = ray.get(inputs.datasets[reference])
         return found
 

@@ -77,17 +77,6 @@ def test_a_package_of_our_name_that_workers_would_import_is_refused(ray_on_two_c
     assert not (tmp_path / "store").exists()
 
 
-def test_a_local_store_is_refused_where_nodes_have_other_disks(ray_on_two_cores, tmp_path, monkeypatch):
-    here, there = {"NodeManagerHostname": "here", "Alive": True}, {"NodeManagerHostname": "there", "Alive": True}
-    monkeypatch.setattr("ray.nodes", lambda: [here, there, {"NodeManagerHostname": "gone", "Alive": False}])
-    monkeypatch.setattr("socket.gethostname", lambda: "here")
-    with pytest.raises(ExecutionError, match=r"store: a folder of this machine, but workers on here, there .* s3://"):
-        RayTune().execute(harmless(), Store(tmp_path / "store"), lambda event: None)
-    assert not (tmp_path / "store").exists()
-    monkeypatch.setattr("ray.nodes", lambda: [here, {**there, "Alive": False}])
-    RayTune()._check_store(Store(tmp_path / "store"))
-
-
 def test_an_address_where_no_ray_is_is_one_sentence(tmp_path: Path):
     with pytest.raises(ExecutionError, match=r"--address 127\.0\.0\.1:1: Ray cannot be reached"):
         RayTune(address="127.0.0.1:1").execute(harmless(), Store(tmp_path / "store"), lambda event: None)

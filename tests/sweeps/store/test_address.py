@@ -15,7 +15,7 @@ from memsweep.inputs import load_sweep, run_command
 from typer.testing import CliRunner
 
 from sweeps.errors import ExecutionError, StoreError
-from sweeps.execution.on_ray.trials import local_elsewhere
+from sweeps.execution.on_ray.shared_folder import not_shared
 from sweeps.store.address import Address
 from sweeps.store.atomic_files import Location
 from sweeps.store.store import Store
@@ -84,7 +84,7 @@ def test_errors_of_the_library_and_log_lines_are_without_secrets(monkeypatch, ca
 def test_printed_commands_are_without_secrets():
     store = Store(f"s3://{KEY}:plain@bucket/path")
     assert run_command(load_sweep("quickstart"), store) == "memsweep run quickstart --store s3://bucket/path"
-    assert "plain" not in local_elsewhere(store, ["host"])
+    assert "plain" not in not_shared(store, ["host"])
 
 
 def test_a_job_is_not_submitted_with_keys_in_its_command(monkeypatch):
