@@ -47,11 +47,26 @@ def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
             shutil.copymode(target, aside)
         if durable:
             _sync(aside)
-        os.replace(aside, target)
+        _replace(aside, target)
         if durable:
             _sync(target.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _replace(aside: Path, target: Path) -> None:
+    """Move a file to the place of another one.
+
+    If the answer of an NFS server is lost, its client asks again, and is told that there is no file to move any more.
+    """
+    number = os.stat(aside).st_ino
+    try:
+        os.replace(aside, target)
+    except FileNotFoundError:
+        with suppress(FileNotFoundError):
+            if os.stat(target).st_ino == number:
+                return
+        raise
 
 
 def _sync(path: Path) -> None:

@@ -8,6 +8,7 @@ as success: if a connection ends early, the content can have the right length bu
 from __future__ import annotations
 
 import datetime
+import errno
 import logging
 import os
 import random
@@ -35,7 +36,7 @@ WAITS: tuple[float, ...] = (0.5, 1, 2, 4, 8, 16)
 PATIENCE = 120
 """Seconds after which no further retry begins, since each attempt may itself wait long for an answer."""
 READ_AGAIN = 3
-"""Number of times that an object which arrives damaged is read again."""
+"""Number of times that an object is read again which arrives damaged, or which another machine replaced meanwhile."""
 SDK_ATTEMPTS = 3
 CONNECT_SECONDS, ANSWER_SECONDS = 10, 20
 """S3's client gives up a silent connection after 3 s by default, but a store under load may stay silent for longer."""
@@ -137,7 +138,7 @@ class Location:
         def whole() -> bytes | None:
             try:
                 if self.is_local:
-                    return Path(self.full(path)).read_bytes()
+                    return _read_file(Path(self.full(path)))
                 # Read a stream, since Google's random-access files hold the GIL while they wait.
                 with self._opened[0].open_input_stream(self.full(path), compression=None) as source:
                     return b"".join(iter(partial(source.read, CHUNK), b""))
@@ -244,6 +245,17 @@ class Location:
 
     def _said(self, error: BaseException) -> str:
         return one_line(error, self.uri.redact)
+
+
+def _read_file(path: Path) -> bytes:
+    """Return the content of a file, which another machine may replace meanwhile: NFS then takes the open file away."""
+    for _ in range(READ_AGAIN):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return path.read_bytes()
 
 
 def _with_our_limits(filesystem: fs.FileSystem) -> fs.FileSystem:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import http.client
 import json
+import os
 import random
 import re
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -45,14 +48,52 @@ def faulty(s3: str) -> Iterator[FaultyProxy]:
         yield proxy
 
 
-@pytest.fixture(params=["folder", "s3", "gs"])
+@pytest.fixture(params=["folder", "nfs", "s3", "gs"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "folder":
+    if request.param == "nfs":
+        request.getfixturevalue("nfs")
+    if request.param in ("folder", "nfs"):
         return str(tmp_path / "deep" / "store")
     if request.param == "gs":
         where = request.getfixturevalue("gcs")
         return f"gs://anonymous@bucket/{uuid.uuid4().hex}/store?endpoint_override={where}&scheme=http"
     return s3_uri(request.getfixturevalue("s3"))
+
+
+@pytest.fixture
+def nfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the files of this process behave as on a network file system that loses every third answer.
+
+    It cannot sync a folder, dates files to two seconds, says of a file that was moved that there is none, and takes an
+    open file away that another machine has replaced.
+    """
+    sync, replace, read = os.fsync, os.replace, Path.read_bytes
+    calls: Counter[str] = Counter()
+
+    def is_third(name: str) -> bool:
+        calls[name] += 1
+        return calls[name] % 3 == 0
+
+    def sync_files(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(handle)
+
+    def replace_and_forget(source: Path, target: Path) -> None:
+        written = os.stat(source).st_mtime_ns // 2_000_000_000 * 2_000_000_000
+        os.utime(source, ns=(written, written))
+        replace(source, target)
+        if is_third("replace"):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
+
+    def read_what_was_replaced(path: Path) -> bytes:
+        if is_third("read"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return read(path)
+
+    monkeypatch.setattr(os, "fsync", sync_files)
+    monkeypatch.setattr(os, "replace", replace_and_forget)
+    monkeypatch.setattr(Path, "read_bytes", read_what_was_replaced)
 
 
 def s3_uri(where: str) -> str:

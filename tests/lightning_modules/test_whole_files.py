@@ -98,3 +98,22 @@ def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path, monkeypatch):
 def test_a_device_is_written_and_not_replaced():
     write(Path(os.devnull), "gone")
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_lost_answer_of_a_file_server_is_no_failure_and_a_lost_file_is_one(tmp_path, monkeypatch, moved):
+    replace = os.replace
+
+    def answered_late(source: Path, target: Path) -> None:
+        replace(source, target if moved else tmp_path / "elsewhere")
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
+
+    path = tmp_path / "file"
+    path.write_text("old")
+    monkeypatch.setattr(os, "replace", answered_late)
+    if moved:
+        write(path, "new")
+    else:
+        with pytest.raises(FileNotFoundError):
+            write(path, "new")
+    assert path.read_text() == ("new" if moved else "old")
