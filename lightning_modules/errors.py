@@ -3,6 +3,7 @@
 MemsweepError
 ├── InputError (a ValueError too)
 │   ├── DataError    a data set that cannot be found, read or used as asked
+│   │   └── MissingDataError   one that is not there, or cannot be opened
 │   └── ModelError   a model family or size that cannot be built
 ├── SweepError, StoreError, ...   see `sweeps.errors`
 └── AnalysisError                 see `analysis.errors`
@@ -40,6 +41,10 @@ class InputError(MemsweepError, ValueError):
 
 
 class DataError(InputError):
+    pass
+
+
+class MissingDataError(DataError):
     pass
 
 

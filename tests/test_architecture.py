@@ -95,6 +95,8 @@ ROOMS: Mapping[str, Sequence[str]] = {
     ),
     "sweeps.store": (
         "lightning_modules.machine_limits",
+        "lightning_modules.hashing",
+        "lightning_modules.data",
         "lightning_modules.errors",
         "lightning_modules.whole_files",
         "lightning_modules.settings",

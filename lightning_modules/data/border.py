@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from lightning_modules.errors import DataError, MemsweepError, one_line, shortened
+from lightning_modules.errors import DataError, MemsweepError, MissingDataError, one_line, shortened
 from lightning_modules.machine_limits import available_bytes
 
 MOST_ENTRIES = 100_000
@@ -27,7 +27,10 @@ def reading(place: str) -> Iterator[None]:
         raise DataError("data", f"{place:.200}: needs more memory than is free; valid: fewer examples") from error
     except Exception as error:  # libraries raise more than they document, also of their own bugs
         kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
-        raise DataError("data", f"{place:.200}: cannot be read: {kind}{one_line(error)}") from error
+        # Only the operating system's own errors have a number. Arrow raises OSError for damaged content too.
+        missing = isinstance(error, OSError) and error.errno is not None
+        refusal = MissingDataError if missing else DataError
+        raise refusal("data", f"{place:.200}: cannot be read: {kind}{one_line(error)}") from error
 
 
 def check_memory(bytes_needed: int, place: str) -> None:

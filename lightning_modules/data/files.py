@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_modules.data.border import MOST_ENTRIES, check_memory, reading
 from lightning_modules.data.cached import versions
 from lightning_modules.data.dataset import Dataset
-from lightning_modules.errors import DataError, one_line
+from lightning_modules.errors import DataError, MissingDataError, one_line
 from lightning_modules.hashing import hash_of_code
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def _files(path: str) -> list[Path]:
     if given.is_dir():
         data = sorted(file.relative_to(given) for file in _searched(given))
         if not data:
-            raise DataError("data", f"{path}: the folder holds no file that ends in .parquet")
+            raise MissingDataError("data", f"{path}: the folder holds no file that ends in .parquet")
         return [given / file for file in data]
     if not given.is_file():
         problem = "this is neither a file nor a folder" if given.exists() else "there is no such file or folder"
-        raise DataError("data", f"{path}: {problem}; valid is parquet:PATH of one that exists")
+        raise MissingDataError("data", f"{path}: {problem}; valid is parquet:PATH of one that exists")
     return [given]
 
 

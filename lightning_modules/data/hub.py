@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_modules.data.border import listed
 from lightning_modules.data.dataset import Dataset
-from lightning_modules.errors import DataError, one_line
+from lightning_modules.errors import DataError, MissingDataError, one_line
 
 if TYPE_CHECKING:
     import datasets
@@ -38,7 +38,7 @@ def _read(name: str) -> Columns:
     try:
         import datasets
     except ImportError as error:
-        raise DataError(
+        raise MissingDataError(
             "data", f"hub:{name} needs the package datasets, which is not installed: pip install memsweep[hub]"
         ) from error
 
@@ -47,7 +47,9 @@ def _read(name: str) -> Columns:
             loaded = datasets.load_dataset(name)
     except Exception as error:
         # The possible errors (network, authentication, malformed files) have no common base class.
-        raise DataError("data", f"hub:{name} cannot be loaded: {type(error).__name__}: {one_line(error)}") from error
+        raise MissingDataError(
+            "data", f"hub:{name} cannot be loaded: {type(error).__name__}: {one_line(error)}"
+        ) from error
     if not isinstance(loaded, datasets.DatasetDict) or not set(SPLITS) <= set(loaded):
         splits = ", ".join(sorted(map(str, loaded))) if isinstance(loaded, datasets.DatasetDict) else "none"
         raise DataError("data", f"hub:{name} has the splits {splits}; it needs train and test")

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from lightning_modules.data import builtin, files, hub, user_function
+from lightning_modules.data import builtin, files, hub, recalled, user_function
 from lightning_modules.data.border import reading
 from lightning_modules.data.cached import through_cache, versions
 from lightning_modules.data.dataset import Dataset, Facts
-from lightning_modules.errors import DataError, choices, did_you_mean
+from lightning_modules.errors import DataError, MissingDataError, choices, did_you_mean
 from lightning_modules.hashing import hash_of_code, hash_of_text
 from lightning_modules.settings import DEFAULTS, FIELDS
 from lightning_modules.user_code import code_of
@@ -79,6 +79,8 @@ OUTSIDE: dict[str, Outside] = {
     "parquet": Outside("PATH", files.parquet, files.parquet_digest, files.parquet_recipe),
     "hub": Outside("NAME", hub.hub, hub.hub_digest),
 }
+_latest: dict[str, str] = {}
+"""Name -> the digest that was found last, so that no facts are kept of what the data were before."""
 IMPORTED = Outside("", user_function.imported, user_function.imported_digest)
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -141,12 +143,11 @@ def reference(settings: Any) -> Reference:
     return settings.data, *(getattr(settings, name) for name in fields_read(settings.data))
 
 
-@lru_cache(maxsize=1024)
 def facts(name: str, *values: Any) -> Facts:
     """Return the sizes, input shape and number of classes of a data set.
 
     Nothing is loaded for a built-in source. Any other source is loaded in full, once per process, so that unreadable
-    data is refused before training starts.
+    data is refused before training starts. For data that are missing, see `recalling`.
 
     Args:
         name: The value of the field `data`.
@@ -155,6 +156,17 @@ def facts(name: str, *values: Any) -> Facts:
     Raises:
         DataError: See `load`.
     """
+    if identity := recalled.found(name):
+        return identity.facts
+    try:
+        return loaded_facts(name, _latest.get(name, ""), *values)
+    except MissingDataError as error:
+        return recalled.find(name, error).facts
+
+
+@lru_cache(maxsize=1024)
+def loaded_facts(name: str, digest: str, *values: Any) -> Facts:
+    """Return the facts of a data set whose content has this digest, if it is known."""
     if name in BUILT_IN:
         BUILT_IN[name].check(*(values or _defaults(name)))
         return BUILT_IN[name].facts
@@ -204,16 +216,22 @@ def content_digest(name: str) -> str:
 
     The digest does not depend on where the data is stored or on how it is compressed or partitioned. The data are read
     again if their files have changed since the last call, but images are not decoded. For a registered source with a
-    fixed name, its name and code are hashed.
+    fixed name, its name and code are hashed. For data that are missing, see `recalling`.
 
     Raises:
         DataError: See `load`.
     """
     if name in BUILT_IN:
         return BUILT_IN[name].digest
+    if identity := recalled.found(name):
+        return identity.digest
     source, argument = _outside(name)
-    with reading(name):
-        return source.digest(argument)
+    try:
+        with reading(name):
+            _latest[name] = source.digest(argument)
+    except MissingDataError as error:
+        return recalled.find(name, error).digest
+    return _latest[name]
 
 
 def _outside(name: str) -> tuple[Outside, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning_modules.data.border import LISTED, short
 from lightning_modules.data.dataset import Dataset
-from lightning_modules.errors import DataError, did_you_mean, one_line
+from lightning_modules.errors import DataError, MissingDataError, did_you_mean, one_line
 from lightning_modules.user_call import contained
 from lightning_modules.user_code import CodeError, code_of, load
 
@@ -85,7 +85,8 @@ def _function(path: str) -> Any:
             module = load(module_name)
     except Exception as error:
         # A user's module may raise anything on import.
-        raise DataError("data", f"{path}: cannot import {module_name}: {_text(error)}") from error
+        refusal = MissingDataError if isinstance(error, ModuleNotFoundError) else DataError
+        raise refusal("data", f"{path}: cannot import {module_name}: {_text(error)}") from error
     function = getattr(module, attribute, None)
     if function is not None and not callable(function):
         raise DataError("data", f"{path}: {attribute} is not a function but {type(function).__name__}")

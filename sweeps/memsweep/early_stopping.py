@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_sweep, existing_store, run_command
 from memsweep.messages import table_text, warn_of_damage
+from memsweep.missing_data import read_without_data
 from memsweep.progress import console_here, counted
 from memsweep.running import plan_of
 from rich.console import Console
@@ -106,7 +107,8 @@ def replay(
     from sweeps.replay.replay import frame, replay_all
 
     study, place = as_sweep(sweep), existing_store(store)
-    planned = plan_of(study)
+    with read_without_data(place):
+        planned = plan_of(study)
     options = {"scheduler": scheduler, "metric": metric, "mode": mode, "grace_period": grace_period,
                "reduction_factor": reduction_factor, "brackets": brackets, "min_samples": min_samples}  # fmt: skip
     settings = counting.settings_from(options, planned)
@@ -175,9 +177,10 @@ def stopping_study(
     from analysis.stopping.compared import question
 
     study, place = as_sweep(sweep), existing_store(store)
-    planned = plan_of(study)
-    asked = question(planned, schedulers, metrics, seeds, workers, by)
-    evidence = early.evidence(planned, place, asked, run_command(study, place))
+    with read_without_data(place):
+        planned = plan_of(study)
+        asked = question(planned, schedulers, metrics, seeds, workers, by)
+        evidence = early.evidence(planned, place, asked, run_command(study, place))
     warn_of_damage(evidence.contents.damaged)
     with counted("searches", _console(progress)) as listen:
         stops = early.replayed(asked, evidence.curves, evidence.searches, listen)

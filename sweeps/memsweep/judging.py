@@ -17,6 +17,7 @@ from memsweep.inputs import (
     store_option,
 )
 from memsweep.messages import table_text, warn_of_damage
+from memsweep.missing_data import read_without_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,12 +88,14 @@ def regime(points: pd.DataFrame, rule: str | Rule = "relative", **evidence: Any)
         >>> points["regime"] = ms.regime(points)
     """
     from analysis.statistics.regimes import name_regimes
-    from lightning_modules.data import sources
+    from lightning_modules.data import recalled, sources
 
     named = ["data", *sources.all_fields_read()]
     if "chance" not in evidence and {*named} <= {*points.columns}:
-        rows = points[named].drop_duplicates().itertuples(index=False)
-        classes = {sources.facts(*sources.reference(row)).classes for row in rows}
+        rows = points[[*named, *points.columns.intersection(["data_digest"])]].drop_duplicates()
+        facts = [recalled.known.get(getattr(row, "data_digest", "")) or sources.facts(*sources.reference(row))
+                 for row in rows.itertuples(index=False)]  # fmt: skip
+        classes = {of_one.classes for of_one in facts}
         evidence["chance"] = 1 / classes.pop() if len(classes) == 1 else None
     return name_regimes(points, rule, **evidence)
 
@@ -128,4 +131,5 @@ def decide_claims(
     contents = place.read()
     warn_of_damage(contents.damaged)
     named = [(command_name(study), study) for study in studies]
-    return Decisions(settle(named, place, contents, shlex.join(store_option(place))))
+    with read_without_data(place):
+        return Decisions(settle(named, place, contents, shlex.join(store_option(place))))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_sweep, command_name, existing_store, store_option
 from memsweep.messages import warn, warn_of_damage
+from memsweep.missing_data import read_without_data
 from memsweep.running import plan_of
 
 from sweeps.planning.plan import Plan
@@ -39,13 +40,14 @@ def report(sweep: SweepLike, store: StoreLike = DEFAULT_STORE, out: str | Path |
 
     study, place = as_sweep(sweep), existing_store(store)
     figures = figures_of(study)
-    planned, contents = Plan.of(study), place.read()
-    warn_of_damage(contents.damaged)
-    measures = [spec.measure for spec in figures if spec.measure]
-    tables = evidence(planned, place, contents, claims_of(study), *measures)
-    claims = settle_sweep(command_name(study), study, tables, shlex.join(store_option(place)))
-    folder = Path(out or Path("report") / study.name)
-    paths, left_out = draw_report(study, planned, contents, tables, folder, figures, claims)
+    with read_without_data(place):
+        planned, contents = Plan.of(study), place.read()
+        warn_of_damage(contents.damaged)
+        measures = [spec.measure for spec in figures if spec.measure]
+        tables = evidence(planned, place, contents, claims_of(study), *measures)
+        claims = settle_sweep(command_name(study), study, tables, shlex.join(store_option(place)))
+        folder = Path(out or Path("report") / study.name)
+        paths, left_out = draw_report(study, planned, contents, tables, folder, figures, claims)
     warn(left_out)
     return paths
 
@@ -71,7 +73,9 @@ def write_heatmap(
     from analysis.report.study import draw_heatmap
 
     spec = FigureSpec("heatmap", x, y, value, tuple(facet), epoch=epoch, annotate=annotate)
-    planned = plan_of(as_sweep(sweep))
-    contents = spec.needs.read(planned, existing_store(store))
-    warn_of_damage(contents.damaged)
-    draw_heatmap(planned, contents, out, spec)
+    study, place = as_sweep(sweep), existing_store(store)
+    with read_without_data(place):
+        planned = plan_of(study)
+        contents = spec.needs.read(planned, place)
+        warn_of_damage(contents.damaged)
+        draw_heatmap(planned, contents, out, spec)

@@ -21,6 +21,7 @@ from memsweep.inputs import (
     run_command,
 )
 from memsweep.messages import Summary, warn_of_damage
+from memsweep.missing_data import read_without_data, rest_of
 from memsweep.terminal import tell
 from rich.console import Console
 
@@ -40,6 +41,7 @@ from sweeps.spec.point import Point
 from sweeps.spec.sweep_file import settable
 from sweeps.store.compaction import compact as merge_parts
 from sweeps.store.compaction import compact_if_many
+from sweeps.store.data_records import write_records
 from sweeps.store.done import STOPPED_BY, Done, marks
 from sweeps.store.store import Contents, Store
 
@@ -48,9 +50,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def plan_of(sweep: Sweep, max_cohort: int | None = None, workers: int | None = None) -> Plan:
+def plan_of(sweep: Sweep) -> Plan:
     """Plan a whole sweep for this machine, as if nothing were done."""
-    return Plan.of(sweep, local_resources(workers).packing(workers, max_cohort))
+    return Plan.of(sweep, local_resources(None).packing(None, None))
 
 
 def plan(
@@ -83,8 +85,9 @@ def plan(
     """
     study = as_sweep(sweep)
     figures_of(study)
-    stored = _stored(as_store(store), study)
-    planned = plan_of(study, max_cohort, workers).without(Done.of(stored))
+    place = as_store(store)
+    stored = _stored(place, study)
+    planned = rest_of(study, local_resources(workers).packing(workers, max_cohort), Done.of(stored), place)
     inspect_networks(planned, study.source)
     notes = superseded(planned, stored)
     return Summary({**summary(planned), "superseded": notes}, explain(planned, notes))
@@ -174,7 +177,7 @@ def run(
     settled = done.without_failed() if retry_failed else done
     todo = chosen = None
     if not inline and (address, device) == (None, "cpu"):  # such a plan is known without starting Ray
-        todo = plan_of(study, max_cohort, workers).without(settled)
+        todo = rest_of(study, local_resources(workers).packing(workers, max_cohort), settled, place)
         inspect_networks(todo, study.source)
         if inline is None and workers is None and not _connected_to_ray():
             chosen = packed_for_this_process(todo)
@@ -199,10 +202,11 @@ def run(
             executor = RayTune(address, device, verbose, checkpoint_every, retries, max_failures)
         resources = opened.enter_context(executor.resources(workers, say))
         if todo is None:
-            todo = Plan.of(study, resources.packing(workers, max_cohort)).without(settled)
+            todo = rest_of(study, resources.packing(workers, max_cohort), settled, place)
             inspect_networks(todo, study.source)
             say(explain(todo, superseded(todo, stored)))
             began = time.monotonic()  # a cluster may have started a node before, which takes minutes
+        write_records(place.location, (cell.point for cell in todo.cells))
         with Display(todo, console, began) as display:
             if todo.missing:
                 observer = Observer(todo, resources.executor, display.listen, began)
@@ -230,7 +234,8 @@ def status(sweep: SweepLike, store: StoreLike = DEFAULT_STORE) -> Summary:
     from memsweep import completion
 
     study, place = as_sweep(sweep), existing_store(store)
-    planned = plan_of(study)
+    with read_without_data(place):
+        planned = plan_of(study)
     contents = place.read(["reason", *planned.outcome_columns], {cell.epoch for cell in planned.cells})
     found = completion.report(planned, contents)
     commands = run_command(study, place), run_command(study, place, retry_failed=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from memsweep.inputs import DEFAULT_STORE, StoreLike, SweepLike, as_sweep, existing_store
 from memsweep.messages import warn_of_damage
+from memsweep.missing_data import read_without_data
 from memsweep.options import Rows
 from memsweep.running import plan_of
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 def arrow_table(rows: Rows, sweep: SweepLike, store: StoreLike) -> pa.Table:
     """Return a table that `memsweep export` writes, with the column types of the store."""
-    study = as_sweep(sweep)
-    table, damaged = exported(rows, study, plan_of(study), existing_store(store))
+    study, place = as_sweep(sweep), existing_store(store)
+    with read_without_data(place):
+        table, damaged = exported(rows, study, plan_of(study), place)
     warn_of_damage(damaged)
     return table
 

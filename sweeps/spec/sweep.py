@@ -230,7 +230,8 @@ def _rules(exclude: Sequence[Axes]) -> Callable[[Point], bool]:
 
 def _data(source: str, data: sources.Reference) -> tuple[Facts, str]:
     try:
-        return sources.facts(*data), sources.content_digest(data[0])
+        digest = sources.content_digest(data[0])  # first, since it looks at the files, and facts are kept in memory
+        return sources.facts(*data), digest
     except InputError as error:
         raise SweepError(source, error.field, str(error)) from None
 

@@ -61,7 +61,9 @@ def _with_data_in(folder: Path, sweep: Sweep) -> Sweep:
     def found(value: Any) -> Any:
         source, colon, path = str(value).partition(":")
         inside = folder / path
-        return f"{source}:{inside}" if colon and source in PATHS and path and os.path.exists(inside) else value
+        is_path = colon and source in PATHS and path
+        is_missing = source == "parquet" and not os.path.exists(os.path.expanduser(path))
+        return f"{source}:{inside}" if is_path and (is_missing or os.path.exists(inside)) else value
 
     def located(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
         return {name: tuple(map(found, values)) if name == "data" else values for name, values in axes.items()}

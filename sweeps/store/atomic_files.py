@@ -45,7 +45,7 @@ GCS_RETRIES = datetime.timedelta(seconds=30)
 
 CHUNK = 2**24
 """Number of bytes requested at once."""
-FOLDERS = frozenset({"parts", "examples", "leases", "checkpoints"})
+FOLDERS = frozenset({"parts", "examples", "leases", "checkpoints", "data"})
 """The folders of a store."""
 VALID = "valid: a folder, s3://BUCKET/PATH or gs://BUCKET/PATH"
 LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp|\.probe-[0-9a-f]{32}")

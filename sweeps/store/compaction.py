@@ -21,6 +21,7 @@ from sweeps.errors import StoreError
 from sweeps.store.atomic_files import LEFTOVER, Location
 from sweeps.store.checkpoints import FOLDER as CHECKPOINTS
 from sweeps.store.checkpoints import SUFFIX, Checkpoints
+from sweeps.store.data_records import FOLDER as DATA
 from sweeps.store.deduplication import canonical
 from sweeps.store.leases import FOLDER as LEASES
 from sweeps.store.parts import KINDS, PARTS, encode, listed, load, name_of
@@ -165,7 +166,7 @@ def _remove_leftovers(location: Location) -> int:
     """Delete old files that killed writers left behind, and return their number. Newer files may still be in use."""
     left = [
         info
-        for folder in (*KINDS, CHECKPOINTS, LEASES)
+        for folder in (*KINDS, CHECKPOINTS, LEASES, DATA)
         for info in location.list(folder)
         if info.type == fs.FileType.File and LEFTOVER.fullmatch(info.base_name)
     ]

@@ -5,10 +5,16 @@ from __future__ import annotations
 from itertools import permutations
 from pathlib import Path
 
+import memsweep as ms
 import pytest
+from memsweep.testing.registrations import registrations
 from memsweep.testing.stores import StoreSuite, outcomes
 
+from lightning_modules.data.dataset import Dataset, Facts
+from lightning_modules.data.recalled import Identity
 from sweeps.errors import StoreError
+from sweeps.spec.point import Point
+from sweeps.store.data_records import find_record, write_records
 from sweeps.store.store import Store
 
 pytestmark = pytest.mark.xdist_group("s3")
@@ -36,3 +42,13 @@ def test_a_bucket_that_is_not_there_cannot_be_written(s3):
     uri = f"s3://nowhere/store?endpoint_override={s3}&scheme=http&region=us-east-1&allow_bucket_creation=false"
     with pytest.raises(StoreError, match="cannot be written: "):
         Store(uri).prepare()
+
+
+def test_records_of_data_are_written_and_found(address: str):
+    store = Store(address)
+    store.prepare()
+    with registrations():
+        ms.register_source("mine", lambda argument: Dataset.of([[0.0]], [0], [[1.0]], [0]), digest=lambda name: "abc")
+        write_records(store.location, [Point(data="mine:a", data_digest="abc")])
+        (record, damaged) = find_record(store.location, "mine:a")
+    assert (record.identity, damaged) == (Identity("abc", Facts(1, 1, (1,), 1)), {})

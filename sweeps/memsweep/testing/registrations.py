@@ -39,5 +39,5 @@ def registrations() -> Iterator[None]:
         CLAIMS[:] = claims
         if settings.Settings.model_fields != fields:
             settings._rebuild(fields)
-        for cached in (point._adapter, point.valid_values, sources.facts):
+        for cached in (point._adapter, point.valid_values, sources.loaded_facts):
             cached.cache_clear()
