@@ -134,7 +134,7 @@ class Lane:
             error = self._attempt(part, places)
             if error is None:
                 continue
-            free_memory()
+            free_memory(self._cohort)
             if isinstance(error, CheckpointError):
                 Checkpoints(self._store.location).discard(error.ids, str(error))
                 self._train(self._training, places)

@@ -40,6 +40,9 @@ WAIT_SECONDS = (0.5, 3.0)
 WORTH_MEASURING = 0.25
 """The memory of a cohort is measured before training only if its estimate exceeds this share of the worker's memory."""
 
+WORTH_FREEING = 2**26
+"""The number of bytes of a stack from which its memory is freed at once when it fails."""
+
 MEASURING_SHARE = 0.05
 """The memory of a cohort is not measured if the measurement would take more than this share of the training."""
 
@@ -115,12 +118,12 @@ def _train_part(
         return CohortEnded(cohort.index, untried=len(cohort.members))
     ended = _attempt(cohort, dataset, store, worker, on_epoch)
     if ended is None:
-        free_memory()
+        free_memory(cohort)
         return _train_all(cohort, dataset, store, worker, on_epoch, halving)
     if not isinstance(ended, str):
         halving.trained()
         return ended
-    free_memory()
+    free_memory(cohort)
     if len(cohort.members) == 1:
         halving.failed(ended)
         return CohortEnded(cohort.index, store_failure(cohort, store, worker.device, ended))
@@ -203,10 +206,15 @@ def most_that_fit(cohort: Cohort, dataset: Dataset, worker: Worker) -> int:
     return most
 
 
-def free_memory() -> None:
-    """Free the memory of a deleted stack, so that a smaller one can be built."""
+def free_memory(cohort: Cohort) -> None:
+    """Free the memory of the deleted stack of a cohort, so that a smaller one can be built.
+
+    Python frees a small stack by itself at some time. To look for it takes a third of a second with everything that is
+    imported here, which is longer than most trainings that fail take to do so.
+    """
     import torch
 
-    gc.collect()
+    if cohort.cost.bytes > WORTH_FREEING:
+        gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -125,7 +125,7 @@ class NativeTraining:
         self.keep()
         self._held.close()
         self._stack = None
-        free_memory()
+        free_memory(self._cohort)
 
     def _step(self) -> dict[str, Any]:
         if self._stack is None:
