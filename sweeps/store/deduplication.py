@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lightning_modules.measures.catalogue import COLUMNS_ON_DEMAND
+from sweeps.store.done import STOPPED_BY
 from sweeps.store.records import Outcome, example_schema, plain_type
 
 KEY = ("trajectory_id", "epoch")
@@ -19,6 +20,9 @@ LATEST = ("finished_at", "wall_seconds")
 
 def deduplicate(table: pa.Table, columns: Sequence[str] | None = None, ordered: bool = True) -> pa.Table:
     """Keep one row per training and epoch: the best outcome first (see `Outcome`), then the latest row.
+
+    If the best outcome is `stopped` and the table has the column stopped_by, one row is kept per value of stopped_by,
+    since a training that was stopped under other settings of early stopping is still stopped under the first.
 
     If a training was repeated for another on-demand measure, its new row lacks the first measure, so the
     on-demand measures of all rows are merged. Deduplicating some of the parts first does not change the result.
@@ -73,20 +77,26 @@ def _key(trainings: np.ndarray, table: pa.Table) -> np.ndarray:
 
 
 def _resolve_duplicates(table: pa.Table) -> pa.Table:
-    """Keep one row per (training, epoch): best outcome first, then the latest."""
+    """Keep one row per (training, epoch): best outcome first, then the latest. See `deduplicate` for `stopped`."""
     schema = table.schema
     for name in ("trajectory_id", "outcome"):  # pyarrow cannot group by dictionary columns
         table = table.set_column(schema.get_field_index(name), name, table[name].cast(pa.string()))
     rank = pc.index_in(table["outcome"], pa.array([*Outcome], pa.string()))
-    order = [("trajectory_id", "ascending"), ("epoch", "ascending"), ("_rank", "ascending")]
-    order += [(name, "descending") for name in LATEST]
-    table = table.append_column("_rank", rank).sort_by(order)
+    by = table[STOPPED_BY].cast(pa.string()) if STOPPED_BY in table.column_names else pa.scalar("")
+    by = pc.if_else(pc.equal(table["outcome"], Outcome.STOPPED), pc.fill_null(by, ""), "")
+    order = [(name, "ascending") for name in (*KEY, "_rank", "_by")] + [(name, "descending") for name in LATEST]
+    table = table.append_column("_rank", rank).append_column("_by", by).sort_by(order)
     _, repeats = _order(table)
     merged = _on_demand(table)
-    table = table.filter(pa.array(~repeats))
+    group = np.cumsum(~repeats) - 1
+    rank, by = table["_rank"].to_numpy(), table["_by"].to_numpy()
+    # Only rows with the outcome `stopped` have a text in `_by`, which is sorted within the rows of one rank.
+    kept = ~repeats | ((rank == rank[~repeats][group]) & np.append(False, by[1:] != by[:-1]))
+    table = table.filter(pa.array(kept))
     for name in merged.column_names:
-        table = table.set_column(table.column_names.index(name), table.schema.field(name), merged[name])
-    return table.drop_columns("_rank").cast(schema)
+        values = merged[name].take(pa.array(group[kept]))
+        table = table.set_column(table.column_names.index(name), table.schema.field(name), values)
+    return table.drop_columns(["_rank", "_by"]).cast(schema)
 
 
 def _on_demand(table: pa.Table) -> pa.Table:

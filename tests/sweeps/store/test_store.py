@@ -13,12 +13,13 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_modules.measures.values import PerExample
 from sweeps.errors import StoreError
 from sweeps.store.atomic_files import Location
+from sweeps.store.compaction import compact
 from sweeps.store.done import Done
 from sweeps.store.records import example_schema
 from sweeps.store.store import Store
@@ -330,3 +331,55 @@ class TestMeasuresOnDemand:
 def with_measures(record, more):
     rows = tuple(replace(row, measures={**row.measures, **more.get(row.epoch, {})}) for row in record.rows)
     return replace(record, rows=rows)
+
+
+class TestStoppedUnderSeveralSettings:
+    """A sweep with other settings of early stopping may continue a training that the first stopped, and stop it too."""
+
+    stops = st.tuples(
+        ids, st.integers(0, 3), st.sampled_from(["finished", "diverged", "stopped"]), st.sampled_from("xy")
+    )
+
+    @pytest.mark.slow
+    @settings(max_examples=15)
+    @given(st.lists(st.lists(stops, min_size=1, max_size=3), max_size=4))
+    def test_no_stop_is_replaced_by_one_under_other_settings(self, make_record, written):
+        """A store says of each settings what it says without the stops under others, also after a compaction."""
+
+        def store_of(folder: str, named: str) -> Store:
+            store = Store(folder)
+            store.prepare()
+            for part in written:
+                store.append([
+                    make_record(i, **({"finished": (e,)} if outcome == "finished" else {outcome: e}), stopped_by=by)
+                    for i, e, outcome, by in part
+                    if outcome != "stopped" or by in named
+                ])  # fmt: skip
+            return store
+
+        with tempfile.TemporaryDirectory() as folder:
+            stores = {named: store_of(f"{folder}/{named}", named) for named in ("x", "y", "xy")}
+            for _ in range(2):
+                done = {named: store.done() for named, store in stores.items()}
+                for by in "xy":
+                    for i in "abc":
+                        for epoch in range(5):
+                            assert done["xy"].outcome(i, epoch, by) == done[by].outcome(i, epoch, by)
+                compact(stores["xy"])
+
+    def test_a_sweep_stays_stopped_after_another_one_has_stopped_its_training_later(self, tmp_path, make_record):
+        store = Store(tmp_path)
+        store.prepare()
+        store.append([make_record("a", (1, 2), stopped=9, stopped_by="x", stopped_after=2)])
+        store.append([make_record("a", (1, 2, 3, 4), stopped=9, stopped_by="y", stopped_after=4)])
+        for _ in range(2):
+            assert [store.done().outcome("a", 9, by) for by in "xyz"] == ["stopped", "stopped", "missing"]
+            rows = store.read(["stopped_by", "stopped_after"]).table.to_pylist()
+            assert [(row["stopped_by"], row["stopped_after"]) for row in rows if row["epoch"] == 9] == [
+                ("x", 2), ("y", 4),
+            ]  # fmt: skip
+            assert [row["epoch"] for row in store.read().table.to_pylist()] == [1, 2, 3, 4, 9, 9]
+            assert [row["epoch"] for row in store.read([]).table.to_pylist()] == [1, 2, 3, 4, 9]
+            compact(store)
+        store.append([make_record("a", (9,))])
+        assert [store.done().outcome("a", 9, by) for by in "xyz"] == ["finished"] * 3
