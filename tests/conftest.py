@@ -66,6 +66,7 @@ def ray_on_two_cores() -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=50, help="the number of kills of each kind of process in soak tests")
+    parser.addoption("--kills-log", type=Path, help="the file to which soak tests append a line of JSON per kill")
 
 
 @pytest.fixture(scope="session")

@@ -40,8 +40,8 @@ READ_AGAIN = 3
 SDK_ATTEMPTS = 3
 CONNECT_SECONDS, ANSWER_SECONDS = 10, 20
 """S3's client gives up a silent connection after 3 s by default, but a store under load may stay silent for longer."""
-GCS_RETRIES = datetime.timedelta(seconds=30)
-"""Google's client retries for 15 minutes by default."""
+GCS_RETRIES = datetime.timedelta(seconds=5)
+"""Google's client retries for 15 minutes by default, even if the host name has no address. `Location` retries too."""
 
 CHUNK = 2**24
 """Number of bytes requested at once."""

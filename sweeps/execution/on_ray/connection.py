@@ -17,7 +17,7 @@ from ray._private import services
 from lightning_modules.errors import one_line
 from sweeps.errors import ExecutionError
 from sweeps.execution.on_ray.lean import few_processes
-from sweeps.execution.supervision import GO_ON, stage
+from sweeps.execution.supervision import GO_ON, is_supervised, stage
 
 KNOCK_SECONDS = 20.0
 START_SECONDS = 180.0
@@ -42,6 +42,10 @@ ENVIRONMENT = {
 PRELOADED = {"RAY_preload_python_modules": "sweeps.execution.on_ray.preloaded"}
 """Makes workers import what a training needs. Ray starts a worker per CPU in advance; this is set only if all of them
 will train."""
+
+NOT_WAITING = {"RAY_prestart_worker_first_driver": "0"}
+"""Makes `ray.init` return before the first workers have started. It waits for them without end even if they have died,
+and no signal interrupts it, which only a supervisor notices. Later, Ray replaces a worker that has not registered."""
 
 EXECUTOR = "sweeps.execution.on_ray.executor"
 IMPORTED_BY_INIT = ("ray._common.usage.usage_lib",)
@@ -77,7 +81,10 @@ def connected(address: str | None, workers: int | None, verbose: bool) -> Iterat
     try:
         with stage(unreached, START_SECONDS, starts_ray=address is None, mute=not verbose):
             _knock(address)
-            with nullcontext() if address else few_processes(verbose):
+            with (
+                environment({} if is_supervised() else NOT_WAITING),
+                nullcontext() if address else few_processes(verbose),
+            ):
                 ray.init(**where, include_dashboard=False, log_to_driver=verbose, logging_level=level)
     except Exception as error:  # Ray raises errors of many types, and plain ones
         if not connected_before:

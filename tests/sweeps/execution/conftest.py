@@ -141,6 +141,11 @@ class Study:
             rows.update(zip(table["trajectory_id"].to_pylist(), table["epoch"].to_pylist(), strict=True))
         return {row: count for row, count in rows.items() if count > 1}
 
+    def stack_sizes(self) -> list[int]:
+        """Return the number of members of the stack that each part is from, in ascending order."""
+        sizes = [set(pq.read_table(path, columns=["cohort_size"])["cohort_size"].to_pylist()) for path in self._parts()]
+        return sorted(size for (size,) in sizes)
+
     def _parts(self) -> list[Path]:
         return list((self.folder / "store" / "parts").glob("*.parquet"))
 
@@ -169,9 +174,11 @@ def make_study(
     """Return a function that makes a study. MODEL in `text` becomes a model that logs each update and then sleeps."""
 
     def make(
-        text: str = SWEEP, max_cohort: int = 2, name: str = "study", sleep: float = 0.0, shorten: int = 1
-    ) -> Study:
+        text: str = SWEEP, max_cohort: int = 2, name: str = "study", sleep: float = 0.0, shorten: int = 1,
+        epochs: int = 12,
+    ) -> Study:  # fmt: skip
         text = text.replace("dataset_size: 400", f"dataset_size: {400 // shorten}")
+        text = text.replace("epochs: [4, 12]", f"epochs: [4, {epochs}]")
         folder = tmp_path / name
         folder.mkdir()
         model = f"logging_model_{uuid4().hex}"

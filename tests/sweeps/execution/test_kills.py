@@ -6,13 +6,16 @@ with one sentence.
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -32,52 +35,102 @@ POINTS, COHORTS = 32, 8
 ALWAYS = ("--checkpoint-every", "0")
 OFTEN = (*ALWAYS, "--retries", "1000")
 """Options for cohorts that are killed often, so that they are not recorded as failed."""
+LONG = 40
+"""So many epochs that many processes of a run can be killed. Starting Ray takes most of a short run."""
+
+
+class Kills:
+    """The kills of a soak test, as many as the option --kills says, and what they left in the stores of their sweeps.
+
+    With the option --kills-log, each kill becomes a line of JSON once its sweep is done.
+    """
+
+    def __init__(self, number: int, log: Path | None) -> None:
+        self._left = number
+        self._log = log
+        self._unchecked: list[dict[str, Any]] = []
+
+    @property
+    def are_left(self) -> bool:
+        return self._left > 0
+
+    def note(self, kind: str, seconds: float, code: int | None = None, sentence: str = "") -> None:
+        """Note a kill after some seconds, and how the run ended if the kill ended it."""
+        self._left -= 1
+        self._unchecked.append({"kind": kind, "after": round(seconds, 2), "code": code, "sentence": sentence})
+
+    def check(self, study: Any) -> None:
+        """Check that no point is lost or stored twice and that no bit differs, once the sweep is done."""
+        table = study.table()
+        left = {"lost": POINTS - table["outcome"].to_pylist().count("finished"), "doubled": len(study.twice()),
+                "equal": table.equals(study.whole)}  # fmt: skip
+        if self._log:
+            with self._log.open("a") as file:
+                file.writelines(json.dumps({**kill, **left}) + "\n" for kill in self._unchecked)
+        self._unchecked = []
+        assert left == {"lost": 0, "doubled": 0, "equal": True}
+        assert study.is_whole()
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> Kills:
+    return Kills(request.config.getoption("--kills"), request.config.getoption("--kills-log"))
 
 
 @pytest.fixture
 def studies(make_study: Callable[..., Any]) -> Iterator[Any]:
     """Return an iterator of new studies. A test takes studies until it has killed at all its random moments."""
-    return (make_study(name=f"study{number}") for number in count())
+    return (make_study(epochs=LONG, name=f"study{number}") for number in count())
 
 
-def kill_drivers(study: Any, moments: int, chance: random.Random, longest: float) -> int:
-    """Run the sweep until it is done, killing drivers after up to `longest` seconds. Return the number of kills."""
-    killed = 0
+def the_sentence(output: str) -> str:
+    """Return the sentence with which a run ended, after a check that nothing else tells of the end."""
+    (sentence,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert output.endswith(f"{sentence}\n"), output
+    assert "Traceback" not in output, output
+    return sentence
+
+
+def kill_drivers(study: Any, processes: Any, kills: Kills, chance: random.Random, longest: float) -> None:
+    """Run the sweep until it is done, killing drivers or their supervisors after up to `longest` seconds."""
+    points = 0
     while True:
         process = study.started("--workers", "2", *ALWAYS)
-        if killed < moments:
-            time.sleep(chance.uniform(0, longest))
-            if process.poll() is None:
+        seconds, kind = chance.uniform(0, longest), chance.choice(["driver", "supervisor"])
+        if kills.are_left:
+            time.sleep(seconds)
+            family = processes.family(process)
+            if kind == "driver" and family:
+                with suppress(psutil.NoSuchProcess):
+                    min(family, key=lambda each: each.create_time()).kill()
+            else:
                 process.kill()
-                process.communicate()
-                killed += 1
-                points = study.points()
-                continue
         output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, output
-        assert killed == 0 or study.points() >= points
-        assert study.points() == POINTS
-        return killed
-
-
-@pytest.fixture
-def kills(request: pytest.FixtureRequest) -> int:
-    """Return how many processes of each kind a soak test kills: the option --kills."""
-    return int(request.config.getoption("--kills"))
+        if process.returncode == 0:
+            assert study.points() == POINTS
+            return
+        assert study.points() >= points
+        points = study.points()
+        if process.returncode < 0:
+            kills.note("supervisor", seconds, process.returncode)
+            continue
+        assert process.returncode == 2, output
+        sentence = the_sentence(output)
+        assert "signal 9" in sentence
+        assert not psutil.wait_procs(family, timeout=10)[1]
+        kills.note("driver", seconds, 2, sentence)
 
 
 @pytest.mark.soak
-def test_drivers_at_random_moments(studies, kills):
+def test_drivers_at_random_moments(studies, processes, kills):
     chance = random.Random(1)
     begin = time.monotonic()
-    undisturbed = next(studies)
-    assert kill_drivers(undisturbed, 0, chance, 0) == 0
+    processes.ended(next(studies).started("--workers", "2", *ALWAYS))
     longest = time.monotonic() - begin
-    killed = 0
-    while killed < kills:
+    while kills.are_left:
         study = next(studies)
-        killed += kill_drivers(study, kills - killed, chance, longest)
-        assert study.is_whole()
+        kill_drivers(study, processes, kills, chance, longest)
+        kills.check(study)
 
 
 @pytest.mark.slow
@@ -98,59 +151,58 @@ def test_a_driver(study, processes):
     assert "nothing to train" in study.run()
 
 
-def kill_workers(study: Any, processes: Any, moments: int, chance: random.Random, pause: float) -> int:
-    process = study.started("--workers", "2", *OFTEN)
+def kill_workers(study: Any, processes: Any, kills: Kills, chance: random.Random, pause: float) -> None:
+    begin, process = time.monotonic(), study.started("--workers", "2", *OFTEN)
     study.wait_for_parts(process, 1)
-    killed = 0
-    while killed < moments and process.poll() is None:
+    while kills.are_left and process.poll() is None:
         time.sleep(chance.uniform(0, pause))
         workers = processes.workers(process)
         if workers:
             chance.choice(workers).kill()
-            killed += 1
+            kills.note("worker", time.monotonic() - begin)
     processes.ended(process)
-    return killed
 
 
 @pytest.mark.soak
 def test_workers_at_random_moments(studies, processes, kills):
-    chance, killed = random.Random(2), 0
-    while killed < kills:
+    chance = random.Random(2)
+    while kills.are_left:
         study = next(studies)
-        killed += kill_workers(study, processes, kills - killed, chance, 3.0)
-        assert study.is_whole()
+        kill_workers(study, processes, kills, chance, 3.0)
+        kills.check(study)
 
 
 @pytest.mark.slow
 def test_a_worker(study, processes):
-    assert kill_workers(study, processes, 1, random.Random(3), 0.1) == 1
+    """If the worker dies while it writes checkpoints, its two members are at different epochs and train one by one."""
+    kill_workers(study, processes, kills := Kills(1, None), random.Random(3), 0.1)
+    assert not kills.are_left
     assert study.is_whole()
-    assert study.parts() == COHORTS
+    sizes = study.stack_sizes()
+    assert sizes in ([2] * COHORTS, [1, 1] + [2] * (COHORTS - 1))
 
 
-def kill_raylets(study: Any, nodes: Any, processes: Any, moments: int, chance: random.Random, pause: float) -> int:
-    """Kill the raylet of one of two nodes and add another node, repeatedly. Return the number of kills."""
+def kill_raylets(study: Any, nodes: Any, processes: Any, kills: Kills, chance: random.Random, pause: float) -> None:
+    """Kill the raylet of one of two nodes and add another node, repeatedly."""
     nodes.add(), nodes.add()
-    process = study.started("--address", nodes.address, *OFTEN)
+    begin, process = time.monotonic(), study.started("--address", nodes.address, *OFTEN)
     study.wait_for_parts(process, 1)
-    killed = 0
-    while killed < moments and process.poll() is None:
+    while kills.are_left and process.poll() is None:
         time.sleep(chance.uniform(0, pause))
         nodes.kill_raylet(chance.choice(nodes.all))
-        killed += 1
+        kills.note("raylet of a node", time.monotonic() - begin)
         nodes.add()
     processes.ended(process)
     nodes.kill_all()
-    return killed
 
 
 @pytest.mark.soak
 def test_raylets_of_nodes_at_random_moments(studies, nodes, processes, kills):
-    chance, killed = random.Random(4), 0
-    while killed < kills:
+    chance = random.Random(4)
+    while kills.are_left:
         study = next(studies)
-        killed += kill_raylets(study, nodes, processes, kills - killed, chance, 3.0)
-        assert study.is_whole()
+        kill_raylets(study, nodes, processes, kills, chance, 3.0)
+        kills.check(study)
 
 
 def victim(processes: Any, process: Any, kind: str) -> Any:
@@ -159,35 +211,32 @@ def victim(processes: Any, process: Any, kind: str) -> Any:
         for each in processes.family(process):
             if processes.is_kind(each, kind):
                 return each
-        time.sleep(0.005)
+        time.sleep(0.02)
     return None
 
 
-def kill_servers(study: Any, processes: Any, moments: int, chance: random.Random, longest: float, kinds: Any) -> int:
+def kill_servers(study: Any, processes: Any, kills: Kills, chance: random.Random, longest: float, kinds: Any) -> None:
     """Run the sweep until it is done, killing a process of one of these kinds up to `longest` seconds after it started.
 
-    Return the number of kills, after a check that each killed run ended with one sentence and left no process.
+    Check that each killed run ends with one sentence and leaves no process.
     """
-    killed = 0
     while True:
         process = study.started("--workers", "2", *ALWAYS)
-        kind = chance.choice(kinds)
-        if killed < moments and (target := victim(processes, process, kind)):
-            time.sleep(chance.uniform(0, longest))
+        kind, seconds = chance.choice(kinds), chance.uniform(0, longest)
+        if kills.are_left and (target := victim(processes, process, kind)):
+            time.sleep(seconds)
             family = processes.family(process)
             with suppress(psutil.NoSuchProcess):
                 target.kill()
         output, _ = process.communicate(timeout=240)
         if process.returncode == 0:  # it ended before the kill, or it did not need the process any more
             assert study.points() == POINTS, output
-            return killed
-        killed += 1
+            return
         assert process.returncode == 2, output
-        (sentence,) = [line for line in output.splitlines() if line.startswith("error: ")]
+        sentence = the_sentence(output)
         assert "Ray" in sentence, output
-        assert output.endswith(f"{sentence}\n"), output
-        assert "Traceback" not in output, output
         assert not psutil.wait_procs(family, timeout=10)[1]
+        kills.note(kind, seconds, 2, sentence)
 
 
 @pytest.mark.soak
@@ -197,11 +246,11 @@ def kill_servers(study: Any, processes: Any, moments: int, chance: random.Random
 )
 def test_processes_of_a_ray_of_its_own_at_random_moments(studies, processes, kills, kinds, longest):
     """The first two kill while Ray starts."""
-    chance, killed = random.Random(f"{kinds} {longest}"), 0
-    while killed < kills:
+    chance = random.Random(f"{kinds} {longest}")
+    while kills.are_left:
         study = next(studies)
-        killed += kill_servers(study, processes, kills - killed, chance, longest, kinds)
-        assert study.is_whole()
+        kill_servers(study, processes, kills, chance, longest, kinds)
+        kills.check(study)
 
 
 @pytest.mark.slow
@@ -231,6 +280,22 @@ def test_what_dies_while_ray_starts_is_one_sentence(study, processes, kind):
     assert output.splitlines()[-1].startswith("error: --address local: Ray cannot be "), output
     assert output.count("error: ") == 1, output
     assert "Traceback" not in output
+
+
+IN_A_NOTEBOOK = """
+import memsweep
+memsweep.run("sweep.yaml", "store", workers=2, max_cohort=2)
+"""
+
+
+@pytest.mark.slow
+def test_first_workers_that_die_without_a_supervisor_are_replaced(study, processes, monkeypatch):
+    monkeypatch.setenv("RAY_worker_register_timeout_seconds", "20")  # for such workers, Ray waits for a minute
+    process = study.process([sys.executable, "-c", IN_A_NOTEBOOK])
+    for _ in range(2):
+        victim(processes, process, "first worker").kill()
+    processes.ended(process)
+    assert study.is_whole()
 
 
 HALF_WAY = """
