@@ -45,8 +45,13 @@ def alone(point: Point, data: Dataset) -> MemberResult:
     return train_cohort(make_entries([point], EVALUATED), data).members[0]
 
 
-@pytest.mark.parametrize("precision", ["float64", "float32"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        *((kind, "float64") for kind in KINDS),
+        *(pytest.param(kind, "float32", marks=pytest.mark.slow if "resnet" in kind else ()) for kind in KINDS),
+    ],
+)
 def test_members_that_leave_and_join_have_the_numbers_that_they_have_alone(kind, precision, digits):
     """Four members share a stack of at most two. The first leaves after two epochs and returns three epochs later."""
     first, second, third, fourth = points(kind, precision)

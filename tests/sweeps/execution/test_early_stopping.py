@@ -134,11 +134,11 @@ def test_a_rule_stops_each_training_where_its_own_curve_says(max_cohort, tmp_pat
         assert epoch == min([*plateau, *fitted, EPOCHS])
 
 
-def test_hyperband_s_verdicts_do_not_depend_on_the_packing(tmp_path, of_hyperband):
-    for max_cohort in (1, 5):
-        plan, store = planned("hyperband", max_cohort), Store(tmp_path / str(max_cohort))
-        Inline().execute(plan, store, mute)
-        assert ends(plan, store) == of_hyperband
+@pytest.mark.parametrize("max_cohort", [pytest.param(1, marks=pytest.mark.slow), 5])
+def test_hyperband_s_verdicts_do_not_depend_on_the_packing(max_cohort, tmp_path, of_hyperband):
+    plan, store = planned("hyperband", max_cohort), Store(tmp_path)
+    Inline().execute(plan, store, mute)
+    assert ends(plan, store) == of_hyperband
     assert sorted(set(of_hyperband.values())) == [1, 3, 9]
 
 
