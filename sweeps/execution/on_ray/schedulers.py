@@ -16,6 +16,28 @@ from sweeps.spec.stopping import EarlyStopping, StopWhen
 from sweeps.stopping.stop_when import TIME, rules_of
 
 
+class MedianStoppingRule(schedulers.MedianStoppingRule):
+    """Ray's median stopping rule, which computes each running mean once.
+
+    Ray averages the curves of all other trials again at each result, which takes 7 ms per result among 1,000 trials.
+    The decision remains Ray's. Results must arrive in order of epoch, as the referee's do.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._known: dict[tuple[Any, float], tuple[int, Any]] = {}
+        """(trial, time) -> the number of the trial's results when its running mean was computed, and the mean."""
+
+    def _running_mean(self, trial: Any, time: float) -> Any:
+        results = self._results[trial]
+        count, mean = self._known.get((trial, time), (0, None))
+        # Later results count only if they are of the same time: the last result of a stopped trial arrives twice.
+        if not count or (count < len(results) and results[count][self._time_attr] <= time):
+            mean = super()._running_mean(trial, time)
+            self._known[trial, time] = len(results), mean
+        return mean
+
+
 def asha(settings: EarlyStopping, horizon: int) -> schedulers.TrialScheduler:
     """Create Ray's scheduler for asynchronous successive halving (ASHA)."""
     return schedulers.AsyncHyperBandScheduler(
@@ -38,11 +60,11 @@ def median(settings: EarlyStopping, horizon: int) -> schedulers.TrialScheduler:
     By default, Ray pauses a training after each result while too few others have reached that epoch and others wait.
     Most members of a stack would then be paused and resumed for a single epoch.
     """
-    return schedulers.MedianStoppingRule(
+    return MedianStoppingRule(
         **_common(settings),
         grace_period=settings.grace_period,
         min_samples_required=settings.min_samples,
-        min_time_slice=np.inf,  # type: ignore[arg-type]
+        min_time_slice=np.inf,
         hard_stop=True,
     )
 
