@@ -92,6 +92,11 @@ def files(model: str) -> Mapping[str, str]:
     return _codes[model].files if model in _codes else {}
 
 
+def modules(model: str) -> Mapping[str, str]:
+    """Return the user's modules that `digest` hashed for a model, each with its file."""
+    return _codes[model].modules if model in _codes else {}
+
+
 def verify(model: str, planned: str, files: Mapping[str, str]) -> None:
     """Check that this process would train the code of a plan, however the files were edited since.
 

@@ -87,16 +87,12 @@ def _registered(where: str) -> str:
 
 
 def _shapes(network: nn.Module) -> dict[str, Shape]:
-    return {name: tuple(tensor.shape) for name, tensor in _state(network).items()}
-
-
-def _state(network: nn.Module) -> dict[str, Tensor]:
-    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    return {name: tuple(tensor.shape) for name, tensor in values.tensors(network).items()}
 
 
 def _check_tensors(settings: Settings, network: nn.Module) -> None:
     """Check that the parameters can be trained, and that no tensor is kept beside them that ought to be one."""
-    state = _state(network)
+    state = values.tensors(network)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise problem(settings, "has no parameter to train; at least one must require a gradient", network)
     storages = {tensor.untyped_storage()._cdata: name for name, tensor in state.items()}
@@ -118,7 +114,7 @@ def _check_tensors(settings: Settings, network: nn.Module) -> None:
 
 def _check_equal(settings: Settings, first: nn.Module, again: nn.Module, source: str | None) -> None:
     """Check that two networks of one seed are equal, and share nothing."""
-    one, other = _state(first), _state(again)
+    one, other = values.tensors(first), values.tensors(again)
     if _shapes(first) != _shapes(again):
         where: str | None = ""
     else:
@@ -209,7 +205,7 @@ class Passes:
     def _run(self, inputs: Tensor, training: bool) -> Tensor:
         """Run the network on a copy of some inputs, and check what it changes and draws."""
         network, given = self._network.train(training), inputs.clone()
-        tensors = {name: (tensor, values.digest(tensor)) for name, tensor in _state(network).items()}
+        tensors = {name: (tensor, values.digest(tensor)) for name, tensor in values.tensors(network).items()}
         parameters = {name for name, _ in network.named_parameters()}
         with generators_restored():
             torch.manual_seed(0)
@@ -222,7 +218,7 @@ class Passes:
         words = output_problem(out, len(inputs), tuple(inputs.shape[1:]), self._classes)
         self._must(words is None, words or "")
         self._must(torch.equal(given, inputs), "changes its input in place; work on a new tensor, as by x = x * 2")
-        now = _state(network)
+        now = values.tensors(network)
         for name, (tensor, content) in tensors.items():
             self._must(
                 now.get(name) is tensor,

@@ -16,7 +16,7 @@ from lightning_modules.settings import Settings
 from lightning_modules.user_call import contained
 from lightning_modules.user_code import CodeError
 
-CHECKS = 1
+CHECKS = 2
 """The version of the checks. Networks that passed an earlier one are checked again."""
 EXAMPLES = 8
 RATE = 0.5
@@ -68,6 +68,7 @@ def _check(settings: Settings, dataset: Dataset) -> None:
     import torch
 
     from lightning_modules.training.inspection.alone import Passes, check_builds, refused
+    from lightning_modules.training.inspection.imported import check_import
     from lightning_modules.training.inspection.stacked import check_stack
     from lightning_modules.training.precision import DTYPES
 
@@ -84,6 +85,7 @@ def _check(settings: Settings, dataset: Dataset) -> None:
             network = network.to(dtype)
         inputs = torch.from_numpy(few.train_inputs).to(dtype)
         Passes(chosen, network, inputs, few.classes).check()
+        check_import(chosen, inputs, few.classes)
         check_stack(chosen, network, few, dtype)
 
 

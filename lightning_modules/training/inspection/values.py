@@ -39,6 +39,11 @@ Values = Mapping[str, Value]
 """Values by where they are, such as "self.blocks[0].weight"."""
 
 
+def tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and the buffers."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
 def plain_values(network: nn.Module) -> dict[str, Value]:
     """Return what the user's modules keep besides parameters, buffers and modules. torch's modules are trusted."""
     values: dict[str, Value] = {}

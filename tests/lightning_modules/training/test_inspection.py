@@ -40,6 +40,19 @@ class Net(nn.Module):
 def make(classes):
     return Net(classes)
 """
+AT_IMPORT = {
+    "parameter": "drawn = torch.rand(3, 6)\nnet.weight.data.copy_(drawn)",
+    "logits": "drawn = torch.rand(6)\nnet.register_forward_pre_hook(lambda module, given: (given[0] * drawn,))",
+    "numpy": "drawn = torch.tensor(np.random.default_rng().random((3, 6)))\nnet.weight.data.copy_(drawn)",
+    "python": "drawn = random.random()\nnet.register_forward_hook(lambda module, given, out: out * drawn)",
+    "time": "drawn = time.time_ns() % 1_000_003\nnet.bias.data.fill_(drawn)",
+    "size": "drawn = uuid.uuid4().int % 2**20\nnet.register_buffer('extra', torch.zeros(drawn))",
+    "fixed": "drawn = torch.rand(3, 6, generator=torch.Generator().manual_seed(0))\nnet.weight.data.copy_(drawn)",
+    "seeded": "np.random.seed(3); drawn = torch.tensor(np.random.random((3, 6)))\nnet.weight.data.copy_(drawn)",
+    "unused": "drawn = uuid.uuid4()\nnet.bias.data.zero_()",
+    "once": "assert not hasattr(nn, 'NAME'); drawn = nn.NAME = 1\nnet.bias.data.zero_()",
+}
+"""Case -> what a user's file draws when it is imported, and, on the next line, what a network does with it."""
 SWEEP = """
 name: mine
 fixed: {data: digits, dataset_size: 20, epochs: 1, model: "MODEL:make"}
@@ -112,6 +125,33 @@ def test_it_leaves_generators_threads_and_modes_as_they_were(write, dataset, sou
     after = state()
     torch.set_num_threads(1)
     assert after == before
+
+
+@pytest.mark.parametrize(
+    ("case", "kept_in"),
+    [*((case, "the file of the model") for case in AT_IMPORT), ("parameter", "a helper"), ("fixed", "a helper")],
+)
+def test_a_network_that_depends_on_what_its_files_draw_at_import_is_refused(
+    write, dataset, tmp_path, monkeypatch, case, kept_in
+):
+    """In one process two networks of a seed are equal; in two processes they are not."""
+    name = f"imported_{case}_{kept_in.split()[-1]}"
+    drawn, used = AT_IMPORT[case].replace("NAME", name).split("\n")
+    start = f"import random, time, uuid\nimport numpy as np\nimport torch\nfrom torch import nn\n{drawn}\n"
+    if kept_in == "a helper":
+        (tmp_path / f"{name}_helper.py").write_text(start)
+        start = f"import torch\nfrom torch import nn\nfrom {name}_helper import drawn\n"
+    monkeypatch.setattr(torch.nn, name, None, raising=False)
+    monkeypatch.delattr(torch.nn, name)
+    settings = write(name, f"{start}def make(classes):\n    net = nn.Linear(6, classes)\n    {used}\n    return net\n")
+    before = {module: sys.modules.get(module) for module in (name, f"{name}_helper")}
+    if case in ("fixed", "seeded", "unused", "once"):
+        assert inspect(settings, lambda: dataset)
+    else:
+        words = f"^{name}:make .*another network each time that its files are imported, in .*draw it where"
+        with pytest.raises(ModelError, match=words):
+            inspect(settings, lambda: dataset)
+    assert {module: sys.modules.get(module) for module in before} == before
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
