@@ -75,7 +75,8 @@ def test_every_measure_has_the_same_bits_alone_and_in_a_stack(family, precision,
 
 
 def test_measuring_changes_nothing_of_the_training(digits, monkeypatch):
-    monkeypatch.setattr(critical_samples, "EXAMPLES", 20)
+    monkeypatch.setattr(critical_samples, "EXAMPLES", 5)
+    monkeypatch.setattr(critical_samples, "STEPS", 4)
     point = Point(data="digits", dataset_size=50, batch_size=16, epochs=2, width=7, depth=1)
     entries = make_entries([point], [1, 2], dict.fromkeys([1, 2], tuple(MEASURES_ON_DEMAND)))
     with_measures = train_cohort(entries, digits).members[0]
