@@ -49,7 +49,7 @@ def test_an_interrupted_run_on_ray_leaves_no_process(study, processes, number, t
     """With 0 parts, the signals come while Ray starts."""
     process = study.started("--workers", "2", "--checkpoint-every", "0")
     study.wait_for_parts(process, parts)
-    while not any(processes.is_kind(each, "raylet") for each in processes.family(process)):
+    while process.poll() is None and not any(processes.is_kind(each, "raylet") for each in processes.family(process)):
         time.sleep(0.01)
     family = processes.family(process)
     for _ in range(times):
