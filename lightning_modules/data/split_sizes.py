@@ -34,6 +34,10 @@ class SplitSizes:
         """Return the number of updates per epoch. The last batch may be smaller than the others."""
         return -(-self.trained // batch_size)
 
+    def last_batch(self, batch_size: int) -> int:
+        """Return the number of examples of the last batch of an epoch, which is the smallest."""
+        return (self.trained - 1) % batch_size + 1
+
     @classmethod
     def of(cls, total: int, validation_fraction: float, subset_fraction: float) -> SplitSizes:
         """Split `total` examples: first the validation part, then the subset of what remains."""

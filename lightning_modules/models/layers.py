@@ -31,6 +31,7 @@ class Size:
         columns: floats in the unfolded inputs of convolutions, which are computed as products.
         masked: number of activations that dropout, if it is on, multiplies by a mask.
         calls: number of torch's calls, about, each of which takes time however small the tensors are.
+        needs_two: whether it cannot be trained on one example, as BatchNorm on one value per channel and example.
     """
 
     shape: Shape
@@ -40,6 +41,7 @@ class Size:
     columns: int = 0
     masked: int = 0
     calls: int = 1
+    needs_two: bool = False
 
     def then(self, after: Size) -> Size:
         """Return the combined cost of this layer and of the layer after it."""
@@ -51,6 +53,7 @@ class Size:
             self.columns + after.columns,
             self.masked + after.masked,
             self.calls + after.calls,
+            self.needs_two or after.needs_two,
         )
 
 
@@ -169,7 +172,7 @@ class BatchNorm(Layer):
     """Batch normalisation over the batch and all axes but the first, with a scale and a shift per channel."""
 
     def size(self, shape: Shape) -> Size:
-        return Size(shape, 2 * shape[0], activations=prod(shape), calls=6)
+        return Size(shape, 2 * shape[0], activations=prod(shape), calls=6, needs_two=prod(shape) == shape[0])
 
 
 @dataclass(frozen=True)

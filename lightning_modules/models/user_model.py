@@ -180,7 +180,19 @@ def _measured_on(
         sum(kept.values()) // batch,
         columns=sum(columns) // batch,
         calls=sum(not [*part.children()] for part in module.modules()),
+        needs_two=_needs_two(family.name, module, shape, classes, device),
     )
+
+
+def _needs_two(name: str, module: nn.Module, shape: Shape, classes: int, device: str) -> bool:
+    """Return whether a network that can be trained on two examples cannot be trained on one."""
+    import torch
+
+    try:
+        with contained(name), torch.random.fork_rng(devices=[]), torch.device(device):
+            return output_problem(module(torch.zeros(1, *shape)), 1, shape, classes) is not None
+    except Exception:
+        return True
 
 
 def refusal(model: str, network: nn.Module, words: str) -> ModelError:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lightning_modules.data import sources
+from lightning_modules.data.split_sizes import SplitSizes, split_sizes
 from lightning_modules.errors import InputError
 from lightning_modules.hashing import hash_of_text
 from lightning_modules.models import sizes
@@ -229,7 +230,22 @@ def resolved(point: Point, **more: Any) -> Point:
     """
     facts = sources.facts(*sources.reference(point))
     width, depth = _size(point.model, facts.shape, facts.classes, point.parameter_count, point.width, point.depth)
+    if sizes.size(point.model, facts.shape, facts.classes, width, depth).needs_two:
+        _refuse_lone_examples(point, split_sizes(point, facts.train_size))
     return point.with_(parameter_count=None, width=width, depth=depth, **more)
+
+
+def _refuse_lone_examples(point: Point, split: SplitSizes) -> None:
+    """Check that no batch has a single example. Raises InputError."""
+    if split.trained > 0 and split.last_batch(point.batch_size) == 1:
+        others = (size for size in range(point.batch_size + 1, split.trained + 1) if split.last_batch(size) > 1)
+        valid = f"another batch_size, such as {size}," if (size := next(others, None)) else "more training examples,"
+        raise InputError(
+            "batch_size",
+            f"given {point.batch_size}, which leaves one of {split.trained} training examples for the last batch of an "
+            f"epoch, and {point.model} cannot be trained on one example (as BatchNorm on one value per channel); "
+            f"valid: {valid} or a model without BatchNorm",
+        )
 
 
 @lru_cache(maxsize=4096)
