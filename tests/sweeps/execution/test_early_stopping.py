@@ -81,9 +81,10 @@ def of_hyperband(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     return ends(planned("hyperband", 12), store)
 
 
-def check(plan: Plan, store: Store, whole: pd.DataFrame) -> dict[str, int]:
+def check(plan: Plan, store: Store, whole: pd.DataFrame, *earlier: Plan) -> dict[str, int]:
     """Check that all is settled, that the trained epochs have the bits of a run without stopping, and that each stopped
-    training has a checkpoint and its last epoch stored. Return the last epochs."""
+    training has a checkpoint and its last epoch stored. Return the last epochs. Besides, only the `earlier` plans
+    may have stopped trainings."""
     found = curves(plan, store)
     pd.testing.assert_frame_equal(found, whole.loc[found.index], check_exact=True)
     last = ends(plan, store)
@@ -91,10 +92,11 @@ def check(plan: Plan, store: Store, whole: pd.DataFrame) -> dict[str, int]:
     for trajectory, epoch in last.items():
         assert len(found.loc[trajectory]) == epoch, "an epoch of it is missing"
     stopped = store.read(["stopped_after", "stopped_by", "reason"]).table.to_pandas().query("outcome == 'stopped'")
+    assert set(stopped["stopped_by"]) <= {each.stopping_digest for each in (plan, *earlier)}
+    stopped = stopped[stopped["stopped_by"] == plan.stopping_digest]
     assert dict(zip(stopped["trajectory_id"], stopped["stopped_after"], strict=True)) == {
         trajectory: epoch for trajectory, epoch in last.items() if epoch < EPOCHS
     }
-    assert set(stopped["stopped_by"]) <= {plan.stopping_digest}
     assert Checkpoints(store.location).ids() == set(stopped["trajectory_id"])
     assert plan.without(store.done()).missing == ()
     assert len(planned().without(store.done()).missing) == len(stopped)
@@ -188,7 +190,8 @@ def test_other_settings_go_on_from_there_too(tmp_path, whole):
     median = planned("median")
     assert outcomes(median, store).count("missing") == outcomes(planned("asha"), store).count("stopped") > 0
     Inline().execute(median.without(store.done()), store, mute)
-    check(median, store, whole)
+    check(median, store, whole, planned("asha"))
+    assert "missing" not in outcomes(planned("asha"), store)  # what asha stopped is still stopped by it, or trained
 
 
 @pytest.mark.parametrize("stopping", ["asha", "hyperband"])
