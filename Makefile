@@ -18,7 +18,7 @@ quickstart: $(RUN)  ## set up, train the preset `quickstart`, write its report
 	$(BIN)/memsweep report quickstart
 	@echo "pictures: report/quickstart/figures/   page: report/quickstart/index.html"
 
-test: $(DEV)  ## set up and pass the fast tests: about five minutes on 2 cores
+test: $(DEV)  ## set up and pass the fast tests: about seven minutes on 2 cores
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 120
 
 test-slow: $(DEV)  ## what takes longer, and every property of the fast tests on more examples: about 15 minutes

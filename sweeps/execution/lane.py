@@ -157,7 +157,6 @@ class Lane:
 
     def _attempt(self, members: Sequence[Training], places: int) -> str | CheckpointError | None:
         """Train members, and return the text of an error, or None. Afterwards no frame holds the stack's tensors."""
-
         self._training = [*members]
         try:
             self._fill_and_train(members, places)

@@ -33,8 +33,8 @@ EPOCHS, STOP = 5, 2
 def short_searches() -> Iterator[None]:
     """Shorten the searches for critical samples, which otherwise take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(critical_samples, "EXAMPLES", 5)
-        patch.setattr(critical_samples, "STEPS", 2)
+        patch.setattr(critical_samples, "EXAMPLES", 12)
+        patch.setattr(critical_samples, "STEPS", 6)
         yield
 
 
@@ -134,7 +134,7 @@ def test_a_network_with_batch_norm_and_augmentation_goes_on_to_the_same_bits(dig
 
 
 def test_one_that_trained_alone_goes_on_in_a_stack(digits):
-    points = members("mlp, momentum, cosine", "float32", count=2)
+    points = members("mlp, momentum, cosine", "float32")
     whole = trained(points, digits, "mlp, momentum, cosine").members
     kept = [interrupted([point], digits, "mlp, momentum, cosine")[0] for point in points]
     again = train_cohort(kept, digits).members

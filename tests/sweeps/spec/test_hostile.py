@@ -25,10 +25,10 @@ def _own_path(monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
-def test_a_hundred_cases(tmp_path):
-    counts, faults = examine(Generator(1).cases(100), tmp_path / "hostile.yaml")
+def test_two_hundred_cases(tmp_path):
+    counts, faults = examine(Generator(1).cases(200), tmp_path / "hostile.yaml")
     assert not faults, "\n".join(faults)
-    assert counts.total() == 100
+    assert counts.total() == 200
     assert {name.partition(": ")[0] for name in counts} == {"structure", "raw YAML", "bytes", "--set"}
 
 
