@@ -58,15 +58,22 @@ def _replace(aside: Path, target: Path) -> None:
     """Move a file to the place of another one.
 
     If the answer of an NFS server is lost, its client asks again, and is told that there is no file to move any more.
+    The file has been moved if there is another one at its target now: it, or that of a process that wrote later.
     """
-    number = os.stat(aside).st_ino
+    before = _identity(target)
     try:
         os.replace(aside, target)
     except FileNotFoundError:
-        with suppress(FileNotFoundError):
-            if os.stat(target).st_ino == number:
-                return
-        raise
+        if _identity(target) in (before, None):
+            raise
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what no other file at a path has in common with a file, if there is one. Numbers alone are used again."""
+    with suppress(FileNotFoundError):
+        found = os.stat(path)
+        return found.st_ino, found.st_ctime_ns
+    return None
 
 
 def _sync(path: Path) -> None:

@@ -100,20 +100,24 @@ def test_a_device_is_written_and_not_replaced():
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
 
 
-@pytest.mark.parametrize("moved", [True, False])
-def test_a_lost_answer_of_a_file_server_is_no_failure_and_a_lost_file_is_one(tmp_path, monkeypatch, moved):
-    replace = os.replace
+@pytest.mark.parametrize("left", ["new", "later", "old", "nothing"])
+def test_a_lost_answer_of_a_file_server_is_no_failure_and_a_lost_file_is_one(tmp_path, monkeypatch, left):
+    """The file was moved, or moved before another process replaced it, or was never moved and is lost."""
+    path, replace = tmp_path / "file", os.replace
+    if left != "nothing":
+        path.write_text("old")
+    (tmp_path / "another").write_text("later")
 
     def answered_late(source: Path, target: Path) -> None:
-        replace(source, target if moved else tmp_path / "elsewhere")
+        replace(source, target if left in ("new", "later") else tmp_path / "elsewhere")
+        if left == "later":
+            replace(tmp_path / "another", target)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
 
-    path = tmp_path / "file"
-    path.write_text("old")
     monkeypatch.setattr(os, "replace", answered_late)
-    if moved:
+    if left in ("new", "later"):
         write(path, "new")
     else:
         with pytest.raises(FileNotFoundError):
             write(path, "new")
-    assert path.read_text() == ("new" if moved else "old")
+    assert (path.read_text() if path.exists() else "nothing") == left
